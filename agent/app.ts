@@ -3,11 +3,16 @@ import type { Worker } from 'node:worker_threads';
 import { Registry } from 'prom-client';
 import { describeError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
+import { keepPrivate } from '../shared/private-state.js';
 import { version } from '../shared/version.js';
 import { openAgentEndpoints, type AgentEndpoints } from './admin/agent-endpoints.js';
+import { EndpointCertificate } from './admin/endpoint-certificate.js';
 import { EndpointMetrics } from './admin/endpoint-metrics.js';
 import { AgentView } from './admin/agent-view.js';
 import type { ReadinessReport } from './admin/readiness.js';
+import { parseProbers } from './capture/firewall/probers.js';
+import type { CgroupFound } from './capture/own-cgroup.js';
+import type { RuleOwnership } from './capture/rule-ownership.js';
 import { WorkloadCapture } from './capture/workload-capture.js';
 import { dataplaneThreads, type AgentSettings } from './config/agent-settings.js';
 import type { PoolWorkerInit } from './dataplane/messages.js';
@@ -19,7 +24,8 @@ import { ControlPlane } from './control/control-plane.js';
 import { FlowPublisher } from './telemetry/flows/flow-publisher.js';
 import { obtainCredentials } from './control/join/membership.js';
 import { resolveNodeName } from './control/join/node-name.js';
-import { StateDirectory } from './control/state/state-directory.js';
+import { namesInAgentState, StateDirectory } from './control/state/state-directory.js';
+import { ProbeSockets } from './dataplane/pool/probe-sockets.js';
 import { WorkerPool } from './dataplane/pool/worker-pool.js';
 import { AgentSocket } from './control/succession/agent-socket.js';
 import { TakingOver } from './control/succession/taking-over.js';
@@ -43,10 +49,14 @@ export type AgentOptions = {
   readonly log: Log;
   /** What `/config` of the admin endpoint shows: the effective settings and their sources, without secrets. */
   readonly shownConfiguration: unknown;
+  /** In which cgroup this process makes its sockets; without it, in none of its own. */
+  readonly cgroup?: CgroupFound;
   /** Listening sockets that the supervisor kept; they become the agent's. */
   readonly kept?: readonly number[];
   /** Starts a data-plane thread; without it, one that loads its code first. */
   readonly spawn?: (init: PoolWorkerInit) => Worker;
+  /** Default: nothing else changes the rules of its namespaces. */
+  readonly ownership?: RuleOwnership;
   /** Called once, when every workload whose namespace exists is captured and served. */
   readonly onServing?: () => void;
   /** The set of listening sockets changed: what a supervisor keeps is out of date. */
@@ -100,19 +110,27 @@ export async function startAgent({
   settings,
   log,
   shownConfiguration,
+  cgroup,
   kept = [],
   spawn,
+  ownership,
   onServing,
   onSockets,
   stopping,
 }: AgentOptions): Promise<RunningAgent> {
   const node = resolveNodeName(settings.node);
   const addresses = {
-    admin: parseListenAddress(settings.adminAddress, '--admin-address'),
+    admin: settings.adminAddress === null ? null : parseListenAddress(settings.adminAddress, '--admin-address'),
     metrics: parseListenAddress(settings.metricsAddress, '--metrics-address'),
     health: parseListenAddress(settings.healthAddress, '--health-address'),
   };
+  const probers = parseProbers(settings.hostProbes);
   const startedAtMs = Date.now();
+  const certificate = await EndpointCertificate.open({
+    certificateFile: settings.endpointCertificate,
+    keyFile: settings.endpointKey,
+    log,
+  });
   const takingOver = new TakingOver({ stateDir: settings.stateDir, kept, isWanted: settings.takeOver });
   const abort = new AbortController();
   const workers = dataplaneThreads(settings);
@@ -132,7 +150,11 @@ export async function startAgent({
       selfTestIntervalMs: Math.min(5000, settings.captureCheckIntervalMs),
     },
     onRepair: (repair) => metrics.captureRepaired(repair.name),
+    ...(cgroup === undefined ? {} : { cgroup }),
+    ...(ownership === undefined ? {} : { ownership }),
+    probers,
   });
+  capture.warmUp();
   const { maxConnectionsPerWorkload, maxWaitingBytesPerWorkload } = settings;
   const view = new AgentView({
     node,
@@ -142,13 +164,16 @@ export async function startAgent({
     maxConnectionsPerWorkload,
     maxWaitingBytesPerWorkload,
     capture,
+    hostProbes: settings.hostProbes,
   });
   registerStateGauges(registry, view.observed());
   const endpointMetrics = new EndpointMetrics({ registry });
   const probe = new NamespaceProbe({ registry, log, targets: () => view.namespaces() });
-  const openEndpoints = (): Promise<AgentEndpoints> =>
-    openAgentEndpoints({
+  const openEndpoints = async (): Promise<AgentEndpoints> =>
+    (view.endpoints = await openAgentEndpoints({
       addresses,
+      beforeTakeOver: !takingOver.isInCharge,
+      certificate,
       kept: takingOver.takeEndpointSockets(),
       log,
       sources: {
@@ -158,10 +183,12 @@ export async function startAgent({
         isAlive: () => view.isAlive(),
         configuration: () => shownConfiguration,
         state: () => view.dump(),
+        // An agent that waits for its join looks for credentials by itself, every half a minute at least.
+        rejoin: async () => (await view.plane?.rejoin()) ?? { isComplete: true },
         workers: async () => (await view.pool?.dump()) ?? [],
       },
-    });
-  let endpoints: AgentEndpoints | null = takingOver.from === null ? await openEndpoints() : null;
+    }));
+  let endpoints = takingOver.from === null ? await openEndpoints() : null;
   const hostGauges = registerHostGauges(registry);
   // Nothing on this thread is urgent enough to be hurt by a pause.
   const heapTrimmer = new IdleHeapTrimmer({ mayPause: () => true });
@@ -169,6 +196,7 @@ export async function startAgent({
   let agentSocket: AgentSocket | null = null;
   let isSucceeded = false;
   const bringUp = async (): Promise<void> => {
+    await keepPrivate(settings.stateDir, namesInAgentState, log);
     const credentials = await obtainCredentials({
       settings: { ...settings, node },
       directory,
@@ -178,6 +206,7 @@ export async function startAgent({
       onProblem: (problem) => (view.joinProblem = problem),
     });
     const state = await directory.readState(log);
+    const statements = await directory.readStatements(log);
     const { namespaces } = await directory.readCaptured(log);
     const { trustDomain } = credentials;
     const pool = new WorkerPool({
@@ -226,9 +255,10 @@ export async function startAgent({
       pool,
       capture: captureControl(capture, takingOver.inCharge),
       ownInode: ownNetnsInode(),
+      ownCgroup: cgroup !== undefined && 'inode' in cgroup ? cgroup.inode : null,
       metrics,
       log,
-      pending: () => view.readiness().pending.map((task) => task.name),
+      said: () => view.said(),
       onWorkloads: view.announceServing(() => {
         // Connections to workloads that have left this host wait in them.
         pool.sockets.closeUnclaimed();
@@ -240,7 +270,13 @@ export async function startAgent({
     setTimeout(() => pool.sockets.closeUnclaimed(), unclaimedTimeoutMs).unref();
     if (abort.signal.aborted) return;
     view.plane = plane;
-    plane.start(state);
+    if (probers.length > 0) {
+      const onOpen = (sockets: readonly number[]): void => pool.send({ type: 'probes', sockets });
+      view.probeSockets = new ProbeSockets({ backlog: settings.listenBacklog, onOpen });
+      // Not before the rules lead here: the agent that still serves would share its probes with this one.
+      void takingOver.inCharge.then(() => abort.signal.aborted || view.probeSockets?.open()).catch(() => undefined);
+    }
+    plane.start(state, statements);
     probe.start();
   };
   const joined = bringUp();
@@ -262,13 +298,19 @@ export async function startAgent({
       stateDir: settings.stateDir,
       log,
       isStopping: () => stopped !== null,
+      serveHttp: (connection) => (endpoints === null ? connection.destroy() : endpoints.serveAdmin(connection)),
       onOpen: () => onSockets?.(),
-      sockets: () => [...(endpoints?.sockets() ?? []), ...(view.pool?.sockets.all() ?? [])],
+      sockets: {
+        ofWorkloads: () => view.pool?.sockets.all() ?? [],
+        ofEndpoints: () => endpoints?.sockets() ?? [],
+      },
       letGo: async () => {
         isSucceeded = true;
         try {
           await letGo({ removesCapture: false, hasSuccessor: true, isLastOfHost: false });
           await capture.close();
+          // Workers serve theirs until they drain. No socket that is left may take probes from the successor.
+          view.probeSockets?.[Symbol.dispose]();
           // They listen no longer from here on. The successor need not wait for the answers that are still due.
           void endpoints?.[Symbol.asyncDispose]();
         } catch (error) {
@@ -285,6 +327,7 @@ export async function startAgent({
     await letGo({ removesCapture, hasSuccessor: false, isLastOfHost });
     // What the open connections need is stopped after they have ended.
     const drained = await drainPool(view.pool, options);
+    view.probeSockets?.[Symbol.dispose]();
     await view.flows?.close();
     await view.plane?.disconnect();
     // Another agent may have taken over meanwhile: the rules are its own by now.
@@ -292,6 +335,7 @@ export async function startAgent({
     await capture.close();
     hostGauges.dispose();
     heapTrimmer.stop();
+    certificate?.[Symbol.dispose]();
     await endpoints?.[Symbol.asyncDispose]();
     agentSocket?.close();
     return drained;
@@ -301,10 +345,10 @@ export async function startAgent({
     if (takingOver.from !== null) {
       await joined;
       await takingOver.whenListening(() => view.notListening(takingOver.servedBefore));
-      // What can go wrong goes wrong before the running agent lets go. Null: it still has the address, in another form.
-      endpoints = await openEndpoints().catch((error: unknown) => nullIfInUse(error));
+      // What can go wrong goes wrong before the running agent lets go.
+      endpoints = await openEndpoints();
       await takingOver.takeCharge();
-      endpoints ??= await openEndpoints();
+      await endpoints.retry();
       log.info({ from: takingOver.from }, 'this agent took over from the one that ran');
     }
     agentSocket = await openSocket();
@@ -331,12 +375,6 @@ export async function startAgent({
       await stop({ graceMs: 0, removesCapture: false });
     },
   };
-}
-
-function nullIfInUse(error: unknown): null {
-  const cause = error instanceof Error ? error.cause : null;
-  if (cause instanceof Error && 'code' in cause && cause.code === 'EADDRINUSE') return null;
-  throw error;
 }
 
 /** Lets connections finish until the grace period ends or `atOnce` aborts. */

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import type { LoadedSettings } from '../shared/config/load-settings.js';
@@ -10,10 +11,12 @@ import {
   runCommandLine,
   type ProgramOutput,
 } from '../shared/program/program-command.js';
+import type { IpAddress } from '../shared/address.js';
 import { version } from '../shared/version.js';
 import { noExclusions } from './capture/namespace-capture.js';
 import { formatHostRules, formatWorkloadRules } from './capture/firewall/rules-text.js';
-import { assertCanCapture } from './capture/assert-can-capture.js';
+import { parseProbers } from './capture/firewall/probers.js';
+import { assertCanCapture, assertCanRun } from './capture/assert-can-capture.js';
 import { agentSettingsTable, dataplaneThreads } from './config/agent-settings.js';
 import { namespacePath } from './control/workloads/network-namespace.js';
 import { WarmWorkers } from './dataplane/pool/warm-workers.js';
@@ -47,7 +50,7 @@ export function agentCommandLine(finish: Finish, output: ProgramOutput): Command
   }
 
   command('run', 'Run the agent (the default).', async (loaded) => {
-    assertCanCapture();
+    assertCanRun(loaded.values);
     // Each command loads only its own code, and the data-plane threads load theirs meanwhile: a start must be fast.
     using threads = new WarmWorkers({ count: dataplaneThreads(loaded.values) });
     const { runAgent } = await import('./run.js');
@@ -63,6 +66,17 @@ export function agentCommandLine(finish: Finish, output: ProgramOutput): Command
     const { signal } = new AbortController();
     const joined = await joinOnce({ settings, directory, version, log, signal });
     print(`joined: node ${joined.node}, trust domain ${joined.trustDomain}`);
+    const { findRunningAgent } = await import('./control/succession/predecessor.js');
+    const running = findRunningAgent(values.stateDir);
+    if (running === null) return 0;
+    const { tellRejoined } = await import('./control/join/tell-rejoined.js');
+    const problem = await tellRejoined(values.stateDir);
+    if (problem === null) print(`the agent that runs (pid ${running.pid}) uses the new credentials`);
+    else {
+      printError(
+        `the agent that runs (pid ${running.pid}) does not use the new credentials: ${problem}; restart it (systemctl restart culvert-agent)`,
+      );
+    }
     return 0;
   });
 
@@ -76,7 +90,9 @@ export function agentCommandLine(finish: Finish, output: ProgramOutput): Command
         const probe = addSettingOptions(agentProgram(output), agentSettingsTable);
         await runCommandLine(probe, settings);
         const loaded = await settingsOfCommand(probe, agentSettingsTable, process.env);
-        assertCanCapture();
+        assertCanRun(loaded.values);
+        const { shareHelper } = await import('./native/helper.js');
+        shareHelper(loaded.values);
         const log = logOf(loaded);
         const { Supervisor } = await import('./supervise.js');
         const { requireNoAgent } = await import('./control/succession/predecessor.js');
@@ -99,11 +115,32 @@ export function agentCommandLine(finish: Finish, output: ProgramOutput): Command
       }),
     );
 
-  command('rules', 'Show the capture rules that the agent loads.', async (_, self) => {
+  program
+    .command('helper')
+    .description(
+      'Be the privileged helper of the agents of a user, on the socket that systemd passes (culvert-helper.socket).',
+    )
+    .option('--user <user>', 'who may ask: a name of /etc/passwd, or a UID', agentSettingsTable.user.default)
+    .action(({ user }: { user: string }) =>
+      finish(async () => {
+        assertCanCapture();
+        const { findUser } = await import('./host-user.js');
+        const { becomeHelper } = await import('./native/helper.js');
+        becomeHelper(findUser(user), process.env);
+        return 1;
+      }),
+    );
+
+  command('rules', 'Show the capture rules that the agent loads.', async ({ values }, self) => {
     const { netns = [] } = self.opts<{ netns?: string[] }>();
     const paths = netns.length === 0 ? ['/run/netns/WORKLOAD'] : netns.map(namespacePath);
+    if (netns.length > 0) {
+      for (const path of paths.filter((path) => !existsSync(path))) printError(`note: there is no namespace ${path}`);
+    }
     for (const netnsPath of paths) print(formatWorkloadRules({ netnsPath, exclusions: noExclusions }));
-    print(formatHostRules([]));
+    const probers = parseProbers(values.hostProbes);
+    // An address for documentation (RFC 5737).
+    if (probers.length > 0) print(formatHostRules(['192.0.2.1' as IpAddress], probers));
     return 0;
   })
     .option('--print', 'print them to standard output (the default and only action)')
@@ -120,6 +157,7 @@ export function agentCommandLine(finish: Finish, output: ProgramOutput): Command
       const { removeCapture } = await import('./remove.js');
       const removal = await removeCapture({ stateDir: values.stateDir, netnsPaths: netns.map(namespacePath), log });
       for (const place of removal.removed) print(`removed: ${place}`);
+      if (removal.removed.length === 0 && removal.problem === null) print('nothing to remove');
       if (removal.problem !== null) printError(`culvert-agent: ${removal.problem}`);
       return removal.exitCode;
     },

@@ -9,6 +9,8 @@ import { exitAtOnce } from './native/addon.js';
 import type { ExitStatus } from './run.js';
 
 /** `culvert-agent`, and the only place that ends its process. Exit codes: 0 success, 64 wrong command line, 1 failure. */
+// Whatever this process or one that it starts creates is its owner's alone.
+process.umask(0o077);
 watchOutput({ program: 'culvert-agent', exit: (code) => process.exit(code) });
 await runCommandLine(agentCommandLine(finish, processOutput), process.argv.slice(2)).catch(end);
 

@@ -4,15 +4,17 @@ export type CapturePortName = keyof typeof capturePorts;
 export const capturePortNames = Object.keys(capturePorts) as readonly CapturePortName[];
 
 /**
- * Whether the agent's listener on a port is IP_TRANSPARENT, and rules keep other sockets from it. Not where PREROUTING
- * redirects to the port: a client that has one port for two of the workload's ports has one address pair twice then. nat
- * resolves this only after `filter`, and the kernel keeps the first connection's socket for the second one's SYN if that
- * socket is transparent (`nf_nat_ipv4_local_in` in net/netfilter/nf_nat_proto.c).
+ * Whether the agent's listener on a port is IP_TRANSPARENT, and rules keep other sockets from it. Where PREROUTING redirects to
+ * the port, only without TCP early demultiplexing in the namespace: a client that has one port for two of the workload's ports
+ * has one address pair twice then. nat resolves this only after `filter`, and the kernel keeps the socket that early
+ * demultiplexing found, the first connection's, for the second one's SYN if that socket is transparent (`nf_nat_ipv4_local_in`
+ * in net/netfilter/nf_nat_proto.c).
  */
-export function isGuardedPort(port: number): boolean {
-  return port !== capturePorts.inboundPlaintext;
+export function isGuardedPort(port: number, o: { readonly hasEarlyDemux: boolean }): boolean {
+  return port !== capturePorts.inboundPlaintext || !o.hasEarlyDemux;
 }
-export const hostPorts = { admin: 15000, metrics: 15020, health: 15021 } as const;
+/** `probes`: on loopback, and only where some program of the host may probe. */
+export const hostPorts = { probes: 15004, metrics: 15020, health: 15021 } as const;
 
 /**
  * For ports with `earlyAccept: false`, only where there are any: on 127.0.0.1 and ::1 of the client's namespace, which no

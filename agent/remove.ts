@@ -2,6 +2,7 @@ import { CulvertError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { CommandRunner } from './capture/firewall/command-runner.js';
 import { detectBackend } from './capture/firewall/netfilter-backend.js';
+import { removeOwnCgroup } from './capture/own-cgroup.js';
 import { findCapturedNamespaces, isServed } from './capture/host-namespaces.js';
 import { removeEverything } from './capture/remove-everything.js';
 import { StateDirectory } from './control/state/state-directory.js';
@@ -43,7 +44,7 @@ export async function removeCapture(o: {
     .filter(({ path }) => !kept.some((line) => line.startsWith(`${path}: `)))
     .map(({ path }) => `${path}: it has rules of capture`);
   const left = [...kept, ...missed];
-  const removed = places.filter(({ problem }) => problem === null).map(({ place }) => place);
+  const removed = places.filter(({ problem, hadRules }) => problem === null && hadRules).map(({ place }) => place);
   if (left.length > 0) {
     const problem = new CulvertError({
       code: 'REMOVE_INCOMPLETE',
@@ -53,6 +54,7 @@ export async function removeCapture(o: {
     return { exitCode: removeExitCodes.somethingLeft, removed, problem: lineOf(problem) };
   }
   if (namespaces.length > 0) await directory.captured.write({ namespaces: [] });
+  removeOwnCgroup();
   return { exitCode: removeExitCodes.nothingLeft, removed, problem: null };
 }
 

@@ -1,12 +1,20 @@
 import type { LoadedSettings } from '../shared/config/load-settings.js';
 import { flushLog, type Log } from '../shared/log.js';
-import { startAgent, type RunningAgent } from './app.js';
+import { startAgent } from './app.js';
 import type { WarmWorkers } from './dataplane/pool/warm-workers.js';
 import { agentSettingsTable } from './config/agent-settings.js';
 import { shownConfiguration } from '../shared/config/shown-configuration.js';
 import { assertNever } from '../shared/assert-never.js';
 import { takeInheritedSockets } from './control/succession/kept-sockets.js';
-import { firstInheritedFd, inheritedCount, type FromSupervised, type ToSupervised } from './supervised.js';
+import { separatePrivileges } from './privileges.js';
+import {
+  firstInheritedFd,
+  inheritedCount,
+  sharesRules,
+  SupervisedRules,
+  type FromSupervised,
+  type ToSupervised,
+} from './supervised.js';
 
 const socketsQuietMs = 50;
 
@@ -24,25 +32,41 @@ export async function runAgent(o: {
 }): Promise<ExitStatus> {
   const { loaded, log } = o;
   const stop = new StopSignals();
+  const { cgroup, helperLost } = separatePrivileges(loaded.values, process.connected ? process.ppid : null);
+  let isKept = false;
+  let recheckCapture = async (): Promise<void> => undefined;
+  const rules = sharedRules();
+  listenToSupervisor({
+    rules,
+    onKept: () => (isKept = true),
+    onRecheck: () =>
+      void recheckCapture().catch((error: unknown) => log.error({ err: error }, 'capture could not be checked')),
+  });
   const agent = await startAgent({
     settings: loaded.values,
     log,
     shownConfiguration: shownConfiguration(loaded, agentSettingsTable),
+    cgroup,
     kept: inheritedSockets(),
     spawn: o.spawn,
+    ...(rules === null ? {} : { ownership: rules }),
     onServing: () => tellSupervisor({ type: 'serving' }),
     onSockets: announceSockets(),
     stopping: stop.requested,
   });
   log.info({ ports: agent.ports }, 'agent started');
-  let isKept = false;
-  listenToSupervisor({ agent, log, onKept: () => (isKept = true) });
+  recheckCapture = () => agent.recheckCapture();
   try {
     const why = await Promise.race([
       stop.first.then(() => 'stopped' as const),
       agent.succeeded.then(() => 'succeeded' as const),
       agent.joined.then(() => stop.first).then(() => 'stopped' as const),
+      helperLost,
     ]);
+    if (typeof why !== 'string') {
+      log.error({ err: why }, 'the agent ends: its rules stay, so nothing passes until the next one serves');
+      throw why;
+    }
     if (why === 'succeeded') {
       tellSupervisor({ type: 'succeeded' });
       log.info({}, 'another agent took over this host; open connections may end here');
@@ -98,17 +122,33 @@ function tellSupervisor(message: FromSupervised): void {
   if (process.connected) process.send?.(message, undefined, undefined, () => undefined);
 }
 
-function listenToSupervisor(o: { readonly agent: RunningAgent; readonly log: Log; readonly onKept: () => void }): void {
-  process.on('message', ({ type }: ToSupervised) => {
-    switch (type) {
+/** Null: the supervisor changes no rules, or there is none. */
+function sharedRules(): SupervisedRules | null {
+  const isShared = process.env[sharesRules] === '1' && process.connected;
+  delete process.env[sharesRules];
+  return isShared ? new SupervisedRules({ tell: tellSupervisor }) : null;
+}
+
+/** Before the agent starts: messages go to those who listen when the first one comes. */
+function listenToSupervisor(o: {
+  readonly rules: SupervisedRules | null;
+  readonly onKept: () => void;
+  readonly onRecheck: () => void;
+}): void {
+  process.once('disconnect', () => o.rules?.onAlone());
+  process.on('message', (message: ToSupervised) => {
+    switch (message.type) {
       case 'sockets-outlive-you':
         o.onKept();
         return;
       case 'recheck-capture':
-        o.agent.recheckCapture().catch((error: unknown) => o.log.error({ err: error }, 'capture could not be checked'));
+        o.onRecheck();
+        return;
+      case 'rules-taken':
+        o.rules?.onTaken(message.netnsInode);
         return;
       default:
-        assertNever(type);
+        assertNever(message);
     }
   });
 }

@@ -4,7 +4,7 @@ import { assertNever } from '../shared/assert-never.js';
 import type { Log } from '../shared/log.js';
 import type { KeptSockets } from './control/succession/kept-sockets.js';
 import type { FailOpener } from './fail-opener.js';
-import { inheritedCount, type FromSupervised, type ToSupervised } from './supervised.js';
+import { inheritedCount, sharesRules, type FromSupervised, type ToSupervised } from './supervised.js';
 
 const firstRestartMs = 50;
 const maxRestartMs = 10_000;
@@ -34,7 +34,7 @@ type Child = {
  * Keeps one agent running. A child that exits on its own is restarted with growing delays, on the listening sockets of
  * the one before. With fail mode `closed` the capture rules stay, so new connections wait for the next child, and are
  * refused if that does not come to serve. With `open` the rules are removed unless the child serves again within a second
- * (the first child within ten), and the child loads them again when it does.
+ * (the first child within ten), but for those of namespaces that it has loaded again by then (`fail-opener.ts`).
  *
  * {@link replace} starts the program that is on disk now next to the running agent, which lets go when the new one
  * serves.
@@ -71,6 +71,8 @@ export class Supervisor {
   stop(signal: NodeJS.Signals): void {
     this.#stopping.abort();
     this.#kept.close();
+    // One that was asked to stop does not fail, however long it takes.
+    void this.#opener?.close();
     for (const child of this.#children) child.process.kill(signal);
   }
 
@@ -104,6 +106,8 @@ export class Supervisor {
       if (this.#stopping.signal.aborted) break;
       const successor = this.#successorOf(child);
       if (successor !== null) {
+        // The one before died, and left it more than to take over.
+        if (exit !== null && !successor.hasServed) await this.#opener?.expectChild(openAfterMs);
         child = successor;
         this.#successor = null;
         this.#hasTriedToReplace = false;
@@ -145,7 +149,11 @@ export class Supervisor {
     const started = spawn(program, [...args, ...more], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...sockets],
       detached: true,
-      env: { ...process.env, ...(sockets.length === 0 ? {} : { [inheritedCount]: String(sockets.length) }) },
+      env: {
+        ...process.env,
+        ...(sockets.length === 0 ? {} : { [inheritedCount]: String(sockets.length) }),
+        ...(this.#opener === null ? {} : { [sharesRules]: '1' }),
+      },
     });
     let succeed = (): void => undefined;
     const succeeded = new Promise<void>((resolve) => (succeed = resolve));
@@ -160,14 +168,17 @@ export class Supervisor {
       hasKept: sockets.length > 0,
     };
     this.#children.add(child);
-    void child.exited.then(() => this.#children.delete(child));
+    void child.exited.then(() => {
+      this.#children.delete(child);
+      this.#opener?.childEnded(started);
+    });
     started.on('message', (message: FromSupervised) => this.#onMessage(child, message));
     if (this.#kept.hasManager) tell(started, { type: 'sockets-outlive-you' });
     return child;
   }
 
-  #onMessage(child: Child, { type }: FromSupervised): void {
-    switch (type) {
+  #onMessage(child: Child, message: FromSupervised): void {
+    switch (message.type) {
       case 'serving':
         child.hasServed = true;
         this.#opener?.childServes(child.process);
@@ -184,8 +195,17 @@ export class Supervisor {
         }
         child.succeed();
         return;
+      case 'take-rules': {
+        const { netnsInode } = message;
+        const taken = this.#opener?.childTakes(child.process, netnsInode) ?? Promise.resolve();
+        void taken.then(() => tell(child.process, { type: 'rules-taken', netnsInode }));
+        return;
+      }
+      case 'give-rules-back':
+        this.#opener?.childGivesBack(child.process, message.netnsInode);
+        return;
       default:
-        assertNever(type);
+        assertNever(message);
     }
   }
 }

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { Log } from '../shared/log.js';
 import { AdminCredential } from './access/admin-credential.js';
 import { UserAccounts } from './access/user-accounts.js';
+import { advanceRoutes } from './api/advance-routes.js';
 import { ApiServer } from './api/api-server.js';
 import { ControllerMetrics } from './api/controller-metrics.js';
 import { flowRoutes } from './api/flow-routes.js';
@@ -21,17 +22,25 @@ import { openAuditLog } from './audit-log/open-audit-log.js';
 import { rootHashes } from '../shared/pki/root-hash.js';
 import { ConfirmationFile } from './ca/rotation-confirmations.js';
 import { ConfirmationRecorder } from './fleet/confirmation-recorder.js';
-import { MeshCa } from './ca/mesh-ca.js';
+import { CaFiles } from './ca/ca-files.js';
+import { openMeshCa } from './ca/open-mesh-ca.js';
 import { advertisedNames, apiNamesOf } from './ca/server-names.js';
+import { controllerSpiffeId } from '../shared/identity.js';
+import { SpiffeBundle } from './ca/spiffe-bundle.js';
 import { ServerCertificate } from './ca/server-certificate.js';
 import { SignService } from './ca/sign-service.js';
 import { ClosingStack } from './closing-stack.js';
+import type { WorkloadName } from '../shared/routing/names.js';
+import type { RegistryEntry, WorkloadEntry } from '../shared/routing/registry-entry.js';
 import { joinHostPort, parseListenAddress } from '../shared/config/listen-address.js';
 import type { ControllerSettings } from './config/settings.js';
 import { fixTrustDomain } from './config/trust-domain-file.js';
 import { NatsRevocations } from './fleet/nats-revocations.js';
+import { WithdrawnIdentities } from './fleet/withdrawn-identities.js';
 import { FlowHistory } from './flows/flow-history.js';
 import { flowOrigin } from './flows/flow-origin.js';
+import { markTellers } from './flows/told-by.js';
+import { WorkloadPlacements } from './flows/workload-placements.js';
 import { JoinService } from './join/join-service.js';
 import { JoinTokens } from './join/join-tokens.js';
 import { NodeMembers } from './join/node-members.js';
@@ -39,13 +48,20 @@ import { NodeCredentials } from './join/node-credentials.js';
 import { startMaintenance } from './maintenance.js';
 import { MeshLink } from './mesh-link.js';
 import { RevisionCompiler } from './release/compiled-revision.js';
+import { sealKeys } from './keys/key-files.js';
+import { KeyVault } from './keys/key-vault.js';
 import { openReleaseKey } from './release/release-key.js';
 import { AgentRegistry } from './fleet/agent-registry.js';
-import { openMeshNats, type MeshNats } from './nats/mesh-nats.js';
+import { positionOf } from './fleet/agents-ahead.js';
+import { NodesWithoutAgent } from './fleet/nodes-without-agent.js';
+import { assertNatsCanStart, openMeshNats, type MeshNats } from './nats/mesh-nats.js';
+import { StatementPublisher } from './publish/statement-publisher.js';
 import { openStore } from './store/open-store.js';
+import { keepPrivate } from '../shared/private-state.js';
 import { makeStateDirectory } from '../shared/private-file.js';
 import type { ResourceStore } from './store/resource-store.js';
 import { lockState } from './store/state-lock.js';
+import { namesInControllerState } from './store/state-names.js';
 
 export type ControllerOptions = {
   readonly settings: ControllerSettings;
@@ -94,14 +110,44 @@ async function open(
   const { stateDir, trustDomain } = settings;
   const listen = parseListenAddress(settings.listen, '--listen');
   const advertise = advertisedNames(settings.advertise);
+  // A start that cannot succeed makes no CA.
+  if (!(await CaFiles.areIn(stateDir))) await assertNatsCanStart(settings);
   await makeStateDirectory(stateDir);
   closing.push('lock', await lockState(stateDir));
+  await keepPrivate(stateDir, namesInControllerState, log);
   await fixTrustDomain(stateDir, trustDomain);
 
+  // Created before anything that counts. Gauges are read later.
+  const metrics = new ControllerMetrics({
+    readGauges: () => ({
+      revision: store.release.state.revision,
+      isSettled: store.isSettled,
+      isNatsConnected: link.isConnected,
+      natsRestarts: nats.restarts,
+      agents: agents.list(positionOf(store)),
+      resources: countByKind(store),
+      flowEntries: flows.entries,
+      usableTokens: tokens.usable,
+      auditLog,
+      issuingCaNotAfterMs: ca.issuingNotAfterMs,
+      issuer: ca.external,
+    }),
+  });
   const { auditLog, trail, maintain: maintainAuditLog, close: closeAuditLog } = await openAuditLog(init);
   closing.push('audit log', closeAuditLog);
-  const ca = await openCa(init);
-  const signingKey = await openReleaseKey(stateDir);
+  const vault = await KeyVault.open(settings.keyPassphraseFile, { stateDir });
+  await sealKeys({ stateDir, vault, log });
+  const { ca, close: closeCa } = await openMeshCa({
+    settings,
+    vault,
+    log,
+    nowMs,
+    onAsked: (outcome, durationMs) => metrics.issuerAsked(outcome, durationMs),
+    onTrust: (change) => trail.noted('ca.roots', change),
+  });
+  closing.push('issuer', closeCa);
+  const caFiles = new CaFiles({ stateDir, vault });
+  const signingKey = await openReleaseKey(stateDir, vault);
   const builder = new RevisionCompiler({ trustDomain, privateKeyPem: signingKey.privateKey });
   const { store, close: closeStore } = await openStore({
     stateDir,
@@ -113,7 +159,7 @@ async function open(
     nowMs,
   });
   closing.push('journal', closeStore);
-  const tokens = await JoinTokens.open({ path: join(stateDir, 'tokens.json'), nowMs, log });
+  const tokens = await JoinTokens.open({ path: join(stateDir, 'tokens.json'), nowMs, caHash: () => ca.rootHash, log });
   const members = await NodeMembers.open({
     path: join(stateDir, 'nodes.json'),
     credentialTtlMs: settings.nodeCertificateTtl,
@@ -127,26 +173,13 @@ async function open(
     forgetAfterMs: Math.max(settings.nodeCertificateTtl, 86_400_000),
     isRemoved: (node) => members.isRemoved(node),
   });
-  // Created before anything that counts: nats-server may refuse a client as soon as it runs. Gauges are read later.
-  const metrics = new ControllerMetrics({
-    readGauges: () => ({
-      revision: store.release.state.revision,
-      isSettled: store.isSettled,
-      isNatsConnected: link.isConnected,
-      natsRestarts: nats.restarts,
-      agents: agents.list(store.release.state.revision),
-      resources: countByKind(store),
-      flowEntries: flows.entries,
-      usableTokens: tokens.usable,
-      issuingCaNotAfterMs: ca.issuingNotAfterMs,
-    }),
-  });
-
+  const nodes = new NodesWithoutAgent({ agents, members, tokens });
   const onRefused = ({ operation }: { operation: string }): void => metrics.natsRefused(operation);
   const nats = await openMeshNats({
     settings,
     advertise,
     ca,
+    vault,
     log,
     nowMs,
     onRefused,
@@ -155,6 +188,9 @@ async function open(
   closing.push('nats', () => nats[Symbol.asyncDispose]());
 
   const revocations = new NatsRevocations({ members, nats, log });
+  const identities = new WithdrawnIdentities({ members, inventory: store.inventory, log });
+  // A node may have been removed, or have joined again, just before the last stop.
+  await identities.apply();
   const credentials = new NodeCredentials({
     ca,
     members,
@@ -169,18 +205,44 @@ async function open(
     onSigned: () => metrics.certificateSigned(),
     onRefused: (reason) => metrics.certificateRefused(reason),
   });
+  const entryOf = (key: string): RegistryEntry | undefined => store.inventory.registry.published.get(key)?.entry;
+  const workload = (name: WorkloadName): WorkloadEntry | undefined => {
+    const entry = entryOf(`workload.${name.replace('/', '.')}`);
+    return entry?.kind === 'workload' ? entry : undefined;
+  };
+  const placements = new WorkloadPlacements({
+    path: join(stateDir, 'placements.json'),
+    retentionMs: settings.flowRetention,
+    nowMs,
+    log,
+    entryOf,
+    present: store.inventory.registry.published.keys(),
+  });
+  await placements.restore();
+  store.inventory.onChange(({ published }) => placements.noteChanges(published));
+  closing.push('placements', () => placements.save());
+  const origin = flowOrigin({ workload, placements });
   const flows = new FlowHistory({
     retentionMs: settings.flowRetention,
     maxBytes: flowBytes(settings, nats, log),
     file: join(stateDir, 'recent-flows.json'),
-    isOwn: flowOrigin((key) => store.inventory.registry.published.get(key)?.entry),
+    isOwn: (node, flow, atMs) => origin(node, flow, atMs) !== 'foreign',
+    mark: (records) =>
+      markTellers(records, { workload, isOwn: (record) => origin(record.node, record, null) === 'own' }),
     wasOut: (node, atMs) => members.wasOut(node, atMs),
     nowMs,
     log,
     onBatch: (outcome) => metrics.flowBatch(outcome),
   });
   await flows.restore();
+  const statements = new StatementPublisher({
+    newest: () => store.newest(),
+    privateKeyPem: signingKey.privateKey,
+    nowMs,
+    log,
+  });
   const link = new MeshLink({
+    statements,
     nats,
     store,
     agents,
@@ -190,6 +252,7 @@ async function open(
     trustDomain,
     rootsPem: () => ca.rootsPem,
     nowMs,
+    lifetimes: { workloadTtlMs: settings.workloadCertificateTtl, nodeTtlMs: settings.nodeCertificateTtl },
     credentials,
     signingKey,
     metrics,
@@ -207,15 +270,24 @@ async function open(
     trustDomain,
     log,
     nowMs,
+    statement: () => statements.sealed(),
     begin: (node, source) => trail.begin({ user: 'anonymous', source, action: 'node.join', target: node }),
-    onJoined: (node) => {
+    onJoined: async (node) => {
       metrics.joined();
       agents.noteJoined(node);
+      await identities.apply();
     },
     onRefused: (reason) => metrics.joinRefused(reason),
   });
+  const bundle = new SpiffeBundle({ stateDir, rootsPem: () => ca.rootsPem, nowMs });
   const names = apiNamesOf(settings.advertise);
-  const certificate = await ServerCertificate.issue({ ca, names, nowMs });
+  const certificate = await ServerCertificate.issue({
+    ca,
+    names,
+    spiffeId: controllerSpiffeId(trustDomain),
+    store: { files: caFiles, name: 'server-api' },
+    nowMs,
+  });
   const admin = await AdminCredential.open(stateDir);
   const users = await UserAccounts.open({ path: join(stateDir, 'users.json'), nowMs, log });
   const reader = new DocumentReader({ log });
@@ -226,21 +298,32 @@ async function open(
     routes: [
       ...healthRoutes({ pending, metrics }),
       ...joinRoutes({ joining }),
-      ...caRoutes({ ca, agents, signingKeyPem: signingKey.privateKey }),
-      ...resourceRoutes({ store, reader, onChange: (result) => metrics.changed(result) }),
+      ...caRoutes({ ca, bundle, agents, users, signingKeyPem: signingKey.privateKey, trustDomain }),
+      ...resourceRoutes({ store, reader, nodes, onChange: (result) => metrics.changed(result) }),
       ...historyRoutes({ store, onChange: (result) => metrics.changed(result) }),
-      ...rolloutRoutes({ store, agents }),
-      ...flowRoutes({ flows, agents: () => agents.list(store.release.state.revision), nowMs }),
+      ...rolloutRoutes({ store, agents, nodes }),
+      ...advanceRoutes({ store, agents }),
+      ...flowRoutes({ flows, agents: () => agents.list(positionOf(store)), nowMs }),
       ...userRoutes({ users }),
       ...auditLogRoutes({ auditLog }),
-      ...tokenRoutes({ tokens, ca, tokenTtlMs: settings.tokenTtl }),
-      ...nodeRoutes({ members, tokens, agents, revocations, inventory: () => store.inventory.entries, log }),
+      ...tokenRoutes({ tokens, tokenTtlMs: settings.tokenTtl, controllerUrl: () => url }),
+      ...nodeRoutes({
+        members,
+        tokens,
+        agents,
+        revocations,
+        identities,
+        inventory: () => store.inventory.entries,
+        log,
+      }),
       ...meshRoutes({
         store,
         agents,
         members,
+        nodes,
         ca,
         trustDomain,
+        stateDir,
         startedAtMs: nowMs(),
         nowMs,
         pending,
@@ -248,6 +331,7 @@ async function open(
     ],
     authenticate: (authorization) => admin.authenticate(authorization) ?? users.authenticate(authorization),
     trail,
+    nextRoot: () => ca.nextRootHash,
     log,
     onAnswered: (answered) => metrics.answered(answered),
     onCut: (why) => metrics.connectionCut(why),
@@ -268,12 +352,17 @@ async function open(
       () => admin.writeContext({ url, caPem: ca.rootsPem }),
       () => agents.forgetSilent(),
       () => revocations.retry(),
+      () => link.sweep(),
+      () => identities.retry(),
       () => flows.storeLeftBehind(),
+      () => placements.save(),
       maintainAuditLog,
     ],
   });
   closing.push('maintenance', () => maintenance[Symbol.asyncDispose]());
-  log.info({ url, trustDomain, revision: store.release.state.revision }, 'the controller is serving');
+  const { revision } = store.release.state;
+  // Without a journal it is known only when NATS has answered.
+  log.info({ url, trustDomain, ...(revision === 0 ? {} : { revision }) }, 'the controller is serving');
 
   return {
     url,
@@ -287,21 +376,6 @@ async function open(
     ready: link.settled,
     [Symbol.asyncDispose]: () => closing[Symbol.asyncDispose](),
   };
-}
-
-function openCa({ settings, log, nowMs }: Required<ControllerOptions>): Promise<MeshCa> {
-  return MeshCa.open({
-    settings: {
-      stateDir: settings.stateDir,
-      trustDomain: settings.trustDomain,
-      workloadTtlMs: settings.workloadCertificateTtl,
-      nodeTtlMs: settings.nodeCertificateTtl,
-      serverTtlMs: settings.serverCertificateTtl,
-      backdateMs: settings.certificateBackdate,
-    },
-    log,
-    nowMs,
-  });
 }
 
 /** The stream may take a quarter of a small disk at most: nats-server creates none that is larger than the disk. */

@@ -7,7 +7,8 @@ import { addSettingOptions, settingsOfCommand } from '../shared/config/setting-o
 import { createLog, flushLog } from '../shared/log.js';
 import { daemonExitCodes, programCommand, type ProgramOutput } from '../shared/program/program-command.js';
 import { startController, type ControllerOptions } from './app.js';
-import { exportCa, importCa, rotateCa } from './ca/ca-commands.js';
+import { changeKeys, exportCa, importCa, rotateCa } from './ca/ca-commands.js';
+import { takeUpOf } from './ca/open-mesh-ca.js';
 import { rotationSteps, type RotationStep } from './ca/root-rotation.js';
 import { controllerSettings } from './config/settings.js';
 
@@ -50,9 +51,13 @@ export function controllerCommandLine(finish: Finish, output: ProgramOutput): Co
 
   const exporting = command(ca, 'export', 'Write the CA and its key to a PKCS#12 file.')
     .requiredOption('--out <file>', 'file to write; it must not exist')
-    .requiredOption('--password-file <file>', 'file whose first line is the password');
-  exporting.action((options: { out: string; passwordFile: string }) =>
-    finish(async () => print(await exportCa((await settingsOf(exporting)).values, options.out, options.passwordFile))),
+    .requiredOption('--password-file <file>', 'file whose first line is the password')
+    .option('--remove', 'then remove the key of the root from the state directory, to keep it off line', false);
+  exporting.action((options: { out: string; passwordFile: string; remove: boolean }) =>
+    finish(async () => {
+      const { out, passwordFile, remove: removesRoot } = options;
+      print(await exportCa((await settingsOf(exporting)).values, out, passwordFile, { removesRoot }));
+    }),
   );
 
   const importing = command(
@@ -63,11 +68,12 @@ export function controllerCommandLine(finish: Finish, output: ProgramOutput): Co
     .requiredOption('--in <file>', 'PKCS#12 file')
     .requiredOption('--password-file <file>', 'file whose first line is the password')
     .option('--replace', 'replace an existing CA, which stays trusted until it expires', false)
-    .option('--force', 'sign with it at once, although not every agent trusts its root yet', false);
-  importing.action((options: { in: string; passwordFile: string; replace: boolean; force: boolean }) =>
+    .option('--force', 'sign with it at once, although not every agent trusts its root yet', false)
+    .option('--without-root', 'keep only an issuing CA made with an imported root, not the key of the root', false);
+  importing.action((options: ImportOptions) =>
     finish(async () => {
-      const { in: file, passwordFile, replace: replaces, force: isForced } = options;
-      const source = { file, passwordFile, replaces, isForced };
+      const { in: file, passwordFile, replace: replaces, force: isForced, withoutRoot } = options;
+      const source = { file, passwordFile, replaces, isForced, withoutRoot };
       print(await importCa((await settingsOf(importing)).values, source));
     }),
   );
@@ -76,11 +82,45 @@ export function controllerCommandLine(finish: Finish, output: ProgramOutput): Co
     .addArgument(new Argument('<step>', 'the step').choices(rotationSteps))
     .option('--force', 'do the step although not every agent has confirmed the one before', false);
   rotating.action((step: RotationStep, { force }: { force: boolean }) =>
-    finish(async () => print(await rotateCa((await settingsOf(rotating)).values, step, { isForced: force }))),
+    finish(async () => {
+      const { values } = await settingsOf(rotating);
+      print(await rotateCa(values, step, { isForced: force, takeUp: takeUpOf(values) }));
+    }),
+  );
+
+  const keys = program.command('keys').description('Encrypt the keys in the state directory.');
+  const changing = command(
+    keys,
+    'change',
+    'Encrypt every key with another passphrase, or write them in the clear. Stop the controller first.',
+  )
+    .option('--new-passphrase-file <file>', 'file whose first line is the new passphrase, or credential:NAME')
+    .option('--plain', 'write them in the clear', false);
+  changing.action(({ newPassphraseFile, plain }: { newPassphraseFile?: string; plain: boolean }) =>
+    finish(async () => {
+      if (plain === (newPassphraseFile !== undefined)) throw unclearChange();
+      print(await changeKeys((await settingsOf(changing)).values, newPassphraseFile ?? null));
+    }),
   );
 
   return program;
 }
+
+function unclearChange(): CulvertError {
+  return new CulvertError({
+    code: 'USAGE',
+    message: 'say what the keys are to be encrypted with',
+    hint: 'name one of --new-passphrase-file and --plain',
+  });
+}
+
+type ImportOptions = {
+  readonly in: string;
+  readonly passwordFile: string;
+  readonly replace: boolean;
+  readonly force: boolean;
+  readonly withoutRoot: boolean;
+};
 
 /** Runs until SIGTERM, SIGINT or SIGHUP, then closes everything in order. A second signal ends the process at once. */
 async function runController(options: ControllerOptions): Promise<void> {

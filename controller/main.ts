@@ -6,6 +6,8 @@ import { exitOf } from '../shared/program/usage-exit.js';
 import { controllerCommandLine } from './command-line.js';
 
 /** Starts `culvert-controller`. Only this file ends its process: 0 for success, 64 for a wrong command line, else 1. */
+// Whatever this process or one that it starts creates is its owner's alone.
+process.umask(0o077);
 watchOutput({ program: 'culvert-controller', exit: (code) => process.exit(code) });
 await runCommandLine(controllerCommandLine(finish, processOutput), process.argv.slice(2)).catch(end);
 

@@ -6,9 +6,12 @@ import type { PendingTask } from './api/api-types.js';
 import type { ControllerMetrics } from './api/controller-metrics.js';
 import type { FlowHistory } from './flows/flow-history.js';
 import { Distribution } from './publish/distribution.js';
+import type { StatementPublisher } from './publish/statement-publisher.js';
 import { serveAgents, type AgentServicesInit } from './fleet/agent-services.js';
+import { ConsumerSweep } from './nats/consumer-sweep.js';
 import type { MeshNats } from './nats/mesh-nats.js';
 import { encodeTrustHint, trustHintKey, type TrustHint } from '../shared/wire/trust-hint.js';
+import type { NodeName } from '../shared/routing/names.js';
 import type { ResourceStore } from './store/resource-store.js';
 import { StoreReconciler } from './store/store-reconciler.js';
 
@@ -20,6 +23,7 @@ export type MeshLinkInit = Omit<AgentServicesInit, 'bus' | 'signingKeyPem' | 'on
   readonly metrics: ControllerMetrics;
   /** The roots that are trusted now. */
   readonly trustHint: () => TrustHint;
+  readonly statements: StatementPublisher;
 };
 
 /**
@@ -34,6 +38,7 @@ export class MeshLink implements AsyncDisposable {
   readonly #running: Promise<void>;
   #resolveSettled: () => void = () => undefined;
   #bus: Bus | undefined;
+  #sweep: ConsumerSweep | undefined;
   #reconciler: StoreReconciler | undefined;
   /** Why NATS is not connected, for people. */
   #problem = 'not connected yet';
@@ -65,6 +70,11 @@ export class MeshLink implements AsyncDisposable {
     return tasks;
   }
 
+  /** Removes what nodes leave in NATS and no agent needs. The owner calls it from time to time. Never rejects. */
+  async sweep(): Promise<void> {
+    await this.#sweep?.sweep();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#init.store.idle();
     this.#abort.abort();
@@ -72,16 +82,26 @@ export class MeshLink implements AsyncDisposable {
   }
 
   async #run(): Promise<void> {
-    const { nats, store, log } = this.#init;
+    const { nats, store, statements, members, agents, log } = this.#init;
     const { signal } = this.#abort;
     await using bus = await nats.connect(signal, (error) => this.#onProblem(error));
     this.#bus = bus;
     this.#problem = `disconnected from ${bus.server}`;
     log.info({ server: bus.server }, 'connected to NATS');
-    store.attach(new Distribution({ bus, publicKeyPem: this.#init.signingKey.publicKey }));
+    // A node that joined a controller of a version before is known by its heartbeats until it renews.
+    const isMember = (node: NodeName): boolean => members.has(node) || (agents.has(node) && !members.isRemoved(node));
+    using sweep = new ConsumerSweep({ bus, isMember, log });
+    this.#sweep = sweep;
+    const { publicKey } = this.#init.signingKey;
+    store.attach(new Distribution({ bus, publicKeyPem: publicKey, onPublished: () => statements.noteChange() }));
     this.#reconciler = new StoreReconciler({ store, bus, log, signal, afterSettling: () => this.#afterSettling(bus) });
     const stopServing = this.#serve(bus);
-    await Promise.all([this.#reconciler.run(), this.#init.flows.follow(bus, signal), nats.watch(bus, signal)]);
+    await Promise.all([
+      this.#reconciler.run(),
+      statements.run(bus, signal),
+      this.#init.flows.follow(bus, signal),
+      nats.watch(bus, signal),
+    ]);
     stopServing();
   }
 
@@ -109,8 +129,20 @@ export class MeshLink implements AsyncDisposable {
   }
 
   #serve(bus: Bus): () => void {
-    const { signing, credentials, agents, members, flows, signingKey, log, metrics, trustDomain, rootsPem, nowMs } =
-      this.#init;
+    const {
+      signing,
+      credentials,
+      agents,
+      members,
+      flows,
+      signingKey,
+      log,
+      metrics,
+      trustDomain,
+      rootsPem,
+      nowMs,
+      lifetimes,
+    } = this.#init;
     return serveAgents({
       bus,
       signing,
@@ -121,6 +153,7 @@ export class MeshLink implements AsyncDisposable {
       trustDomain,
       rootsPem,
       nowMs,
+      lifetimes,
       signingKeyPem: signingKey.privateKey,
       log,
       onBadRequest: (verb) => metrics.badAgentRequest(verb),

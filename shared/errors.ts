@@ -14,8 +14,10 @@ export class CulvertError extends Error {
   }
 }
 
-/** One-line text for anything thrown, with its hint if there is one. */
+/** Text for anything thrown, with its hint if there is one: one line, unless the message has more. */
 export function describeError(error: unknown): string {
-  if (error instanceof CulvertError && error.hint !== undefined) return `${error.message} (${error.hint})`;
+  if (error instanceof CulvertError && error.hint !== undefined) {
+    return error.message.includes('\n') ? `${error.message}\n${error.hint}` : `${error.message} (${error.hint})`;
+  }
   return error instanceof Error ? error.message : String(error);
 }

@@ -36,6 +36,11 @@ export function isTrustDomain(text: string): boolean {
   return parseSpiffeId(formatSpiffeId({ trustDomain: text, namespace: 'x', serviceAccount: 'x' })) !== undefined;
 }
 
+/** The controller's API, to other trust domains. It is no workload identity, so no tunnel accepts it. */
+export function controllerSpiffeId(trustDomain: string): string {
+  return `spiffe://${trustDomain}/culvert/controller`;
+}
+
 /** `spiffe://<trust domain>/culvert/node/<node>`: an agent itself. It is no workload identity, so no tunnel accepts it. */
 export function nodeSpiffeId(trustDomain: string, node: NodeName): string {
   return `spiffe://${trustDomain}/culvert/node/${node}`;

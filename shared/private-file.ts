@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { CulvertError, describeError } from './errors.js';
 import { hintForWrite } from './write-hint.js';
@@ -7,15 +7,21 @@ import { hintForWrite } from './write-hint.js';
 /**
  * Writes a file atomically that only its owner can read (mode 0600), and returns when it and its name are on disk:
  * written next to the old file, synced, renamed over it, and the directory synced (rename(2), fsync(2)). Creates
- * missing parent directories (0700). Throws CulvertError `STATE_WRITE`; the old file then stays.
+ * missing parent directories (0700). `forOwnerOfDirectory`: root gives the file to the owner of its directory, so that a command
+ * that root runs leaves nothing that the program cannot read. Throws CulvertError `STATE_WRITE`; the old file then stays.
  */
-export async function writePrivateFile(path: string, content: string | Uint8Array): Promise<void> {
+export async function writePrivateFile(
+  path: string,
+  content: string | Uint8Array,
+  o: { readonly forOwnerOfDirectory?: boolean } = {},
+): Promise<void> {
   // A unique name, because another process may be writing the same file.
   const temporary = `${path}.new-${randomBytes(4).toString('hex')}`;
   try {
     await makePrivateDirectory(dirname(path));
     const handle = await open(temporary, 'wx', 0o600);
     try {
+      if (o.forOwnerOfDirectory === true) await giveToOwnerOf(dirname(path), handle);
       await handle.writeFile(content);
       await handle.sync();
     } finally {
@@ -27,6 +33,12 @@ export async function writePrivateFile(path: string, content: string | Uint8Arra
     await rm(temporary, { force: true }).catch(() => undefined);
     throw cannotWrite(path, cause);
   }
+}
+
+async function giveToOwnerOf(directory: string, file: FileHandle): Promise<void> {
+  if (process.geteuid?.() !== 0) return;
+  const { uid, gid } = await stat(directory);
+  if (uid !== 0) await file.chown(uid, gid);
 }
 
 /** The state directory of a program, with {@link makePrivateDirectory}. Throws CulvertError `STATE_WRITE`. */

@@ -178,6 +178,13 @@ export const reasons = {
     text: 'The agent has no rules or no certificate yet, so it refuses everything.',
     next: 'culvert status',
   },
+  RULES_TOO_OLD: {
+    side: 'mesh',
+    level: 'error',
+    status: 503,
+    text: 'The controller has not confirmed for longer than rulesMaxAge that the rules are the newest, and rulesPastAge says refuse.',
+    next: 'culvert status',
+  },
   REGISTRY_UNREADABLE: {
     side: 'mesh',
     level: 'error',

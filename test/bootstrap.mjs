@@ -5,17 +5,17 @@ import process from 'node:process';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 /**
- * Makes a fresh clone ready to run: npm packages, build, then the programs of a run (`demo`, `tests`, `bench`) that the
- * machine lacks. It is plain JavaScript because it comes before the compiler. What it does goes to stderr; stdout
- * belongs to the program that comes after it.
+ * Makes a fresh clone ready to run: npm packages, build, then the programs of a run (`demo`, `tests`, `bench`, `kubernetes`) that
+ * the machine lacks; what needs no root goes without them. It is plain JavaScript because it comes before the compiler. What
+ * it does goes to stderr; stdout belongs to the program that comes after it.
  */
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
-export async function bootstrap(run) {
+export async function bootstrap(run, { needsRoot = true } = {}) {
   process.chdir(root);
   refuseUnless(process.platform === 'linux', 'Culvert needs Linux: it works with network namespaces and iptables.');
   refuseUnless(isNewEnough(process.versions.node), `Culvert needs Node.js 20.12 or newer, this is ${process.version}.`);
   refuseUnless(
-    process.getuid() === 0,
+    !needsRoot || process.getuid() === 0,
     'Network namespaces and iptables need root: run it as root, for example with sudo.',
   );
   if (!hasPackages()) {
@@ -26,9 +26,11 @@ export async function bootstrap(run) {
   start(process.execPath, [compiler(), '-b']);
   start(process.execPath, ['deploy/bundle.mjs']);
   start(process.execPath, ['deploy/make-executable.mjs']);
-  const { ensureRequirements } = await import(builtUrl('test/lab/install-requirements.js'));
-  const { requirementsOf } = await import(builtUrl('test/lab/declared-programs.js'));
-  await ensureRequirements({ install: true, log: say, requirements: requirementsOf(run) });
+  if (needsRoot) {
+    const { ensureRequirements } = await import(builtUrl('test/lab/install-requirements.js'));
+    const { requirementsOf } = await import(builtUrl('test/lab/declared-programs.js'));
+    await ensureRequirements({ install: true, log: say, requirements: requirementsOf(run) });
+  }
   start(process.execPath, ['agent/native/build.mjs', '--if-missing']);
 }
 

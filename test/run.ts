@@ -1,5 +1,5 @@
-import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { setMaxListeners } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Argument, Command, InvalidArgumentError } from 'commander';
@@ -7,21 +7,20 @@ import { describeError } from '../shared/errors.js';
 import { DeclaredPath } from './lab/declared-path.js';
 import { requirementsOf } from './lab/declared-programs.js';
 import { ensureRequirements } from './lab/install-requirements.js';
-import type { LeakScope } from './lab/leak-check.js';
 import { findLeaks, removeLeaks, takeInventory } from './lab/leak-check.js';
 import { requireCommands } from './lab/requirements.js';
 import { sweepStaleLabs } from './lab/teardown.js';
-import { testRunVariable } from './lab/test-processes.js';
 import { fewWorlds, worldsVariable } from './support/property-runs.js';
 import { lanesOf, runLane, type Lane, type LaneEnd, type LaneReport } from './runner/lanes.js';
 import { requireFreshPrograms } from './runner/fresh-programs.js';
+import { openScope } from './runner/leak-scope.js';
 import { runSuite, type SuiteResult } from './runner/run-suite.js';
 import { groupFiles, type FileGroup } from './runner/file-groups.js';
 import { findTestFiles, suites, type SuiteName, type TestSuite } from './runner/suites.js';
 
 /**
  * The test runner: `node dist/test/run.js [suite…] [--filter RE] [--agent-workers N] [--times] [--worlds SHARE] [--install]
- * [--other-node BINARY]`. It exits with 0 only if every test passed,
+ * [--other-node BINARY] [--second-node]`. It exits with 0 only if every test passed,
  * none was skipped, every suite had files and nothing was left behind on the machine.
  */
 type RunOptions = {
@@ -31,6 +30,7 @@ type RunOptions = {
   readonly worlds: number;
   readonly install?: boolean;
   readonly otherNode?: string;
+  readonly secondNode?: boolean;
   readonly inside?: boolean;
 };
 
@@ -48,11 +48,13 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
   process.env[worldsVariable] = String(options.worlds);
   const chosen = suiteNames.filter((suite) => (wanted.length === 0 ? !isOptional(suite) : wanted.includes(suite)));
   const filter = options.filter === undefined ? null : new RegExp(options.filter);
-  const directories = {
+  const search = {
+    filter,
+    isSecondNode: options.secondNode ?? false,
     builtDirectory: import.meta.dirname,
     sourceDirectory: path.resolve(import.meta.dirname, '../../test'),
   };
-  const plan = chosen.map((suite) => ({ suite, files: findTestFiles({ ...directories, suite, filter }) }));
+  const plan = chosen.map((suite) => ({ suite, files: findTestFiles({ ...search, suite }) }));
   const problems = findEmpty(plan, filter);
   if (problems.length > 0) return report({ results: [], problems });
   const hasLabs = chosen.some((suite) => suites[suite].needsLab);
@@ -67,6 +69,8 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
   const scope = openScope(hasLabs, options.inside ?? false);
   const before = await takeInventory(scope);
   const abort = new AbortController();
+  // One listener for each process of tests.
+  setMaxListeners(0, abort.signal);
   const stop = (): void => abort.abort();
   process.once('SIGINT', stop);
   process.once('SIGTERM', stop);
@@ -165,21 +169,6 @@ function prepareLabs(): void {
   sweepStaleLabs();
 }
 
-/**
- * Everything that the tests start inherits these two variables, so that what they leave can be told from other things. A run
- * inside another keeps that one's.
- */
-function openScope(hasLabs: boolean, isInside: boolean): LeakScope {
-  const outer = isInside ? process.env[testRunVariable] : undefined;
-  const testRun = outer ?? randomBytes(4).toString('hex');
-  const tempDir = outer === undefined ? path.join(tmpdir(), `culvert-test-${testRun}`) : tmpdir();
-  if (outer === undefined) mkdirSync(tempDir, { mode: 0o700 });
-  process.env[testRunVariable] = testRun;
-  process.env['TMPDIR'] = tempDir;
-  const ci = process.env['CI'] ?? '';
-  return { testRun, tempDir, hasLabs, isStrict: ci !== '' && ci !== 'false' && ci !== '0' };
-}
-
 function printTimes(results: readonly SuiteResult[]): void {
   for (const { suite, fileTimes } of results) {
     console.log(`\n${suite}: files by time`);
@@ -218,12 +207,15 @@ function worldShare(text: string): number {
 
 const program = new Command('run')
   .description('run the compiled tests, then check that nothing was left behind')
-  .addArgument(new Argument('[suite...]', 'all but the optional ones (systemd) when left out').choices(suiteNames))
+  .addArgument(
+    new Argument('[suite...]', 'all but the optional ones (systemd, kubernetes) when left out').choices(suiteNames),
+  )
   .option('--filter <regular expression>', 'only test files whose path matches')
   .option('--agent-workers <n>', 'data-plane threads of the agents, in every suite', workerCount)
   .option('--worlds <share>', 'how much of its worlds a property test tries, up to 1', worldShare, fewWorlds)
   .option('--times', 'print how long each file took')
   .option('--other-node <binary>', 'at the same time, run the suites that need no mesh with this Node')
+  .option('--second-node', 'leave out the files that end alike with any Node')
   .option('--inside', 'part of another run, which checks for what was left behind')
   .option('--install', 'install missing programs with apt-get')
   .action(async (wanted: SuiteName[], options: RunOptions) => {

@@ -1,11 +1,15 @@
 import type { WorkloadCapture } from '../capture/workload-capture.js';
 import { CulvertError } from '../../shared/errors.js';
+import type { Heartbeat } from '../../shared/wire/requests.js';
 import type { ControlPlane } from '../control/control-plane.js';
 import type { ProtectedWorkload } from '../control/workloads/refusals.js';
+import { maxAlarmLength } from '../control/workloads/reported-workload.js';
 import type { AgentSocket } from '../control/succession/agent-socket.js';
 import type { FlowPublisher } from '../telemetry/flows/flow-publisher.js';
+import type { ProbeSockets } from '../dataplane/pool/probe-sockets.js';
 import type { WorkerPool } from '../dataplane/pool/worker-pool.js';
 import type { ObservedState } from '../telemetry/state-gauges.js';
+import type { AgentEndpoints } from './agent-endpoints.js';
 import { isServing, notListening } from './serving.js';
 import { readiness, type ReadinessReport } from './readiness.js';
 import type { NodeName, WorkloadName } from '../../shared/routing/names.js';
@@ -19,6 +23,8 @@ export type AgentFacts = {
   readonly maxConnectionsPerWorkload: number;
   readonly maxWaitingBytesPerWorkload: number;
   readonly capture: WorkloadCapture;
+  /** The setting, as it is written. */
+  readonly hostProbes: readonly string[];
 };
 
 /** The agent's state as seen from outside, at every stage of its start. Pool and plane appear after the join. */
@@ -27,7 +33,10 @@ export class AgentView {
   pool: WorkerPool | null = null;
   plane: ControlPlane | null = null;
   flows: FlowPublisher | null = null;
+  /** Null where no program of the host may probe. */
+  probeSockets: ProbeSockets | null = null;
   agentSocket: Pick<AgentSocket, 'problem'> | null = null;
+  endpoints: AgentEndpoints | null = null;
   joinProblem: string | null = null;
 
   constructor(init: AgentFacts) {
@@ -57,13 +66,31 @@ export class AgentView {
       unreadableEntries: this.plane?.registryGaps.unreadable ?? 0,
       workers: this.#workers(),
       workloads: this.#workloads(),
+      alarms: this.plane?.alarms ?? null,
+      rulesAgeProblem: this.plane?.rulesAge.problem ?? null,
+      isRefusingOldRules: this.plane?.rulesAge.isRefusing ?? false,
       credentialsProblem: this.plane?.credentialsProblem ?? null,
-      hostRulesProblem: this.#init.capture.hostProblem(),
+      hostRulesProblem: this.#hostProblem(),
       guardProblem: this.#init.capture.guardProblem(),
+      exemptionProblem: this.#init.capture.exemptionProblem(),
+      watchProblem: this.plane?.watchProblem ?? null,
       stateProblem: this.plane?.stateProblem ?? null,
       successionProblem: this.agentSocket?.problem ?? null,
+      endpointProblem: this.endpoints?.problem ?? null,
       nowMs: Date.now(),
     });
+  }
+
+  /** For heartbeats: names of what /readyz lists as pending, what capture here cannot promise, and who may probe. */
+  said(): Pick<Heartbeat, 'pending' | 'weaknesses' | 'hostProbes'> {
+    const { capture, hostProbes } = this.#init;
+    const watchProblem = this.plane?.watchProblem ?? null;
+    const weaknesses = [capture.guardProblem(), capture.exemptionProblem(), watchProblem].filter((it) => it !== null);
+    return {
+      pending: this.readiness().pending.map(({ name }) => name),
+      ...(hostProbes.length === 0 ? {} : { hostProbes: [...hostProbes] }),
+      ...(weaknesses.length === 0 ? {} : { weaknesses: weaknesses.map((text) => text.slice(0, maxAlarmLength)) }),
+    };
   }
 
   /** See {@link isServing}. */
@@ -101,7 +128,7 @@ export class AgentView {
       readiness: this.readiness(),
       ...this.plane?.dump(),
       capture: this.#init.capture.status(),
-      hostRulesProblem: this.#init.capture.hostProblem(),
+      hostRulesProblem: this.#hostProblem(),
     };
   }
 
@@ -118,6 +145,7 @@ export class AgentView {
       node: this.#init.node,
       appliedRevision: () => this.plane?.appliedRevision ?? null,
       enforcedRevision: () => this.pool?.enforcedRevision ?? null,
+      rulesAgeMs: () => this.plane?.rulesAge.ageMs ?? null,
       isNatsConnected: () => this.plane?.isConnected ?? false,
       registryEntries: () => this.plane?.registryCounts() ?? { workloads: 0, services: 0 },
       certificates: () => this.plane?.certificates() ?? [],
@@ -132,6 +160,10 @@ export class AgentView {
       maxConnectionsPerWorkload: this.#init.maxConnectionsPerWorkload,
       maxWaitingBytesPerWorkload: this.#init.maxWaitingBytesPerWorkload,
     };
+  }
+
+  #hostProblem(): string | null {
+    return this.#init.capture.hostProblem() ?? this.probeSockets?.problem ?? null;
   }
 
   #hasRules(): boolean {

@@ -1,10 +1,12 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import https from 'node:https';
+import type { AddressInfo, Socket } from 'node:net';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { ListenAddress } from '../../shared/config/listen-address.js';
 import { BoundedServer, optionsFor, type ConnectionCut, type ServerLimits } from '../../shared/http/bounded-server.js';
 import { acceptedFd } from '../native/addon.js';
+import type { EndpointCertificate } from './endpoint-certificate.js';
 
 export type EndpointAnswer = {
   readonly status: number;
@@ -36,67 +38,68 @@ const limits: ServerLimits = {
  * this host cannot reach the server through a name of its own (DNS rebinding).
  */
 export class HttpEndpoint {
-  readonly #server: Server;
   readonly #bounded: BoundedServer;
   readonly #log: Log;
   readonly #routes: EndpointRoutes;
   readonly #loopbackOnly: boolean;
 
-  private constructor(init: {
+  /** An endpoint that listens nowhere yet: see {@link listenOn}. */
+  constructor(init: {
     readonly routes: EndpointRoutes;
     readonly log: Log;
-    readonly loopbackOnly: boolean;
-    readonly graceMs: number;
-    readonly onCut: (why: ConnectionCut) => void;
+    readonly loopbackOnly?: boolean;
+    /** What a connection that brings no request gets when the endpoint closes. */
+    readonly graceMs?: number;
+    /** Serves HTTPS with it; null, the default: plain HTTP. */
+    readonly certificate?: EndpointCertificate | null;
+    /** Called for each connection that a limit ended. */
+    readonly onCut?: (why: ConnectionCut) => void;
   }) {
+    const { certificate = null, graceMs = limits.closeGraceMs, onCut = () => undefined } = init;
     this.#routes = init.routes;
     this.#log = init.log;
-    this.#loopbackOnly = init.loopbackOnly;
-    this.#server = createServer(optionsFor(limits));
+    this.#loopbackOnly = init.loopbackOnly ?? false;
     this.#bounded = new BoundedServer({
-      server: this.#server,
-      limits: { ...limits, closeGraceMs: init.graceMs },
-      onCut: init.onCut,
+      server: certificate === null ? createServer(optionsFor(limits)) : secureServer(certificate),
+      limits: { ...limits, closeGraceMs: graceMs },
+      onCut,
       onError: (error) => init.log.error({ err: error }, 'endpoint failed'),
       answer: (request, response) => void this.#answer(request, response),
     });
   }
 
-  /** Throws CulvertError `LISTEN_FAILED` with a hint. */
-  static async listen(init: {
+  /** Listens. Throws CulvertError `LISTEN_FAILED` with a hint, and may be called again then. */
+  async listenOn(where: {
     readonly address: ListenAddress;
-    readonly routes: EndpointRoutes;
-    readonly log: Log;
-    readonly loopbackOnly?: boolean;
     /** Name of the setting, for the error message. */
     readonly setting: string;
     /** A socket that listens on this address already, from the process before; it becomes the endpoint's. */
-    readonly keptFd?: number;
-    /** What a connection that brings no request gets when the endpoint closes. */
-    readonly graceMs?: number;
-    /** Called for each connection that a limit ended. */
-    readonly onCut?: (why: ConnectionCut) => void;
-  }): Promise<HttpEndpoint> {
-    const { loopbackOnly = false, graceMs = limits.closeGraceMs, onCut = () => undefined } = init;
-    const endpoint = new HttpEndpoint({ ...init, loopbackOnly, graceMs, onCut });
-    await endpoint.#bounded.listen(init.keptFd === undefined ? init.address : { fd: init.keptFd }).catch((cause) => {
+    readonly keptFd?: number | undefined;
+  }): Promise<void> {
+    const { address, setting, keptFd } = where;
+    await this.#bounded.listen(keptFd === undefined ? address : { fd: keptFd }).catch((cause: unknown) => {
       throw new CulvertError({
         code: 'LISTEN_FAILED',
-        message: `cannot listen on ${init.address.host} port ${init.address.port}: ${describeError(cause)}`,
-        hint: `another agent may already be running; otherwise choose another address with ${init.setting}`,
+        message: `cannot listen on ${address.host} port ${address.port}: ${describeError(cause)}`,
+        hint: `another process has it, or this host does not; see ${setting}`,
         cause,
       });
     });
-    return endpoint;
   }
 
+  /** Serves a connection that another server has accepted. */
+  adopt(socket: Socket): void {
+    this.#bounded.adopt(socket);
+  }
+
+  /** 0: it does not listen. */
   get port(): number {
-    return (this.#server.address() as AddressInfo | null)?.port ?? 0;
+    return (this.#bounded.listener.address() as AddressInfo | null)?.port ?? 0;
   }
 
   /** Its listening socket, which stays its own. */
   get fd(): number {
-    return acceptedFd(this.#server);
+    return acceptedFd(this.#bounded.listener);
   }
 
   /** Stops listening at once; see {@link BoundedServer}. */
@@ -146,6 +149,12 @@ export class HttpEndpoint {
   #find(key: string): EndpointHandler | undefined {
     return Object.entries(this.#routes).find(([route]) => route === key)?.[1];
   }
+}
+
+function secureServer(certificate: EndpointCertificate): https.Server {
+  const server = https.createServer({ ...optionsFor(limits), ...certificate.current, minVersion: 'TLSv1.2' });
+  certificate.onChange((pair) => server.setSecureContext({ ...pair, minVersion: 'TLSv1.2' }));
+  return server;
 }
 
 function failure(status: number, code: string, message: string): EndpointAnswer {

@@ -1,3 +1,4 @@
+import type { RefusalAlarms } from '../control/followers/registry-refusals.js';
 import { refusalsOf, withProblem, type ProtectedWorkload } from '../control/workloads/refusals.js';
 
 export type PendingTask = {
@@ -29,16 +30,28 @@ export type ReadinessFacts = {
   readonly unreadableEntries: number;
   readonly workers: { readonly online: number; readonly wanted: number };
   readonly workloads: readonly ProtectedWorkload[];
+  /** Null: there is nothing yet that could be refused. */
+  readonly alarms: RefusalAlarms | null;
+  /** Why the rules in force may be old; null: nothing says that they are. */
+  readonly rulesAgeProblem: string | null;
+  /** New connections are refused for that. */
+  readonly isRefusingOldRules: boolean;
   /** Why the node's own credentials were not renewed; null: they were. */
   readonly credentialsProblem: string | null;
   /** What is wrong with the host's rules for probes; null: nothing. */
   readonly hostRulesProblem: string | null;
   /** Why other sockets on the agent's ports may get connections; null: they get none. */
   readonly guardProblem: string | null;
+  /** Why a process with CAP_NET_RAW can leave capture; null: it cannot. */
+  readonly exemptionProblem: string | null;
+  /** Why a new namespace may be found late; null: it is seen at once. */
+  readonly watchProblem: string | null;
   /** Why the last good state could not be written to disk; null: it was. */
   readonly stateProblem: string | null;
   /** Why no other process can take over from this agent; null: one can. */
   readonly successionProblem: string | null;
+  /** Why metrics or health are served nowhere; null: they are served. */
+  readonly endpointProblem: string | null;
   readonly nowMs: number;
 };
 
@@ -85,6 +98,9 @@ export function readiness(facts: ReadinessFacts): ReadinessReport {
         detail: withProblem('not renewed', workload.certificateProblem),
       });
     }
+    if (workload.addressProblem !== null) {
+      degraded.push({ name: `address/${workload.name}`, detail: workload.addressProblem });
+    }
     if (workload.lateAcceptProblem !== null) {
       degraded.push({ name: `late-accept/${workload.name}`, detail: workload.lateAcceptProblem });
     }
@@ -92,15 +108,26 @@ export function readiness(facts: ReadinessFacts): ReadinessReport {
       degraded.push({ name: `capture/${workload.name}`, detail: workload.problem });
     }
   }
+  const { rulesAlarm = null, registryAlarm = null } = facts.alarms ?? {};
+  if (rulesAlarm !== null) degraded.push({ name: 'rules', detail: withProblem('new ones are refused', rulesAlarm) });
+  if (registryAlarm !== null) {
+    degraded.push({ name: 'registry', detail: withProblem('something new in it is refused', registryAlarm) });
+  }
+  if (facts.rulesAgeProblem !== null) {
+    (facts.isRefusingOldRules ? pending : degraded).push({ name: 'rules-age', detail: facts.rulesAgeProblem });
+  }
   if (facts.credentialsProblem !== null) {
     degraded.push({ name: 'credentials', detail: withProblem('not renewed', facts.credentialsProblem) });
   }
   if (facts.hostRulesProblem !== null) degraded.push({ name: 'capture', detail: facts.hostRulesProblem });
   if (facts.guardProblem !== null) degraded.push({ name: 'capture', detail: facts.guardProblem });
+  if (facts.exemptionProblem !== null) degraded.push({ name: 'capture', detail: facts.exemptionProblem });
+  if (facts.watchProblem !== null) degraded.push({ name: 'namespaces', detail: facts.watchProblem });
   if (facts.stateProblem !== null) degraded.push({ name: 'state', detail: facts.stateProblem });
   if (facts.successionProblem !== null) {
     const detail = 'no other process can take over from this agent, so connections are refused when it is replaced';
     degraded.push({ name: 'succession', detail: withProblem(detail, facts.successionProblem) });
   }
+  if (facts.endpointProblem !== null) degraded.push({ name: 'endpoints', detail: facts.endpointProblem });
   return { isReady: pending.length === 0, pending, degraded };
 }

@@ -1,6 +1,7 @@
 import { closeSync, readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { netnsInode, openNetns, ownNetnsInode, readProcFile } from '../native/addon.js';
+import { readProcFile } from '../native/addon.js';
+import { netnsInode, openNetns, ownNetnsInode } from '../native/netns.js';
 import { capturePorts } from '../ports.js';
 import type { CommandRunner } from './firewall/command-runner.js';
 import { readInstalled } from './firewall/installed-rules.js';
@@ -28,7 +29,7 @@ export async function findCapturedNamespaces(o: {
     [...allNamespaces()].map(async ([inode, path]) => {
       const hasMark = async (fd: number): Promise<boolean> => {
         const found = await readInstalled({ ...o, netnsFd: fd });
-        return [found[4], found[6]].some(({ tables }) => tables.get('nat')?.chains.has(mark) === true);
+        return [found[4], found[6]].some(({ tables }) => [...tables.values()].some(({ chains }) => chains.has(mark)));
       };
       const isOurs = await whileItIsThere(path, inode, () => inNamespace(path, inode, hasMark));
       return isOurs === true ? [{ path, inode }] : [];

@@ -1,6 +1,7 @@
 import { closeSync } from 'node:fs';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { CaptureExclusions } from '../../shared/routing/registry-entry.js';
+import { mayChangeEarlyDemux } from '../native/early-demux.js';
 import { netnsInode, openNetns } from '../native/netns.js';
 import type { CaptureLog } from './firewall/capture-log.js';
 import type { CaptureSettings } from './capture-settings.js';
@@ -12,14 +13,17 @@ import type {
   CheckResult,
   Ipv6Support,
 } from './firewall/captured-netns.js';
-import { type CommandRunner, lacksExtension } from './firewall/command-runner.js';
+import type { CommandRunner } from './firewall/command-runner.js';
 import type { NetfilterBackend } from './firewall/netfilter-backend.js';
 import { countCapturedSockets } from './open-connections.js';
 import type { Hooks } from './firewall/removal.js';
 import { type ChainPlans, RuleSet } from './firewall/rule-set.js';
 import { RuleChanges } from './firewall/rule-changes.js';
-import { probeCapture, type SelfTestResult } from './self-test.js';
+import { type RuleOwnership, soleOwner } from './rule-ownership.js';
+import { probeCapture, selfTestProblems } from './self-test.js';
 import { SerialQueue } from '../../shared/serial-queue.js';
+import { type RuleStrength, WeakerRules } from './weaker-rules.js';
+import { planClosedChains } from './firewall/closed-rules.js';
 import { planWorkloadChains } from './firewall/workload-rules.js';
 
 export const noExclusions: CaptureExclusions = {
@@ -40,6 +44,10 @@ export type NamespaceCaptureInit = {
   readonly workload: CapturedNetns;
   /** Inode of the namespace to capture. If the path leads to another inode, that namespace is gone. */
   readonly inode: number;
+  /** The cgroup in which the agent's sockets are made; null: none of its own. */
+  readonly ownCgroup: string | null;
+  /** Default: nothing else changes the rules. */
+  readonly ownership?: RuleOwnership;
 };
 
 /** The capture of one namespace. Its operations run one after the other. */
@@ -47,6 +55,7 @@ export class NamespaceCapture {
   readonly inode: number;
   readonly #init: NamespaceCaptureInit;
   readonly #rules: RuleSet;
+  readonly #ownership: RuleOwnership;
   readonly #queue = new SerialQueue();
   /** Open while the namespace is captured. Also null where the kernel reports no changes. */
   #changes: RuleChanges | null = null;
@@ -60,8 +69,13 @@ export class NamespaceCapture {
   /** Damage that was found and is not known to be repaired, because the reload failed midway. Counted when it is. */
   #damage: ReadonlySet<string> = new Set();
   #isUnsettled = false;
+  #ownCgroup: string | null;
+  /** What is loaded no longer fits what others have in the namespace. */
+  #isMisfit = false;
   /** Why other sockets on the agent's ports may get connections; null: they cannot. */
   #guardProblem: string | null = null;
+  /** Why sockets of others can pass as the agent's; null: they cannot, or the agent has no cgroup of its own anywhere. */
+  #exemptionProblem: string | null = null;
   #drainUntilMs = 0;
   /** A release was requested. A failed release is retried at each check. */
   #isLeaving = false;
@@ -72,6 +86,8 @@ export class NamespaceCapture {
     this.#init = init;
     this.#workload = workload;
     this.inode = inode;
+    this.#ownership = init.ownership ?? soleOwner;
+    this.#ownCgroup = init.ownCgroup;
     this.#rules = new RuleSet({ runner, backend, hasRoutes: true, hooks: workloadHooks });
   }
 
@@ -107,8 +123,9 @@ export class NamespaceCapture {
       ipv6: this.#ipv6,
       lastCheckAtMs: this.#lastCheckAtMs,
       repairs: this.#repairs,
-      problem: this.#problem ?? halfCaptured(this.#workload),
-      guardProblem: this.#guardProblem,
+      problem: this.#problem ?? (this.#workload.isClosed === true ? closedProblem : null),
+      guardProblem: this.#guardProblem ?? (mayChangeEarlyDemux() ? null : noPlaintextGuard),
+      exemptionProblem: this.#exemptionProblem,
     };
   }
 
@@ -117,16 +134,32 @@ export class NamespaceCapture {
    */
   async apply(workload: CapturedNetns): Promise<void> {
     const isSame = planKey(workload) === planKey(this.#workload);
-    const plans = isSame && this.#plans !== undefined ? this.#plans : planBoth(workload);
+    const plans = isSame && this.#plans !== undefined ? this.#plans : this.#planBoth(workload);
     await this.#queue.run(async () => {
       this.#isLeaving = false;
       this.#workload = workload;
       this.#plans = plans;
       await this.#inNamespace(async (fd) => {
+        if (workload.isClosed === true && (await this.#closeFirst(fd, plans))) return;
         await this.#install(fd, plans);
         this.#isUnsettled = false;
         await this.#selfTest(fd);
       });
+    });
+  }
+
+  /** Loads the rules for another cgroup of the agent. When that fails, each full check tries it again. Never throws. */
+  async exempt(ownCgroup: string | null): Promise<void> {
+    await this.#queue.run(async () => {
+      this.#ownCgroup = ownCgroup;
+      this.#replan();
+      const isLoaded = this.#rules.isInstalled && !this.#isLeaving && !this.#isStopped;
+      if (!isLoaded || this.#workload.isClosed === true) return;
+      try {
+        await this.#inNamespace((fd) => this.#install(fd, this.#replan()));
+      } catch (error) {
+        this.#exemptionProblem = `its rules are for another cgroup of the agent: ${describeError(error)}`;
+      }
     });
   }
 
@@ -183,43 +216,65 @@ export class NamespaceCapture {
     return 'ok';
   }
 
+  /**
+   * For a namespace that has just been made, in which every millisecond counts. What was loaded is compared at the first check,
+   * or when the workload is opened. Resolves with whether it is closed now.
+   */
+  async #closeFirst(fd: number, plans: ChainPlans): Promise<boolean> {
+    if (this.#rules.isInstalled) return false;
+    await this.#ownership.take(this.inode);
+    if (!(await this.#rules.loadFirst(fd, plans))) return false;
+    this.#watch(fd);
+    this.#state = 'captured';
+    this.#problem = null;
+    return true;
+  }
+
   async #install(fd: number, plans: ChainPlans): Promise<void> {
     this.#watch(fd);
     try {
+      await this.#ownership.take(this.inode);
       this.#ipv6 = await this.#installGuarded(fd, plans);
     } catch (error) {
       this.#isUnsettled = true;
       this.#fail(error);
+      this.#ownership.giveBack(this.inode);
       throw error;
     }
+    this.#isMisfit = false;
     this.#state = 'captured';
     this.#problem = null;
   }
 
-  /**
-   * Without the guard in an address family for which kernel or iptables lack what it needs. After any other failure the guard
-   * is missing for no good reason: that is an error, and is tried again soon.
-   */
+  /** As strong as the host allows; see {@link WeakerRules}. */
   async #installGuarded(fd: number, plans: ChainPlans): Promise<Ipv6Support> {
-    const unguarded: string[] = [];
-    let why = '';
+    const weaker = new WeakerRules(this.#strength);
     const ipv6 = await this.#rules.install(fd, plans, {
       // The changes that are reported of the load are our own; a foreign one among them that did damage is an error.
       onLoaded: () => void this.takeChanges(),
       instead: (family, error) => {
-        if (!lacksExtension(error)) return null;
-        unguarded.push(`IPv${family}`);
-        why = describeError(error);
-        return planBoth(this.#workload, { isGuarded: false })[family];
+        const strength = weaker.next(family, error);
+        return strength === null ? null : planFor(family, this.#workload, strength);
       },
     });
-    const places = unguarded.join(' and ');
-    const problem = places === '' ? null : `other programs can take the agent's ports in it: ${places}: ${why}`;
-    if (problem !== null && this.#guardProblem === null) {
-      this.#init.log.warn({ workload: this.#workload.name }, `capture: ${problem}`);
-    }
-    this.#guardProblem = problem;
+    this.#guardProblem = this.#noteWeakness(
+      this.#guardProblem,
+      "other programs can take the agent's ports in it",
+      weaker.withoutGuard,
+    );
+    this.#exemptionProblem = this.#noteWeakness(
+      this.#exemptionProblem,
+      'a process with CAP_NET_RAW can leave capture in it',
+      weaker.withoutCgroup,
+    );
     return ipv6;
+  }
+
+  #noteWeakness(before: string | null, what: string, why: string | null): string | null {
+    if (why === null) return null;
+    const problem = `${what}: ${why}`;
+    if (before === null) this.#init.log.warn({ workload: this.#workload.name }, `capture: ${problem}`);
+    return problem;
   }
 
   #watch(fd: number): void {
@@ -236,13 +291,16 @@ export class NamespaceCapture {
   /** Repairs damage before the self-test waits for an answer that would not come. */
   async #checkInside(fd: number, isFull: boolean): Promise<CheckResult> {
     const isRepair = this.#rules.isInstalled;
-    if (isFull && this.#guardProblem !== null) await this.#install(fd, this.#replan());
+    const isWeak = this.#guardProblem !== null || this.#exemptionProblem !== null;
+    if (isFull && isWeak) await this.#install(fd, this.#replan());
     if (isFull || !isRepair || this.#isUnsettled) {
       await this.#putBack(fd, { isBypassed: false });
       this.#isUnsettled = false;
     }
     let isSuspicious = await this.#selfTest(fd);
     if (isSuspicious && (await this.#putBack(fd, { isBypassed: true }))) isSuspicious = await this.#selfTest(fd);
+    // Not before the test, which would no longer find rules of others that come first.
+    if (this.#isMisfit && !this.#isStopped) await this.#install(fd, this.#replan());
     const found = [...this.#damage];
     this.#damage = new Set();
     if (isRepair && found.length > 0) this.#countRepair(found);
@@ -252,8 +310,9 @@ export class NamespaceCapture {
 
   /** Reloads the rules if they differ from what was loaded; returns whether they did. */
   async #putBack(fd: number, o: { readonly isBypassed: boolean }): Promise<boolean> {
-    const { differences, ipv6 } = await this.#rules.check(fd, o);
+    const { differences, ipv6, isFit } = await this.#rules.check(fd, o);
     this.#ipv6 = ipv6;
+    this.#isMisfit = !isFit;
     if (differences.length === 0 || this.#isStopped) return false;
     this.#damage = new Set([...this.#damage, ...differences]);
     await this.#install(fd, this.#replan());
@@ -262,8 +321,16 @@ export class NamespaceCapture {
 
   /** Returns new plan objects, so that the rule set loads them although they are equal. */
   #replan(): ChainPlans {
-    this.#plans = planBoth(this.#workload);
+    this.#plans = this.#planBoth(this.#workload);
     return this.#plans;
+  }
+
+  get #strength(): RuleStrength {
+    return { isGuarded: true, ownCgroup: this.#ownCgroup };
+  }
+
+  #planBoth(workload: CapturedNetns): ChainPlans {
+    return { 4: planFor(4, workload, this.#strength), 6: planFor(6, workload, this.#strength) };
   }
 
   #countRepair(found: readonly string[]): void {
@@ -276,6 +343,10 @@ export class NamespaceCapture {
   /** Sets state and problem from the outcome. Returns true if traffic may not be captured. */
   async #selfTest(fd: number): Promise<boolean> {
     const { settings } = this.#init;
+    if (this.#workload.isClosed === true) {
+      this.#state = this.#rules.isInstalled ? 'captured' : 'failed';
+      return false;
+    }
     const families: readonly (4 | 6)[] = this.#ipv6 === 'on' ? [4, 6] : [4];
     const results = await Promise.all(
       families.map(async (family) => {
@@ -313,8 +384,7 @@ export class NamespaceCapture {
   #isGone(): boolean {
     if (netnsInode(this.#workload.netnsPath) === this.inode) return false;
     this.#unwatch();
-    this.#state = 'gone';
-    this.#problem = null;
+    this.#setGone();
     this.#init.log.info({ workload: this.#workload.name }, 'the network namespace is gone; its capture is released');
     return true;
   }
@@ -334,8 +404,13 @@ export class NamespaceCapture {
 
   async #finish(fd: number): Promise<void> {
     await this.#rules.remove(fd);
+    this.#setGone();
+  }
+
+  #setGone(): void {
     this.#state = 'gone';
     this.#problem = null;
+    this.#ownership.giveBack(this.inode);
   }
 
   #openSockets(fd: number): Promise<number> {
@@ -357,25 +432,18 @@ export class NamespaceCapture {
   }
 }
 
-function planBoth({ exclusions, latePorts, openTo }: CapturedNetns, { isGuarded } = { isGuarded: true }): ChainPlans {
-  const plan = (family: 4 | 6): ChainPlans[4] => planWorkloadChains(family, exclusions, latePorts, openTo, isGuarded);
-  return { 4: plan(4), 6: plan(6) };
+function planFor(family: 4 | 6, workload: CapturedNetns, strength: RuleStrength): ChainPlans[4] {
+  const { exclusions, latePorts = [], isClosed } = workload;
+  if (isClosed === true) return planClosedChains(family, exclusions);
+  const hasEarlyDemux = !mayChangeEarlyDemux();
+  return planWorkloadChains(family, exclusions, { latePorts, hasEarlyDemux, ...strength });
 }
 
-function halfCaptured({ openTo }: CapturedNetns): string | null {
-  return openTo === undefined
-    ? null
-    : `connections from ${openTo.join(', ')}, which arrive with it, are not captured yet`;
+/** Equal keys stand for the same result of {@link planFor}. */
+function planKey({ exclusions, latePorts, isClosed }: CapturedNetns): string {
+  return JSON.stringify([exclusions, latePorts, isClosed]);
 }
 
-/** Equal keys stand for the same result of {@link planBoth}. */
-function planKey({ exclusions, latePorts, openTo }: CapturedNetns): string {
-  return JSON.stringify([exclusions, latePorts, openTo]);
-}
-
-const selfTestProblems: Partial<Record<SelfTestResult, string>> = {
-  escaped:
-    'a test connection left the namespace although the rules are in place: is lo up, or does another rule come first?',
-  refused: "nothing listens on port 15001 in the namespace: the agent's data plane does not hold this workload",
-  unanswered: 'the listener on port 15001 was slow to answer a test connection',
-};
+const noPlaintextGuard =
+  "other programs can take the agent's port 15006 while it does not listen there: /proc/sys is read-only for the agent, and TCP early demultiplexing cannot be switched off";
+const closedProblem = 'connections that begin wait until it can be served';

@@ -2,10 +2,9 @@ import { closeSync } from 'node:fs';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import { openNetns, ownNetnsInode } from '../native/netns.js';
 import { CommandRunner } from './firewall/command-runner.js';
-import { hostHooks } from './host-capture.js';
+import { hostRuleSet } from './host-capture.js';
 import { workloadHooks } from './namespace-capture.js';
 import { detectBackend, type NetfilterBackend } from './firewall/netfilter-backend.js';
-import type { Hooks } from './firewall/removal.js';
 import { RuleSet } from './firewall/rule-set.js';
 
 export type RemovedPlace = {
@@ -13,20 +12,31 @@ export type RemovedPlace = {
   readonly place: string;
   /** Null: nothing of Culvert is left there. A namespace that is gone counts as clean. */
   readonly problem: string | null;
+  /** Whether there was something to remove. */
+  readonly hadRules: boolean;
 };
 
 /**
  * Removes Culvert's rules from the given namespaces and from the host, for `culvert-agent remove` and for a supervisor
  * that fails open. Works without a running agent and without knowing what it had loaded. A failure in one place does
- * not stop the others. Throws `CAPTURE_TOOL` only if iptables cannot be run at all.
+ * not stop the others. `keepsHost`: an agent that runs has the host's rules. Throws `CAPTURE_TOOL` only if iptables cannot be
+ * run at all.
  */
-export async function removeEverything(o: { readonly netnsPaths: readonly string[] }): Promise<RemovedPlace[]> {
+export async function removeEverything(o: {
+  readonly netnsPaths: readonly string[];
+  readonly keepsHost?: boolean;
+}): Promise<RemovedPlace[]> {
   const runner = new CommandRunner({ maxParallel: 4 });
   const backend = await detectBackend(runner);
   return await Promise.all([
     ...[...new Set(o.netnsPaths)].map((path) => removeFromNamespace(runner, backend, path)),
-    attempt('host', () => removeRules(runner, backend, null, hostHooks)),
+    ...(o.keepsHost === true ? [] : [attempt('host', () => removeFromHost(runner, backend))]),
   ]);
+}
+
+async function removeFromHost(runner: CommandRunner, backend: NetfilterBackend): Promise<boolean> {
+  const { rules } = await hostRuleSet({ runner, backend, netnsFd: null });
+  return await removeRules(rules, null);
 }
 
 async function removeFromNamespace(
@@ -40,27 +50,24 @@ async function removeFromNamespace(
       netns = openNetns(path);
     } catch (error) {
       // The rules went with the namespace. EINVAL: only the file that named it is left.
-      if (error instanceof CulvertError && (error.code === 'ENOENT' || error.code === 'EINVAL')) return;
+      if (error instanceof CulvertError && (error.code === 'ENOENT' || error.code === 'EINVAL')) return false;
       throw error;
     }
     try {
-      if (netns.inode !== ownNetnsInode()) await removeRules(runner, backend, netns.fd, workloadHooks);
+      if (netns.inode === ownNetnsInode()) return false;
+      return await removeRules(new RuleSet({ runner, backend, hasRoutes: true, hooks: workloadHooks }), netns.fd);
     } finally {
       closeSync(netns.fd);
     }
   });
 }
 
-async function removeRules(
-  runner: CommandRunner,
-  backend: NetfilterBackend,
-  fd: number | null,
-  hooks: Hooks,
-): Promise<void> {
-  const rules = new RuleSet({ runner, backend, hasRoutes: fd !== null, hooks });
+/** Resolves to whether there was something to remove. */
+async function removeRules(rules: RuleSet, fd: number | null): Promise<boolean> {
+  const hadRules = (await rules.leftovers(fd)).length > 0;
   await rules.remove(fd);
   const left = await rules.leftovers(fd);
-  if (left.length === 0) return;
+  if (left.length === 0) return hadRules;
   throw new CulvertError({
     code: 'CAPTURE_RULES',
     message: `still there after the removal: ${left.join(', ')}`,
@@ -68,11 +75,10 @@ async function removeRules(
   });
 }
 
-async function attempt(place: string, step: () => Promise<void>): Promise<RemovedPlace> {
+async function attempt(place: string, step: () => Promise<boolean>): Promise<RemovedPlace> {
   try {
-    await step();
-    return { place, problem: null };
+    return { place, problem: null, hadRules: await step() };
   } catch (error) {
-    return { place, problem: describeError(error) };
+    return { place, problem: describeError(error), hadRules: true };
   }
 }

@@ -3,7 +3,8 @@ import { Socket, type SocketConstructorOpts } from 'node:net';
 import { CulvertError } from '../../shared/errors.js';
 import { cidrContains, ipBytes } from '../../shared/address.js';
 import type { CaptureExclusions } from '../../shared/routing/registry-entry.js';
-import { dialSocket, resetSocket } from '../native/addon.js';
+import { resetSocket } from '../native/addon.js';
+import { dialSocket } from '../native/dial-sockets.js';
 import { selfTestTargets } from '../self-test-target.js';
 import { excludedCidrs } from './firewall/workload-rules.js';
 
@@ -85,3 +86,11 @@ function resultOfDialError(code: string | undefined, hasLeft: boolean): SelfTest
     code === 'ENETUNREACH' || code === 'EHOSTUNREACH' || code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT';
   return isLocal && !hasLeft ? 'no-route' : 'escaped';
 }
+
+/** What is wrong, for each result that is not as it should be. */
+export const selfTestProblems: Partial<Record<SelfTestResult, string>> = {
+  escaped:
+    'a test connection left the namespace although the rules are in place: is lo up, or does another rule come first?',
+  refused: "nothing listens on port 15001 in the namespace: the agent's data plane does not hold this workload",
+  unanswered: 'the listener on port 15001 was slow to answer a test connection',
+};

@@ -5,14 +5,25 @@ import type { CaptureLog } from './firewall/capture-log.js';
 import { type CaptureSettings, defaultCaptureSettings } from './capture-settings.js';
 import type { CapturedNetns, CaptureRepair, CaptureStatus, CheckResult } from './firewall/captured-netns.js';
 import { CommandRunner } from './firewall/command-runner.js';
+import { isRuled, readInstalled } from './firewall/installed-rules.js';
 import { HostCapture } from './host-capture.js';
 import { NamespaceCapture } from './namespace-capture.js';
+import { type CgroupFound, lookForMove, movedFrom, type OwnCgroup } from './own-cgroup.js';
+import type { Prober } from './firewall/probers.js';
 import { detectBackend, type NetfilterBackend } from './firewall/netfilter-backend.js';
+import { addressesOnlyThere } from './namespace-addresses.js';
+import { type RuleOwnership, soleOwner } from './rule-ownership.js';
 import type { WorkloadName } from '../../shared/routing/names.js';
 
 export type WorkloadCaptureInit = {
   readonly log: CaptureLog;
   readonly settings?: Partial<CaptureSettings>;
+  /** In which cgroup the agent's sockets are made; default: it has none of its own. */
+  readonly cgroup?: CgroupFound;
+  /** Who on the host may connect to its workloads without a rule; default: none may. */
+  readonly probers?: readonly Prober[];
+  /** Default: nothing else changes the rules of its namespaces. */
+  readonly ownership?: RuleOwnership;
   /** Called after a foreign change of the rules was repaired. */
   readonly onRepair?: (repair: CaptureRepair) => void;
 };
@@ -41,9 +52,16 @@ export class WorkloadCapture {
   readonly #log: CaptureLog;
   readonly #settings: CaptureSettings;
   readonly #onRepair: (repair: CaptureRepair) => void;
+  #cgroup: CgroupFound;
+  /** Where the agent was when it was looked for last; null: it has never had a cgroup of its own. */
+  #place: OwnCgroup | null;
+  #sharedProblem: string | null = null;
+  readonly #probers: readonly Prober[];
+  readonly #ownership: RuleOwnership;
   readonly #runner: CommandRunner;
   readonly #entries = new Map<string, Entry>();
   #parts: Promise<{ backend: NetfilterBackend; host: HostCapture }> | undefined;
+  #backend: Promise<NetfilterBackend> | undefined;
   #host: HostCapture | undefined;
   #hostTimer: NodeJS.Timeout | undefined;
   readonly #pollTimer: NodeJS.Timeout;
@@ -53,9 +71,18 @@ export class WorkloadCapture {
     this.#log = init.log;
     this.#settings = { ...defaultCaptureSettings, ...init.settings };
     this.#onRepair = init.onRepair ?? (() => {});
+    this.#cgroup = init.cgroup ?? { problem: 'the agent was started without a cgroup of its own' };
+    this.#place = 'path' in this.#cgroup ? this.#cgroup : null;
+    this.#probers = init.probers ?? [];
+    this.#ownership = init.ownership ?? soleOwner;
     this.#runner = new CommandRunner({ maxParallel: this.#settings.maxParallelCommands });
     this.#pollTimer = setInterval(() => this.#poll(), this.#settings.pollIntervalMs);
     this.#pollTimer.unref();
+  }
+
+  /** Call before the first namespace appears: finding out which iptables the host uses takes longer than to use it. */
+  warmUp(): void {
+    this.#findBackend().catch(() => undefined);
   }
 
   /**
@@ -84,6 +111,22 @@ export class WorkloadCapture {
       throw error;
     }
     await host.setAddresses(this.#addresses());
+  }
+
+  /** Whether rules of an agent are in the namespace at this path, with this inode. False when that cannot be seen. */
+  async isRuled(netnsPath: string, netnsInode: number): Promise<boolean> {
+    try {
+      const backend = await this.#findBackend();
+      const { fd, inode } = openNetns(netnsPath);
+      try {
+        return inode === netnsInode && isRuled(await readInstalled({ runner: this.#runner, backend, netnsFd: fd }));
+      } finally {
+        closeSync(fd);
+      }
+    } catch (error) {
+      this.#log.warn({ netns: netnsPath, err: error }, 'capture: cannot read the rules that an earlier run left');
+      return false;
+    }
   }
 
   /**
@@ -155,8 +198,44 @@ export class WorkloadCapture {
 
   /** Why other sockets on the agent's ports may get the connections of a workload; null: they get none. */
   guardProblem(): string | null {
-    const [first] = this.status().filter(({ guardProblem }) => guardProblem !== null);
-    return first === undefined ? null : `${first.name}: ${first.guardProblem}`;
+    return this.#firstOf('guardProblem');
+  }
+
+  /** Why a process with CAP_NET_RAW can leave the capture of a workload, or the agent cannot; null: neither. */
+  exemptionProblem(): string | null {
+    if ('problem' in this.#cgroup) return `a process with CAP_NET_RAW can leave capture: ${this.#cgroup.problem}`;
+    return movedFrom(this.#cgroup) ?? this.#sharedProblem ?? this.#firstOf('exemptionProblem');
+  }
+
+  /**
+   * Call it often: when the agent was moved to another cgroup, its rules are loaded for that one, because until then what it
+   * opens is refused. Resolves when that is done, or is left to the checks, with the inode of the cgroup that rules name now
+   * (null: they name none); undefined: it was not moved. Never throws.
+   */
+  async followCgroup(): Promise<number | null | undefined> {
+    const moved = this.#place === null ? null : lookForMove(this.#place);
+    if (moved === null) return undefined;
+    const { place, found, sharedProblem } = moved;
+    this.#log.warn(
+      { from: this.#place?.path, to: place.path, problem: 'problem' in found ? found.problem : sharedProblem },
+      'the agent was moved to another cgroup: its rules are loaded again for that one',
+    );
+    [this.#place, this.#cgroup, this.#sharedProblem] = [place, found, sharedProblem];
+    const path = this.#ownCgroup;
+    await Promise.all([
+      ...[...this.#entries.values()].map(({ capture }) => capture.exempt(path)),
+      this.#host?.exempt(path),
+    ]);
+    return path === null ? null : place.inode;
+  }
+
+  get #ownCgroup(): string | null {
+    return 'path' in this.#cgroup ? this.#cgroup.path : null;
+  }
+
+  #firstOf(kind: 'guardProblem' | 'exemptionProblem'): string | null {
+    const [first] = this.status().filter((status) => status[kind] !== null);
+    return first === undefined ? null : `${first.name}: ${first[kind]}`;
   }
 
   /** Stops monitoring. Rules stay as they are (fail closed), but running drains are completed now. */
@@ -187,14 +266,24 @@ export class WorkloadCapture {
     try {
       return await this.#parts;
     } catch (error) {
-      // Retry later: a missing program can be installed while the agent runs.
       this.#parts = undefined;
       throw error;
     }
   }
 
+  async #findBackend(): Promise<NetfilterBackend> {
+    this.#backend ??= detectBackend(this.#runner);
+    try {
+      return await this.#backend;
+    } catch (error) {
+      // A missing program can be installed while the agent runs.
+      this.#backend = undefined;
+      throw error;
+    }
+  }
+
   async #detect(): Promise<{ backend: NetfilterBackend; host: HostCapture }> {
-    const backend = await detectBackend(this.#runner);
+    const backend = await this.#findBackend();
     this.#log.info({ iptables: backend.iptables[4], kind: backend.kind }, 'capture uses this iptables');
     this.#host = new HostCapture({
       runner: this.#runner,
@@ -203,6 +292,8 @@ export class WorkloadCapture {
       onRepair: this.#onRepair,
       netnsFd: null,
       idleCompareIntervalMs: this.#settings.idleCompareIntervalMs,
+      probers: this.#probers,
+      ownCgroup: this.#ownCgroup,
     });
     this.#watchHost(this.#host);
     return { backend, host: this.#host };
@@ -239,6 +330,8 @@ export class WorkloadCapture {
       onRepair: this.#onRepair,
       workload,
       inode,
+      ownCgroup: this.#ownCgroup,
+      ownership: this.#ownership,
     });
     const entry: Entry = {
       capture,
@@ -260,10 +353,17 @@ export class WorkloadCapture {
     if (this.#entries.get(name) === entry) this.#entries.delete(name);
   }
 
+  /**
+   * What the host's probers open to these goes to the agent. Documents may name any address, of the controller too: only those
+   * count that the workload's namespace has and the host does not.
+   */
   #addresses(): CapturedNetns['addresses'] {
+    if (this.#probers.length === 0) return [];
     return [...this.#entries.values()]
-      .filter(({ capture }) => capture.state === 'captured' || capture.state === 'failed')
-      .flatMap(({ capture }) => capture.workload.addresses)
+      .filter(({ capture: { state, workload } }) =>
+        state === 'captured' ? workload.isClosed !== true : state === 'failed',
+      )
+      .flatMap(({ capture: { workload } }) => addressesOnlyThere({ ...workload, hostPath: '/proc/self/ns/net' }))
       .toSorted();
   }
 
@@ -329,7 +429,10 @@ export class WorkloadCapture {
   #watchHost(host: HostCapture): void {
     if (this.#isClosed) return;
     this.#hostTimer = setTimeout(() => {
-      void host.check({ isForced: false }).then(() => this.#watchHost(host));
+      void host
+        .setAddresses(this.#addresses())
+        .then(() => host.check({ isForced: false }))
+        .then(() => this.#watchHost(host));
     }, this.#settings.compareIntervalMs);
     this.#hostTimer.unref();
   }

@@ -1,7 +1,9 @@
 import { availableParallelism } from 'node:os';
 import { defineSettings, type SettingsOf } from '../../shared/config/settings-table.js';
+import { listenAddressProblem } from '../../shared/config/listen-address.js';
 import { logLevels } from '../../shared/log.js';
 import { hostPorts } from '../ports.js';
+import { parseNodeName } from '../../shared/routing/names.js';
 import { dataplaneSettingsTable } from './dataplane-settings-table.js';
 
 const second = 1000;
@@ -18,6 +20,7 @@ export const agentSettingsTable = defineSettings({
     default: null,
     help: 'Name of this host in the mesh; the default is its host name.',
     example: 'host-a',
+    problemOf: nodeNameProblem,
   },
   controllerUrl: {
     kind: 'string',
@@ -95,6 +98,34 @@ export const agentSettingsTable = defineSettings({
     help: 'Remove the capture from every workload on a graceful stop: traffic then passes unprotected.',
     example: 'true',
   },
+  privileges: {
+    kind: 'enum',
+    flag: '--privileges',
+    env: 'CULVERT_AGENT_PRIVILEGES',
+    key: 'privileges',
+    values: ['split', 'whole'],
+    default: 'split',
+    help: 'split: the process that parses the network has no capability and a user of its own, and a small helper (culvert-helper) makes sockets and loads rules for it. whole: one process as root, for a host that cannot have that user or whose files it cannot read; an intruder in that process has the host.',
+    example: 'split',
+  },
+  user: {
+    kind: 'string',
+    flag: '--user',
+    env: 'CULVERT_AGENT_USER',
+    key: 'user',
+    default: 'culvert-agent',
+    help: 'The user that an agent becomes when it is started as root: a name of /etc/passwd, or UID or UID:GID. It must have nothing else on this host.',
+    example: 'culvert-agent',
+  },
+  helperSocket: {
+    kind: 'path',
+    flag: '--helper-socket',
+    env: 'CULVERT_AGENT_HELPER_SOCKET',
+    key: 'helperSocket',
+    default: '/run/culvert/helper.sock',
+    help: 'Where an agent that is not started as root finds its helper: culvert-helper.socket listens there.',
+    example: '/run/culvert/helper.sock',
+  },
   drainTimeoutMs: {
     kind: 'duration',
     flag: '--drain-timeout',
@@ -110,27 +141,48 @@ export const agentSettingsTable = defineSettings({
     flag: '--admin-address',
     env: 'CULVERT_AGENT_ADMIN_ADDRESS',
     key: 'adminAddress',
-    default: `127.0.0.1:${hostPorts.admin}`,
-    help: 'Address of the admin endpoint; it shows the live state, so keep it on loopback.',
-    example: `127.0.0.1:${hostPorts.admin}`,
+    default: null,
+    help: 'Address at which every user of this host may see the live state and change the log level, in addition to the socket agent.sock in the state directory, which is for the user of the agent only. The default is none.',
+    example: '127.0.0.1:15000',
+    problemOf: listenAddressProblem,
   },
   metricsAddress: {
     kind: 'string',
     flag: '--metrics-address',
     env: 'CULVERT_AGENT_METRICS_ADDRESS',
     key: 'metricsAddress',
-    default: `[::]:${hostPorts.metrics}`,
-    help: 'Address of /metrics.',
+    default: `127.0.0.1:${hostPorts.metrics}`,
+    help: 'Address of /metrics; name another one for scrapes from other hosts.',
     example: `[::]:${hostPorts.metrics}`,
+    problemOf: listenAddressProblem,
   },
   healthAddress: {
     kind: 'string',
     flag: '--health-address',
     env: 'CULVERT_AGENT_HEALTH_ADDRESS',
     key: 'healthAddress',
-    default: `[::]:${hostPorts.health}`,
-    help: 'Address of /healthz and /readyz.',
+    default: `127.0.0.1:${hostPorts.health}`,
+    help: 'Address of /healthz and /readyz; name another one for probes from other hosts.',
     example: `[::]:${hostPorts.health}`,
+    problemOf: listenAddressProblem,
+  },
+  endpointCertificate: {
+    kind: 'path',
+    flag: '--endpoint-certificate',
+    env: 'CULVERT_AGENT_ENDPOINT_CERTIFICATE',
+    key: 'endpointCertificate',
+    default: null,
+    help: 'PEM file of a certificate and its chain, with which /metrics, /healthz and /readyz are served over TLS. Read again once a minute.',
+    example: '/etc/culvert/endpoint.pem',
+  },
+  endpointKey: {
+    kind: 'path',
+    flag: '--endpoint-key',
+    env: 'CULVERT_AGENT_ENDPOINT_KEY',
+    key: 'endpointKey',
+    default: null,
+    help: 'PEM file of the key of that certificate.',
+    example: '/etc/culvert/endpoint-key.pem',
   },
   logLevel: {
     kind: 'enum',
@@ -185,6 +237,15 @@ export const agentSettingsTable = defineSettings({
     help: 'How often the capture rules of each workload are verified and repaired where the kernel does not report changes (legacy iptables). Where it does, they are repaired at once.',
     example: '6s',
   },
+  hostProbes: {
+    kind: 'list',
+    flag: '--host-probes',
+    env: 'CULVERT_AGENT_HOST_PROBES',
+    key: 'hostProbes',
+    default: [],
+    help: 'Programs of this host whose connections to its workloads pass without a rule, for health checks: uid:NUMBER, cgroup:PATH (a program and what it starts) or port:FROM-TO (source ports, which any program of the host can choose), separated by commas. Nothing of the kind if unset: such connections are captured and judged like any other from outside the mesh.',
+    example: 'cgroup:/system.slice/kubelet.service',
+  },
   captureWaitMs: {
     kind: 'duration',
     flag: '--capture-wait',
@@ -192,7 +253,7 @@ export const agentSettingsTable = defineSettings({
     key: 'captureWait',
     default: 5 * second,
     max: minute,
-    help: 'How long a new workload waits for rules and its certificate. After that its traffic is captured anyway, and refused until they arrive.',
+    help: 'How long connections of a new workload wait for rules and its certificate. After that they are captured anyway, and refused until both arrive.',
     example: '5s',
   },
   resyncIntervalMs: {
@@ -205,6 +266,27 @@ export const agentSettingsTable = defineSettings({
     max: hour,
     help: 'How often the agent fetches the current revision, in addition to following changes.',
     example: '30s',
+  },
+  rulesMaxAgeMs: {
+    kind: 'duration',
+    flag: '--rules-max-age',
+    env: 'CULVERT_AGENT_RULES_MAX_AGE',
+    key: 'rulesMaxAge',
+    default: hour,
+    min: 2 * minute,
+    max: 365 * 24 * hour,
+    help: 'How long the rules are trusted without a signed word of the controller that they are still the newest. It gives its word every 30 s. At least twice resyncInterval counts.',
+    example: '1h',
+  },
+  rulesPastAge: {
+    kind: 'enum',
+    flag: '--rules-past-age',
+    env: 'CULVERT_AGENT_RULES_PAST_AGE',
+    key: 'rulesPastAge',
+    values: ['alarm', 'refuse'],
+    default: 'alarm',
+    help: 'What happens past that age: alarm in /readyz, status, check and metrics; or also refuse new connections (RULES_TOO_OLD). Open ones go on.',
+    example: 'refuse',
   },
   heartbeatIntervalMs: {
     kind: 'duration',
@@ -247,4 +329,8 @@ export type AgentSettings = SettingsOf<typeof agentSettingsTable>;
 /** How many data-plane threads an agent with these settings has. */
 export function dataplaneThreads(settings: Pick<AgentSettings, 'workers'>): number {
   return settings.workers ?? Math.min(4, availableParallelism());
+}
+
+function nodeNameProblem(text: string): string | null {
+  return parseNodeName(text) === undefined ? 'must be a name of lower-case letters, digits, "-" and "."' : null;
 }

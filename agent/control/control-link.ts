@@ -9,6 +9,7 @@ import type { Snapshot } from '../../shared/policy/snapshot.js';
 import { pageKeyPrefix } from '../../shared/wire/registry-leaf.js';
 import { registryRootKey } from '../../shared/wire/registry-root.js';
 import { openAnswer } from '../../shared/wire/sealed-answer.js';
+import { newestStatementKey } from '../../shared/wire/newest-statement.js';
 import { decodeTrustHint, trustHintKey, type TrustHint } from '../../shared/wire/trust-hint.js';
 import { recentAnswerSchema, type RecentAnswer } from '../../shared/wire/recent-flows.js';
 import { sealRequest } from '../../shared/wire/sealed-request.js';
@@ -45,7 +46,9 @@ export class ControlLink {
   readonly #run: Promise<void>;
   #bus: Bus | null = null;
   #rules: RulesFollower | null = null;
-  #readHint: () => Promise<void> = async () => undefined;
+  #readNotices: () => Promise<void> = async () => undefined;
+  /** Of the JWT with which the link connected last. */
+  #consumerPrefix: string | null = null;
   #lastProblem = '';
 
   constructor(init: ControlLinkInit) {
@@ -168,7 +171,7 @@ export class ControlLink {
         signal,
       });
       const registryClosed = this.#followRegistry(registryBucket);
-      this.#readHint = () => this.#readTrustHint(rulesBucket);
+      this.#readNotices = () => this.#readNoticesIn(rulesBucket);
       await this.#resync(rules);
       await Promise.all([watch.closed, registryClosed]);
     } finally {
@@ -197,9 +200,11 @@ export class ControlLink {
     await watch.closed;
   }
 
-  /** Never rejects. Read now and then: roots change once in years, so a watch for them would cost more than it gives. */
-  async #readTrustHint(bucket: Bucket): Promise<void> {
+  /** Never rejects. Read now and then: a watch for them would cost more than it gives. */
+  async #readNoticesIn(bucket: Bucket): Promise<void> {
     try {
+      const statement = await bucket.get(newestStatementKey);
+      if (statement !== undefined) this.#init.onStatement(statement.value);
       const entry = await bucket.get(trustHintKey);
       const hint = entry === undefined ? undefined : decodeTrustHint(entry.value);
       if (hint !== undefined) this.#init.onTrustHint(hint);
@@ -217,12 +222,20 @@ export class ControlLink {
         caPem: () => credentials().natsCaPem ?? credentials().rootsPem,
         ...(natsServerName === null ? {} : { servername: natsServerName }),
       },
-      auth: { kind: 'jwt', jwt: () => credentials().natsJwt, seed: () => credentials().natsSeed },
+      auth: { kind: 'jwt', jwt: () => this.#natsJwt(), seed: () => credentials().natsSeed },
       name: `culvert-agent ${node}`,
       inboxPrefix: inboxPrefixFor(node),
+      consumerPrefix: () => this.#consumerPrefix,
       signal: this.#abort.signal,
       onProblem: (error) => this.#onProblem(error),
     });
+  }
+
+  /** What the connection may do is what this JWT says, also after another one has come. */
+  #natsJwt(): string {
+    const { natsJwt, consumerPrefix = null } = this.#init.credentials();
+    this.#consumerPrefix = consumerPrefix;
+    return natsJwt;
   }
 
   /** The controller creates the buckets. An agent that starts first waits for them. */
@@ -244,6 +257,7 @@ export class ControlLink {
       trustDomain: credentials().trustDomain,
       open: this.#init.openSnapshot,
       applied: this.#init.appliedRules,
+      leastRevision: this.#init.leastRevision,
       log,
       onRules: this.#init.onRules,
       onAlarm: this.#init.onRulesAlarm,
@@ -251,12 +265,12 @@ export class ControlLink {
     return this.#rules;
   }
 
-  /** Polls the pointer at intervals, in addition to the watch, and the hint at the roots. Ends with the link. */
+  /** Polls the pointer at intervals, in addition to the watch, and what else the controller says there. Ends with the link. */
   async #resync(rules: RulesFollower): Promise<void> {
     const { signal } = this.#abort;
     while (!signal.aborted) {
       await rules.check();
-      if (this.isConnected) await this.#readHint();
+      if (this.isConnected) await this.#readNotices();
       await delay(this.#init.resyncIntervalMs, undefined, { signal }).catch(() => undefined);
     }
   }
@@ -267,7 +281,7 @@ export class ControlLink {
       this.#lastProblem = '';
       this.#init.log.info({ server: this.server }, 'connected to NATS again');
       void this.#rules?.check();
-      void this.#readHint();
+      void this.#readNotices();
       this.#init.onConnected();
     } else {
       this.#init.log.warn({ server: this.server }, 'connection to NATS lost: the last good state stays in force');
@@ -294,6 +308,8 @@ export type ControlLinkInit = {
   readonly credentials: () => NodeCredentials;
   readonly registry: RegistryFollower;
   readonly appliedRules: AppliedRules | null;
+  /** The controller has signed that this revision exists. */
+  readonly leastRevision: () => number;
   /** Checks signature and shape; throws if either is wrong. */
   readonly openSnapshot: (sealed: Uint8Array) => Snapshot;
   readonly resyncIntervalMs: number;
@@ -301,6 +317,8 @@ export type ControlLinkInit = {
   readonly onRules: (rules: AppliedRules) => void;
   readonly onRulesAlarm: (kind: RulesAlarm) => void;
   readonly onAnswerRefused: (kind: AnswerAlarm) => void;
+  /** What the controller says is the newest; nothing of it is checked. */
+  readonly onStatement: (sealed: Uint8Array) => void;
   /** The controller's roots, as it says without a signature. */
   readonly onTrustHint: (hint: TrustHint) => void;
   /** TLS has refused the certificate of the mesh's own NATS. */

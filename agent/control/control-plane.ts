@@ -1,34 +1,32 @@
-import { describeError } from '../../shared/errors.js';
+import { CulvertError, describeError } from '../../shared/errors.js';
 import type { SpiffeId } from '../../shared/identity.js';
-import type { Log } from '../../shared/log.js';
 import type { RecentAnswer } from '../../shared/wire/recent-flows.js';
 import type { Heartbeat } from '../../shared/wire/requests.js';
 import { openRegistryRoot } from '../../shared/wire/registry-root.js';
 import { openProvenRegistryEntry, openRegistryEntry, openSnapshot, snapshotReader } from '../../shared/wire/signed.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
-import type { AgentSettings } from '../config/agent-settings.js';
 import type { RegistryMessage } from '../dataplane/messages.js';
-import type { WorkerPool } from '../dataplane/pool/worker-pool.js';
-import type { AgentMetrics } from '../telemetry/agent-metrics.js';
-import type { CaptureLedger } from './workloads/capture-ledger.js';
 import { CertificateRotator } from './credentials/certificate-rotator.js';
 import type { ControlLink } from './control-link.js';
+import type { ControlPlaneInit, Rejoined } from './control-plane-init.js';
 import { CredentialsRotator } from './credentials/credentials-rotator.js';
 import { TrustKeeper } from './credentials/trust-keeper.js';
 import { RootsRecovery } from './join/roots-recovery.js';
 import type { LastGoodState, RulesAndCertificates } from './state/last-good-state.js';
 import type { NodeCredentials } from './credentials/node-credentials.js';
 import { RegistryFollower } from './followers/registry-follower.js';
+import type { RulesAge } from './followers/rules-age.js';
+import { RulesAgeKeeper } from './followers/rules-age-keeper.js';
 import type { AppliedRules } from './followers/rules-follower.js';
 import { systemScheduler } from '../thread/scheduler.js';
-import { StateSaver, type StateDirectory } from './state/state-directory.js';
+import { StateSaver } from './state/state-directory.js';
 import type { ProtectedWorkload } from './workloads/refusals.js';
-import { maxAlarmLength, reportedWorkload } from './workloads/reported-workload.js';
+import { reportedAlarms, type RefusalAlarms } from './followers/registry-refusals.js';
+import { reportedWorkload } from './workloads/reported-workload.js';
 import { LateAcceptPorts } from './workloads/late-accept-ports.js';
 import { OwnWorkloads } from './workloads/own-workloads.js';
-import type { CaptureControl } from './workloads/workload-controls.js';
+import { RegisteredAddresses } from './workloads/registered-addresses.js';
 import { WorkloadReconciler } from './workloads/workload-reconciler.js';
-import type { NodeName } from '../../shared/routing/names.js';
 
 /** A heartbeat reports a new registry once no other has followed for this long. */
 const registryQuietMs = 200;
@@ -43,8 +41,10 @@ export class ControlPlane {
   readonly #registry: RegistryFollower;
   readonly #certificates: CertificateRotator;
   readonly #workloads: WorkloadReconciler;
+  readonly #addresses = new RegisteredAddresses({ elapsedMs: () => systemScheduler.elapsedMs() });
   readonly #saver: StateSaver;
   readonly #registrySaver: StateSaver;
+  readonly #rulesAge: RulesAgeKeeper;
   readonly #reader = snapshotReader();
   readonly #credentials: CredentialsRotator;
   readonly #trust: TrustKeeper;
@@ -84,6 +84,12 @@ export class ControlPlane {
       });
     this.#saver = saver(() => init.directory.writeState(this.#state()));
     this.#registrySaver = saver(() => init.directory.saveRegistry(this.#registry));
+    this.#rulesAge = new RulesAgeKeeper({
+      ...init,
+      credentials: () => this.#credentials.current,
+      saver,
+      onAlarm: (kind) => metrics.rulesAlarm(kind),
+    });
     this.#registry = new RegistryFollower({
       open: (key, bytes) =>
         openRegistryEntry({ bytes, key, publicKeysPem: this.#credentials.current.signingPublicKeys }),
@@ -131,6 +137,7 @@ export class ControlPlane {
       isRegistryComplete: () => this.isRegistryComplete,
       onChange: init.onWorkloads,
       ownInode: init.ownInode,
+      ownCgroup: init.ownCgroup,
     });
     pool.on('listening', () => this.#workloads.reconcile());
     pool.on('registered', () => this.#beatSoon());
@@ -142,8 +149,9 @@ export class ControlPlane {
     });
   }
 
-  /** Serves from `state` at once, then follows NATS. */
-  start(state: LastGoodState | undefined): void {
+  /** Serves from `state` at once, then follows NATS. `statements`: what was the newest, sealed, as it was on disk. */
+  start(state: LastGoodState | undefined, statements: readonly Uint8Array[] = []): void {
+    this.#rulesAge.restore(statements);
     if (state !== undefined) this.#restore(state);
     this.#linked = this.#openLink();
     this.#linked.catch((error: unknown) => this.#init.log.error({ err: error }, 'the link to NATS could not be made'));
@@ -163,6 +171,8 @@ export class ControlPlane {
       appliedRules: this.#rules,
       openSnapshot: (bytes) =>
         openSnapshot({ bytes, publicKeysPem: this.#credentials.current.signingPublicKeys, reader: this.#reader }),
+      leastRevision: () => this.#rulesAge.age.leastRevision,
+      onStatement: (sealed) => this.#rulesAge.take(sealed),
       resyncIntervalMs: settings.resyncIntervalMs,
       log,
       onRules: (rules) => this.#onRules(rules),
@@ -197,7 +207,8 @@ export class ControlPlane {
     if (o.isLastOfHost) this.#beat({ isLast: true });
     await this.#workloads.close();
     if (o.removesCapture) await this.#workloads.releaseAll();
-    if (o.hasSuccessor) await Promise.all([this.#saver.abandon(), this.#registrySaver.abandon()]);
+    const savers = [this.#saver, this.#registrySaver, this.#rulesAge];
+    if (o.hasSuccessor) await Promise.all(savers.map((each) => each.abandon()));
   }
 
   /** Call after {@link stop}: disconnects from NATS and writes the last state. */
@@ -208,6 +219,7 @@ export class ControlPlane {
     this.#registry.close();
     await this.#saver.close();
     await this.#registrySaver.close();
+    await this.#rulesAge.close();
   }
 
   get isConnected(): boolean {
@@ -222,6 +234,30 @@ export class ControlPlane {
   /** Why the node's own credentials were not renewed; null: they were. */
   get credentialsProblem(): string | null {
     return this.#credentials.problem;
+  }
+
+  /** Takes what `culvert-agent join` has stored. Throws CulvertError `NOT_JOINED` or `CREDENTIALS_FOREIGN`. */
+  async rejoin(): Promise<Rejoined> {
+    const { directory, log } = this.#init;
+    const stored = await directory.readCredentials(log);
+    if (stored === undefined) {
+      throw new CulvertError({
+        code: 'NOT_JOINED',
+        message: 'the state directory has no credentials',
+        hint: 'join first',
+      });
+    }
+    const isComplete = this.#credentials.adopt(stored);
+    this.#certificates.retryNow();
+    return { isComplete };
+  }
+
+  get alarms(): RefusalAlarms {
+    return { rulesAlarm: this.#link?.rulesAlarm ?? null, registryAlarm: this.#registry.alarm };
+  }
+
+  get rulesAge(): RulesAge {
+    return this.#rulesAge.age;
   }
 
   get appliedRevision(): number | null {
@@ -252,6 +288,10 @@ export class ControlPlane {
     return { missing: this.#registry.missing, unreadable: this.#registry.unreadable };
   }
 
+  get watchProblem(): string | null {
+    return this.#workloads.watchProblem;
+  }
+
   get stateProblem(): string | null {
     return this.#saver.problem ?? this.#registrySaver.problem;
   }
@@ -261,9 +301,7 @@ export class ControlPlane {
   }
 
   registryCounts(): { workloads: number; services: number } {
-    const entries = [...this.#registry.entries.values()];
-    const workloads = entries.filter(({ entry }) => entry.kind === 'workload').length;
-    return { workloads, services: entries.length - workloads };
+    return this.#registry.counts();
   }
 
   certificates(): readonly { readonly identity: SpiffeId; readonly notAfterMs: number }[] {
@@ -271,7 +309,7 @@ export class ControlPlane {
   }
 
   workloads(): readonly ProtectedWorkload[] {
-    return this.#workloads.statuses().map((status) => {
+    return this.#addresses.judged(this.#workloads.statuses()).map((status) => {
       const { identity } = status;
       const certificate = identity === null ? null : this.#certificates.certificateOf(identity);
       return {
@@ -301,11 +339,7 @@ export class ControlPlane {
       },
       snapshot: this.#rules?.snapshot ?? null,
       workloads: this.workloads(),
-      certificates: this.#certificates.certificates.map(({ identity, notAfterMs: end, obtainedAtMs }) => ({
-        identity,
-        notAfter: new Date(end).toISOString(),
-        obtainedAt: new Date(obtainedAtMs).toISOString(),
-      })),
+      certificates: this.#certificates.dump(),
     };
   }
 
@@ -358,13 +392,8 @@ export class ControlPlane {
   }
 
   #onCertificates(): void {
-    const certificates = this.#certificates.certificates.map(({ identity, chainPem, keyPem, notAfterMs }) => ({
-      identity,
-      chainPem,
-      keyPem,
-      notAfterMs,
-    }));
-    this.#init.pool.send({ type: 'certificates', rootsPem: this.#credentials.current.rootsPem, certificates });
+    const { rootsPem } = this.#credentials.current;
+    this.#init.pool.send({ type: 'certificates', rootsPem, certificates: this.#certificates.forWorkers() });
     this.#workloads.reconcile();
     this.#saver.schedule();
   }
@@ -391,16 +420,16 @@ export class ControlPlane {
   #beat(more: Pick<Heartbeat, 'isLast'> = {}): void {
     if (this.#hasSaidGoodbye) return;
     this.#hasSaidGoodbye = more.isLast === true;
-    const { node, version, startedAtMs, pool, pending } = this.#init;
+    const { node, version, startedAtMs, pool, said } = this.#init;
     const { appliedRevision } = this;
     const nowMs = Date.now();
-    const rulesAlarm = this.#link?.rulesAlarm?.slice(0, maxAlarmLength) ?? null;
     this.#link?.publishHeartbeat({
       node,
       version,
       appliedRevision,
       enforcedByAllWorkers: appliedRevision !== null && pool.enforcedRevision === appliedRevision,
-      ...(rulesAlarm === null ? {} : { rulesAlarm }),
+      ...reportedAlarms(this.alarms),
+      ...this.#rulesAge.report(),
       registrySequence: this.#registry.sequence,
       inventorySequence: pool.registeredSequence,
       nowMs,
@@ -408,7 +437,7 @@ export class ControlPlane {
       ...more,
       workloads: this.workloads().map((workload) => reportedWorkload(workload, nowMs)),
       trust: this.#trust.report(),
-      pending: [...pending()],
+      ...said(),
     });
   }
 
@@ -418,22 +447,3 @@ export class ControlPlane {
     return this.#link;
   }
 }
-
-export type ControlPlaneInit = {
-  readonly settings: AgentSettings;
-  readonly node: NodeName;
-  readonly version: string;
-  readonly startedAtMs: number;
-  readonly credentials: NodeCredentials;
-  readonly directory: StateDirectory;
-  readonly ledger: CaptureLedger;
-  readonly pool: WorkerPool;
-  readonly capture: CaptureControl;
-  readonly ownInode: number;
-  readonly metrics: AgentMetrics;
-  readonly log: Log;
-  /** Names of what /readyz lists as pending. */
-  readonly pending: () => readonly string[];
-  /** What is captured may have changed. */
-  readonly onWorkloads: () => void;
-};

@@ -27,6 +27,8 @@ export type ToWorker =
   | RegistryMessage
   | { readonly type: 'rules'; readonly snapshot: Snapshot }
   | CertificatesMessage
+  | RulesAgeMessage
+  | ProbesMessage
   | { readonly type: 'workloads'; readonly workloads: readonly LocalWorkload[] }
   /** Stop listening, refuse new streams, end what is left after `graceMs`, then exit the thread. */
   | { readonly type: 'drain'; readonly graceMs: number }
@@ -36,7 +38,10 @@ export type ToWorker =
   | { readonly type: 'dump'; readonly id: number };
 
 /** The messages that change the state a worker decides by. */
-export type StateMessage = Extract<ToWorker, { type: 'registry' | 'rules' | 'certificates' | 'workloads' }>;
+export type StateMessage = Extract<
+  ToWorker,
+  { type: 'registry' | 'rules' | 'rulesAge' | 'certificates' | 'probes' | 'workloads' }
+>;
 
 /** The registry in the form that workers receive it. */
 export type RegistryCommand = RegistryChange & Pick<RegistryMessage, 'type' | 'sequence'>;
@@ -83,6 +88,12 @@ export type RegistryMessage = {
   /** With this message the registry is complete as of the root with this sequence; absent while something is missing. */
   readonly sequence?: number;
 };
+
+/** `tooOld`: why every new connection is refused; null: none is for this. */
+export type RulesAgeMessage = { readonly type: 'rulesAge'; readonly tooOld: string | null };
+
+/** Where the probes of the host arrive. The sockets stay the control thread's; the first worker accepts on duplicates. */
+export type ProbesMessage = { readonly type: 'probes'; readonly sockets: readonly number[] };
 
 /**
  * Always all certificates of this node's workloads. An identity that is missing has no certificate (any more).

@@ -14,8 +14,12 @@ export type DataplaneSettings = {
   /** How long one direction may stay open after the other was closed; 0: without limit. */
   readonly halfCloseTimeoutMs: number;
   readonly maxConnectionsPerWorkload: number;
+  /** From one workload elsewhere to one here. */
+  readonly maxConnectionsPerPeer: number;
   /** Bytes that may wait in its connections before new ones are refused. */
   readonly maxWaitingBytesPerWorkload: number;
+  /** The same for the connections of all workloads together. */
+  readonly maxWaitingBytes: number;
   readonly streamWindowBytes: number;
   readonly tunnelWindowBytes: number;
   readonly maxStreamsPerTunnel: number;

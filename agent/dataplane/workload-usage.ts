@@ -4,7 +4,9 @@ export const maxSlots = 4096;
 /** The cells of one slot in a row. */
 const cell = { connections: 0, waitingKibibytes: 1, isServed: 2 } as const;
 const cellsPerSlot = 3;
-const rowCells = maxSlots * cellsPerSlot;
+/** After the slots: what waits in all of them. */
+const inAll = { waitingKibibytes: maxSlots * cellsPerSlot, waitingSlots: maxSlots * cellsPerSlot + 1 } as const;
+const rowCells = maxSlots * cellsPerSlot + Object.keys(inAll).length;
 
 /**
  * What each workload uses across all workers, so that its limits apply to the workload and not to each thread: open
@@ -45,6 +47,23 @@ export class WorkloadUsage {
   /** The workers' last values, each rounded up to KiB. */
   waitingBytes(slot: number): number {
     return this.#sum(slot, cell.waitingKibibytes) * 1024;
+  }
+
+  /** Of a worker: bytes of all workloads, and how many workloads have some. */
+  setWaitingInAll(workerIndex: number, { bytes, slots }: { readonly bytes: number; readonly slots: number }): void {
+    const row = workerIndex * rowCells;
+    Atomics.store(this.#cells, row + inAll.waitingKibibytes, Math.ceil(bytes / 1024));
+    Atomics.store(this.#cells, row + inAll.waitingSlots, slots);
+  }
+
+  /** The workers' last values. A workload counts once for each worker that has bytes of it. */
+  waitingInAll(): { readonly bytes: number; readonly slots: number } {
+    let [kibibytes, slots] = [0, 0];
+    for (let row = 0; row < this.#workers * rowCells; row += rowCells) {
+      kibibytes += Atomics.load(this.#cells, row + inAll.waitingKibibytes);
+      slots += Atomics.load(this.#cells, row + inAll.waitingSlots);
+    }
+    return { bytes: kibibytes * 1024, slots };
   }
 
   setServed(workerIndex: number, slot: number, isServed: boolean): void {

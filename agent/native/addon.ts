@@ -4,8 +4,6 @@ import { getSystemErrorName } from 'node:util';
 import { type HostPort, type IpAddress, parseIp } from '../../shared/address.js';
 import { CulvertError } from '../../shared/errors.js';
 
-export { netnsInode, openNetns, ownNetnsInode } from './netns.js';
-
 /**
  * Typed access to what Node has no API for. Works in the main thread and in every worker thread. Each call is
  * synchronous and leaves the calling thread in the namespace that it was in.
@@ -22,7 +20,6 @@ type NativeAddon = {
     reusePort: boolean,
     transparent: boolean,
   ): number;
-  dialSocket(netns: number, family: 4 | 6, mark: number, source: string, sourcePort: number): number;
   makeTransparent(fd: number): void;
   closeFd(fd: number): void;
   shutDown(fd: number): void;
@@ -55,7 +52,8 @@ export type ListenTcpOptions = {
 
 /**
  * Opens a listening TCP socket (non-blocking, close-on-exec) in a network namespace. Accepted sockets inherit
- * TCP_NODELAY. Hand the fd over with `server.listen({ fd, backlog })`: without `backlog` Node sets it to 511.
+ * TCP_NODELAY. Hand the fd over with `server.listen({ fd }, backlog)`: Node listens again, and takes 511 where it gets no second
+ * argument.
  */
 export function listenTcp(o: ListenTcpOptions): number {
   const where = `listening on ${o.host} port ${o.port}`;
@@ -86,31 +84,6 @@ export function closeFd(fd: number): void {
  */
 export function stopListening(fd: number): void {
   call('shutting down a listening socket', () => loadAddon().shutDown(fd));
-}
-
-export type DialSocketOptions = {
-  /** As in {@link ListenTcpOptions}. */
-  readonly netnsFd: number | null;
-  readonly family: 4 | 6;
-  /** SO_MARK; 0 sets none. */
-  readonly mark: number;
-  /** Dial from this address, which need not belong to that namespace (IP_TRANSPARENT). Same family, not link-local. */
-  readonly transparentSource?: IpAddress;
-  /**
-   * With `transparentSource`: dial from this port. The kernel chooses another one when the port lies outside the
-   * namespace's `ip_local_port_range`, and before Linux 6.3; when it is taken, connect fails with `EADDRNOTAVAIL`.
-   */
-  readonly sourcePort?: number;
-};
-
-/**
- * Creates an unconnected TCP socket with TCP_NODELAY in a network namespace. Connect it in the same tick with `new
- * net.Socket({ fd, manualStart: true, allowHalfOpen: true }).connect({ host: <IP literal>, port })`.
- */
-export function dialSocket(o: DialSocketOptions): number {
-  return call('preparing a socket to dial with', () =>
-    loadAddon().dialSocket(o.netnsFd ?? -1, o.family, o.mark, o.transparentSource ?? '', o.sourcePort ?? 0),
-  );
 }
 
 /**
@@ -268,7 +241,8 @@ function loadAddon(): NativeAddon {
 }
 
 const hints: Readonly<Record<string, string>> = {
-  EPERM: 'run the agent as root, or with CAP_SYS_ADMIN and CAP_NET_ADMIN',
+  EPERM: 'run the agent as root, which starts a privileged helper, or next to one (culvert-helper.socket)',
+  EPIPE: 'the privileged helper has ended: the agent ends too, and its supervisor starts both',
   EADDRINUSE: 'another process listens on this port in that network namespace: find it with ss -ltnp',
   EMFILE: "raise the agent's limit of open files (LimitNOFILE=)",
   ENFILE: "raise the host's limit of open files (sysctl fs.file-max)",

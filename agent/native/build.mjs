@@ -1,5 +1,6 @@
-// Builds the C files of this folder into dist/agent/native/culvert.node with this machine's compiler and the headers
-// that come with Node. Downloads nothing. `npm install` runs it, and `npm run build` runs it with --if-missing.
+// Builds the C files of this folder into dist/agent/native/culvert.node, and culvert-helper next to it, with this machine's
+// compiler and the headers that come with Node. Downloads nothing. `npm install` runs it, and `npm run build` runs it with
+// --if-missing.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -8,13 +9,37 @@ import { fileURLToPath } from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = dirname(dirname(here));
-const sources = filesOf('.c');
-const target = join(root, 'dist', 'agent', 'native', 'culvert.node');
+const built = join(root, 'dist', 'agent', 'native');
+const flags = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror'];
+/** What the addon and the privileged helper have in common: what each can do without Node. */
+const shared = [
+  'perform',
+  'packets',
+  'make-sockets',
+  'namespace-questions',
+  'conntrack',
+  'sock-diag',
+  'syn-queue',
+  'nf-tables',
+  'watch-connections',
+];
+const targets = [
+  {
+    file: join(built, 'culvert.node'),
+    sources: filesOf(here, '.c'),
+    flags: ['-fPIC', '-shared', '-fvisibility=hidden'],
+  },
+  {
+    file: join(built, 'culvert-helper'),
+    sources: [...filesOf(join(here, 'helper'), '.c'), ...shared.map((name) => join(here, `${name}.c`))],
+    flags: ['-fPIE', '-pie', '-fstack-protector-strong', '-D_FORTIFY_SOURCE=2', '-Wl,-z,relro,-z,now'],
+  },
+];
 
-function filesOf(ending) {
-  return readdirSync(here)
+function filesOf(directory, ending) {
+  return readdirSync(directory)
     .filter((name) => name.endsWith(ending))
-    .map((name) => join(here, name));
+    .map((name) => join(directory, name));
 }
 
 /** Node-API is stable across versions of Node, so headers of another version work too. */
@@ -51,21 +76,23 @@ function findCompiler() {
 }
 
 function isUpToDate() {
-  const parts = [...sources, ...filesOf('.h'), fileURLToPath(import.meta.url)];
+  const headers = [...filesOf(here, '.h'), ...filesOf(join(here, 'helper'), '.h')];
+  const parts = [...targets.flatMap(({ sources }) => sources), ...headers, fileURLToPath(import.meta.url)];
   const newest = Math.max(...parts.map((path) => statSync(path).mtimeMs));
-  return existsSync(target) && statSync(target).mtimeMs >= newest;
+  return targets.every(({ file }) => existsSync(file) && statSync(file).mtimeMs >= newest);
 }
 
 function compile(compiler, headers) {
-  mkdirSync(dirname(target), { recursive: true });
-  const temporary = `${target}.${process.pid}.tmp`;
-  try {
-    const flags = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror', '-fPIC', '-shared', '-fvisibility=hidden'];
-    execFileSync(compiler, [...flags, '-I', headers, '-o', temporary, ...sources], { stdio: 'inherit' });
-    // A running agent keeps the file that it has loaded; the next one loads the complete new file.
-    renameSync(temporary, target);
-  } finally {
-    rmSync(temporary, { force: true });
+  mkdirSync(built, { recursive: true });
+  for (const { file, sources, flags: own } of targets) {
+    const temporary = `${file}.${process.pid}.tmp`;
+    try {
+      execFileSync(compiler, [...flags, ...own, '-I', headers, '-o', temporary, ...sources], { stdio: 'inherit' });
+      // A running agent keeps the file that it has loaded; the next one loads the complete new file.
+      renameSync(temporary, file);
+    } finally {
+      rmSync(temporary, { force: true });
+    }
   }
 }
 

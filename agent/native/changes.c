@@ -3,44 +3,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_addr.h>
-#include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
-#include <netinet/in.h>
-#include <linux/netfilter.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "namespaces.h"
-#include "nf-tables.h"
+#include "ask.h"
 #include "node-values.h"
 
 /* The loopback interface is the first interface of every namespace. */
 #define LOOPBACK_INDEX 1
-
-static failure join_group(int fd, int group) {
-  return setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group) == 0
-             ? success
-             : failed("join a netlink multicast group");
-}
-
-/* Opens a socket that receives changes: of nftables, or of what policy routing through lo depends on. */
-static failure open_watch(bool of_netfilter, int *fd) {
-  static const int netfilter_groups[] = {NFNLGRP_NFTABLES, 0};
-  static const int route_groups[] = {RTNLGRP_LINK,        RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_ROUTE,
-                                     RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_RULE,  0};
-  *fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, of_netfilter ? NETLINK_NETFILTER : NETLINK_ROUTE);
-  if (*fd < 0) return failed("create a netlink socket");
-  /* The kernel takes a sender without an address for itself and skips it when it multicasts. */
-  const struct sockaddr_nl any = {.nl_family = AF_NETLINK};
-  if (bind(*fd, (const struct sockaddr *)&any, sizeof any) != 0) return failed("bind a netlink socket");
-  for (const int *group = of_netfilter ? netfilter_groups : route_groups; *group != 0; group++) {
-    failure result = join_group(*fd, *group);
-    if (result.step != NULL) return result;
-  }
-  return success;
-}
 
 /* Whether an rtnetlink(7) message concerns `table`, the rules that lead to it, or lo. */
 static bool is_about(const struct nlmsghdr *message, int table) {
@@ -80,55 +52,44 @@ static failure take_changes(int fd, int table, bool *is_changed) {
   }
 }
 
-/* Reads at most `size` bytes of a file, as seen from the thread's namespace. */
-static failure read_proc_file(const char *path, char *out, size_t size, size_t *length) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return failed("open the file");
-  *length = 0;
-  ssize_t count = 1;
-  while (*length < size && count > 0) {
-    count = read(fd, out + *length, size - *length);
-    if (count > 0) *length += (size_t)count;
-  }
-  failure result = count < 0 ? failed("read the file") : success;
-  close(fd);
-  return result;
-}
-
 /* watchChanges(netnsFd | -1, ofNetfilter) -> fd */
 static napi_value watch_changes(napi_env env, napi_callback_info info) {
   napi_value args[2];
   int32_t netns_fd;
-  bool of_netfilter;
-  if (!read_arguments(env, info, 2, args) || !read_int(env, args[0], &netns_fd) || !read_bool(env, args[1], &of_netfilter))
+  act_request what = {.act = ACT_WATCH};
+  if (!read_arguments(env, info, 2, args) || !read_int(env, args[0], &netns_fd) ||
+      !read_bool(env, args[1], &what.is_of_netfilter))
     return NULL;
-
-  thread_state *state = state_of(env);
-  failure result = enter_netns(netns_fd, state);
-  if (result.step != NULL) return throw_failure(env, result);
-  int fd;
-  result = open_watch(of_netfilter, &fd);
-  leave_netns(netns_fd, state);
-  return fd_result(env, fd, result);
+  return ask_for_fd(env, &what, netns_fd);
 }
 
 /* deleteEmptyTable(netnsFd | -1, isIpv6, name) -> whether it is gone */
 static napi_value delete_empty_table_call(napi_env env, napi_callback_info info) {
   napi_value args[3], result;
   int32_t netns_fd;
-  bool is_ipv6, is_gone;
-  char name[256];
-  if (!read_arguments(env, info, 3, args) || !read_int(env, args[0], &netns_fd) || !read_bool(env, args[1], &is_ipv6) ||
-      !read_text(env, args[2], name, sizeof name))
+  act_request what = {.act = ACT_DELETE_EMPTY_TABLE};
+  if (!read_arguments(env, info, 3, args) || !read_int(env, args[0], &netns_fd) || !read_bool(env, args[1], &what.is_ipv6) ||
+      !read_request_text(env, args[2], &what))
     return NULL;
 
-  thread_state *state = state_of(env);
-  failure outcome = enter_netns(netns_fd, state);
+  act_reply reply;
+  failure outcome = ask_in(&what, netns_fd, NULL, 0, &reply, NULL);
   if (outcome.step != NULL) return throw_failure(env, outcome);
-  outcome = delete_empty_table(is_ipv6 ? NFPROTO_IPV6 : NFPROTO_IPV4, name, &is_gone);
-  leave_netns(netns_fd, state);
+  napi_get_boolean(env, reply.value == 1, &result);
+  return result;
+}
+
+/* foundTables(netnsFd | -1) -> 0: none, 1: of iptables only, 2: others */
+static napi_value found_tables_call(napi_env env, napi_callback_info info) {
+  napi_value args[1], result;
+  int32_t netns_fd;
+  const act_request what = {.act = ACT_FIND_TABLES};
+  if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &netns_fd)) return NULL;
+
+  act_reply reply;
+  failure outcome = ask_in(&what, netns_fd, NULL, 0, &reply, NULL);
   if (outcome.step != NULL) return throw_failure(env, outcome);
-  napi_get_boolean(env, is_gone, &result);
+  napi_create_int64(env, reply.value, &result);
   return result;
 }
 
@@ -149,19 +110,14 @@ static napi_value take_changes_call(napi_env env, napi_callback_info info) {
 static napi_value read_proc_file_call(napi_env env, napi_callback_info info) {
   napi_value args[2], result;
   int32_t netns_fd;
-  char path[256], text[16384];
-  size_t length;
-  if (!read_arguments(env, info, 2, args) || !read_int(env, args[0], &netns_fd) ||
-      !read_text(env, args[1], path, sizeof path))
+  act_request what = {.act = ACT_READ_FILE};
+  if (!read_arguments(env, info, 2, args) || !read_int(env, args[0], &netns_fd) || !read_request_text(env, args[1], &what))
     return NULL;
 
-  thread_state *state = state_of(env);
-  failure outcome = enter_netns(netns_fd, state);
+  act_reply reply;
+  failure outcome = ask_in(&what, netns_fd, NULL, 0, &reply, NULL);
   if (outcome.step != NULL) return throw_failure(env, outcome);
-  outcome = read_proc_file(path, text, sizeof text, &length);
-  leave_netns(netns_fd, state);
-  if (outcome.step != NULL) return throw_failure(env, outcome);
-  napi_create_string_utf8(env, text, length, &result);
+  napi_create_string_utf8(env, reply.text, reply.length, &result);
   return result;
 }
 
@@ -170,6 +126,7 @@ void add_changes(napi_env env, napi_value exports) {
       {"watchChanges", NULL, watch_changes, NULL, NULL, NULL, napi_enumerable, NULL},
       {"readProcFile", NULL, read_proc_file_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"deleteEmptyTable", NULL, delete_empty_table_call, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"foundTables", NULL, found_tables_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"takeChanges", NULL, take_changes_call, NULL, NULL, NULL, napi_enumerable, NULL},
   };
   napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);

@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "attributes.h"
+
 typedef struct {
   struct nlmsghdr header;
   struct nfgenmsg family;
@@ -56,25 +58,6 @@ static void put(question *ask, uint16_t type, const void *data, uint16_t length)
   attribute->nla_len = (uint16_t)(NLA_HDRLEN + length);
   memcpy((char *)attribute + NLA_HDRLEN, data, length);
   ask->header.nlmsg_len = (uint32_t)((char *)attribute - (char *)ask) + NLA_ALIGN(attribute->nla_len);
-}
-
-/* The first attribute of this type among `length` bytes of them; NULL if there is none. */
-static const struct nlattr *find(const void *from, size_t length, uint16_t type) {
-  const char *at = from;
-  while (length >= NLA_HDRLEN) {
-    const struct nlattr *attribute = (const struct nlattr *)at;
-    if (attribute->nla_len < NLA_HDRLEN || attribute->nla_len > length) return NULL;
-    if ((attribute->nla_type & NLA_TYPE_MASK) == type) return attribute;
-    size_t step = NLA_ALIGN(attribute->nla_len);
-    if (step >= length) return NULL;
-    at += step;
-    length -= step;
-  }
-  return NULL;
-}
-
-static const struct nlattr *find_in(const struct nlattr *nest, uint16_t type) {
-  return nest == NULL ? NULL : find((const char *)nest + NLA_HDRLEN, nest->nla_len - (size_t)NLA_HDRLEN, type);
 }
 
 int open_conntrack(void) { return socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_NETFILTER); }
@@ -126,8 +109,8 @@ int original_source_port(int conntrack_fd, const struct sockaddr_storage *local,
   }
   const size_t start = NLMSG_LENGTH(sizeof(struct nfgenmsg));
   if (answer->nlmsg_len < start) return 0;
-  const struct nlattr *original = find(buffer + NLMSG_ALIGN(start), answer->nlmsg_len - NLMSG_ALIGN(start), CTA_TUPLE_ORIG);
-  const struct nlattr *port = find_in(find_in(original, CTA_TUPLE_PROTO), CTA_PROTO_SRC_PORT);
+  const struct nlattr *original = find_attribute(buffer + NLMSG_ALIGN(start), answer->nlmsg_len - NLMSG_ALIGN(start), CTA_TUPLE_ORIG);
+  const struct nlattr *port = find_within(find_within(original, CTA_TUPLE_PROTO), CTA_PROTO_SRC_PORT);
   if (port == NULL || port->nla_len < NLA_HDRLEN + sizeof(in_port_t)) return 0;
   in_port_t found;
   memcpy(&found, (const char *)port + NLA_HDRLEN, sizeof found);

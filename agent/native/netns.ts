@@ -1,5 +1,6 @@
 import { closeSync, fstatSync, openSync, statSync } from 'node:fs';
 import { CulvertError } from '../../shared/errors.js';
+import { callAddon } from './addon.js';
 
 /** An open network namespace. The caller owns the fd, and while it is open the namespace cannot disappear. */
 export type OpenNetns = { readonly fd: number; readonly inode: number };
@@ -11,9 +12,9 @@ export type OpenNetns = { readonly fd: number; readonly inode: number };
 export function openNetns(path: string): OpenNetns {
   let fd: number;
   try {
-    fd = openSync(path, 'r');
+    fd = openEither(path);
   } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'EIO';
+    const code = codeOf(cause);
     throw new CulvertError({
       code,
       message: `network namespace ${path} cannot be opened: ${code}`,
@@ -33,8 +34,13 @@ export function openNetns(path: string): OpenNetns {
 
 /** The inode of the namespace at a path, or undefined if it does not exist. */
 export function netnsInode(path: string): number | undefined {
-  const found = statSync(path, { throwIfNoEntry: false });
-  return found !== undefined && found.dev === namespaceDevice() ? found.ino : undefined;
+  try {
+    const found = statSync(path, { throwIfNoEntry: false });
+    return found !== undefined && found.dev === namespaceDevice() ? found.ino : undefined;
+  } catch (error) {
+    if (!isRefused(error)) throw error;
+    return inodeByHelper(path);
+  }
 }
 
 /** The inode of the calling thread's namespace: for the agent, the host's. */
@@ -48,4 +54,40 @@ let device: number | undefined;
 function namespaceDevice(): number {
   device ??= statSync('/proc/thread-self/ns/net').dev;
   return device;
+}
+
+/** The namespace of another user's process is the privileged helper's to open. */
+function openEither(path: string): number {
+  try {
+    return openSync(path, 'r');
+  } catch (error) {
+    if (!isRefused(error)) throw error;
+    return openNetnsFile(path);
+  }
+}
+
+function inodeByHelper(path: string): number | undefined {
+  let fd: number;
+  try {
+    fd = openNetnsFile(path);
+  } catch (error) {
+    if (['ENOENT', 'EINVAL'].includes(codeOf(error))) return undefined;
+    throw error;
+  }
+  const { ino } = fstatSync(fd);
+  closeSync(fd);
+  return ino;
+}
+
+function openNetnsFile(path: string): number {
+  type Addon = { openNetnsFile(path: string): number };
+  return callAddon(`opening ${path}`, (addon: Addon) => addon.openNetnsFile(path));
+}
+
+function isRefused(error: unknown): boolean {
+  return ['EACCES', 'EPERM'].includes(codeOf(error));
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : 'EIO';
 }

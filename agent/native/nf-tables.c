@@ -7,6 +7,7 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -78,4 +79,52 @@ failure delete_empty_table(int family, const char *name, bool *is_gone) {
   if (result.step != NULL) return result;
   *is_gone = error == 0 || error == ENOENT;
   return *is_gone || error == EBUSY ? success : (failure){"delete a table of nftables", error};
+}
+
+/* Whether iptables can have made it: of one of its families, with one of its names. */
+static bool is_of_iptables(const struct nlmsghdr *table) {
+  static const char *const names[] = {"raw", "mangle", "filter", "nat", "security"};
+  const struct nfgenmsg *body = NLMSG_DATA(table);
+  if (body->nfgen_family != NFPROTO_IPV4 && body->nfgen_family != NFPROTO_IPV6) return false;
+  const char *from = (const char *)body + NLMSG_ALIGN(sizeof *body), *end = (const char *)table + table->nlmsg_len;
+  while (end - from >= (ptrdiff_t)NLA_HDRLEN) {
+    const struct nlattr *attribute = (const struct nlattr *)from;
+    if (attribute->nla_len < NLA_HDRLEN || attribute->nla_len > end - from) return false;
+    if (attribute->nla_type == NFTA_TABLE_NAME) {
+      for (size_t at = 0; at < sizeof names / sizeof names[0]; at++) {
+        const size_t size = strlen(names[at]) + 1;
+        if (attribute->nla_len == NLA_HDRLEN + size && memcmp(from + NLA_HDRLEN, names[at], size) == 0) return true;
+      }
+      return false;
+    }
+    from += NLA_ALIGN(attribute->nla_len);
+  }
+  return false;
+}
+
+/* The kernel makes each part of the list within the call of recv(). */
+failure find_tables(tables_found *found) {
+  *found = NO_TABLES;
+  batch what;
+  memset(&what, 0, sizeof what);
+  add_message(&what, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, NLM_F_DUMP, AF_UNSPEC, 0);
+  int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+  if (fd < 0) return failed("create a netfilter socket");
+  _Alignas(struct nlmsghdr) char answer[16384];
+  failure result = send(fd, what.bytes, what.length, 0) < 0 ? failed("send to nftables") : success;
+  for (bool is_done = false; result.step == NULL && !is_done;) {
+    const ssize_t length = recv(fd, answer, sizeof answer, MSG_DONTWAIT);
+    if (length < 0) result = failed("list the tables of nftables");
+    size_t left = length < 0 ? 0 : (size_t)length;
+    for (struct nlmsghdr *each = (struct nlmsghdr *)answer; NLMSG_OK(each, left) && !is_done; each = NLMSG_NEXT(each, left)) {
+      is_done = each->nlmsg_type == NLMSG_DONE;
+      const int error = each->nlmsg_type == NLMSG_ERROR ? -((const struct nlmsgerr *)NLMSG_DATA(each))->error : 0;
+      if (error != 0) result = (failure){"list the tables of nftables", error};
+      if (each->nlmsg_type != (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWTABLE)) continue;
+      if (!is_of_iptables(each)) *found = OTHER_TABLES;
+      else if (*found == NO_TABLES) *found = IPTABLES_TABLES;
+    }
+  }
+  close(fd);
+  return result;
 }

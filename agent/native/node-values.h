@@ -68,9 +68,13 @@ static inline bool read_text(napi_env env, napi_value value, char *out, size_t s
  * sock-diag.c do without Node is bound in tcp-life-calls.c and sock-diag-calls.c.
  */
 void add_sockets(napi_env env, napi_value exports);
+void add_dials(napi_env env, napi_value exports);
+void add_client_ports(napi_env env, napi_value exports);
 void add_changes(napi_env env, napi_value exports);
 void add_tcp_life(napi_env env, napi_value exports);
 void add_passed_sockets(napi_env env, napi_value exports);
 void add_sock_diag(napi_env env, napi_value exports);
+void add_helper(napi_env env, napi_value exports);
+void add_confinement(napi_env env, napi_value exports);
 
 #endif

@@ -8,18 +8,16 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 
+#include "ask.h"
 #include "node-values.h"
 
 /* The kernel takes at most 253 (SCM_MAX_FD) in one message. */
@@ -253,16 +251,6 @@ static bool is_listening_tcp(int fd) {
          getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepts, &size) == 0 && accepts != 0;
 }
 
-/* The inode of the network namespace that a socket belongs to; 0, and errno, if the kernel does not say. */
-static uint64_t netns_of(int fd) {
-  struct stat found;
-  int netns = ioctl(fd, SIOCGSKNS);
-  if (netns < 0) return 0;
-  bool ok = fstat(netns, &found) == 0;
-  close(netns);
-  return ok ? found.st_ino : 0;
-}
-
 /* listenerOf(fd) -> [netns inode, ip, port], or null if it is no listening TCP socket */
 static napi_value listener_of(napi_env env, napi_callback_info info) {
   napi_value args[1], result, element;
@@ -274,15 +262,17 @@ static napi_value listener_of(napi_env env, napi_callback_info info) {
     napi_get_null(env, &result);
     return result;
   }
-  uint64_t inode = netns_of(fd);
-  if (inode == 0) return throw_failure(env, failed("ask for the namespace of a socket (SIOCGSKNS)"));
+  const act_request what = {.act = ACT_NETNS_OF_SOCKET};
+  act_reply reply;
+  failure outcome = ask_about(&what, &fd, 1, &reply);
+  if (outcome.step != NULL) return throw_failure(env, outcome);
   bool is_v6 = local.ss_family == AF_INET6;
   const struct sockaddr_in *v4 = (const struct sockaddr_in *)&local;
   const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&local;
   char text[INET6_ADDRSTRLEN];
   inet_ntop(local.ss_family, is_v6 ? (const void *)&v6->sin6_addr : (const void *)&v4->sin_addr, text, sizeof text);
   napi_create_array_with_length(env, 3, &result);
-  napi_create_double(env, (double)inode, &element);
+  napi_create_double(env, (double)reply.value, &element);
   napi_set_element(env, result, 0, element);
   napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &element);
   napi_set_element(env, result, 1, element);

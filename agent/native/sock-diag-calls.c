@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "ask.h"
 #include "node-values.h"
 #include "sock-diag.h"
 
@@ -29,6 +30,15 @@ static bool read_connection_name(napi_env env, const napi_value *args, connectio
     return true;
   throw_failure(env, (failure){"parse two addresses of one family", EINVAL});
   return false;
+}
+
+static void set_end(struct sockaddr_storage *out, int family, const struct in6_addr *address, in_port_t port) {
+  struct sockaddr_in *v4 = (struct sockaddr_in *)out;
+  struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
+  out->ss_family = (sa_family_t)family;
+  memcpy(family == AF_INET6 ? (void *)&v6->sin6_addr : (void *)&v4->sin_addr, address, family == AF_INET6 ? 16 : 4);
+  if (family == AF_INET6) v6->sin6_port = port;
+  else v4->sin_port = port;
 }
 
 /* findSocket(fd, local ip, port, remote ip, port, cookie | 0n) -> [cookie, state, ms until its probe | -1] | null */
@@ -60,13 +70,16 @@ static napi_value abort_socket(napi_env env, napi_callback_info info) {
   napi_value args[6], result;
   int32_t fd;
   connection_name name;
-  bool was_there;
   if (!read_arguments(env, info, 6, args) || !read_int(env, args[0], &fd) || !read_connection_name(env, args + 1, &name))
     return NULL;
   if (name.cookie[0] == ANY_COOKIE) return throw_failure(env, (failure){"end a socket without its cookie", EINVAL});
-  failure outcome = abort_connection(fd, &name, &was_there);
+  act_request what = {.act = ACT_ABORT_CONNECTION, .cookie = {name.cookie[0], name.cookie[1]}};
+  act_reply reply;
+  set_end(&what.local, name.family, &name.local, name.local_port);
+  set_end(&what.remote, name.family, &name.remote, name.remote_port);
+  failure outcome = ask_about(&what, &fd, 1, &reply);
   if (outcome.step != NULL) return throw_failure(env, outcome);
-  napi_get_boolean(env, was_there, &result);
+  napi_get_boolean(env, reply.value == 1, &result);
   return result;
 }
 

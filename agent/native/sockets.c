@@ -3,25 +3,12 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "namespaces.h"
+#include "ask.h"
 #include "node-values.h"
 
-/* From the kernel's headers linux/in.h and linux/in6.h, which do not mix with libc's. */
-#ifndef IP_BIND_ADDRESS_NO_PORT
-#define IP_BIND_ADDRESS_NO_PORT 24
-#endif
-/* Since Linux 6.3. */
-#ifndef IP_LOCAL_PORT_RANGE
-#define IP_LOCAL_PORT_RANGE 51
-#endif
-#ifndef IPV6_TRANSPARENT
-#define IPV6_TRANSPARENT 75
-#endif
 /* linux/netfilter_ipv4.h and linux/netfilter_ipv6/ip6_tables.h use the same number. */
 #define ORIGINAL_DST 80
 
@@ -30,144 +17,29 @@ typedef struct {
   socklen_t length;
 } address;
 
-static bool parse_address(const char *host, uint16_t port, address *out) {
-  memset(out, 0, sizeof *out);
-  struct sockaddr_in *v4 = (struct sockaddr_in *)&out->storage;
-  struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&out->storage;
-  if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
-    v4->sin_family = AF_INET;
-    v4->sin_port = htons(port);
-    out->length = sizeof *v4;
-    return true;
-  }
-  if (inet_pton(AF_INET6, host, &v6->sin6_addr) == 1) {
-    v6->sin6_family = AF_INET6;
-    v6->sin6_port = htons(port);
-    out->length = sizeof *v6;
-    return true;
-  }
-  return false;
-}
-
-static int open_socket(int family) { return socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP); }
-
-static bool set_option(int fd, int level, int name, int value) {
-  return setsockopt(fd, level, name, &value, sizeof value) == 0;
-}
-
-static failure set_transparent(int fd, int family) {
-  bool ok = family == AF_INET6 ? set_option(fd, SOL_IPV6, IPV6_TRANSPARENT, 1) : set_option(fd, SOL_IP, IP_TRANSPARENT, 1);
-  return ok ? success : failed("set IP_TRANSPARENT");
-}
-
-static failure prepare_listener(int fd, const address *at, int backlog, bool reuse_port, bool transparent) {
-  /* Accepted sockets inherit it from the listener. */
-  if (!set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1)) return failed("set TCP_NODELAY");
-  if (!set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1)) return failed("set SO_REUSEADDR");
-  if (reuse_port && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1)) return failed("set SO_REUSEPORT");
-  if (at->storage.ss_family == AF_INET6) {
-    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&at->storage;
-    if (!set_option(fd, SOL_IPV6, IPV6_V6ONLY, !IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr))) return failed("set IPV6_V6ONLY");
-  }
-  if (transparent) {
-    failure result = set_transparent(fd, at->storage.ss_family);
-    if (result.step != NULL) return result;
-  }
-  if (bind(fd, (const struct sockaddr *)&at->storage, at->length) != 0) return failed("bind the listening socket");
-  if (listen(fd, backlog) != 0) return failed("listen");
-  return success;
-}
-
-/*
- * Asks for one port at connect. A bind to the port would keep it from every other dial in the namespace, and many clients'
- * ports together would use up the range; a port that connect chooses is shared by all destinations. The kernel ignores a
- * port outside the namespace's own ip_local_port_range, so no application loses a port that it could count on; connect
- * fails with EADDRNOTAVAIL when the port is taken. SO_REUSEADDR lets a server with the same option bind the port meanwhile.
- */
-static failure wish_for_port(int fd, uint16_t port) {
-  const uint32_t range = (uint32_t)port << 16 | port;
-  if (setsockopt(fd, SOL_IP, IP_LOCAL_PORT_RANGE, &range, sizeof range) != 0)
-    return errno == ENOPROTOOPT ? success : failed("set IP_LOCAL_PORT_RANGE");
-  return set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1) ? success : failed("set SO_REUSEADDR");
-}
-
-/* `port` 0: any. */
-static failure prepare_dial(int fd, int family, uint32_t mark, const address *source, uint16_t port) {
-  if (!set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1)) return failed("set TCP_NODELAY");
-  if (mark != 0 && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark) != 0) return failed("set SO_MARK");
-  if (source == NULL) return success;
-  failure result = set_transparent(fd, family);
-  if (result.step != NULL) return result;
-  /* The kernel then chooses the port at connect, per destination. Otherwise all destinations would share 28,000
-   * ports. */
-  if (!set_option(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)) return failed("set IP_BIND_ADDRESS_NO_PORT");
-  if (bind(fd, (const struct sockaddr *)&source->storage, source->length) != 0) return failed("bind the source address");
-  return port == 0 ? success : wish_for_port(fd, port);
-}
-
 /* listenTcp(netnsFd | -1, host, port, backlog, reusePort, transparent) -> fd */
 static napi_value listen_tcp(napi_env env, napi_callback_info info) {
   napi_value args[6];
-  int32_t netns_fd, port, backlog;
-  bool reuse_port, transparent;
+  int32_t netns_fd, port;
+  act_request what = {.act = ACT_LISTEN};
   char host[INET6_ADDRSTRLEN + 1];
   if (!read_arguments(env, info, 6, args) || !read_int(env, args[0], &netns_fd) ||
       !read_text(env, args[1], host, sizeof host) || !read_int(env, args[2], &port) ||
-      !read_int(env, args[3], &backlog) || !read_bool(env, args[4], &reuse_port) ||
-      !read_bool(env, args[5], &transparent))
+      !read_int(env, args[3], &what.backlog) || !read_bool(env, args[4], &what.is_port_shared) ||
+      !read_bool(env, args[5], &what.is_transparent))
     return NULL;
-
-  address at;
-  if (!parse_address(host, (uint16_t)port, &at)) return throw_failure(env, (failure){"parse the address to listen on", EINVAL});
-  thread_state *state = state_of(env);
-  failure result = enter_netns(netns_fd, state);
-  if (result.step != NULL) return throw_failure(env, result);
-  int fd = open_socket(at.storage.ss_family);
-  if (fd < 0 && errno == EAFNOSUPPORT && strcmp(host, "::") == 0) {
-    /* A kernel without IPv6: dual stack means IPv4 only. */
-    parse_address("0.0.0.0", (uint16_t)port, &at);
-    fd = open_socket(AF_INET);
-  }
-  result = fd < 0 ? failed("create the listening socket")
-                  : prepare_listener(fd, &at, backlog, reuse_port, transparent);
-  leave_netns(netns_fd, state);
-  return fd_result(env, fd, result);
-}
-
-/* dialSocket(netnsFd | -1, family 4 | 6, mark, source | '', sourcePort | 0) -> fd */
-static napi_value dial_socket(napi_env env, napi_callback_info info) {
-  napi_value args[5];
-  int32_t netns_fd, family, mark, source_port;
-  char source_text[INET6_ADDRSTRLEN + 1];
-  if (!read_arguments(env, info, 5, args) || !read_int(env, args[0], &netns_fd) || !read_int(env, args[1], &family) ||
-      !read_int(env, args[2], &mark) || !read_text(env, args[3], source_text, sizeof source_text) ||
-      !read_int(env, args[4], &source_port))
-    return NULL;
-
-  int domain = family == 6 ? AF_INET6 : AF_INET;
-  address source;
-  bool has_source = source_text[0] != '\0';
-  if (has_source && (!parse_address(source_text, 0, &source) || source.storage.ss_family != domain))
-    return throw_failure(env, (failure){"parse the source address of this family", EINVAL});
-  thread_state *state = state_of(env);
-  failure result = enter_netns(netns_fd, state);
-  if (result.step != NULL) return throw_failure(env, result);
-  int fd = open_socket(domain);
-  result = fd < 0 ? failed("create the dialling socket")
-                  : prepare_dial(fd, domain, (uint32_t)mark, has_source ? &source : NULL, (uint16_t)source_port);
-  leave_netns(netns_fd, state);
-  return fd_result(env, fd, result);
+  if (!parse_address(host, (uint16_t)port, &what.local))
+    return throw_failure(env, (failure){"parse the address to listen on", EINVAL});
+  return ask_for_fd(env, &what, netns_fd);
 }
 
 /* makeTransparent(fd): of a socket that exists, whatever its state */
 static napi_value make_transparent(napi_env env, napi_callback_info info) {
   napi_value args[1];
   int32_t fd;
+  act_request what = {.act = ACT_MAKE_TRANSPARENT};
   if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &fd)) return NULL;
-  address local;
-  local.length = sizeof local.storage;
-  if (getsockname(fd, (struct sockaddr *)&local.storage, &local.length) != 0) return throw_failure(env, failed("getsockname"));
-  failure result = set_transparent(fd, local.storage.ss_family);
+  failure result = ask_about(&what, &fd, 1, NULL);
   return result.step == NULL ? NULL : throw_failure(env, result);
 }
 
@@ -259,27 +131,19 @@ static napi_value shut_down(napi_env env, napi_callback_info info) {
 static napi_value reserve_port(napi_env env, napi_callback_info info) {
   napi_value args[3];
   int32_t netns_fd, port;
+  act_request what = {.act = ACT_RESERVE_PORT};
   char host[INET6_ADDRSTRLEN + 1];
   if (!read_arguments(env, info, 3, args) || !read_int(env, args[0], &netns_fd) ||
       !read_text(env, args[1], host, sizeof host) || !read_int(env, args[2], &port))
     return NULL;
-
-  address at;
-  if (!parse_address(host, (uint16_t)port, &at)) return throw_failure(env, (failure){"parse the address to reserve", EINVAL});
-  thread_state *state = state_of(env);
-  failure result = enter_netns(netns_fd, state);
-  if (result.step != NULL) return throw_failure(env, result);
-  int fd = open_socket(at.storage.ss_family);
-  result = fd < 0 ? failed("create the reserving socket") : success;
-  if (fd >= 0 && bind(fd, (const struct sockaddr *)&at.storage, at.length) != 0) result = failed("bind the reserving socket");
-  leave_netns(netns_fd, state);
-  return fd_result(env, fd, result);
+  if (!parse_address(host, (uint16_t)port, &what.local))
+    return throw_failure(env, (failure){"parse the address to reserve", EINVAL});
+  return ask_for_fd(env, &what, netns_fd);
 }
 
 void add_sockets(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
       {"listenTcp", NULL, listen_tcp, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"dialSocket", NULL, dial_socket, NULL, NULL, NULL, napi_enumerable, NULL},
       {"makeTransparent", NULL, make_transparent, NULL, NULL, NULL, napi_enumerable, NULL},
       {"closeFd", NULL, close_fd, NULL, NULL, NULL, napi_enumerable, NULL},
       {"originalDestination", NULL, original_destination, NULL, NULL, NULL, napi_enumerable, NULL},

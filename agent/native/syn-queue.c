@@ -3,7 +3,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_queue.h>
@@ -80,13 +79,9 @@ static failure configure(int fd, uint16_t number, uint32_t max_length) {
   return receive_answer(fd);
 }
 
-failure open_syn_queue(int fd, uint16_t number, uint32_t max_length) {
-  int queue = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_NETFILTER);
-  if (queue < 0) return failed("create a netlink socket for packets");
-  failure result = configure(queue, number, max_length);
-  if (result.step == NULL && dup3(queue, fd, O_CLOEXEC) < 0) result = failed("move the packet queue to its descriptor");
-  close(queue);
-  return result;
+failure open_syn_queue(uint16_t number, uint32_t max_length, int *fd) {
+  *fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_NETFILTER);
+  return *fd < 0 ? failed("create a netlink socket for packets") : configure(*fd, number, max_length);
 }
 
 failure open_replaceable_socket(int *fd) {

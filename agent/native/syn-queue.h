@@ -7,12 +7,12 @@
 #include "tcp-life.h"
 
 /*
- * Opens a queue in the calling thread's namespace and puts its socket in place of `fd`, whose own file is closed. Packets
- * arrive as messages of nfnetlink, each with the packet's first bytes.
+ * Opens a queue in the calling thread's namespace. Packets arrive as messages of nfnetlink, each with the packet's first
+ * bytes. The socket is the caller's, also after a failure, unless it is -1.
  *
  * EPERM or EBUSY: another socket has the queue. EPROTONOSUPPORT, EINVAL or EOPNOTSUPP: the kernel has none.
  */
-failure open_syn_queue(int fd, uint16_t number, uint32_t max_length);
+failure open_syn_queue(uint16_t number, uint32_t max_length, int *fd);
 
 /* One end of a pair of Unix sockets, whose other end is closed. */
 failure open_replaceable_socket(int *fd);

@@ -1,10 +1,11 @@
 import { closeSync } from 'node:fs';
 import net from 'node:net';
-import { callAddon } from './addon.js';
+import { acceptedFd, callAddon } from './addon.js';
 
 type QueueAddon = {
   replaceableSocket(): number;
   openSynQueue(netns: number, fd: number, number: number, maxLength: number): void;
+  giveVerdict(fd: number, message: Buffer): void;
   reservePort(netns: number, host: string, port: number): number;
 };
 
@@ -13,8 +14,8 @@ const messageBytes = 8192;
 
 /**
  * Opens a packet queue (nfnetlink_queue) of a network namespace: what iptables sends to `NFQUEUE --queue-num` waits there
- * for a verdict. `onMessage` gets each message of the kernel, valid until it returns; verdicts are written to the returned
- * socket. The caller owns it. Destroying it drops all packets that wait.
+ * for a verdict. `onMessage` gets each message of the kernel, valid until it returns; {@link giveVerdict} answers on the
+ * returned socket. The caller owns it. Destroying it drops all packets that wait.
  *
  * Throws `EPERM` or `EBUSY` when another socket has the queue, and {@link isQueueMissing} tells a kernel without queues.
  */
@@ -50,6 +51,16 @@ export function openSynQueue(o: {
   }
   socket.read(0);
   return socket;
+}
+
+/** Sends a message with a verdict. A queue that takes none is destroyed with the error. */
+export function giveVerdict(queue: net.Socket, message: Buffer): void {
+  if (queue.destroyed) return;
+  try {
+    callAddon('giving a verdict', (addon: QueueAddon) => addon.giveVerdict(acceptedFd(queue), message));
+  } catch (error) {
+    queue.destroy(error instanceof Error ? error : undefined);
+  }
 }
 
 /** Whether the code of an error of {@link openSynQueue} means that another socket has the queue. */

@@ -2,6 +2,7 @@
 #include "node-values.h"
 #include "tcp-life.h"
 
+#include <errno.h>
 #include <sys/socket.h>
 
 /* keepUrgentInline(fd) */
@@ -85,6 +86,18 @@ static napi_value take_socket_error(napi_env env, napi_callback_info info) {
   return result;
 }
 
+/* hasUnread(fd) -> 1: bytes, 0: none yet, -1: its end, or an error */
+static napi_value has_unread(napi_env env, napi_callback_info info) {
+  napi_value args[1], result;
+  int32_t fd;
+  char byte;
+  if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &fd)) return NULL;
+  ssize_t count = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  bool is_waiting = count < 0 && (errno == EAGAIN || errno == EINTR);
+  napi_create_int32(env, count > 0 ? 1 : is_waiting ? 0 : -1, &result);
+  return result;
+}
+
 void add_tcp_life(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
       {"keepUrgentInline", NULL, keep_urgent_inline_call, NULL, NULL, NULL, napi_enumerable, NULL},
@@ -92,6 +105,7 @@ void add_tcp_life(napi_env env, napi_value exports) {
       {"takeSocketError", NULL, take_socket_error, NULL, NULL, NULL, napi_enumerable, NULL},
       {"outlastSilence", NULL, outlast_silence_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"setDeaf", NULL, set_deaf_call, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"hasUnread", NULL, has_unread, NULL, NULL, NULL, napi_enumerable, NULL},
       {"setProbing", NULL, set_probing_call, NULL, NULL, NULL, napi_enumerable, NULL},
   };
   napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);

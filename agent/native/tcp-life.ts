@@ -29,6 +29,7 @@ type TcpLife = {
   ];
   setDeaf(fd: number, isDeaf: boolean): void;
   takeSocketError(fd: number): number;
+  hasUnread(fd: number): number;
 };
 
 /**
@@ -101,6 +102,12 @@ export function tcpCondition(fd: number): TcpCondition {
  */
 export function setDeaf(fd: number, isDeaf: boolean): void {
   callAddon('making a socket deaf', (addon: TcpLife) => addon.setDeaf(fd, isDeaf));
+}
+
+/** Whether the other side has sent something that is not read yet; `gone`: its end, or an error, comes first. */
+export function unreadOn(fd: number): 'bytes' | 'nothing' | 'gone' {
+  const found = callAddon('looking for unread bytes', (addon: TcpLife) => addon.hasUnread(fd));
+  return found > 0 ? 'bytes' : found === 0 ? 'nothing' : 'gone';
 }
 
 /** The errno with which a connection broke, such as `ECONNRESET`; null for none. The kernel tells it once. */

@@ -126,7 +126,7 @@ export class AgentMetrics {
     });
     this.#rulesAlarms = new Counter({
       name: 'culvert_rules_alarms_total',
-      help: 'Refused rules: backwards (an older revision) or unusable (damaged, or not signed by a pinned key).',
+      help: 'Rules that were refused: backwards (an older revision) or unusable (damaged, or not signed by a pinned key); or that may be old (the controller has not confirmed them).',
       labelNames: ['kind'],
       registers,
     });
@@ -151,7 +151,7 @@ export class AgentMetrics {
       help: 'Data-plane workers that died and were replaced.',
       registers,
     });
-    for (const kind of ['backwards', 'unusable']) this.#rulesAlarms.inc({ kind }, 0);
+    for (const kind of ['backwards', 'unusable', 'old']) this.#rulesAlarms.inc({ kind }, 0);
     for (const kind of ['unsigned', 'unfit']) this.#answerAlarms.inc({ kind }, 0);
     this.#board = new WorkerGaugeBoard({ registry });
   }
@@ -177,7 +177,7 @@ export class AgentMetrics {
     this.#captureRepairs.remove({ workload });
   }
 
-  rulesAlarm(kind: 'backwards' | 'unusable'): void {
+  rulesAlarm(kind: 'backwards' | 'unusable' | 'old'): void {
     this.#rulesAlarms.inc({ kind });
   }
 

@@ -2,7 +2,8 @@ import { closeSync } from 'node:fs';
 import { Gauge, type Registry } from 'prom-client';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
-import { openNetns, readProcFile } from '../native/addon.js';
+import { readProcFile } from '../native/addon.js';
+import { openNetns } from '../native/netns.js';
 import type { WorkloadName } from '../../shared/routing/names.js';
 
 /** Figures of one network namespace; null where the kernel does not provide one. */

@@ -7,6 +7,8 @@ export type ObservedState = {
   readonly node: NodeName;
   readonly appliedRevision: () => number | null;
   readonly enforcedRevision: () => number | null;
+  /** Since the controller last confirmed the rules; null: it never did. */
+  readonly rulesAgeMs: () => number | null;
   readonly isNatsConnected: () => boolean;
   readonly registryEntries: () => { readonly workloads: number; readonly services: number };
   readonly certificates: () => readonly { readonly identity: string; readonly notAfterMs: number }[];
@@ -61,6 +63,14 @@ export function registerStateGauges(registry: Registry, state: ObservedState): v
     state.appliedRevision,
   );
   gauge('culvert_enforced_revision', 'Revision that every data-plane worker enforces.', state.enforcedRevision);
+  gauge(
+    'culvert_rules_age_seconds',
+    'Time since the controller last said, signed, that the rules and the registry here are the newest; absent: its version never says it.',
+    () => {
+      const ageMs = state.rulesAgeMs();
+      return ageMs === null ? null : ageMs / 1000;
+    },
+  );
   gauge('culvert_nats_connected', '1 while connected to NATS.', () => Number(state.isNatsConnected()));
   labelled('culvert_registry_entries', 'Entries of the registry that the agent holds.', 'kind', () => {
     const { workloads, services } = state.registryEntries();

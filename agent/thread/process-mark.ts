@@ -10,6 +10,11 @@ export function thisProcess(): ProcessMark {
   return markOf(process.pid) ?? `unknown ${process.pid} 0`;
 }
 
+/** Another one after each start of the machine. */
+export function thisBoot(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+}
+
 /** Whether the process that has this mark runs, in this process's pid namespace. */
 export function isRunning(mark: ProcessMark): boolean {
   const pid = Number(mark.split(' ')[1]);
@@ -19,7 +24,7 @@ export function isRunning(mark: ProcessMark): boolean {
 /** Null: no such process runs. */
 function markOf(pid: number): ProcessMark | null {
   try {
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+    const boot = thisBoot();
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     // The name, in parentheses, may contain anything. What follows it begins with field 3.
     const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');

@@ -5,6 +5,8 @@ export const longestTimerMs = 2 ** 31 - 1;
 export type Scheduler = {
   /** Milliseconds since the epoch. */
   nowMs(): number;
+  /** Milliseconds since some moment. Setting the clock does not change it. */
+  elapsedMs(): number;
   /** Calls back once after `delayMs`. The returned function cancels; calling it late does nothing. */
   after(delayMs: number, callback: () => void): () => void;
   /** 0 ≤ value < 1. */
@@ -13,6 +15,7 @@ export type Scheduler = {
 
 export const systemScheduler: Scheduler = {
   nowMs: () => Date.now(),
+  elapsedMs: () => performance.now(),
   after(delayMs, callback) {
     const timer = setTimeout(callback, Math.min(longestTimerMs, Math.max(0, delayMs)));
     return () => clearTimeout(timer);

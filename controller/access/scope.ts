@@ -16,9 +16,11 @@ export type Scope = {
   readonly tiers: readonly Tier[] | null;
   /** Whether rules with the break-glass mark are among them. */
   readonly mayBreakGlass: boolean;
+  /** Whether Workloads in it may be deleted also without the tier `platform`, whose rules then no longer hold for them. */
+  readonly mayDeleteWorkloads: boolean;
 };
 
-export const everything: Scope = { namespaces: null, tiers: null, mayBreakGlass: true };
+export const everything: Scope = { namespaces: null, tiers: null, mayBreakGlass: true, mayDeleteWorkloads: true };
 
 /** A document before and after a change; null: there is none. */
 export type DocumentChange = { readonly before: Resource | null; readonly after: Resource | null };
@@ -35,7 +37,14 @@ export function outsideOf(scope: Scope, { before, after }: DocumentChange, situa
     const why = resource === null ? null : whyOutside(scope, resource, situation);
     if (why !== null) return why;
   }
-  return tiersOf(scope)?.includes('platform') === false ? whyUnenforced(before, after) : null;
+  if (tiersOf(scope)?.includes('platform') !== false) return null;
+  return scope.mayDeleteWorkloads && isDeletedWorkload(before, after) ? null : whyUnenforced(before, after);
+}
+
+/** One that has an agent: the addresses of one without are as those of a ServiceEntry. */
+function isDeletedWorkload(before: Resource | null, after: Resource | null): boolean {
+  if (before?.kind !== 'Workload' || after !== null) return false;
+  return before.spec.node !== undefined && before.spec.netns !== undefined;
 }
 
 function whyOutside(scope: Scope, resource: Resource, { rootNamespace, nowMs }: Situation): string | null {
@@ -108,10 +117,15 @@ function namespaceIn(name: string): string {
 }
 
 /** `namespaces a, b; tiers team; break glass`: for people. */
-export function describeScope({ namespaces, tiers, mayBreakGlass }: Scope): string {
+export function describeScope({ namespaces, tiers, mayBreakGlass, mayDeleteWorkloads }: Scope): string {
   const parts = [
     ...(namespaces === null ? [] : [`namespaces ${namespaces.join(', ')}`]),
     ...(tiers === null ? [] : [`tiers ${tiers.join(', ')}`]),
   ];
-  return [parts.length === 0 ? 'everything' : parts.join('; '), ...(mayBreakGlass ? ['break glass'] : [])].join('; ');
+  const isScoped = parts.length > 0;
+  return [
+    isScoped ? parts.join('; ') : 'everything',
+    ...(mayBreakGlass ? ['break glass'] : []),
+    ...(mayDeleteWorkloads && isScoped ? ['delete workloads'] : []),
+  ].join('; ');
 }

@@ -26,6 +26,8 @@ const scopeSchema = z.object({
   namespaces: z.array(namespaceName).readonly().nullable(),
   tiers: z.array(z.enum(tiers)).readonly().nullable(),
   mayBreakGlass: z.boolean(),
+  /** Absent: a user of an earlier version. */
+  mayDeleteWorkloads: z.boolean().default(false),
 });
 
 /** A user on disk: the hash of the token, never the token itself. */
@@ -84,6 +86,17 @@ export class UserAccounts {
     return [...this.#users.values()].map(withoutHash).sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
+  /** Errors: `USER_EXISTS`, `TOO_MANY_USERS`. */
+  assertNew(name: string): void {
+    if (this.#users.has(name)) throw exists(name);
+    if (this.#users.size >= maxUsers) throw tooMany();
+  }
+
+  /** Errors: `NOT_FOUND`. */
+  assertKnown(name: string): void {
+    if (!this.#users.has(name)) throw unknown(name, [...this.#users.keys()]);
+  }
+
   /**
    * Returns the token once; it is never stored. `ttlMs` null: it does not expire. Errors: `USER_EXISTS`, `TOO_MANY_USERS`,
    * `STATE_WRITE` (the user was not created).
@@ -97,9 +110,8 @@ export class UserAccounts {
   }): Promise<{ readonly user: User; readonly token: string }> {
     const { name, role, scope, ttlMs, createdBy } = request;
     return this.#changing.run(async () => {
-      if (this.#users.has(name)) throw exists(name);
-      if (this.#users.size >= maxUsers) throw tooMany();
-      const token = `culvert_${randomBytes(32).toString('base64url')}`;
+      this.assertNew(name);
+      const token = newToken();
       const createdAtMs = this.#nowMs();
       const user: StoredUser = {
         name,
@@ -115,6 +127,33 @@ export class UserAccounts {
       this.#byTokenHash.set(user.tokenHash, user);
       return { user: withoutHash(user), token };
     });
+  }
+
+  /**
+   * Replaces the token, which is refused from now on, and returns the new one once. `ttlMs` null: the end stays as it is.
+   * Errors: `NOT_FOUND`, `USER_EXPIRED` (it needs a `ttlMs`), `STATE_WRITE` (the old token still works).
+   */
+  renew(name: string, ttlMs: number | null): Promise<{ readonly user: User; readonly token: string }> {
+    return this.#changing.run(async () => {
+      const { old, expiresAtMs } = this.endOfRenewed(name, ttlMs);
+      const token = newToken();
+      const user: StoredUser = { ...old, tokenHash: digestOf(token).toString('hex'), expiresAtMs };
+      await this.#file.write([...this.#users.values()].map((other) => (other === old ? user : other)));
+      this.#users.set(name, user);
+      this.#byTokenHash.delete(old.tokenHash);
+      this.#byTokenHash.set(user.tokenHash, user);
+      return { user: withoutHash(user), token };
+    });
+  }
+
+  /** The user to renew, and when the new token ends. Errors: `NOT_FOUND`, `USER_EXPIRED`. */
+  endOfRenewed(name: string, ttlMs: number | null): { readonly old: StoredUser; readonly expiresAtMs: number | null } {
+    const old = this.#users.get(name);
+    if (old === undefined) throw unknown(name, [...this.#users.keys()]);
+    const nowMs = this.#nowMs();
+    const expiresAtMs = ttlMs === null ? old.expiresAtMs : nowMs + ttlMs;
+    if (expiresAtMs !== null && expiresAtMs <= nowMs) throw ended(name);
+    return { old, expiresAtMs };
   }
 
   /** Deletes the user and refuses the token from now on. Errors: `NOT_FOUND`, `STATE_WRITE` (the token still works). */
@@ -137,6 +176,10 @@ export class UserAccounts {
   }
 }
 
+function newToken(): string {
+  return `culvert_${randomBytes(32).toString('base64url')}`;
+}
+
 function withoutHash({ name, role, scope, createdBy, createdAtMs, expiresAtMs }: StoredUser): User {
   return { name, role, scope, createdBy, createdAtMs, expiresAtMs };
 }
@@ -145,7 +188,7 @@ function exists(name: string): CulvertError {
   return new CulvertError({
     code: 'USER_EXISTS',
     message: `the user ${name} already exists`,
-    hint: `delete it first, which also revokes its token: culvert user delete ${name}`,
+    hint: `give it a new context file with culvert user renew ${name}, or delete it first: culvert user delete ${name}`,
   });
 }
 
@@ -165,10 +208,18 @@ function unknown(name: string, known: readonly string[]): CulvertError {
   });
 }
 
+function ended(name: string): CulvertError {
+  return new CulvertError({
+    code: 'USER_EXPIRED',
+    message: `the time of the user ${name} is over`,
+    hint: `say how long it is valid from now on: culvert user renew ${name} --ttl 90d`,
+  });
+}
+
 function expired(name: string, expiresAtMs: number): CulvertError {
   return new CulvertError({
     code: 'UNAUTHORIZED',
     message: `the credential of ${name} expired at ${new Date(expiresAtMs).toISOString()}`,
-    hint: `ask an administrator for a new one: culvert user delete ${name}, then culvert user create ${name}`,
+    hint: `ask an administrator for a new one: culvert user renew ${name} --ttl 90d`,
   });
 }

@@ -1,4 +1,5 @@
 import { CulvertError } from '../../shared/errors.js';
+import { issuerCodes } from '../ca/issuer/issuer-error.js';
 
 /** HTTP status for each error code. A code that is not listed is the controller's own fault: 500. */
 const statusByCode: Readonly<Record<string, number>> = {
@@ -25,6 +26,7 @@ const statusByCode: Readonly<Record<string, number>> = {
   DOCUMENTS_TOO_LARGE: 422,
   TOO_MUCH_WORK: 422,
   TOO_MANY_FAILURES: 429,
+  TOO_MANY_JOINS: 429,
   TOO_MANY_CREDENTIALS: 429,
   NODE_REMOVED: 409,
   READER_BUSY: 503,
@@ -35,6 +37,7 @@ const statusByCode: Readonly<Record<string, number>> = {
   AUDIT_WRITE: 503,
   STATE_WRITE: 503,
   CA_EXPIRED: 503,
+  ...Object.fromEntries(issuerCodes.map((code) => [code, 503])),
 };
 
 export type ErrorBody = { readonly code: string; readonly message: string; readonly hint: string | null };

@@ -8,6 +8,7 @@ import { requireRole, type Principal } from '../access/role.js';
 import type { ServerKeyPair } from '../ca/server-certificate.js';
 import type { AuditTrail } from '../audit-log/audit-trail.js';
 import { badRequest, toErrorAnswer } from './api-error.js';
+import { nextRootHeader } from './api-types.js';
 import { isRefusal, runAudited } from './audited-requests.js';
 import { matchRoute, type ApiAnswer, type Route } from './router.js';
 
@@ -42,6 +43,7 @@ export class ApiServer implements AsyncDisposable {
   readonly #routes: readonly Route[];
   readonly #authenticate: (authorization: string | undefined) => Principal | undefined;
   readonly #trail: AuditTrail;
+  readonly #nextRoot: () => string | null;
   readonly #log: Log;
   readonly #onAnswered: (answered: AnsweredRequest) => void;
 
@@ -51,6 +53,8 @@ export class ApiServer implements AsyncDisposable {
     /** The principal of an Authorization header; undefined when it is not valid. May throw CulvertError. */
     readonly authenticate: (authorization: string | undefined) => Principal | undefined;
     readonly trail: AuditTrail;
+    /** SHA-256 of the root that is about to sign, hex: clients say when theirs do not trust it. Null: no root is prepared. */
+    readonly nextRoot: () => string | null;
     readonly log: Log;
     readonly onAnswered: (answered: AnsweredRequest) => void;
     /** A limit ended a connection. */
@@ -59,6 +63,7 @@ export class ApiServer implements AsyncDisposable {
     this.#routes = init.routes;
     this.#authenticate = init.authenticate;
     this.#trail = init.trail;
+    this.#nextRoot = init.nextRoot;
     this.#log = init.log;
     this.#onAnswered = init.onAnswered;
     this.#server = createServer({
@@ -147,6 +152,7 @@ export class ApiServer implements AsyncDisposable {
 
   /** `isRead`: the whole request was read. If not, the connection closes, so that the rest is not read as the next request. */
   #send(response: ServerResponse, answer: ApiAnswer, isRead: boolean): void {
+    const nextRoot = this.#nextRoot();
     const isText = answer.contentType !== undefined && typeof answer.body === 'string';
     this.#bounded.send(response, {
       status: answer.status,
@@ -154,6 +160,7 @@ export class ApiServer implements AsyncDisposable {
         'content-type': answer.contentType ?? 'application/json; charset=utf-8',
         'strict-transport-security': 'max-age=31536000',
         ...(answer.status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
+        ...(nextRoot === null ? {} : { [nextRootHeader]: nextRoot }),
         ...(isRead ? {} : { connection: 'close' }),
       },
       body: isText ? answer.body : `${JSON.stringify(answer.body)}\n`,
@@ -191,7 +198,7 @@ function unauthorized(): CulvertError {
   return new CulvertError({
     code: 'UNAUTHORIZED',
     message: 'the request has no valid credential',
-    hint: 'use the context file that you received, or admin.yaml from the state directory of the controller: culvert --context FILE',
+    hint: 'use the context file that you received, or ask an administrator for a new one: culvert user renew NAME',
   });
 }
 

@@ -9,7 +9,9 @@ import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import type { FlowRecord } from '../../shared/wire/flows.js';
 import type { Unconfirmed } from '../ca/unconfirmed.js';
 import type { AgentStatus } from '../fleet/agent-registry.js';
+import type { AgentPosition, MeshPosition } from '../fleet/agents-ahead.js';
 import type { BreakGlassRule } from '../fleet/mesh-warnings.js';
+import type { NodeWithoutAgent } from '../fleet/nodes-without-agent.js';
 import type { Uncaptured } from '../fleet/capture-progress.js';
 import type { TokenState } from '../join/join-tokens.js';
 import type { Eviction } from '../fleet/evict-node.js';
@@ -88,6 +90,19 @@ export type WhyAnswer = ExplainedConnection & {
   readonly others: readonly ExplainedConnection[];
 };
 
+/** What signs the certificates of a mesh in place of the controller. */
+export type IssuerAnswer = {
+  readonly kind: 'vault' | 'cert-manager';
+  /** Where it is, for people. */
+  readonly place: string;
+  /** Whether a file names its roots; false: the root of the first start counts. A controller of an older version does not say. */
+  readonly hasNamedRoots?: boolean;
+  /** Why it does not sign, or will not; null: nothing is known to be wrong. */
+  readonly problem: string | null;
+  /** RFC 3339; null: there is no problem. */
+  readonly problemSince: string | null;
+};
+
 /** `GET /v1/status`. */
 export type StatusAnswer = {
   readonly controller: {
@@ -100,6 +115,8 @@ export type StatusAnswer = {
     readonly pendingDetails?: Readonly<Record<string, string>>;
     /** RFC 3339. */
     readonly issuingCaNotAfter: string;
+    /** An issuer elsewhere that signs; null: the controller does. A controller of an older version sends none. */
+    readonly issuer?: IssuerAnswer | null;
   };
   readonly revision: number;
   /** Of the inventory: rises with every change of workloads and services. */
@@ -109,6 +126,8 @@ export type StatusAnswer = {
   readonly agents: readonly AgentStatus[];
   /** Nodes that were removed and have not joined again. A controller of an older version sends none. */
   readonly removedNodes?: readonly string[];
+  /** Nodes that registered workloads name and that no agent has joined for. A controller of an older version sends none. */
+  readonly nodesWithoutAgent?: readonly NodeWithoutAgent[];
   /** Dangling references, failing tests, and rules that expire within 7 days. */
   readonly warnings: readonly Problem[];
   /** Emergency rules in force now, soonest expiry first. */
@@ -146,6 +165,10 @@ export type CaStatusAnswer = {
     readonly proves: readonly string[] | null;
     readonly lastSeenMs: number | null;
   }[];
+  /** How many users have a context file of their own. Absent: a controller of an earlier version. */
+  readonly users?: number;
+  /** See {@link StatusAnswer}. */
+  readonly issuer?: IssuerAnswer | null;
 };
 
 /** One revision, as `GET /v1/history[?limit=]` lists them: an array, newest first. */
@@ -179,6 +202,22 @@ export type RollbackAnswer = ApplyAnswer & {
 };
 
 /**
+ * `POST /v1/advance`, body: `{ revision?: number, sequence?: number, dryRun?: boolean, message?: string }`: gives rules and
+ * registry numbers above those that agents hold, after an older backup was restored.
+ */
+export type AdvanceAnswer = {
+  readonly revision: number;
+  /** Of the inventory. */
+  readonly sequence: number;
+  readonly before: MeshPosition;
+  readonly dryRun: boolean;
+  /** The agents that held more than the controller. */
+  readonly ahead: readonly AgentPosition[];
+  /** Agents that claim so much more that they were left out. */
+  readonly unbelievable: readonly AgentPosition[];
+};
+
+/**
  * `GET /v1/rollout[?revision=&inventory=&capture=]`: which agents enforce a revision (default: the current one) and,
  * with `inventory`, also have the registry up to that sequence. With `capture=true` also which workloads no agent
  * captures yet, and of which captured ones connects to ports with `earlyAccept: false` are accepted early; else null.
@@ -186,8 +225,14 @@ export type RollbackAnswer = ApplyAnswer & {
 export type RolloutAnswer = Rollout & {
   readonly uncaptured: Uncaptured | null;
   readonly acceptedEarly: Uncaptured | null;
+  /**
+   * The captured and served ones of which an agent says that something is wrong, such as a registered address that the namespace
+   * lacks. A controller of an older version sends none.
+   */
+  readonly troubled?: Uncaptured | null;
 };
 export type { Uncaptured, UncapturedWorkload } from '../fleet/capture-progress.js';
+export type { NodeWithoutAgent } from '../fleet/nodes-without-agent.js';
 export type { BreakGlassRule } from '../fleet/mesh-warnings.js';
 export type { RolloutAgent, RolloutState } from '../fleet/rollout-progress.js';
 
@@ -197,6 +242,8 @@ export type ExportAnswer = {
   readonly inventorySequence: number;
   readonly snapshot: Snapshot;
   readonly entries: readonly RegistryEntry[];
+  /** Names of nodes that an agent has joined for. A controller of an older version sends none. */
+  readonly nodesWithAgent?: readonly string[];
   /** All documents as YAML, in an order that does not depend on history. Applied to an empty mesh they give this mesh. */
   readonly resources: string;
 };
@@ -224,12 +271,17 @@ export type FlowsAnswer = {
   readonly behind?: readonly { readonly node: string; readonly asOfMs: number | null }[];
 };
 
+/** In every answer while a root is prepared: the SHA-256 of its public key, hex. */
+export const nextRootHeader = 'culvert-next-root';
+
 /** `POST /v1/tokens`, body: `{ node, ttlMs? }`. Only this answer contains the token. */
 export type TokenAnswer = {
   readonly token: string;
   readonly id: string;
   readonly node: string;
   readonly expiresAtMs: number;
+  /** The address that hosts join at. Absent: a controller of an earlier version. */
+  readonly controller?: string;
 };
 
 /** One element of `GET /v1/tokens`, newest first. `DELETE /v1/tokens/:id` revokes one. Times are RFC 3339. */
@@ -258,14 +310,17 @@ export type UserAnswer = {
   readonly namespaces?: readonly string[] | null;
   readonly tiers?: readonly Tier[] | null;
   readonly breakGlass?: boolean;
+  /** Absent: a controller of an earlier version, which has no such right. */
+  readonly deleteWorkloads?: boolean;
   readonly createdBy: string;
   readonly createdAt: string;
   readonly expiresAt: string | null;
 };
 
 /**
- * `POST /v1/users`, body: `{ name, role, ttlMs?, namespaces?, tiers?, breakGlass? }`. Only this answer contains the token;
- * `DELETE /v1/users/:name` revokes it.
+ * `POST /v1/users`, body: `{ name, role, ttlMs?, namespaces?, tiers?, breakGlass?, deleteWorkloads? }`. Only this answer has
+ * the token; `DELETE /v1/users/:name` revokes it, and `POST /v1/users/:name/token`, body: `{ ttlMs? }`, replaces it, with the
+ * same answer.
  */
 export type UserCreatedAnswer = UserAnswer & { readonly token: string };
 

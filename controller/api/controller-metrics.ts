@@ -1,6 +1,8 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { connectionCuts, type ConnectionCut } from '../../shared/http/bounded-server.js';
 import { version } from '../../shared/version.js';
+import type { IssuerStatus } from '../ca/certificate-issuer.js';
+import { issuerOutcomes, type IssuerOutcome } from '../ca/issuer/guarded-issuer.js';
 import { agentStates, type AgentStatus } from '../fleet/agent-registry.js';
 import type { FlowBatchOutcome } from '../flows/flow-history.js';
 import type { AnsweredRequest } from './api-server.js';
@@ -18,7 +20,10 @@ export type ControllerGauges = {
   /** Flow entries in memory: flows times hours. */
   readonly flowEntries: number;
   readonly usableTokens: number;
+  readonly auditLog: { readonly isWritable: boolean; readonly lost: number };
   readonly issuingCaNotAfterMs: number;
+  /** Null: the controller signs by itself. */
+  readonly issuer: IssuerStatus | null;
 };
 
 /** The controller's metrics, in their own registry. Labels are closed sets: no label holds a node or a name. */
@@ -41,6 +46,17 @@ export class ControllerMetrics {
     'Workload certificates that were refused.',
     ['reason'],
   );
+  readonly #issuerRequests = this.#counter(
+    'issuer_requests_total',
+    'Certificates that an issuer elsewhere was asked for, by outcome: signed, or the code of the error.',
+    ['outcome'],
+  );
+  readonly #issuerSeconds = new Histogram({
+    name: 'culvert_controller_issuer_request_duration_seconds',
+    help: 'Time that an issuer elsewhere took for a certificate, or to refuse it.',
+    buckets: [0.01, 0.05, 0.2, 1, 2, 5, 10],
+    registers: [this.#registry],
+  });
   readonly #renewed = this.#counter('nodes_renewed_total', 'Node certificates that were renewed.', []);
   readonly #badRequests = this.#counter('bad_agent_requests_total', 'Messages from agents that were refused.', [
     'verb',
@@ -67,6 +83,7 @@ export class ControllerMetrics {
     this.#readGauges = init.readGauges;
     collectDefaultMetrics({ register: this.#registry });
     for (const why of connectionCuts) this.#cuts.inc({ why }, 0);
+    for (const outcome of issuerOutcomes) this.#issuerRequests.inc({ outcome }, 0);
     this.#registerGauges();
   }
 
@@ -103,6 +120,11 @@ export class ControllerMetrics {
 
   certificateRefused(reason: string): void {
     this.#refusedCertificates.inc({ reason });
+  }
+
+  issuerAsked(outcome: IssuerOutcome, durationMs: number): void {
+    this.#issuerRequests.inc({ outcome });
+    this.#issuerSeconds.observe(durationMs / 1000);
   }
 
   nodeRenewed(): void {
@@ -142,9 +164,29 @@ export class ControllerMetrics {
     this.#gauge('flow_entries', 'Flow entries in memory: flows times hours.', ({ flowEntries }) => flowEntries);
     this.#gauge('usable_tokens', 'Join tokens that are neither used nor expired.', ({ usableTokens }) => usableTokens);
     this.#gauge(
+      'audit_log_writable',
+      '1 when the last line of the audit log could be written; 0: no privileged request is done.',
+      ({ auditLog }) => Number(auditLog.isWritable),
+    );
+    this.#countElsewhere(
+      'audit_lines_lost_total',
+      'Lines that could not be written into the audit log.',
+      ({ auditLog }) => auditLog.lost,
+    );
+    this.#gauge(
       'issuing_ca_expiry_timestamp_seconds',
       'When the CA that signs certificates expires.',
       ({ issuingCaNotAfterMs }) => issuingCaNotAfterMs / 1000,
+    );
+    this.#gauge(
+      'issuer_up',
+      '0 when an issuer elsewhere has a problem, so that certificates may run out; else 1.',
+      ({ issuer }) => Number(issuer?.problem == null),
+    );
+    this.#gauge(
+      'issuer_waiting',
+      'Requests that an issuer elsewhere has not answered yet.',
+      ({ issuer }) => issuer?.waiting ?? 0,
     );
     this.#gauge(
       'agents_clock_wrong',

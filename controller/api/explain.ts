@@ -7,12 +7,21 @@ import { mtlsOf } from '../../shared/policy/required-mtls.js';
 import { missingProof, missingProofHint, missingProofText } from '../analysis/pairs/missing-proof.js';
 import { strictRefusal } from '../analysis/pairs/predict.js';
 import type { CompiledRevision } from '../release/compiled-revision.js';
-import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
+import { isWithdrawn } from '../inventory/withdrawn-identity.js';
+import type { RegistryEntry, WorkloadEntry } from '../../shared/routing/registry-entry.js';
 import { badRequest } from './api-error.js';
 import type { Enforcer, ExplainedConnection, WhyAnswer } from './api-types.js';
 import { findDestinations, findSources, type Candidate, type DestinationCandidate } from './party-candidates.js';
 import { partyWorkload } from '../analysis/pairs/mesh-party.js';
-import { serviceName } from '../../shared/routing/names.js';
+import { serviceName, workloadName, type NodeName } from '../../shared/routing/names.js';
+
+/** What is known of the agent that a registered workload with a node and a netns is to have. */
+export type AgentOfWorkload = {
+  /** Whether one has joined for the node, whatever it does now. */
+  readonly hasAgent: boolean;
+  /** Why it does not capture and serve the workload now; null: it does, or there is none. */
+  readonly problem: string | null;
+};
 
 /** Pairs of source and destination in one answer. */
 const maxConnections = 64;
@@ -26,7 +35,18 @@ export type WhyQuestion = { readonly source: string; readonly destination: strin
  * takes a while. Throws CulvertError `NOT_FOUND` or `BAD_REQUEST`.
  */
 export async function explain(
-  { release, entries }: { readonly release: CompiledRevision; readonly entries: readonly RegistryEntry[] },
+  {
+    release,
+    entries,
+    probersOf,
+    agentOf,
+  }: {
+    readonly release: CompiledRevision;
+    readonly entries: readonly RegistryEntry[];
+    /** Whose connections from a node to its own workloads pass without a rule: the setting of its agent. */
+    readonly probersOf: (node: NodeName) => readonly string[];
+    readonly agentOf: (workload: WorkloadEntry) => AgentOfWorkload;
+  },
   question: WhyQuestion,
   clock: Clock,
 ): Promise<WhyAnswer> {
@@ -38,7 +58,7 @@ export async function explain(
     .slice(0, maxConnections);
   const connections: ExplainedConnection[] = [];
   for (const { source, destination } of pairs) {
-    connections.push(explainOne({ release, clock, source, destination }));
+    connections.push(explainOne({ release, clock, source, destination, probersOf, agentOf }));
     await setImmediate();
   }
   const [first, ...others] = connections;
@@ -63,12 +83,16 @@ function explainOne(input: {
   readonly clock: Clock;
   readonly source: Candidate;
   readonly destination: DestinationCandidate;
+  readonly probersOf: (node: NodeName) => readonly string[];
+  readonly agentOf: (workload: WorkloadEntry) => AgentOfWorkload;
 }): ExplainedConnection {
-  const { release, clock, source, destination } = input;
-  const { port } = destination;
+  const { release, clock, agentOf } = input;
   const { snapshot } = release;
-  const isSourceMeshed = source.workload?.protocol === 'hbone';
-  const isDestinationMeshed = destination.workload?.protocol === 'hbone';
+  const source = endOf(input.source, agentOf);
+  const destination = endOf(input.destination, agentOf);
+  const { port } = destination;
+  const { isMeshed: isSourceMeshed } = source;
+  const { isMeshed: isDestinationMeshed } = destination;
   // Without an agent a source proves nothing: the registry's entry for its address can deny, but never allow.
   const claimed = registeredParty(source);
   const to = registeredParty(destination);
@@ -91,7 +115,10 @@ function explainOne(input: {
   };
   const missing = isOwn ? null : missingProof(snapshot, { ...ends, port }, clock, decision.verdict);
   const notes = [
-    ...(isOwn ? [ownTraffic] : notesFor({ source, destination, isSourceMeshed, isDestinationMeshed })),
+    ...[source, destination].flatMap(({ workload }) => withdrawnNote(workload)),
+    ...(isOwn ? [ownTraffic] : notesFor({ source, destination })),
+    ...(isOwn ? [source] : [source, destination]).flatMap(unservedNote),
+    ...probeNote(input),
     ...(missing === null ? [] : [`This decides: ${missingProofText('the source', missing)} (${missingProofHint}).`]),
   ];
   return {
@@ -108,31 +135,82 @@ function explainOne(input: {
 
 const ownTraffic = 'Source and destination are the same workload: agents let it pass, and no rule can refuse it.';
 
+function withdrawnNote(entry: WorkloadEntry | null): string[] {
+  if (entry === null || !isWithdrawn(entry.identity)) return [];
+  const name = workloadName(entry);
+  return [
+    `The node of ${name}, ${entry.node}, was removed: agents refuse every tunnel from and to ${name}, whatever the rules say.`,
+  ];
+}
+
+/** A program of the host has an address outside the mesh, and the controller does not know which one. */
+function probeNote({
+  source,
+  destination,
+  probersOf,
+}: Pick<Parameters<typeof explainOne>[0], 'source' | 'destination' | 'probersOf'>): string[] {
+  const node = destination.workload?.node ?? null;
+  const probers = node === null || source.workload !== null ? [] : probersOf(node);
+  if (probers.length === 0) return [];
+  return [
+    `Programs on ${node} that its agent's hostProbes names (${probers.join(', ')}) pass without a rule; their records have the path probe.`,
+  ];
+}
+
 function registeredParty({ ip, workload }: Candidate): Party {
   if (workload === null) return { ip, identity: null, workload: null };
   return { ip, identity: workload.identity, workload: partyWorkload(workload) };
 }
 
-function notesFor(input: {
-  readonly source: Candidate;
-  readonly destination: Candidate;
-  readonly isSourceMeshed: boolean;
-  readonly isDestinationMeshed: boolean;
-}): string[] {
-  const { source, destination, isSourceMeshed, isDestinationMeshed } = input;
-  const notes: string[] = [];
-  if (!isSourceMeshed && !isDestinationMeshed) {
-    notes.push(
-      'No agent is on this path, so this decision is not enforced. To change that, give one side a node and a netns.',
-    );
-  } else if (!isSourceMeshed) {
+/** One end of the connection, and what its agent does. */
+type End<Found extends Candidate> = Found & {
+  readonly agent: AgentOfWorkload | null;
+  /** It is to have an agent, and one has joined. */
+  readonly isMeshed: boolean;
+};
+
+function endOf<Found extends Candidate>(
+  found: Found,
+  agentOf: (workload: WorkloadEntry) => AgentOfWorkload,
+): End<Found> {
+  const agent = found.workload?.protocol === 'hbone' ? agentOf(found.workload) : null;
+  return { ...found, agent, isMeshed: agent?.hasAgent === true };
+}
+
+/** What is decided holds as soon as its agent does its work. */
+function unservedNote({ workload, agent }: End<Candidate>): string[] {
+  if (workload === null || agent === null || !agent.hasAgent || agent.problem === null) return [];
+  return [`Now ${workloadName(workload)} on ${workload.node ?? ''} is not served: ${agent.problem}.`];
+}
+
+function notesFor({ source, destination }: Record<'source' | 'destination', End<Candidate>>): string[] {
+  const missing = [source, destination].filter(({ agent }) => agent?.hasAgent === false);
+  const notes = missing.map(
+    ({ workload }) => `${workload?.node ?? ''}, the node of ${nameOf(workload)}, has no agent: none has joined for it.`,
+  );
+  if (!source.isMeshed && !destination.isMeshed) {
+    const [first] = missing;
+    const change =
+      first === undefined
+        ? 'give one side a node and a netns'
+        : `join the host: culvert token create --node ${first.workload?.node ?? ''}`;
+    notes.push(`No agent is on this path, so this decision is not enforced. To change that, ${change}.`);
+  } else if (!source.isMeshed) {
     const who = source.workload === null ? 'The source is outside the mesh' : 'The source has no agent';
     notes.push(`${who}: it proves no identity, and only its address can match a rule.`);
-  } else if (!isDestinationMeshed) {
+  } else if (destination.agent !== null && !destination.isMeshed) {
+    notes.push(
+      "The source's agent evaluates the rules and then sends only through a tunnel, which nothing answers there: what is allowed fails too.",
+    );
+  } else if (!destination.isMeshed) {
     const what = destination.workload === null ? 'is outside the mesh' : 'has no agent';
     notes.push(
       `The destination ${what}: the traffic is not encrypted, and only the source's agent evaluates the rules.`,
     );
   }
   return notes;
+}
+
+function nameOf(workload: WorkloadEntry | null): string {
+  return workload === null ? '' : workloadName(workload);
 }

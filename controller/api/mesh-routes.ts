@@ -1,12 +1,19 @@
+import { workloadName, type NodeName } from '../../shared/routing/names.js';
+import type { WorkloadEntry } from '../../shared/routing/registry-entry.js';
 import { version } from '../../shared/version.js';
-import type { MeshCa } from '../ca/mesh-ca.js';
+import type { CertificateIssuer } from '../ca/certificate-issuer.js';
 import type { AgentRegistry } from '../fleet/agent-registry.js';
+import { unservedProblem } from '../fleet/capture-progress.js';
 import type { NodeMembers } from '../join/node-members.js';
+import { damagedFiles } from '../store/damaged-files.js';
 import type { ResourceStore } from '../store/resource-store.js';
+import { positionOf } from '../fleet/agents-ahead.js';
 import { badRequest } from './api-error.js';
 import type { PendingTask, StatusAnswer } from './api-types.js';
-import { explain } from './explain.js';
+import { explain, type AgentOfWorkload } from './explain.js';
+import type { NodesWithoutAgent } from '../fleet/nodes-without-agent.js';
 import { breakGlassRules, MeshWarnings } from '../fleet/mesh-warnings.js';
+import { issuerAnswer } from './issuer-answer.js';
 import { readPort } from './request-values.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
 
@@ -15,13 +22,15 @@ export function meshRoutes(init: {
   readonly store: ResourceStore;
   readonly agents: AgentRegistry;
   readonly members: NodeMembers;
-  readonly ca: MeshCa;
+  readonly nodes: NodesWithoutAgent;
+  readonly ca: CertificateIssuer;
   readonly trustDomain: string;
+  readonly stateDir: string;
   readonly startedAtMs: number;
   readonly nowMs: () => number;
   readonly pending: () => readonly PendingTask[];
 }): Route[] {
-  const { store, agents, members, ca, nowMs } = init;
+  const { store, agents, members, nodes, ca, nowMs } = init;
 
   const warnings = new MeshWarnings();
 
@@ -35,13 +44,21 @@ export function meshRoutes(init: {
       );
     }
     const question = { source, destination, port: readPort(query.get('port')) };
+    const { release, inventory } = store;
+    const probersOf = (node: NodeName): readonly string[] => agents.heartbeatOf(node)?.hostProbes ?? [];
+    const agentOf = (workload: WorkloadEntry): AgentOfWorkload => {
+      const { node } = workload;
+      const agent = node === null ? undefined : agents.statusOf(node, positionOf(store));
+      const problem = agent === undefined ? null : unservedProblem(workloadName(workload), agent);
+      return { hasAgent: node !== null && nodes.hasAgent(node), problem };
+    };
     return {
       status: 200,
-      body: await explain({ release: store.release, entries: store.inventory.entries }, question, { nowMs }),
+      body: await explain({ release, entries: inventory.entries, probersOf, agentOf }, question, { nowMs }),
     };
   };
 
-  const status = (): ApiAnswer => {
+  const status = async (): Promise<ApiAnswer> => {
     const { revision, createdAt, createdBy } = store.release.state;
     const pending = init.pending();
     const body: StatusAnswer = {
@@ -52,14 +69,16 @@ export function meshRoutes(init: {
         pending: pending.map((task) => task.name),
         pendingDetails: Object.fromEntries(pending.map(({ name, detail }) => [name, detail])),
         issuingCaNotAfter: new Date(ca.issuingNotAfterMs).toISOString(),
+        issuer: issuerAnswer(ca.external),
       },
       revision,
       inventorySequence: store.inventory.sequence,
       appliedAt: createdAt,
       appliedBy: createdBy,
-      agents: agents.list(revision),
+      agents: agents.list(positionOf(store)),
       removedNodes: members.removed,
-      warnings: warnings.of(store, nowMs()),
+      nodesWithoutAgent: nodes.among(store.inventory.entries),
+      warnings: [...(await damagedFiles(init.stateDir)), ...warnings.of(store, nowMs())],
       breakGlass: breakGlassRules(store.release, nowMs()),
     };
     return { status: 200, body };

@@ -6,6 +6,7 @@ import type { AgentRegistry } from '../fleet/agent-registry.js';
 import type { JoinTokens } from '../join/join-tokens.js';
 import type { NodeMembers } from '../join/node-members.js';
 import type { NatsRevocations } from '../fleet/nats-revocations.js';
+import type { WithdrawnIdentities } from '../fleet/withdrawn-identities.js';
 import { badRequest } from './api-error.js';
 import type { NodeRemovedAnswer } from './api-types.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
@@ -16,13 +17,14 @@ export function nodeRoutes(init: {
   readonly tokens: JoinTokens;
   readonly agents: AgentRegistry;
   readonly revocations: Pick<NatsRevocations, 'apply'>;
+  readonly identities: Pick<WithdrawnIdentities, 'apply'>;
   readonly inventory: () => readonly RegistryEntry[];
   readonly log: Log;
 }): Route[] {
-  const remove = async ({ params }: ApiRequest): Promise<ApiAnswer> => {
+  const remove = async ({ params, begin }: ApiRequest): Promise<ApiAnswer> => {
     const node = parseNodeName(params['node'] ?? '');
     if (node === undefined) throw badRequest('this is not the name of a node', 'list them: culvert nodes');
-    const eviction = await evictNode(node, init);
+    const eviction = await evictNode(node, { ...init, begin });
     const workloads = init
       .inventory()
       .flatMap((entry) => (entry.kind === 'workload' && entry.node === node ? [workloadName(entry)] : []));
@@ -33,7 +35,11 @@ export function nodeRoutes(init: {
       method: 'DELETE',
       path: '/v1/nodes/:node',
       access: 'admin',
-      audit: { action: 'node.remove', target: ({ params }) => parseNodeName(params['node'] ?? '') ?? null },
+      audit: {
+        action: 'node.remove',
+        target: ({ params }) => parseNodeName(params['node'] ?? '') ?? null,
+        beginsLate: true,
+      },
       maxBodyBytes: 0,
       handle: remove,
     },

@@ -2,6 +2,7 @@ import { didYouMean } from '../../shared/nearest-name.js';
 import { findKind, kindInfo, kindNames, type ResourceKind } from '../resources/kinds/resource.js';
 import { resourceId, resourceIdKey, type ResourceId } from '../resources/kinds/resource-key.js';
 import { isInventoryKind, registryKeyOf, type StoredResource } from '../inventory/stored-resource.js';
+import type { NodesWithoutAgent } from '../fleet/nodes-without-agent.js';
 import type { ResourceStore } from '../store/resource-store.js';
 import { badRequest, notFound } from './api-error.js';
 import type { ApplyAnswer, DeleteAnswer, ResourceItem, ResourceList } from './api-types.js';
@@ -17,9 +18,10 @@ const maxApplyBytes = 40 * 1024 * 1024;
 export function resourceRoutes(init: {
   readonly store: ResourceStore;
   readonly reader: DocumentReader;
+  readonly nodes: Pick<NodesWithoutAgent, 'warnings'>;
   readonly onChange: (result: ChangeResult) => void;
 }): Route[] {
-  const { store, reader, onChange } = init;
+  const { store, reader, nodes, onChange } = init;
 
   const apply = async (request: ApiRequest): Promise<ApiAnswer> => {
     const { body, subject: by, begin } = request;
@@ -30,7 +32,7 @@ export function resourceRoutes(init: {
     noteOutcome(request, outcome, dryRun);
     if (!outcome.ok) return toRefusal(await withLines(outcome.problems));
     const { revision, inventory, changes } = outcome;
-    const warnings = await withLines(outcome.warnings);
+    const warnings = await withLines([...outcome.warnings, ...nodes.warnings(parsed)]);
     return { status: 200, body: { revision, inventory, dryRun, changes, warnings } satisfies ApplyAnswer };
   };
 
@@ -123,10 +125,14 @@ function idOf(kindText: string | undefined, namespace: string | null, name = '')
 
 function unknownResource(store: ResourceStore, id: ResourceId) {
   const where = id.namespace === null ? '' : ` in the namespace ${id.namespace}`;
-  const names = documentsOf(store, id.kind)
+  const ofKind = documentsOf(store, id.kind)
     .map(({ resource }) => resourceId(resource))
-    .filter((candidate) => candidate.kind === id.kind && candidate.namespace === id.namespace)
-    .map((candidate) => candidate.name);
-  const hint = didYouMean(id.name, names, `list them: culvert get ${id.kind}`);
+    .filter((candidate) => candidate.kind === id.kind);
+  const elsewhere = ofKind.find(({ name }) => name === id.name);
+  const names = ofKind.filter(({ namespace }) => namespace === id.namespace).map(({ name }) => name);
+  const hint =
+    elsewhere === undefined
+      ? didYouMean(id.name, names, `list them: culvert get ${id.kind}`)
+      : `there is ${elsewhere.namespace}/${elsewhere.name}`;
   return notFound(`there is no ${id.kind} ${id.name}${where}`, hint);
 }

@@ -1,6 +1,5 @@
 import { z } from 'zod';
 import { nodeName } from '../../shared/wire/requests.js';
-import type { MeshCa } from '../ca/mesh-ca.js';
 import type { JoinToken, JoinTokens } from '../join/join-tokens.js';
 import { notFound } from './api-error.js';
 import type { TokenAnswer, TokenItem } from './api-types.js';
@@ -20,20 +19,25 @@ const tokenSchema = z.strictObject({
 /** Routes for administrators to manage join tokens. */
 export function tokenRoutes(init: {
   readonly tokens: JoinTokens;
-  readonly ca: Pick<MeshCa, 'rootHash'>;
   readonly tokenTtlMs: number;
+  /** Where hosts reach the controller. */
+  readonly controllerUrl: () => string;
 }): Route[] {
-  const { tokens, ca, tokenTtlMs } = init;
-  const create = async ({ body, subject, note }: ApiRequest): Promise<ApiAnswer> => {
+  const { tokens, tokenTtlMs, controllerUrl } = init;
+  const create = async ({ body, subject, note, begin }: ApiRequest): Promise<ApiAnswer> => {
     const { node, ttlMs = tokenTtlMs } = readJson(tokenSchema, body);
-    const created = await tokens.create({ node, ttlMs, createdBy: subject, caHash: ca.rootHash });
+    await begin();
+    const created = await tokens.create({ node, ttlMs, createdBy: subject });
     note({ detail: { id: created.id } });
-    return { status: 201, body: { ...created, node } satisfies TokenAnswer };
+    return { status: 201, body: { ...created, node, controller: controllerUrl() } satisfies TokenAnswer };
   };
-  const revoke = async ({ params }: ApiRequest): Promise<ApiAnswer> => {
+  const revoke = async ({ params, begin }: ApiRequest): Promise<ApiAnswer> => {
     const id = params['id'] ?? '';
+    const missing = notFound(`there is no token ${id}`, 'list them: culvert token list');
+    if (!tokens.has(id)) throw missing;
+    await begin();
     if (await tokens.revoke(id)) return { status: 200, body: {} };
-    throw notFound(`there is no token ${id}`, 'list them: culvert token list');
+    throw missing;
   };
   const list = (): ApiAnswer => ({ status: 200, body: tokens.list().map(toItem) });
   return [
@@ -42,7 +46,7 @@ export function tokenRoutes(init: {
       method: 'POST',
       path: '/v1/tokens',
       access: 'admin',
-      audit: { action: 'token.create', target: ({ body }) => nameIn(body, 'node') },
+      audit: { action: 'token.create', target: ({ body }) => nameIn(body, 'node'), beginsLate: true },
       maxBodyBytes: 4096,
       handle: create,
     },
@@ -51,7 +55,7 @@ export function tokenRoutes(init: {
       path: '/v1/tokens/:id',
       access: 'admin',
       // Whole tokens are given by mistake.
-      audit: { action: 'token.revoke', target: ({ params }) => tokenIdOf(params['id']) },
+      audit: { action: 'token.revoke', target: ({ params }) => tokenIdOf(params['id']), beginsLate: true },
       maxBodyBytes: 0,
       handle: revoke,
     },

@@ -9,44 +9,72 @@ import { nameIn, nameOr, readJson } from './request-values.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
 
 const yearMs = 366 * 86_400_000;
+const ttlMs = z
+  .int()
+  .min(1000)
+  .max(10 * yearMs, 'must be 10 years at most')
+  .optional();
 const userSchema = z.strictObject({
   name: userNameSchema,
   role: z.enum(roles),
-  ttlMs: z
-    .int()
-    .min(1000)
-    .max(10 * yearMs, 'must be 10 years at most')
-    .optional(),
+  ttlMs,
   namespaces: z.array(namespaceName).min(1).max(100).optional(),
   tiers: z.array(z.enum(tiers)).min(1).optional(),
   breakGlass: z.boolean().optional(),
+  deleteWorkloads: z.boolean().optional(),
 });
+
+const renewalSchema = z.strictObject({ ttlMs });
 
 /** What a new user may change. Breaking glass is an administrator's right, and of the editors that are given it. */
 function scopeOf(
   role: Role,
-  { namespaces, tiers: ofTiers, breakGlass }: Pick<z.infer<typeof userSchema>, 'namespaces' | 'tiers' | 'breakGlass'>,
+  {
+    namespaces,
+    tiers: ofTiers,
+    breakGlass,
+    deleteWorkloads,
+  }: Pick<z.infer<typeof userSchema>, 'namespaces' | 'tiers' | 'breakGlass' | 'deleteWorkloads'>,
 ): Scope {
   if (role === 'editor') {
-    return { namespaces: namespaces ?? null, tiers: ofTiers ?? null, mayBreakGlass: breakGlass ?? false };
+    return {
+      namespaces: namespaces ?? null,
+      tiers: ofTiers ?? null,
+      mayBreakGlass: breakGlass ?? false,
+      mayDeleteWorkloads: deleteWorkloads ?? false,
+    };
   }
-  if ([namespaces, ofTiers, breakGlass].some((given) => given !== undefined)) {
-    throw badRequest(`the role ${role} has no scope`, 'namespaces, tiers and breakGlass are for the role editor');
+  if ([namespaces, ofTiers, breakGlass, deleteWorkloads].some((given) => given !== undefined)) {
+    const hint = 'namespaces, tiers, breakGlass and deleteWorkloads are for the role editor';
+    throw badRequest(`the role ${role} has no scope`, hint);
   }
-  return { namespaces: null, tiers: null, mayBreakGlass: role === 'admin' };
+  return { namespaces: null, tiers: null, mayBreakGlass: role === 'admin', mayDeleteWorkloads: role === 'admin' };
 }
 
 /** Routes for administrators to manage the users of the API. */
 export function userRoutes({ users }: { readonly users: UserAccounts }): Route[] {
-  const create = async ({ body, subject, note }: ApiRequest): Promise<ApiAnswer> => {
-    const { name, role, ttlMs = null, ...wanted } = readJson(userSchema, body);
+  const create = async ({ body, subject, note, begin }: ApiRequest): Promise<ApiAnswer> => {
+    const { name, role, ttlMs: lifetimeMs = null, ...wanted } = readJson(userSchema, body);
     const scope = scopeOf(role, wanted);
     note({ detail: { role, scope: describeScope(scope) } });
-    const { user, token } = await users.create({ name, role, scope, ttlMs, createdBy: subject });
+    users.assertNew(name);
+    await begin();
+    const { user, token } = await users.create({ name, role, scope, ttlMs: lifetimeMs, createdBy: subject });
     return { status: 201, body: { ...toAnswer(user), token } satisfies UserCreatedAnswer };
   };
-  const remove = async ({ params }: ApiRequest): Promise<ApiAnswer> => {
-    await users.delete(params['name'] ?? '');
+  const renew = async ({ params, body, begin }: ApiRequest): Promise<ApiAnswer> => {
+    const name = params['name'] ?? '';
+    const { ttlMs: lifetimeMs = null } = readJson(renewalSchema, body);
+    users.endOfRenewed(name, lifetimeMs);
+    await begin();
+    const { user, token } = await users.renew(name, lifetimeMs);
+    return { status: 200, body: { ...toAnswer(user), token } satisfies UserCreatedAnswer };
+  };
+  const remove = async ({ params, begin }: ApiRequest): Promise<ApiAnswer> => {
+    const name = params['name'] ?? '';
+    users.assertKnown(name);
+    await begin();
+    await users.delete(name);
     return { status: 200, body: {} };
   };
   const list = (): ApiAnswer => ({ status: 200, body: users.list().map(toAnswer) });
@@ -56,15 +84,23 @@ export function userRoutes({ users }: { readonly users: UserAccounts }): Route[]
       method: 'POST',
       path: '/v1/users',
       access: 'admin',
-      audit: { action: 'user.create', target: ({ body }) => nameIn(body, 'name') },
+      audit: { action: 'user.create', target: ({ body }) => nameIn(body, 'name'), beginsLate: true },
       maxBodyBytes: 16_384,
       handle: create,
+    },
+    {
+      method: 'POST',
+      path: '/v1/users/:name/token',
+      access: 'admin',
+      audit: { action: 'user.renew', target: ({ params }) => nameOr(params['name'], null), beginsLate: true },
+      maxBodyBytes: 4096,
+      handle: renew,
     },
     {
       method: 'DELETE',
       path: '/v1/users/:name',
       access: 'admin',
-      audit: { action: 'user.delete', target: ({ params }) => nameOr(params['name'], null) },
+      audit: { action: 'user.delete', target: ({ params }) => nameOr(params['name'], null), beginsLate: true },
       maxBodyBytes: 0,
       handle: remove,
     },
@@ -78,6 +114,7 @@ function toAnswer({ name, role, scope, createdBy, createdAtMs, expiresAtMs }: Us
     namespaces: scope.namespaces,
     tiers: scope.tiers,
     breakGlass: scope.mayBreakGlass,
+    deleteWorkloads: scope.mayDeleteWorkloads,
     createdBy,
     createdAt: new Date(createdAtMs).toISOString(),
     expiresAt: expiresAtMs === null ? null : new Date(expiresAtMs).toISOString(),

@@ -8,15 +8,20 @@ export const auditActions = [
   'delete',
   'delete.break-glass',
   'rollback',
+  'advance',
   'user.create',
+  'user.renew',
   'user.delete',
   'token.create',
   'token.revoke',
   'node.remove',
   'node.join',
   'ca.export',
+  'keys.change',
   'ca.import',
   'ca.rotate',
+  /** The roots of an issuer elsewhere have changed: in the file that the operator names, or the one that it signs under. */
+  'ca.roots',
   /** A request that was refused before anything was done: without a valid credential, or beyond a role or scope. */
   'refused',
   /** Requests that changed nothing, such as dry runs, and have no line of their own. */

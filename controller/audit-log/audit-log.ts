@@ -56,6 +56,8 @@ export class AuditLog {
   #healedBytes: number;
   #waiting: Waiting[] = [];
   #writing: Promise<void> | null = null;
+  #lost = 0;
+  #isWritable = true;
 
   private constructor(init: {
     readonly directory: string;
@@ -98,6 +100,16 @@ export class AuditLog {
   /** The last line that is on disk. */
   get head(): ChainHead {
     return this.#head;
+  }
+
+  /** Whether the last write succeeded. */
+  get isWritable(): boolean {
+    return this.#isWritable;
+  }
+
+  /** Lines that could not be written, since the start. */
+  get lost(): number {
+    return this.#lost;
   }
 
   /** Resolves when the line is on disk. */
@@ -178,7 +190,10 @@ export class AuditLog {
     const entries = batch.map(({ facts }) => chain(facts));
     try {
       await this.#appendBytes(Buffer.from(lines.join('')));
+      this.#isWritable = true;
     } catch (cause) {
+      this.#isWritable = false;
+      this.#lost += batch.length;
       for (const { reject } of batch) reject(notWritten(cause));
       return;
     }

@@ -61,6 +61,12 @@ export class AuditTrail {
     if (limit.take(request.user)) this.#write({ ...request, ...outcome, of: null });
   }
 
+  /** What the controller has noticed, for which there was no request. */
+  noted(action: AuditAction, detail: AuditDetail): void {
+    const itself = { user: 'system', source: 'local', target: null, code: null, of: null } as const;
+    this.#write({ ...itself, action, result: 'noted', detail });
+  }
+
   /** A request that was refused before it came to its route. */
   refused(request: Pick<AuditFacts, 'user' | 'source'>, code: string, detail: AuditDetail): void {
     if (!this.#strangers.take(request.source)) return;

@@ -1,5 +1,10 @@
+import { join } from 'node:path';
+import { KeyVault } from '../keys/key-vault.js';
 import type { SpiffeId } from '../../shared/identity.js';
+import type { CertificateIssuer, MeshTrust, ServerRequest } from './certificate-issuer.js';
+import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
+import { readPrivateFile } from '../../shared/private-file.js';
 import { createIssuingCa, createRootCa, type CertificateAuthority } from './x509/certificate-authority.js';
 import { certificateHash, describeCertificate } from '../../shared/pki/certificate-info.js';
 import type { IssuedCertificate } from './x509/leaf-certificate.js';
@@ -17,29 +22,23 @@ export type MeshCaSettings = {
   readonly backdateMs: number;
 };
 
-/** Certificates, PEM. */
-export type MeshTrust = {
-  readonly issuingPem: string;
-  readonly rootPem: string;
-  readonly nextRootPem: string | null;
-  readonly previousRootsPem: readonly string[];
-};
-
 /** The issuing CA is replaced when less than this part of its lifetime is left, so that leaves get their full lifetime. */
 const renewBelow = 1 / 3;
 
 /**
- * The certificate authority of the mesh: root → issuing CA → leaf. Created at the first start; keys stay in the state
- * directory. It only signs: callers decide who may have which certificate.
+ * The certificate authority of the mesh where no issuer is configured: root → issuing CA → leaf. Created at the first start;
+ * keys stay in the state directory.
  */
-export class MeshCa {
+export class MeshCa implements CertificateIssuer {
+  readonly external = null;
+  readonly parallel = 1;
   readonly #settings: MeshCaSettings;
   readonly #files: CaFiles;
   readonly #log: Log;
   readonly #nowMs: () => number;
   #issuing: CertificateAuthority;
   #rootsPem: string;
-  #next: CertificateAuthority | undefined;
+  #nextRootPem: string | null = null;
   #previousRoots: readonly string[] = [];
 
   private constructor(init: {
@@ -58,37 +57,46 @@ export class MeshCa {
     this.#rootsPem = init.rootsPem;
   }
 
-  /** Reads the CA, or creates it. Errors: `CA_INVALID`, `KEY_INVALID`, `STATE_READ`, `STATE_WRITE`. */
-  static async open(init: { settings: MeshCaSettings; log: Log; nowMs: () => number }): Promise<MeshCa> {
-    const { settings, log, nowMs } = init;
-    const files = new CaFiles(settings);
+  /**
+   * Reads the CA, or creates it in a new mesh. Errors: `CA_MISSING`, `CA_INVALID`, `KEY_INVALID`, `STATE_READ`,
+   * `STATE_WRITE`.
+   */
+  static async open(init: {
+    settings: MeshCaSettings;
+    /** Absent: the keys are in the clear. */
+    vault?: KeyVault;
+    log: Log;
+    nowMs: () => number;
+  }): Promise<MeshCa> {
+    const { settings, vault = KeyVault.plain, log, nowMs } = init;
+    const files = new CaFiles({ stateDir: settings.stateDir, vault });
     const issuing = (await files.readAuthority('issuing')) ?? (await createAuthorities(files, settings, nowMs(), log));
     const ca = new MeshCa({ settings, files, log, nowMs, issuing, rootsPem: issuing.rootPem });
     await ca.refresh();
     return ca;
   }
 
-  /** Every root to trust now, PEM; the one in use first. During a rotation there are several. */
   get rootsPem(): string {
     return this.#rootsPem;
   }
 
-  /** SHA-256 of the public key of the root in use. Join tokens pin it. */
   get rootHash(): string {
     return certificateHash(this.#issuing.rootPem);
   }
 
-  /** What signs now, and what else is trusted. During a rotation there is a next root, and then a previous one. */
+  get nextRootHash(): string | null {
+    return this.#nextRootPem === null ? null : certificateHash(this.#nextRootPem);
+  }
+
   get trust(): MeshTrust {
     return {
       issuingPem: this.#issuing.certificatePem,
       rootPem: this.#issuing.rootPem,
-      nextRootPem: this.#next?.rootPem ?? null,
+      nextRootPem: this.#nextRootPem,
       previousRootsPem: this.#previousRoots.filter((pem) => pem !== this.#issuing.rootPem),
     };
   }
 
-  /** When the CA that signs leaves expires, milliseconds since the epoch. */
   get issuingNotAfterMs(): number {
     return this.#issuing.notAfterMs;
   }
@@ -99,12 +107,14 @@ export class MeshCa {
     const { notBeforeMs, notAfterMs } = describeCertificate(this.#issuing.certificatePem);
     if (notAfterMs - now < (notAfterMs - notBeforeMs) * renewBelow) await this.#renewIssuing(now);
     const next = await this.#files.readAuthority('next-root');
+    const nextIssuer = await this.#files.readExternal('next-external');
     const previous = await this.#files.readPreviousRoots(now);
-    this.#next = next;
+    this.#nextRootPem = next?.rootPem ?? nextIssuer?.rootPem ?? null;
     this.#previousRoots = previous;
     this.#rootsPem = joinCertificates([
       this.#issuing.rootPem,
       ...(next === undefined ? [] : [next.rootPem]),
+      ...(nextIssuer === undefined ? [] : [nextIssuer.rootPem, nextIssuer.rootsPem]),
       ...previous,
     ]);
   }
@@ -118,11 +128,7 @@ export class MeshCa {
     return issueNodeCertificate({ ...request, trustDomain, ...this.#leaf(nodeTtlMs) });
   }
 
-  signServer(request: {
-    readonly publicKeyPem: string;
-    readonly dnsNames: readonly string[];
-    readonly ipAddresses: readonly string[];
-  }): Promise<IssuedCertificate> {
+  signServer(request: ServerRequest): Promise<IssuedCertificate> {
     return issueServerCertificate({ ...request, ...this.#leaf(this.#settings.serverTtlMs) });
   }
 
@@ -137,7 +143,7 @@ export class MeshCa {
     if (root === undefined || root.rootPem !== this.#issuing.rootPem) {
       this.#log.warn(
         { left },
-        'the imported issuing CA expires soon: import a new one with culvert-controller ca import',
+        'the issuing CA expires soon, and the key of its root is not here: run culvert-controller ca import (--without-root, if it is the root that is imported)',
       );
       return;
     }
@@ -153,6 +159,16 @@ export class MeshCa {
   }
 }
 
+/** A new root in an old mesh would cut off every agent. Its signing key was made after its CA. */
+async function assertNewMesh(stateDir: string): Promise<void> {
+  if ((await readPrivateFile(join(stateDir, 'signing-key.json'))) === undefined) return;
+  throw new CulvertError({
+    code: 'CA_MISSING',
+    message: `the CA of this mesh is not in ${join(stateDir, 'ca')}`,
+    hint: 'restore it from a backup, or import the root that is kept elsewhere: culvert-controller ca import --without-root',
+  });
+}
+
 async function createAuthorities(
   files: CaFiles,
   settings: MeshCaSettings,
@@ -161,6 +177,7 @@ async function createAuthorities(
 ): Promise<CertificateAuthority> {
   let root = await files.readAuthority('root');
   if (root === undefined) {
+    await assertNewMesh(settings.stateDir);
     root = await createRootCa({ trustDomain: settings.trustDomain, now });
     await files.writeAuthority('root', root);
     log.info({ hash: certificateHash(root.certificatePem) }, 'created the root CA');

@@ -7,6 +7,8 @@ import {
   type CertificateAuthority,
 } from './x509/certificate-authority.js';
 import type { CaFiles } from './ca-files.js';
+import type { ExternalRecord } from './issuer/external-record.js';
+import type { TakeUp } from './open-mesh-ca.js';
 import { certificateHash } from '../../shared/pki/certificate-info.js';
 import type { TrustConfirmation } from './rotation-confirmations.js';
 import { nodesUnknown, notProving, notTrusting, stepUnconfirmed } from './unconfirmed.js';
@@ -32,9 +34,22 @@ export async function rotateRoot(input: {
   readonly nodes: readonly TrustConfirmation[] | undefined;
   readonly isForced: boolean;
   readonly serverNames: readonly string[];
+  /** Asks an issuer elsewhere to sign from now on, see `ExternalCa.takeUp`; null: the new root is the controller's own. */
+  readonly takeUp: TakeUp | null;
 }): Promise<void> {
-  const { files, trustDomain, serverNames, nowMs } = input;
+  const { files, trustDomain, serverNames, nowMs, takeUp } = input;
   const next = await files.readAuthority('next-root');
+  const nextIssuer = await files.readExternal('next-external');
+  if (takeUp !== null && input.step !== 'finish') {
+    if ((await files.readExternal('external')) !== undefined) throw rotatesElsewhere();
+    if (next !== undefined)
+      throw outOfOrder('a new root of the controller itself is prepared', 'activate --issuer own');
+    if (input.step === 'prepare') return files.writeExternal('next-external', await takeUp());
+    if (nextIssuer === undefined) throw outOfOrder('the issuer is not prepared', 'prepare');
+    if (!input.isForced) assertTrusted(nextIssuer.rootPem, input.nodes, 'ca rotate activate');
+    return adoptIssuer(files, nextIssuer, nowMs);
+  }
+  if (nextIssuer !== undefined) throw outOfOrder('an issuer elsewhere is prepared', 'activate, with its settings,');
   if (input.step === 'prepare') {
     if (next !== undefined) throw outOfOrder('a new root is already prepared', 'activate');
     return files.writeAuthority('next-root', await createRootCa({ trustDomain, now: nowMs }));
@@ -45,19 +60,22 @@ export async function rotateRoot(input: {
     return files.remove('previous-roots');
   }
   if (next === undefined) throw outOfOrder('no new root is prepared', 'prepare');
-  if (!input.isForced) assertTrusted(next, input.nodes, 'ca rotate activate');
+  if (!input.isForced) assertTrusted(next.rootPem, input.nodes, 'ca rotate activate');
   await adoptAuthority({ files, authority: next, trustDomain, serverNames, nowMs });
   await files.remove('next-root');
 }
 
-/** Throws `CA_UNCONFIRMED` unless every node trusts the root of an authority. */
-function assertTrusted(
-  authority: CertificateAuthority,
-  nodes: readonly TrustConfirmation[] | undefined,
-  step: string,
-): void {
+/** The record decides who signs, and it is written in one step; what a crash leaves, the next start removes. */
+async function adoptIssuer(files: CaFiles, issuer: ExternalRecord, nowMs: number): Promise<void> {
+  await keepTrustingOldRoot(files, nowMs);
+  await files.writeExternal('external', issuer);
+  for (const name of ['issuing', 'root', 'next-external'] as const) await files.remove(name);
+}
+
+/** Throws `CA_UNCONFIRMED` unless every node trusts a root. */
+function assertTrusted(rootPem: string, nodes: readonly TrustConfirmation[] | undefined, step: string): void {
   if (nodes === undefined) throw nodesUnknown(step);
-  const missing = notTrusting(certificateHash(authority.rootPem), nodes);
+  const missing = notTrusting(certificateHash(rootPem), nodes);
   if (missing.length === 0) return;
   throw stepUnconfirmed({
     step,
@@ -72,7 +90,7 @@ async function assertProven(
   nodes: readonly TrustConfirmation[] | undefined,
   nowMs: number,
 ): Promise<void> {
-  const issuing = await files.readAuthority('issuing');
+  const issuing = (await files.readExternal('external')) ?? (await files.readAuthority('issuing'));
   if (issuing === undefined || (await files.readPreviousRoots(nowMs)).length === 0) return;
   if (nodes === undefined) throw nodesUnknown('ca rotate finish');
   const missing = notProving(certificateHash(issuing.rootPem), nodes);
@@ -102,7 +120,7 @@ export async function provenIssuer(o: Omit<Adoption, 'files'>): Promise<Certific
   const { authority, trustDomain, serverNames, nowMs } = o;
   assertCanSign(authority, nowMs);
   const issuer = isRoot(authority) ? await createIssuingCa({ root: authority, trustDomain, now: nowMs }) : authority;
-  await proveAuthority({ issuer, trustDomain, serverNames, nowMs });
+  await proveAuthority({ issuer, trustDomain, serverNames, nowMs: () => nowMs });
   return issuer;
 }
 
@@ -118,6 +136,7 @@ export async function adoptAuthority(o: Adoption): Promise<void> {
   await files.writeAuthority('issuing', issuer);
   if (isRoot(authority)) await files.writeAuthority('root', authority);
   else await files.remove('root');
+  for (const name of ['external', 'server-api', 'server-nats'] as const) await files.remove(name);
 }
 
 export function isRoot({ certificatePem, rootPem }: CertificateAuthority): boolean {
@@ -125,11 +144,23 @@ export function isRoot({ certificatePem, rootPem }: CertificateAuthority): boole
 }
 
 async function keepTrustingOldRoot(files: CaFiles, nowMs: number): Promise<void> {
-  const old = await files.readAuthority('issuing');
-  if (old !== undefined) await files.addPreviousRoot(old.rootPem, nowMs);
+  const external = await files.readExternal('external');
+  const old = external ?? (await files.readAuthority('issuing'));
+  if (old !== undefined) await files.addPreviousRoot(old.rootPem + (external?.rootsPem ?? ''), nowMs);
 }
 
-function outOfOrder(message: string, step: RotationStep): CulvertError {
+function rotatesElsewhere(): CulvertError {
+  return new CulvertError({
+    code: 'CA_ROTATION',
+    message: 'the issuer elsewhere signs already, and has its own root',
+    hint: 'to replace its root, add the new one to the file of --issuer-roots-file; to move to a CA of the controller, add --issuer own',
+  });
+}
+
+function outOfOrder(
+  message: string,
+  step: RotationStep | 'activate --issuer own' | 'activate, with its settings,',
+): CulvertError {
   return new CulvertError({
     code: 'CA_ROTATION',
     message,

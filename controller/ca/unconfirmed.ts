@@ -36,7 +36,7 @@ export function stepUnconfirmed(init: {
   const more = nodes.length > maxNamed ? `\n  and ${nodes.length - maxNamed} more` : '';
   return new CulvertError({
     code: 'CA_UNCONFIRMED',
-    message: `${step} is too early: ${nodes.length} ${nodes.length === 1 ? 'node has' : 'nodes have'} not confirmed that ${what}:${named.join('')}${more}\n`,
+    message: `${step} is too early: ${nodes.length} ${nodes.length === 1 ? 'node has' : 'nodes have'} not confirmed that ${what}:${named.join('')}${more}`,
     hint: `start the controller and wait until culvert ca status shows them; remove hosts that are gone with culvert node remove; --force does it all the same, and ${consequence}`,
   });
 }

@@ -1,5 +1,7 @@
+import { listenAddressProblem } from '../../shared/config/listen-address.js';
 import { defineSettings, type SettingsOf } from '../../shared/config/settings-table.js';
 import { logLevels } from '../../shared/log.js';
+import { issuerSettings } from './issuer-settings.js';
 import { defaultHistoryLimits } from '../store/history.js';
 
 const second = 1000;
@@ -27,6 +29,15 @@ export const controllerSettings = defineSettings({
     help: 'Trust domain of every identity. Fixed at the first start.',
     example: 'culvert.local',
   },
+  keyPassphraseFile: {
+    kind: 'string',
+    flag: '--key-passphrase-file',
+    env: 'CULVERT_CONTROLLER_KEY_PASSPHRASE_FILE',
+    key: 'keyPassphraseFile',
+    default: null,
+    help: 'File whose first line is the passphrase with which the keys in the state directory are encrypted, or credential:NAME for a credential of the systemd unit. Keys that are in the clear are encrypted at the next start. The default is none.',
+    example: 'credential:culvert-keys',
+  },
   listen: {
     kind: 'string',
     flag: '--listen',
@@ -35,6 +46,7 @@ export const controllerSettings = defineSettings({
     default: '[::]:15443',
     help: 'Address and port of the HTTPS API, which joining agents and the culvert command use.',
     example: '[::]:15443',
+    problemOf: listenAddressProblem,
   },
   advertise: {
     kind: 'list',
@@ -62,6 +74,7 @@ export const controllerSettings = defineSettings({
     default: '0.0.0.0:4222',
     help: 'Address and port of the embedded nats-server.',
     example: '0.0.0.0:4222',
+    problemOf: listenAddressProblem,
   },
   natsAdvertise: {
     kind: 'list',
@@ -225,9 +238,10 @@ export const controllerSettings = defineSettings({
     key: 'flowMaxBytes',
     default: 1024 * 1024 * 1024,
     min: 1024 * 1024,
-    help: 'Disk space in NATS for flow records. Beyond it the oldest are dropped.',
+    help: 'Disk space in NATS for flow records. At three quarters of it, the node that has most gives up its oldest.',
     example: '1GiB',
   },
+  ...issuerSettings,
   logLevel: {
     kind: 'enum',
     flag: '--log-level',

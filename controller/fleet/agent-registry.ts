@@ -4,6 +4,7 @@ import type { Log } from '../../shared/log.js';
 import { heartbeatSchema, nodeName, type Heartbeat } from '../../shared/wire/requests.js';
 import { z } from 'zod';
 import type { NodeName } from '../../shared/routing/names.js';
+import { isAhead, type MeshPosition } from './agents-ahead.js';
 import type { TrustConfirmation } from '../ca/rotation-confirmations.js';
 
 /** One agent: its last heartbeat, and what the controller observed. */
@@ -17,11 +18,11 @@ const recordSchema = z.object({
 });
 type AgentRecord = z.infer<typeof recordSchema>;
 
-export const agentStates = ['ready', 'pending', 'behind', 'stale', 'stopped', 'joined'] as const;
+export const agentStates = ['ready', 'pending', 'behind', 'ahead', 'stale', 'stopped', 'joined'] as const;
 /**
- * `ready`: enforces the current revision. `behind`: enforces an older one. `pending`: waits for something. `stale`: has
- * sent no heartbeat for too long. `stopped`: said that it stops, and nothing since. `joined`: has sent no heartbeat since it
- * joined.
+ * `ready`: enforces the current revision. `behind`: enforces an older one. `ahead`: has rules or a registry that this controller
+ * has not made, see agents-ahead.ts. `pending`: waits for something. `stale`: has sent no heartbeat for too long. `stopped`:
+ * said that it stops, and nothing since. `joined`: has sent no heartbeat since it joined.
  */
 export type AgentState = (typeof agentStates)[number];
 
@@ -90,6 +91,11 @@ export class AgentRegistry {
     return this.#bucket === undefined ? 0 : this.#trustVersion;
   }
 
+  /** What the agent of a node said last; null: nothing. */
+  heartbeatOf(node: NodeName): Heartbeat | null {
+    return this.#records.get(node)?.heartbeat ?? null;
+  }
+
   /** Every node, and what it said last of the roots it trusts and proves itself with. */
   confirmations(): TrustConfirmation[] {
     return [...this.#records.values()]
@@ -134,6 +140,11 @@ export class AgentRegistry {
     return this.#records.has(node);
   }
 
+  /** The name of every node with an agent, in no order. */
+  nodes(): NodeName[] {
+    return [...this.#records.keys()];
+  }
+
   /** Drops what is known of a node. Errors as in `Bus`; the node stays away all the same, as it is no member any more. */
   async forget(node: NodeName): Promise<void> {
     this.#records.delete(node);
@@ -152,14 +163,20 @@ export class AgentRegistry {
     }
   }
 
-  /** Every agent, sorted by name, with its state relative to the revision in force. */
-  list(revision: number): AgentStatus[] {
+  /** Every agent, sorted by name, with its state relative to the revision in force and the inventory. */
+  list(newest: MeshPosition): AgentStatus[] {
     return [...this.#records.values()]
-      .map((record) => this.#judge(record, revision))
+      .map((record) => this.#judge(record, newest))
       .sort((a, b) => a.node.localeCompare(b.node));
   }
 
-  #judge(record: AgentRecord, revision: number): AgentStatus {
+  /** As {@link list}, of one node; undefined: no agent has joined for it. */
+  statusOf(node: NodeName, newest: MeshPosition): AgentStatus | undefined {
+    const record = this.#records.get(node);
+    return record === undefined ? undefined : this.#judge(record, newest);
+  }
+
+  #judge(record: AgentRecord, newest: MeshPosition): AgentStatus {
     const { heartbeat } = record;
     const expiries = (heartbeat?.workloads ?? [])
       .map((workload) => workload.certificateNotAfterMs)
@@ -167,21 +184,22 @@ export class AgentRegistry {
     const applied = heartbeat?.appliedRevision ?? null;
     return {
       ...record,
-      state: this.#stateOf(record, revision),
-      revisionLag: applied === null ? null : Math.max(0, revision - applied),
+      state: this.#stateOf(record, newest),
+      revisionLag: applied === null ? null : Math.max(0, newest.revision - applied),
       isClockWrong: this.#isClockWrong(record.clockSkewMs ?? 0),
       nextCertificateExpiryMs: expiries.length === 0 ? null : Math.min(...expiries),
     };
   }
 
-  #stateOf({ heartbeat, lastSeenMs, joinedAtMs }: AgentRecord, revision: number): AgentState {
+  #stateOf({ heartbeat, lastSeenMs, joinedAtMs }: AgentRecord, newest: MeshPosition): AgentState {
     if (heartbeat === null || lastSeenMs === null) return 'joined';
     // What the agent before it reported last says nothing of this one.
     if (joinedAtMs !== null && joinedAtMs > lastSeenMs) return 'joined';
     if (heartbeat.isLast === true) return 'stopped';
     if (this.#nowMs() - lastSeenMs > this.#staleAfterMs) return 'stale';
+    if (isAhead(heartbeat, newest)) return 'ahead';
     if (heartbeat.appliedRevision === null || heartbeat.pending.length > 0) return 'pending';
-    return heartbeat.appliedRevision < revision || !heartbeat.enforcedByAllWorkers ? 'behind' : 'ready';
+    return heartbeat.appliedRevision < newest.revision || !heartbeat.enforcedByAllWorkers ? 'behind' : 'ready';
   }
 
   #isClockWrong(skewMs: number): boolean {

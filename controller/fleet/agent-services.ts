@@ -16,8 +16,13 @@ import type { SignService } from '../ca/sign-service.js';
 import type { NodeCredentials } from '../join/node-credentials.js';
 import type { FlowHistory } from '../flows/flow-history.js';
 import type { NodeMembers } from '../join/node-members.js';
+import { Episodes } from './episodes.js';
+import { AgentRates, type Lifetimes } from './agent-rates.js';
 import type { AgentRegistry } from './agent-registry.js';
 import type { NodeName } from '../../shared/routing/names.js';
+
+/** Of messages that the bus drops. Anyone with a credential can send many. */
+const droppedCodes: ReadonlySet<string> = new Set(['BUS_DENIED', 'BUS_OVERLOADED']);
 
 export type AgentServicesInit = {
   readonly bus: Bus;
@@ -30,6 +35,7 @@ export type AgentServicesInit = {
   /** The roots that node certificates may chain to now, PEM. */
   readonly rootsPem: () => string;
   readonly nowMs: () => number;
+  readonly lifetimes: Lifetimes;
   /** Agents pin its public half. */
   readonly signingKeyPem: string;
   readonly log: Log;
@@ -46,8 +52,31 @@ export type AgentServicesInit = {
 export function serveAgents(init: AgentServicesInit): () => void {
   const { bus, signing, credentials, agents, members, flows, log } = init;
 
+  const rates = new AgentRates({ nowMs: init.nowMs, lifetimes: init.lifetimes });
+  const episodes = new Episodes({ nowMs: init.nowMs });
+  const drop = (verb: BusVerb, node: NodeName): undefined => {
+    init.onBadRequest(verb);
+    if (!episodes.begins(`${verb} ${node}`)) return;
+    log.warn({ node, verb }, 'a node sends too many messages: dropping what is above its limit');
+  };
+  const isWelcome = (verb: BusVerb, subject: string): boolean => {
+    const node = parseSubject(subject)?.node;
+    if (node === undefined) return false;
+    if (rates.take(verb, node)) return true;
+    drop(verb, node);
+    return false;
+  };
+  const onError = (verb: BusVerb, error: unknown): void => {
+    init.onBadRequest(verb);
+    const isDropped = error instanceof CulvertError && droppedCodes.has(error.code);
+    if (isDropped && !episodes.begins(`${verb} ${error.code}`)) return;
+    log.warn({ err: error, verb }, 'could not answer an agent');
+  };
+
   const prove = (node: NodeName, { subject, bytes }: BusMessage): Uint8Array => {
     const spiffeId = nodeSpiffeId(init.trustDomain, node);
+    // Before any signature is checked.
+    if (members.isRemoved(node)) throw nodeRemoved(spiffeId);
     const isRevoked = (serial: string): boolean => members.isRevoked(node, serial);
     return openRequest({ subject, bytes, spiffeId, rootsPem: init.rootsPem(), nowMs: init.nowMs(), isRevoked });
   };
@@ -59,6 +88,7 @@ export function serveAgents(init: AgentServicesInit): () => void {
         const { subject, bytes } = message;
         const node = parseSubject(subject)?.node;
         if (node === undefined) return undefined;
+        if (!rates.begin(verb, node)) return drop(verb, node);
         const seal = (answer: unknown): Uint8Array =>
           sealAnswer({ asked: { subject, request: bytes }, answer, privateKeyPem: init.signingKeyPem });
         const standing = members.standing(node);
@@ -71,13 +101,20 @@ export function serveAgents(init: AgentServicesInit): () => void {
           init.onBadRequest(verb);
           log.warn({ err: error, node, verb }, 'refused a request from an agent');
           return verb === 'status' ? undefined : seal({ error: toWireError(error) });
+        } finally {
+          rates.end(verb, node);
         }
       },
-      (error) => log.warn({ err: error, verb }, 'could not answer an agent'),
+      (error) => onError(verb, error),
+      (subject) => isWelcome(verb, subject),
     );
 
   const stops = [
-    serve('sign', async (node, message) => signing.sign(node, decodeWire(signRequestSchema, prove(node, message)))),
+    serve('sign', async (node, message) => {
+      const request = decodeWire(signRequestSchema, prove(node, message));
+      if (!rates.maySign(node, request.requests.length)) throw tooManyCertificates(node);
+      return signing.sign(node, request);
+    }),
     serve('renew', async (node, message) => {
       const standing = members.standing(node);
       const request = decodeWire(renewRequestSchema, prove(node, message));
@@ -105,6 +142,14 @@ export function serveAgents(init: AgentServicesInit): () => void {
 function toWireError(error: unknown): WireError {
   if (error instanceof CulvertError) return { code: error.code, message: error.message, hint: error.hint ?? null };
   return { code: 'INTERNAL', message: describeError(error), hint: 'check the log of the controller' };
+}
+
+function tooManyCertificates(node: NodeName): CulvertError {
+  return new CulvertError({
+    code: 'TOO_MANY_CERTIFICATES',
+    message: `the node ${node} asks for more certificates than a node needs`,
+    hint: 'look at why its agent asks so often; it is served again in some minutes',
+  });
 }
 
 function wrongNode(subject: string, claimed: string): CulvertError {

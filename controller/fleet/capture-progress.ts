@@ -4,7 +4,10 @@ import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import type { Heartbeat } from '../../shared/wire/requests.js';
 import type { AgentStatus } from './agent-registry.js';
 
-/** A workload that an agent has to capture and, as far as is known, has not: no rule is enforced for it. */
+/**
+ * A workload that an agent has to capture and, as far as is known, has not, so no rule is enforced for it; or that is captured
+ * and not served, so its connections are refused.
+ */
 export type UncapturedWorkload = {
   readonly workload: WorkloadName;
   readonly node: NodeName;
@@ -22,7 +25,12 @@ export type Uncaptured = {
 /** A mesh may have tens of thousands, when all of its agents are away. */
 const maxUncaptured = 1000;
 
-/** Whether the workload is among the uncaptured, or may be one of those that the list has no room for. */
+/** Whether one of these workloads is among the uncaptured, or may be one of those that the list has no room for. */
+export function mayBeUncaptured({ workloads, total }: Uncaptured, names: ReadonlySet<string>): boolean {
+  return names.size > 0 && (workloads.length < total || workloads.some(({ workload }) => names.has(workload)));
+}
+
+/** The same, without those whose agent is silent or missing. */
 export function mayBeExpected({ workloads, total }: Uncaptured, names: ReadonlySet<string>): boolean {
   const expected = workloads.filter(({ isExpected }) => isExpected);
   const isCut = expected.length === workloads.length && workloads.length < total;
@@ -55,6 +63,25 @@ export function earlyAcceptedWorkloads(entries: readonly RegistryEntry[], agents
     const problem = reported?.lateAcceptProblemOf(workload) ?? null;
     return problem === null ? null : { workload, node, problem, isExpected: true };
   });
+}
+
+/**
+ * The captured and served workloads of which their agents say that something is wrong all the same, such as a registered address
+ * that the namespace does not have; sorted like `entries`.
+ */
+export function troubledWorkloads(entries: readonly RegistryEntry[], agents: readonly AgentStatus[]): Uncaptured {
+  const concerned = agents.filter(({ heartbeat }) => heartbeat?.workloads.some(({ problem }) => problem !== null));
+  if (concerned.length === 0) return { workloads: [], total: 0 };
+  return listed(entries, concerned, ({ workload, node, reported }) => {
+    if (reported === undefined || reported.problemOf(workload) !== null) return null;
+    const problem = reported.remarkOf(workload);
+    return problem === null ? null : { workload, node, problem, isExpected: true };
+  });
+}
+
+/** Why the agent of a workload does not capture and serve it now, by its last heartbeat; null: it does. */
+export function unservedProblem(workload: WorkloadName, agent: AgentStatus): string | null {
+  return new ReportedWorkloads(agent).problemOf(workload);
 }
 
 type Asked = {
@@ -92,14 +119,21 @@ class ReportedWorkloads {
     this.#byName = new Map(heartbeat?.workloads.map((status) => [status.name, status]));
   }
 
-  /** Null: it is captured. */
+  /** Null: it is captured and served. */
   problemOf(workload: WorkloadName): string | null {
     if (this.#state === 'joined') return 'not reported yet: its agent has sent no heartbeat since it joined';
-    if (this.#state === 'stale') return 'its agent sends no heartbeats';
-    if (this.#state === 'stopped') return 'its agent was stopped';
+    if (this.#state === 'stale')
+      return 'its agent sends no heartbeats; what it captured keeps the rules it has, or is refused';
+    if (this.#state === 'stopped') return 'its agent was stopped; what it captured is refused until it is back';
     const status = this.#byName.get(workload);
     if (status === undefined) return 'not reported yet by its agent';
-    return status.captured ? null : (status.problem ?? 'its traffic is not captured yet');
+    if (!status.captured) return status.problem ?? 'its traffic is not captured yet';
+    return status.isUnserved === true ? (status.problem ?? 'its connections are refused') : null;
+  }
+
+  /** Of one that is captured and served; null: nothing is wrong. */
+  remarkOf(workload: WorkloadName): string | null {
+    return this.#byName.get(workload)?.problem ?? null;
   }
 
   /** Null: its connects are accepted late, or that is unknown. */

@@ -3,8 +3,9 @@ import type { NodeName } from '../../shared/routing/names.js';
 
 const rolloutStates = ['done', 'behind', 'pending', 'alarm', 'stale', 'joined'] as const;
 /**
- * `done`: enforces the revision or a later one. `behind`: enforces an older one. `pending`: has no rules yet. `alarm`:
- * rejected the rules it received. `stale`, `joined`: sent no heartbeat for too long, or ever; what it enforces is unknown.
+ * `done`: enforces the revision or a later one. `behind`: enforces an older one. `pending`: has no rules yet. `alarm`: rejected
+ * the rules or a part of the registry, or holds later ones than this controller has made. `stale`, `joined`: sent no
+ * heartbeat for too long, or ever; what it enforces is unknown.
  */
 export type RolloutState = (typeof rolloutStates)[number];
 
@@ -64,12 +65,15 @@ function judge(
     const since = lastSeenMs === null ? '' : ` since ${new Date(lastSeenMs).toISOString()}`;
     return say('stale', `it has sent no heartbeat${since}`);
   }
+  // Under an alarm its numbers are not those of this controller's revisions.
+  if (state === 'ahead') return say('alarm', 'it holds a later revision or inventory than this controller has made');
+  const alarm = heartbeat?.rulesAlarm ?? heartbeat?.registryAlarm;
+  if (alarm !== undefined) return say('alarm', alarm);
   if (heartbeat !== null && appliedRevision !== null && appliedRevision >= revision && heartbeat.enforcedByAllWorkers) {
     const held = heartbeat.inventorySequence;
     if (sequence === null || held === undefined || (held !== null && held >= sequence)) return say('done', null);
     return say('behind', held === null ? 'it has no whole registry yet' : `its registry is that of inventory ${held}`);
   }
-  if (heartbeat?.rulesAlarm !== undefined) return say('alarm', heartbeat.rulesAlarm);
   if (appliedRevision === null) {
     const waitsFor = heartbeat?.pending.join(', ') ?? '';
     return say('pending', `it has no rules yet${waitsFor === '' ? '' : ` and is waiting for ${waitsFor}`}`);

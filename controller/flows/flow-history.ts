@@ -1,19 +1,21 @@
 import { randomBytes } from 'node:crypto';
 import type { Bus, StoredMessage, StreamFollow } from '../../shared/bus/bus.js';
-import { flowStream, parseSubject, subjectForAllNodes } from '../../shared/bus/subjects.js';
+import { flowStream, parseSubject, subjectFor, subjectForAllNodes } from '../../shared/bus/subjects.js';
 import { describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { decodeFlowBatch, maxFlowMessageBytes } from '../../shared/wire/flow-batch.js';
-import type { FlowBatch, ReportedFlow } from '../../shared/wire/flows.js';
+import type { FlowBatch, FlowRecord, ReportedFlow } from '../../shared/wire/flows.js';
 import { decodeRecentFlows, recentEveryMs, type RecentAnswer } from '../../shared/wire/recent-flows.js';
 import { FlowIndex, type FlowQuery, type FoundFlows } from './flow-index.js';
+import { RateLimiter } from '../access/rate-limiter.js';
+import { StoredShares, type Excess } from './stored-shares.js';
 import { dropLeftBehind, readLeftBehind, saveLeftBehind, storeLeftBehind } from './left-behind.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
-const flowBatchOutcomes = ['kept', 'repeated', 'foreign', 'removed', 'bad'] as const;
+const flowBatchOutcomes = ['kept', 'repeated', 'foreign', 'removed', 'limited', 'bad'] as const;
 /**
- * `foreign`: it contained flows of other nodes' workloads, which were dropped. `removed`: the node was no member. `bad`: it
- * was malformed.
+ * `foreign`: it contained flows that the node cannot have seen, which were dropped. `removed`: the node was no member.
+ * `limited`: it stored too many. `bad`: it was malformed.
  */
 export type FlowBatchOutcome = (typeof flowBatchOutcomes)[number];
 
@@ -25,6 +27,12 @@ const msPerReport = 4;
 const countEveryMs = 1000;
 /** How many nodes get a warning for bad batches; one warning per node is enough. */
 const maxSuspects = 1000;
+/**
+ * Batches of one node. An agent stores one every 10 s, and 20 more when it sees 10,000 flows for the first time. What comes in
+ * addition is not read: it would cost all others the time of the controller.
+ */
+const batchRate = { burst: 300, perSecond: 3 };
+const foreignFlows = 'it reported flows that it cannot have seen';
 
 /**
  * Flow records of the last days. The stream `CULVERT_FLOWS` stores them; this class reads it from the start and answers
@@ -35,11 +43,16 @@ export class FlowHistory {
   readonly #retentionMs: number;
   readonly #maxBytes: number;
   readonly #file: string | null;
-  readonly #isOwn: (node: NodeName, flow: ReportedFlow) => boolean;
+  readonly #isOwn: (node: NodeName, flow: ReportedFlow, atMs: number) => boolean;
+  readonly #mark: (records: readonly FlowRecord[]) => readonly FlowRecord[];
   readonly #wasOut: (node: NodeName, atMs: number) => boolean;
   readonly #log: Log;
   readonly #onBatch: (outcome: FlowBatchOutcome) => void;
   readonly #suspects = new Set<string>();
+  readonly #rates = new RateLimiter(batchRate);
+  readonly #shares: StoredShares;
+  readonly #excess: Excess[] = [];
+  #trimming: Promise<void> | null = null;
   readonly #nowMs: () => number;
   #follow: StreamFollow | null = null;
   #bus: Bus | null = null;
@@ -51,15 +64,17 @@ export class FlowHistory {
   #agents = { count: 0, countedMs: Number.NEGATIVE_INFINITY };
 
   /**
-   * `maxBytes`: disk space for the stream. `isOwn`: whether a node can have seen a flow. `wasOut`: whether it was
-   * removed from the mesh at that time; default: none was.
+   * `maxBytes`: disk space for the stream. `isOwn`: whether a node can have seen a flow that it reported at `atMs`. `mark`:
+   * says who tells each record of an answer; default: nothing. `wasOut`: whether a node was removed from the mesh at that
+   * time; default: none was.
    */
   constructor(init: {
     readonly retentionMs: number;
     readonly maxBytes: number;
     /** Keeps what is not stored while the controller restarts; default: none. */
     readonly file?: string;
-    readonly isOwn: (node: NodeName, flow: ReportedFlow) => boolean;
+    readonly isOwn: (node: NodeName, flow: ReportedFlow, atMs: number) => boolean;
+    readonly mark?: (records: readonly FlowRecord[]) => readonly FlowRecord[];
     readonly wasOut?: (node: NodeName, atMs: number) => boolean;
     readonly nowMs: () => number;
     readonly log: Log;
@@ -70,8 +85,10 @@ export class FlowHistory {
     this.#index = new FlowIndex({ nowMs, retentionMs });
     this.#retentionMs = retentionMs;
     this.#maxBytes = init.maxBytes;
+    this.#shares = new StoredShares({ maxBytes: init.maxBytes });
     this.#file = init.file ?? null;
     this.#isOwn = init.isOwn;
+    this.#mark = init.mark ?? ((records): readonly FlowRecord[] => records);
     this.#wasOut = init.wasOut ?? ((): boolean => false);
     this.#log = init.log;
     this.#onBatch = init.onBatch;
@@ -88,16 +105,17 @@ export class FlowHistory {
 
   query(query: FlowQuery): FoundFlows {
     this.#askedMs = this.#nowMs();
-    return this.#index.query(query);
+    const found = this.#index.query(query);
+    return { ...found, flows: this.#mark(found.flows) };
   }
 
   /** A report of flows that `node` has not stored yet. Throws CulvertError `WIRE_INVALID`. */
   takeRecent(node: NodeName, bytes: Uint8Array): RecentAnswer {
     const report = decodeRecentFlows(bytes);
-    const isOwn = (flow: ReportedFlow): boolean => this.#isOwn(node, flow);
     const receivedAtMs = this.#nowMs();
+    const isOwn = (flow: ReportedFlow): boolean => this.#isOwn(node, flow, receivedAtMs);
     const { hasForeign, isUnknown } = this.#index.addRecent({ node, report, receivedAtMs, isOwn });
-    if (hasForeign) this.#suspect(node, "it reported flows of other nodes' workloads");
+    if (hasForeign) this.#suspect(node, foreignFlows);
     const everyMs = this.#everyMs(receivedAtMs);
     // Agents of an earlier version take no longer pause than this.
     const isEarlier = report.ids === undefined && report.again === undefined;
@@ -123,7 +141,7 @@ export class FlowHistory {
     if (path === null) return;
     try {
       for (const { node, batch } of await readLeftBehind(path)) {
-        const isOwn = (flow: ReportedFlow): boolean => this.#isOwn(node, flow);
+        const isOwn = (flow: ReportedFlow): boolean => this.#isOwn(node, flow, batch.sentAtMs);
         this.#index.restore({ node, batch, storedAtMs: batch.sentAtMs, isOwn });
       }
     } catch (error) {
@@ -137,13 +155,14 @@ export class FlowHistory {
   }
 
   /**
-   * Stores what agents had reported that were killed or have become silent, in their name. The owner calls it from time to
-   * time; what could not be stored is tried again at the next call.
+   * Stores what agents had reported that were killed or have become silent, in their name, and removes what makes the stream
+   * too full. The owner calls it from time to time; what failed is tried again at the next call.
    */
   async storeLeftBehind(): Promise<void> {
     const bus = this.#bus;
     // What was not read yet may contain it.
     if (bus?.status !== 'connected' || !this.isCurrent) return;
+    this.#trim();
     const isOut = (node: NodeName): boolean => this.#wasOut(node, this.#nowMs());
     await storeLeftBehind({ bus, index: this.#index, nowMs: this.#nowMs, isOut });
     // Until then, a process that is killed would lose it.
@@ -163,9 +182,13 @@ export class FlowHistory {
           subjects: [filter],
           maxAgeMs: this.#retentionMs,
           maxBytes: this.#maxBytes,
+          // Nothing may erase what others stored, also while no controller reads. Agents keep what is refused and add it up.
+          whenFull: 'refuse new',
           maxMessageBytes: maxFlowMessageBytes,
         }),
       onMessage: (message) => this.#take(message),
+      // A stream that is full takes no message after which it could be trimmed.
+      onCurrent: () => this.#trim(),
       onProblem: (error) => this.#report(error),
       signal,
     });
@@ -173,10 +196,19 @@ export class FlowHistory {
   }
 
   /** Takes the node from the subject, which proves it. */
-  #take({ subject, bytes, storedAtMs }: StoredMessage): void {
+  #take({ subject, bytes, sizeBytes, storedAtMs, sequence }: StoredMessage): void {
     const proved = parseSubject(subject);
     if (proved?.verb !== 'flows') return this.#onBatch('bad');
     const { node } = proved;
+    const isNext = this.#shares.add(node, { sequence, sizeBytes, storedAtMs });
+    // What was to be removed has gone, or has other sequences.
+    if (!isNext) this.#excess.length = 0;
+    this.#trim();
+    // By the time of the store, so that it is the same when the stream is read again.
+    if (!this.#rates.take(node, storedAtMs)) {
+      this.#suspect(node, 'it stores more batches than an agent does');
+      return this.#onBatch('limited');
+    }
     // Where the operator runs NATS, a node that was removed can store batches until its credential ends.
     if (this.#wasOut(node, storedAtMs)) return this.#onBatch('removed');
     let batch: FlowBatch;
@@ -186,10 +218,38 @@ export class FlowHistory {
       this.#suspect(node, describeError(error));
       return this.#onBatch('bad');
     }
-    const isOwn = (flow: ReportedFlow): boolean => this.#isOwn(node, flow);
+    const isOwn = (flow: ReportedFlow): boolean => this.#isOwn(node, flow, storedAtMs);
     const outcome = this.#index.add({ node, batch, storedAtMs, isOwn });
-    if (outcome === 'foreign') this.#suspect(node, "it reported flows of other nodes' workloads");
+    if (outcome === 'foreign') this.#suspect(node, foreignFlows);
     this.#onBatch(outcome);
+  }
+
+  /** Removes the oldest records of the node that uses most, before the store takes no more of any node. */
+  #trim(): void {
+    const bus = this.#bus;
+    // Before the whole stream was read, it is not known who uses most.
+    if (bus === null || !this.isCurrent || this.#trimming !== null) return;
+    if (this.#shares.isTooFull) {
+      this.#shares.forget(this.#nowMs() - this.#retentionMs);
+      this.#excess.push(...this.#shares.takeExcess());
+    }
+    if (this.#excess.length === 0) return;
+    this.#trimming = this.#removeExcess(bus)
+      .catch((error: unknown) => this.#report(error))
+      .finally(() => (this.#trimming = null));
+  }
+
+  /** What could not be removed is tried again when the next message comes, and from time to time. */
+  async #removeExcess(bus: Bus): Promise<void> {
+    for (let excess = this.#excess[0]; excess !== undefined; excess = this.#excess[0]) {
+      const { node, upTo } = excess;
+      await bus.removeStored({ stream: flowStream, subject: subjectFor('flows', node), upToSequence: upTo });
+      this.#log.info(
+        { node },
+        'the stream of flow records is nearly full: removed the oldest of the node that has most',
+      );
+      this.#excess.shift();
+    }
   }
 
   #everyMs(nowMs: number): number {

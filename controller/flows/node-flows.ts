@@ -60,6 +60,8 @@ export class NodeFlows {
     const { run, after, flow, storedAtMs } = o;
     if (this.#ended.has(run)) return;
     if ((this.#sequences.get(run) ?? 0) > after && this.#hasSeen(flow)) return;
+    // Most of them have ended long ago: what they left need not wait until all is read.
+    if (this.recent.hasNoRoomFor(run)) this.settleEnded();
     this.recent.addStored(run, after, flow, storedAtMs);
   }
 

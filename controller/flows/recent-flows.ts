@@ -5,6 +5,8 @@ import type { FlowAgain } from '../../shared/wire/recent-flows.js';
 const maxFlowsOfNode = 12_000;
 /** A run that is silent for this long may never store what it reported. */
 const silentAfterMs = 5 * 60_000;
+/** Runs of one node. Beyond it the one that was heard of least recently is forgotten. */
+const maxRuns = 64;
 
 type RecentFlow = {
   readonly flow: ReportedFlow;
@@ -15,6 +17,8 @@ type RecentFlow = {
   readonly isRestored?: true;
 };
 
+const nothing = { size: 0, flows: 0 } as const;
+
 /** The flows of one agent process. */
 type Run = {
   readonly flows: Map<string, RecentFlow>;
@@ -23,6 +27,8 @@ type Run = {
   /** Connections of flows for which there was no room, by flow: a later report has the same ones. */
   readonly dropped: Map<string, number>;
   heardAtMs: number;
+  /** What of it is in the sums of all runs. */
+  counted: { readonly size: number; readonly flows: number };
 };
 
 /** Flows that the stream does not have, which one batch may contain. */
@@ -42,6 +48,8 @@ export type LeftFlows = {
 export class RecentFlows {
   readonly #runs = new Map<string, Run>();
   #newestRun = '';
+  #size = 0;
+  #flowCount = 0;
   /** By the controller's clock: what ended before it is in the records. */
   asOfMs: number | null = null;
 
@@ -51,15 +59,19 @@ export class RecentFlows {
 
   /** Flows and names held. */
   get size(): number {
-    let size = 0;
-    for (const { flows, named, dropped } of this.#runs.values()) size += flows.size + named.size + dropped.size;
-    return size;
+    return this.#size;
+  }
+
+  /** Whether this run would take the place of another one. */
+  hasNoRoomFor(run: string): boolean {
+    return this.#runs.size >= maxRuns && !this.#runs.has(run);
   }
 
   heard(run: string, atMs: number): void {
     this.#newestRun = run;
     this.asOfMs = Math.max(this.asOfMs ?? 0, atMs);
-    this.#run(run, atMs).heardAtMs = atMs;
+    const found = this.#runs.get(run);
+    if (found !== undefined) found.heardAtMs = atMs;
   }
 
   /** Adds a flow of a report, and its number if it has one. */
@@ -95,11 +107,13 @@ export class RecentFlows {
   /** Adds a flow of a batch of what was left behind. A report that this process got is newer. */
   addStored(run: string, after: number, flow: ReportedFlow, storedAtMs: number): void {
     if (this.#newestRun === '') this.#newestRun = run;
-    const { flows } = this.#run(run, storedAtMs);
+    const entry = this.#run(run, storedAtMs);
     const key = flowKey(flow);
-    const before = flows.get(key);
-    if (before === undefined) flows.set(key, { flow, after, isStored: true });
-    else if (before.after === after && before.flow.connections === flow.connections) before.isStored = true;
+    const before = entry.flows.get(key);
+    if (before === undefined) {
+      entry.flows.set(key, { flow, after, isStored: true });
+      this.#count(entry);
+    } else if (before.after === after && before.flow.connections === flow.connections) before.isStored = true;
   }
 
   /** Adds a flow that an earlier process had from a report. Batches that are read afterwards replace it as any other. */
@@ -118,12 +132,15 @@ export class RecentFlows {
   /** A batch is stored: it contains what was reported before it was made. */
   replace({ run, sequence, flows: stored }: FlowBatch, storedAtMs: number): void {
     this.heard(run, storedAtMs);
-    const { flows, dropped } = this.#run(run);
+    const entry = this.#runs.get(run);
+    if (entry === undefined) return;
+    const { flows, dropped } = entry;
     for (const flow of stored) {
       const key = flowKey(flow);
       if ((flows.get(key)?.after ?? sequence) < sequence) flows.delete(key);
       dropped.delete(key);
     }
+    this.#count(entry);
   }
 
   *flows(): Generator<ReportedFlow> {
@@ -173,15 +190,17 @@ export class RecentFlows {
     const ended = [...this.#runs].filter(
       ([run, { flows }]) => run !== this.#newestRun && [...flows.values()].every(({ isStored }) => isStored),
     );
-    for (const [run] of ended) this.#runs.delete(run);
+    for (const [run] of ended) this.#drop(run);
     return ended.map(([run, { flows }]) => ({ run, flows: [...flows.values()].map(({ flow }) => flow) }));
   }
 
   /** Drops what was last seen before `beforeMs`, and runs that were last heard of before. */
   forget(beforeMs: number): void {
-    for (const [run, { flows, heardAtMs }] of this.#runs) {
+    for (const [run, entry] of this.#runs) {
+      const { flows, heardAtMs } = entry;
       for (const [key, { flow }] of flows) if (flow.lastSeenMs < beforeMs) flows.delete(key);
-      if (flows.size === 0 && heardAtMs < beforeMs) this.#runs.delete(run);
+      this.#count(entry);
+      if (flows.size === 0 && heardAtMs < beforeMs) this.#drop(run);
     }
   }
 
@@ -190,28 +209,56 @@ export class RecentFlows {
     let sum = this.dropped;
     for (const { connections } of this.flows()) sum += connections;
     this.#runs.clear();
+    this.#size = 0;
+    this.#flowCount = 0;
     return sum;
   }
 
-  #put({ flows, dropped }: Run, key: string, recent: RecentFlow): void {
-    if (!flows.has(key) && this.#flowCount >= maxFlowsOfNode) {
-      if (dropped.has(key) || dropped.size < maxFlowsOfNode) dropped.set(key, recent.flow.connections);
-      return;
-    }
-    flows.set(key, recent);
+  #put(entry: Run, key: string, recent: RecentFlow): void {
+    const { flows, dropped } = entry;
+    if (flows.has(key) || this.#flowCount < maxFlowsOfNode) flows.set(key, recent);
+    else if (dropped.has(key) || dropped.size < maxFlowsOfNode) dropped.set(key, recent.flow.connections);
+    this.#count(entry);
   }
 
-  get #flowCount(): number {
-    let count = 0;
-    for (const { flows } of this.#runs.values()) count += flows.size;
-    return count;
+  /** Keeps the sums of all runs right. To be called after every change of what a run holds. */
+  #count(entry: Run): void {
+    const { flows, named, dropped } = entry;
+    const counted = { size: flows.size + named.size + dropped.size, flows: flows.size };
+    this.#size += counted.size - entry.counted.size;
+    this.#flowCount += counted.flows - entry.counted.flows;
+    entry.counted = counted;
   }
 
-  #run(run: string, heardAtMs = 0): Run {
+  #drop(run: string): void {
+    const { counted } = this.#runs.get(run) ?? { counted: nothing };
+    this.#size -= counted.size;
+    this.#flowCount -= counted.flows;
+    this.#runs.delete(run);
+  }
+
+  #run(run: string, heardAtMs = run === this.#newestRun ? (this.asOfMs ?? 0) : 0): Run {
     let found = this.#runs.get(run);
     if (found === undefined) {
-      this.#runs.set(run, (found = { flows: new Map(), named: new Map(), dropped: new Map(), heardAtMs }));
+      const forgotten = this.hasNoRoomFor(run) ? this.#forgetLeastRecent() : 0;
+      found = { flows: new Map(), named: new Map(), dropped: new Map(), heardAtMs, counted: nothing };
+      if (forgotten > 0) found.dropped.set('', forgotten);
+      this.#runs.set(run, found);
+      this.#count(found);
     }
     return found;
+  }
+
+  /** How many connections that were. */
+  #forgetLeastRecent(): number {
+    let oldest: [string, Run] | undefined;
+    for (const each of this.#runs) if (oldest === undefined || each[1].heardAtMs < oldest[1].heardAtMs) oldest = each;
+    if (oldest === undefined) return 0;
+    const [run, { flows, dropped }] = oldest;
+    this.#drop(run);
+    let connections = 0;
+    for (const { flow } of flows.values()) connections += flow.connections;
+    for (const count of dropped.values()) connections += count;
+    return connections;
   }
 }

@@ -2,6 +2,7 @@ import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import { CulvertError } from '../../shared/errors.js';
 import { encodeLine, playLines } from '../records/record-line.js';
 import type { HeldEntry } from './merged-registry.js';
+import type { NodeName } from '../../shared/routing/names.js';
 import type { StoredResource } from './stored-resource.js';
 
 /**
@@ -19,6 +20,8 @@ export type InventoryRecord =
       readonly entries: number;
       /** By registry key: the sequences of published entries that differ from the one of the change that brought them. */
       readonly sequences: Readonly<Record<string, number>>;
+      /** Nodes whose workloads are published without their identities; absent: none. */
+      readonly withdrawn?: readonly NodeName[];
     }
   | { readonly kind: 'entries'; readonly entries: readonly WrittenEntry[] }
   | { readonly kind: 'changes'; readonly changes: readonly WrittenChange[] };
@@ -36,6 +39,8 @@ export type WrittenChange = {
   readonly upserts: readonly WrittenEntry[];
   /** Registry keys. */
   readonly removals: readonly string[];
+  /** All nodes whose workloads are published without their identities, from this change on; absent: as before. */
+  readonly withdrawn?: readonly NodeName[];
 };
 
 export function writtenEntry({ source, sequence, document, entry }: HeldEntry): WrittenEntry {
@@ -50,8 +55,9 @@ export function* wholeInventory(init: {
   readonly revision: number;
   readonly held: readonly HeldEntry[];
   readonly sequences: Readonly<Record<string, number>>;
+  readonly withdrawn: readonly NodeName[];
 }): Generator<Buffer> {
-  const { sequence, revision, held, sequences } = init;
+  const { sequence, revision, held, sequences, withdrawn } = init;
   yield encodeLine({
     kind: 'inventory',
     version: 1,
@@ -59,6 +65,7 @@ export function* wholeInventory(init: {
     revision,
     entries: held.length,
     sequences,
+    ...(withdrawn.length === 0 ? {} : { withdrawn }),
   } satisfies InventoryRecord);
   for (let at = 0; at < held.length; at += groupSize) {
     const entries = held.slice(at, at + groupSize).map(writtenEntry);
@@ -73,6 +80,7 @@ export type InventoryContent =
       readonly revision: number;
       readonly entries: readonly WrittenEntry[];
       readonly sequences: ReadonlyMap<string, number>;
+      readonly withdrawn: readonly NodeName[];
       readonly changes: readonly WrittenChange[];
       readonly validBytes: number;
       /** Where the changes begin. */
@@ -116,6 +124,7 @@ export function playInventory(bytes: Buffer): InventoryContent {
     revision: changes.reduce((newest, { revision = 0 }) => Math.max(newest, revision), header.revision),
     entries,
     sequences: new Map(Object.entries(header.sequences)),
+    withdrawn: header.withdrawn ?? [],
     changes,
     validBytes: played.validBytes,
     wholeBytes,

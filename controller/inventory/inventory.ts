@@ -1,6 +1,7 @@
 import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { SerialQueue } from '../../shared/serial-queue.js';
+import type { NodeName } from '../../shared/routing/names.js';
 import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import {
   documentsSource,
@@ -11,6 +12,7 @@ import {
 } from './inventory-source.js';
 import { InventoryLog, type WholeInventory } from './inventory-log.js';
 import { writtenEntry, type WrittenChange, type WrittenEntry } from './inventory-records.js';
+import type { InventoryTurn } from './inventory-turn.js';
 import { MergedRegistry, type AppliedChange, type HeldEntry } from './merged-registry.js';
 import { registryEntries } from './registry-entries.js';
 import { registryKeyOf, type StoredResource } from './stored-resource.js';
@@ -88,10 +90,12 @@ export class Inventory {
     const { file, content } = await InventoryLog.open({ path, log, nowMs, whole: () => inventory.#whole() });
     inventory.#file = wrapFile(file);
     if (content === undefined) return inventory;
+    inventory.#merged.withdraw(new Set(content.withdrawn), 0);
     for (const written of content.entries) inventory.#load([written], [], written.source, written.sequence);
     inventory.#settleSequences(content.sequences);
-    for (const { source, upserts, removals, sequence } of content.changes) {
+    for (const { source, upserts, removals, sequence, withdrawn } of content.changes) {
       inventory.#load(upserts, removals, source, sequence);
+      if (withdrawn !== undefined) inventory.#merged.withdraw(new Set(withdrawn), sequence);
     }
     inventory.#sequence = content.sequence;
     inventory.#revision = content.revision;
@@ -176,6 +180,28 @@ export class Inventory {
     });
   }
 
+  /**
+   * Publishes the workloads of these nodes without their identities, and all others with theirs. Resolves when that is on
+   * disk, or when there is no file yet: what restores it writes this too. Errors: `JOURNAL_WRITE` (nothing was changed).
+   */
+  withdrawIdentities(nodes: () => readonly NodeName[]): Promise<void> {
+    return this.#turns.run(async () => {
+      const wanted = new Set(nodes());
+      const before = this.#merged.withdrawn;
+      if (wanted.size === before.size && [...wanted].every((node) => before.has(node))) return;
+      if (!this.#isUsable) {
+        this.#merged.withdraw(wanted, this.#sequence);
+        return;
+      }
+      if (this.#isBehindRules) throw behindRules();
+      const sequence = this.#sequence + 1;
+      const applied = this.#merged.withdraw(wanted, sequence);
+      this.#sequence = sequence;
+      const written = { sequence, source: documentsSource, upserts: [], removals: [], withdrawn: [...wanted] };
+      await this.#write([{ applied, written }]);
+    });
+  }
+
   /** Runs `work` while no other change is made. */
   exclusively<T>(work: (turn: InventoryTurn) => Promise<T>): Promise<T> {
     return this.#turns.run(() =>
@@ -192,6 +218,7 @@ export class Inventory {
         },
         commit: (change, revision) => this.#commit(change, revision),
         adopt: (documents, position) => this.#adopt(documents, position),
+        renumber: (sequence) => this.#renumber(sequence),
       }),
     );
   }
@@ -276,7 +303,7 @@ export class Inventory {
     return { applied, written: { sequence, source, ...part, upserts, removals } };
   }
 
-  #undo({ applied }: Kept, sequence: number): void {
+  #undo({ applied }: Pick<Kept, 'applied'>, sequence: number): void {
     applied.undo();
     this.#sequence = sequence;
     if ((this.#sorted?.sequence ?? 0) > sequence) this.#sorted = null;
@@ -321,13 +348,15 @@ export class Inventory {
     const removals = [...this.documents.keys()].filter((key) => !wanted.has(key));
     const before = { sequence: this.#sequence, revision: this.#revision };
     const newest = documents.reduce((highest, { revision }) => Math.max(highest, revision), position.sequence);
-    const applied: AppliedChange[] = [];
+    const { withdrawn } = this.#merged;
+    const applied: AppliedChange[] = [this.#merged.withdraw(new Set(), this.#sequence)];
     applied.push(this.#merged.apply(documentsSource, { upserts: [], removals }, Math.max(this.#sequence, newest)));
     for (const entry of entries) {
       const sequence = entry.document?.revision ?? newest;
       applied.push(this.#merged.apply(documentsSource, { upserts: [entry], removals: [] }, sequence));
     }
     this.#sequence = Math.max(this.#sequence, newest);
+    if (withdrawn.size > 0) applied.push(this.#merged.withdraw(withdrawn, ++this.#sequence));
     this.#revision = position.revision;
     this.#sorted = null;
     try {
@@ -343,6 +372,19 @@ export class Inventory {
     this.#isBehindRules = false;
     this.#notify(applied);
     if (this.#waiting.length > 0) void this.#turns.run(() => this.#runWaiting());
+  }
+
+  async #renumber(sequence: number): Promise<void> {
+    const before = this.#sequence;
+    const applied = this.#merged.renumber(sequence);
+    this.#sequence = sequence;
+    try {
+      await this.#log.replace();
+    } catch (error) {
+      this.#undo({ applied }, before);
+      throw error;
+    }
+    this.#notify([applied]);
   }
 
   get #log(): InventoryFile {
@@ -378,7 +420,8 @@ export class Inventory {
       if (published !== sequence) sequences[key] = published;
     }
     const held = [...this.#merged.sources].flatMap((source) => [...this.#merged.heldBy(source).values()]);
-    return { sequence: this.#sequence, revision: this.#revision, held, sequences };
+    const withdrawn = [...this.#merged.withdrawn];
+    return { sequence: this.#sequence, revision: this.#revision, held, sequences, withdrawn };
   }
 }
 
@@ -389,19 +432,3 @@ function behindRules(): CulvertError {
     hint: 'apply again; if it fails again, look at the free space and the health of the disk',
   });
 }
-
-/** What {@link Inventory.exclusively} allows. All of it concerns the documents source. */
-export type InventoryTurn = {
-  /** Applies a change, calls `inspect`, and undoes the change. */
-  readonly preview: <T>(change: SourceChange, inspect: (applied: AppliedChange) => T) => T;
-  /** Writes a change that is part of a revision of the rules. Errors: `JOURNAL_WRITE` (nothing was changed). */
-  readonly commit: (change: SourceChange, revision: number) => Promise<void>;
-  /**
-   * Replaces all documents, on disk, by those applied up to a sequence and a revision. The sequence of each entry is the
-   * revision of its document. Errors: `JOURNAL_WRITE` (nothing was changed), `STORE_INVALID`.
-   */
-  readonly adopt: (
-    documents: readonly StoredResource[],
-    position: { readonly sequence: number; readonly revision: number },
-  ) => Promise<void>;
-};

@@ -4,6 +4,7 @@ import type { SpiffeId } from '../../shared/identity.js';
 import type { NodeName } from '../../shared/routing/names.js';
 import { registryKey, type RegistryEntry } from '../../shared/routing/registry-entry.js';
 import { claimsOf, withoutClaims } from './entry-claims.js';
+import { withoutIdentity } from './withdrawn-identity.js';
 import { compareClaimants, type InventoryConflict, type SourceChange, type SourceEntry } from './inventory-source.js';
 
 /** An entry of one source. */
@@ -45,6 +46,7 @@ export class MergedRegistry {
   readonly #registered = new RegisteredIndex();
   /** By node: how many of its workloads have an identity. */
   readonly #identities = new Map<NodeName, Map<SpiffeId, number>>();
+  #withdrawn: ReadonlySet<NodeName> = new Set();
 
   get published(): ReadonlyMap<string, PublishedEntry> {
     return this.#published;
@@ -88,6 +90,31 @@ export class MergedRegistry {
     return this.#identities.get(node)?.has(identity) ?? false;
   }
 
+  /** The nodes whose workloads are published without their identities. */
+  get withdrawn(): ReadonlySet<NodeName> {
+    return this.#withdrawn;
+  }
+
+  /** Replaces {@link withdrawn}; see {@link withoutIdentity}. `sequence` as for {@link apply}. */
+  withdraw(nodes: ReadonlySet<NodeName>, sequence: number): AppliedChange {
+    const before = this.#withdrawn;
+    this.#withdrawn = nodes;
+    const published = new Map<string, PublishedEntry | undefined>();
+    for (const [key, { entry }] of this.#published) {
+      if (entry.kind !== 'workload' || entry.node === null) continue;
+      if (before.has(entry.node) !== nodes.has(entry.node)) this.#settle(key, sequence, published);
+    }
+    return {
+      held: new Map(),
+      published,
+      conflicts: [],
+      undo: () => {
+        this.#withdrawn = before;
+        for (const [key, entry] of published) this.#setPublished(key, entry);
+      },
+    };
+  }
+
   /** `sequence` is that of the change, and higher than all before. */
   apply(source: string, { upserts, removals }: SourceChange, sequence: number): AppliedChange {
     const heldBefore = new Map<string, HeldEntry | undefined>();
@@ -117,6 +144,16 @@ export class MergedRegistry {
         for (const [key, published] of publishedBefore) this.#setPublished(key, published);
       },
     };
+  }
+
+  /** Gives every published entry the sequence of a change, although none is altered. */
+  renumber(sequence: number): AppliedChange {
+    const before = new Map<string, PublishedEntry | undefined>(this.#published);
+    for (const key of before.keys()) this.setSequence(key, sequence);
+    const undo = (): void => {
+      for (const [key, published] of before) if (published !== undefined) this.#published.set(key, published);
+    };
+    return { held: new Map(), published: before, conflicts: [], undo };
   }
 
   /** For entries read from disk whose sequence differs from that of the source's change. */
@@ -161,7 +198,8 @@ export class MergedRegistry {
   #settle(key: string, sequence: number, before: Map<string, PublishedEntry | undefined>): void {
     const lost = this.#noteConflicts(key);
     const winner = this.#rivals.get(key)?.[0];
-    const entry = winner === undefined ? undefined : withoutClaims(winner.entry, lost);
+    const entry =
+      winner === undefined ? undefined : withoutIdentity(withoutClaims(winner.entry, lost), this.#withdrawn);
     const present = this.#published.get(key);
     if (entry === present?.entry || isDeepStrictEqual(entry, present?.entry)) return;
     before.set(key, present);

@@ -6,16 +6,19 @@ import { parseCsr } from '../ca/x509/parsed-certificate-request.js';
 import type { JoinRequest, JoinResponse } from '../../shared/wire/requests.js';
 import type { NatsAdvertisement } from '../nats/mesh-nats.js';
 import type { BegunRequest } from '../audit-log/audit-trail.js';
+import { RateLimiter } from '../access/rate-limiter.js';
 import { FailureLimiter } from './failure-limiter.js';
 import type { JoinTokens, TokenRefusal } from './join-tokens.js';
 import type { NodeCredentials } from './node-credentials.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
-export type JoinRefusal = TokenRefusal | 'TOO_MANY_FAILURES';
+export type JoinRefusal = TokenRefusal | 'TOO_MANY_FAILURES' | 'TOO_MANY_JOINS';
 
 /** A secret of 192 bits cannot be guessed anyway; this bounds the noise and the load. */
 const maxFailures = 10;
 const failureWindowMs = 60_000;
+/** Of one node, with a token that counts: each makes a certificate, and writes to the disk. */
+const joinRate = { burst: 20, perSecond: 0.1 };
 
 const refusals: Readonly<Record<TokenRefusal, { readonly message: string; readonly hint: string }>> = {
   TOKEN_MALFORMED: {
@@ -55,8 +58,11 @@ export class JoinService {
   readonly #trustDomain: string;
   readonly #log: Log;
   readonly #limiter: FailureLimiter;
+  readonly #rates = new RateLimiter(joinRate);
+  readonly #nowMs: () => number;
+  readonly #statement: () => Promise<Uint8Array>;
   readonly #begin: (node: NodeName, source: string) => Promise<BegunRequest>;
-  readonly #onJoined: (node: NodeName) => void;
+  readonly #onJoined: (node: NodeName) => Promise<void>;
   readonly #onRefused: (refusal: JoinRefusal) => void;
 
   constructor(init: {
@@ -66,9 +72,12 @@ export class JoinService {
     readonly trustDomain: string;
     readonly log: Log;
     readonly nowMs: () => number;
+    /** A sealed `NewestStatement` of this moment. */
+    readonly statement: () => Promise<Uint8Array>;
     /** Writes a join into the audit log. May throw; then the node does not join, and its token stays usable. */
     readonly begin: (node: NodeName, source: string) => Promise<BegunRequest>;
-    readonly onJoined: (node: NodeName) => void;
+    /** The node gets its answer afterwards. Never rejects. */
+    readonly onJoined: (node: NodeName) => Promise<void>;
     readonly onRefused: (refusal: JoinRefusal) => void;
   }) {
     this.#tokens = init.tokens;
@@ -77,6 +86,8 @@ export class JoinService {
     this.#trustDomain = init.trustDomain;
     this.#log = init.log;
     this.#limiter = new FailureLimiter({ maxFailures, windowMs: failureWindowMs, nowMs: init.nowMs });
+    this.#statement = init.statement;
+    this.#nowMs = init.nowMs;
     this.#begin = init.begin;
     this.#onJoined = init.onJoined;
     this.#onRefused = init.onRefused;
@@ -89,6 +100,12 @@ export class JoinService {
   async join(request: JoinRequest, source: string): Promise<JoinResponse> {
     const waitMs = this.#limiter.waitMs(source);
     if (waitMs > 0) this.#refuse(request.node, source, tooManyFailures(waitMs), 'TOO_MANY_FAILURES');
+    // What costs least comes first: without a token that counts, no signature is verified.
+    const worthless = this.#tokens.refusalOf(request.token, request.node);
+    if (worthless !== null) this.#refuseToken(request.node, source, worthless);
+    if (!this.#rates.take(request.node, this.#nowMs())) {
+      this.#refuse(request.node, source, tooManyJoins(request.node), 'TOO_MANY_JOINS');
+    }
     // Checked before the token is redeemed: a request that cannot succeed must not use it up.
     const { publicKey } = await parseCsr(request.csrPem);
     if (!isUserPublicKey(request.natsUserPublicKey)) throw invalidUserKey();
@@ -100,17 +117,14 @@ export class JoinService {
     // Before the token is: a removal revokes tokens first, so one that begins later is either seen in them or in this.
     const standing = this.#credentials.standing(request.node);
     const redemption = await this.#tokens.redeem(request.token, request.node, holder);
-    if (!redemption.ok) {
-      this.#limiter.fail(source);
-      const { refusal } = redemption;
-      this.#refuse(request.node, source, new CulvertError({ code: refusal, ...refusals[refusal] }), refusal);
-    }
+    if (!redemption.ok) this.#refuseToken(request.node, source, redemption.refusal);
     let begun: BegunRequest | undefined;
     try {
       begun = await this.#begin(request.node, source);
       const issued = await this.#credentials.issue({ ...request, standing, by: 'join' });
       const { natsServers, natsServerName, natsCaPem } = this.#nats();
-      this.#onJoined(request.node);
+      const newest = Buffer.from(await this.#statement()).toString('base64');
+      await this.#onJoined(request.node);
       begun.end({ result: 'done', code: null, detail: {} });
       this.#log.info({ node: request.node, source, version: request.version }, 'a node joined');
       return {
@@ -119,12 +133,18 @@ export class JoinService {
         natsServerName,
         natsCaPem,
         trustDomain: this.#trustDomain,
+        newest,
       };
     } catch (error) {
       begun?.end({ result: 'failed', code: error instanceof CulvertError ? error.code : 'INTERNAL', detail: {} });
       await redemption.release();
       throw error;
     }
+  }
+
+  #refuseToken(node: NodeName, source: string, refusal: TokenRefusal): never {
+    this.#limiter.fail(source);
+    this.#refuse(node, source, new CulvertError({ code: refusal, ...refusals[refusal] }), refusal);
   }
 
   #refuse(node: NodeName, source: string, error: CulvertError, refusal: JoinRefusal): never {
@@ -139,6 +159,14 @@ function tooManyFailures(waitMs: number): CulvertError {
     code: 'TOO_MANY_FAILURES',
     message: 'this address sent too many joins with a bad token',
     hint: `try again in ${Math.ceil(waitMs / 1000)} s with a valid token`,
+  });
+}
+
+function tooManyJoins(node: NodeName): CulvertError {
+  return new CulvertError({
+    code: 'TOO_MANY_JOINS',
+    message: `the node ${node} joins too often`,
+    hint: 'try again in a minute',
   });
 }
 

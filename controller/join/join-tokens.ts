@@ -20,10 +20,13 @@ const storedTokenSchema = z.object({
   usedBy: z.string().exactOptional(),
   /** Absent: not revoked. */
   revokedAtMs: z.number().exactOptional(),
+  /** Of the root that it pins, hex; absent: made by an earlier version. */
+  caHash: z.string().exactOptional(),
 });
 type StoredToken = z.infer<typeof storedTokenSchema>;
 
-export const tokenStates = ['usable', 'used', 'expired', 'revoked'] as const;
+/** `old CA`: it pins a root that signs no longer, so its host would refuse the controller. */
+export const tokenStates = ['usable', 'used', 'expired', 'revoked', 'old CA'] as const;
 export type TokenState = (typeof tokenStates)[number];
 
 /** A token without its secret. */
@@ -55,6 +58,7 @@ const decoyDigest = digestOf(randomBytes(32).toString('hex'));
 export class JoinTokens {
   readonly #file: CredentialFile<StoredToken>;
   readonly #nowMs: () => number;
+  readonly #caHash: () => string;
   readonly #tokens: Map<string, StoredToken>;
   /** Runs writes of the file one after the other. */
   readonly #writing = new SerialQueue();
@@ -62,25 +66,28 @@ export class JoinTokens {
   private constructor(init: {
     file: CredentialFile<StoredToken>;
     nowMs: () => number;
+    caHash: () => string;
     tokens: Map<string, StoredToken>;
   }) {
     this.#file = init.file;
     this.#nowMs = init.nowMs;
+    this.#caHash = init.caHash;
     this.#tokens = init.tokens;
   }
 
   /**
    * Moves a damaged file aside and logs an error. Little is lost: tokens live for minutes, and a forgotten one is refused.
-   * Errors: `STATE_READ`.
+   * `caHash`: of the root that signs now. Errors: `STATE_READ`.
    */
-  static async open(init: { path: string; nowMs: () => number; log: Log }): Promise<JoinTokens> {
+  static async open(init: { path: string; nowMs: () => number; caHash: () => string; log: Log }): Promise<JoinTokens> {
     const { file, entries } = await CredentialFile.openOrMoveAside({
       ...init,
       entrySchema: storedTokenSchema,
       what: 'join tokens',
       remedy: 'create the tokens that are still needed again',
     });
-    return new JoinTokens({ file, nowMs: init.nowMs, tokens: new Map(entries.map((token) => [token.id, token])) });
+    const { nowMs, caHash } = init;
+    return new JoinTokens({ file, nowMs, caHash, tokens: new Map(entries.map((token) => [token.id, token])) });
   }
 
   /** Returns the token's text once; it is never stored. */
@@ -88,13 +95,13 @@ export class JoinTokens {
     readonly node: NodeName;
     readonly ttlMs: number;
     readonly createdBy: string;
-    readonly caHash: string;
   }): Promise<{ token: string; id: string; expiresAtMs: number }> {
     const id = randomBytes(6).toString('hex');
     const secret = randomBytes(24).toString('hex');
     const now = this.#nowMs();
     const expiresAtMs = now + request.ttlMs;
     const { node, createdBy } = request;
+    const caHash = this.#caHash();
     this.#tokens.set(id, {
       id,
       secretHash: digestOf(secret).toString('hex'),
@@ -103,6 +110,7 @@ export class JoinTokens {
       createdAtMs: now,
       expiresAtMs,
       usedAtMs: null,
+      caHash,
     });
     try {
       await this.#save();
@@ -110,18 +118,22 @@ export class JoinTokens {
       this.#tokens.delete(id);
       throw error;
     }
-    return { token: `culvert1.${id}.${secret}.${request.caHash}`, id, expiresAtMs };
+    return { token: `culvert1.${id}.${secret}.${caHash}`, id, expiresAtMs };
   }
 
   /** Every token that is remembered, the newest first; without secrets. */
   list(): JoinToken[] {
-    const now = this.#nowMs();
     return [...this.#tokens.values()]
       .sort((a, b) => b.createdAtMs - a.createdAtMs)
       .map((token) => {
         const { id, node, createdBy, createdAtMs, expiresAtMs, usedAtMs } = token;
-        return { id, node, createdBy, createdAtMs, expiresAtMs, usedAtMs, state: stateOf(token, now) };
+        return { id, node, createdBy, createdAtMs, expiresAtMs, usedAtMs, state: this.#stateOf(token) };
       });
+  }
+
+  /** Whether a token with this id is remembered. */
+  has(id: string): boolean {
+    return this.#tokens.has(id);
   }
 
   /** Returns false when no token has this id. One that was used stays used. Errors: `STATE_WRITE`. */
@@ -134,18 +146,16 @@ export class JoinTokens {
 
   /** Revokes the usable tokens of a node, and returns how many. Errors: `STATE_WRITE`. */
   async revokeFor(node: NodeName): Promise<number> {
-    const now = this.#nowMs();
     const usable = [...this.#tokens.values()].filter(
-      (token) => token.node === node && (stateOf(token, now) === 'usable' || token.usedBy !== undefined),
+      (token) => token.node === node && (this.#mayCount(token) || token.usedBy !== undefined),
     );
-    const count = usable.filter((token) => stateOf(token, now) === 'usable').length;
+    const count = usable.filter((token) => this.#mayCount(token)).length;
     if (usable.length > 0) await this.#revoke(usable);
     return count;
   }
 
   isUsableFor(node: NodeName): boolean {
-    const now = this.#nowMs();
-    return [...this.#tokens.values()].some((token) => token.node === node && stateOf(token, now) === 'usable');
+    return [...this.#tokens.values()].some((token) => token.node === node && this.#mayCount(token));
   }
 
   /**
@@ -154,18 +164,12 @@ export class JoinTokens {
    * with the same token and different keys, one succeeds. Errors: `STATE_WRITE`.
    */
   async redeem(text: string, node: NodeName, holder?: string): Promise<Redemption> {
-    const match = tokenPattern.exec(text);
-    if (match === null) return { ok: false, refusal: 'TOKEN_MALFORMED' };
-    const [, id = '', secret = ''] = match;
-    const token = this.#tokens.get(id);
-    const expected = token === undefined ? decoyDigest : Buffer.from(token.secretHash, 'hex');
-    const isSecretRight = timingSafeEqual(digestOf(secret), expected);
-    if (token === undefined || !isSecretRight) return { ok: false, refusal: 'TOKEN_UNKNOWN' };
-    if (token.revokedAtMs !== undefined) return { ok: false, refusal: 'TOKEN_REVOKED' };
+    const found = this.#find(text);
+    if ('refusal' in found) return { ok: false, refusal: found.refusal };
+    const { token } = found;
     const isRepeated = token.usedAtMs !== null && holder !== undefined && token.usedBy === holder;
-    if (token.usedAtMs !== null && !isRepeated) return { ok: false, refusal: 'TOKEN_USED' };
-    if (token.expiresAtMs <= this.#nowMs()) return { ok: false, refusal: 'TOKEN_EXPIRED' };
-    if (token.node !== node) return { ok: false, refusal: 'TOKEN_WRONG_NODE' };
+    const refusal = this.#refusalOf(token, node, isRepeated);
+    if (refusal !== null) return { ok: false, refusal };
     if (isRepeated) return { ok: true, release: async () => undefined };
     // Marking it before the first await is what makes it single-use.
     token.usedAtMs = this.#nowMs();
@@ -189,10 +193,44 @@ export class JoinTokens {
     };
   }
 
-  /** How many tokens are neither used nor expired. */
+  /** Why the token is worth nothing to any holder; null when it may be redeemed. Costs a look-up, and changes nothing. */
+  refusalOf(text: string, node: NodeName): TokenRefusal | null {
+    const found = this.#find(text);
+    return 'refusal' in found ? found.refusal : this.#refusalOf(found.token, node, found.token.usedBy !== undefined);
+  }
+
+  /** How many tokens a host can join with. */
   get usable(): number {
-    const now = this.#nowMs();
-    return [...this.#tokens.values()].filter((token) => stateOf(token, now) === 'usable').length;
+    return [...this.#tokens.values()].filter((token) => this.#stateOf(token) === 'usable').length;
+  }
+
+  #stateOf({ usedAtMs, revokedAtMs, expiresAtMs, caHash }: StoredToken): TokenState {
+    if (usedAtMs !== null) return 'used';
+    if (revokedAtMs !== undefined) return 'revoked';
+    if (expiresAtMs <= this.#nowMs()) return 'expired';
+    return caHash === undefined || caHash === this.#caHash() ? 'usable' : 'old CA';
+  }
+
+  /** The secret of one of an old CA still counts: only its holder's own check refuses it. */
+  #mayCount(token: StoredToken): boolean {
+    return ['usable', 'old CA'].includes(this.#stateOf(token));
+  }
+
+  #find(text: string): { readonly token: StoredToken } | { readonly refusal: TokenRefusal } {
+    const match = tokenPattern.exec(text);
+    if (match === null) return { refusal: 'TOKEN_MALFORMED' };
+    const [, id = '', secret = ''] = match;
+    const token = this.#tokens.get(id);
+    const expected = token === undefined ? decoyDigest : Buffer.from(token.secretHash, 'hex');
+    const isSecretRight = timingSafeEqual(digestOf(secret), expected);
+    return token === undefined || !isSecretRight ? { refusal: 'TOKEN_UNKNOWN' } : { token };
+  }
+
+  #refusalOf(token: StoredToken, node: NodeName, isRepeated: boolean): TokenRefusal | null {
+    if (token.revokedAtMs !== undefined) return 'TOKEN_REVOKED';
+    if (token.usedAtMs !== null && !isRepeated) return 'TOKEN_USED';
+    if (token.expiresAtMs <= this.#nowMs()) return 'TOKEN_EXPIRED';
+    return token.node === node ? null : 'TOKEN_WRONG_NODE';
   }
 
   async #revoke(tokens: readonly StoredToken[]): Promise<void> {
@@ -213,10 +251,4 @@ export class JoinTokens {
     }
     return this.#writing.run(() => this.#file.write([...this.#tokens.values()]));
   }
-}
-
-function stateOf({ usedAtMs, revokedAtMs, expiresAtMs }: StoredToken, nowMs: number): TokenState {
-  if (usedAtMs !== null) return 'used';
-  if (revokedAtMs !== undefined) return 'revoked';
-  return expiresAtMs <= nowMs ? 'expired' : 'usable';
 }

@@ -18,6 +18,8 @@ const memberSchema = z.object({
   rejoinedAtMs: z.number().nullable().default(null),
   /** Serials of the node certificates that were issued since it was removed. Only these prove a node that was removed. */
   serials: z.array(expiringSchema),
+  /** Its newest credential allows only its own names of consumers. */
+  namesConsumers: z.boolean().default(false),
   /** NATS users that are revoked. */
   revoked: z.array(expiringSchema.extend({ revokedAtMs: z.number() })),
 });
@@ -80,8 +82,9 @@ export class NodeMembers {
     readonly notAfterMs: number;
     readonly standing: Standing;
     readonly by: 'join' | 'renewal';
+    readonly namesConsumers: boolean;
   }): Promise<void> {
-    const { node, natsUserPublicKey, serial, notAfterMs: expiresAtMs, standing, by } = issued;
+    const { node, natsUserPublicKey, serial, notAfterMs: expiresAtMs, standing, by, namesConsumers } = issued;
     await this.#change(node, (before) => {
       if (standingOf(before) !== standing || (isOut(before) && by === 'renewal')) throw nodeWentDuring(node);
       const now = this.#nowMs();
@@ -89,9 +92,9 @@ export class NodeMembers {
       // Dropping one would leave a credential that a removal cannot revoke.
       if (users.length > maxUsers) throw tooManyUsers(node);
       // A node that was never removed may prove itself with any certificate.
-      if (before.removedAtMs === null) return { ...before, users };
+      if (before.removedAtMs === null) return { ...before, users, namesConsumers };
       const serials = withEntry(before.serials, { id: serial, expiresAtMs }, now).slice(-maxSerials);
-      return { ...before, users, serials, rejoinedAtMs: before.rejoinedAtMs ?? now };
+      return { ...before, users, namesConsumers, serials, rejoinedAtMs: before.rejoinedAtMs ?? now };
     });
     // A removal may have been written together with this.
     this.assertStanding(node, standing);
@@ -116,6 +119,7 @@ export class NodeMembers {
         removedAtMs: Math.max(now, standingOf(before) + 1),
         rejoinedAtMs: null,
         serials: [],
+        namesConsumers: false,
         revoked: [...before.revoked.filter((user) => user.expiresAtMs > now), ...fresh],
       };
     });
@@ -130,6 +134,11 @@ export class NodeMembers {
   /** Throws CulvertError `NODE_REMOVED` when the node was removed since it had this standing. */
   assertStanding(node: NodeName, standing: Standing): void {
     if (this.standing(node) !== standing) throw nodeWentDuring(node);
+  }
+
+  /** Whether its newest credential allows only its own names of consumers. */
+  namesConsumers(node: NodeName): boolean {
+    return this.#members.get(node)?.namesConsumers ?? false;
   }
 
   has(node: NodeName): boolean {
@@ -215,7 +224,7 @@ export type NodeMembersInit = {
 };
 
 function newMember(node: NodeName): Member {
-  return { node, users: [], removedAtMs: null, rejoinedAtMs: null, serials: [], revoked: [] };
+  return { node, users: [], removedAtMs: null, rejoinedAtMs: null, serials: [], namesConsumers: false, revoked: [] };
 }
 
 function standingOf({ removedAtMs }: Member): Standing {

@@ -1,4 +1,14 @@
-import { buckets, busVerbs, controllerInboxPrefix, inboxPrefixFor, subjectFor } from '../../shared/bus/subjects.js';
+import { consumerCreatedSubjects } from './consumer-sweep.js';
+import {
+  bucketStream,
+  buckets,
+  busVerbs,
+  consumerNamesOf,
+  consumerPrefixFor,
+  controllerInboxPrefix,
+  inboxPrefixFor,
+  subjectForAllVerbs,
+} from '../../shared/bus/subjects.js';
 import type { UserPermissions } from '../../shared/bus/nats-accounts.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
@@ -10,20 +20,26 @@ const readableBuckets = [buckets.rules, buckets.registry] as const;
  * and receive replies under its own inbox prefix. It can write to no bucket, read neither the configuration nor the status
  * of others, and receive no replies to another node.
  *
+ * It may make, look at and remove consumers of those buckets under its own names only. `anyConsumer`: it may make them under any
+ * name, which agents of the version before need.
+ *
  * The creator of a consumer chooses its deliver subject and the server does not check it, so an agent can have messages of
  * the readable buckets delivered to a foreign subject. Those messages keep their own subject (`$KV.…`), so handlers must
  * take the node from `parseSubject(message.subject)` and refuse a message without one.
  */
-export function agentPermissions(node: NodeName): UserPermissions {
+export function agentPermissions(node: NodeName, { anyConsumer = false } = {}): UserPermissions {
   const inbox = inboxPrefixFor(node);
+  const names = consumerNamesOf(consumerPrefixFor(node));
   return {
     publish: {
       allow: [
-        ...busVerbs.map((verb) => subjectFor(verb, node)),
+        subjectForAllVerbs(node),
         ...readableBuckets.flatMap((bucket) => [
-          `$JS.API.CONSUMER.CREATE.KV_${bucket}.*.$KV.${bucket}.>`,
-          `$JS.API.DIRECT.GET.KV_${bucket}.$KV.${bucket}.>`,
-          `$JS.FC.KV_${bucket}.>`,
+          ...(anyConsumer
+            ? [`$JS.API.CONSUMER.CREATE.${bucketStream(bucket)}.*.$KV.${bucket}.>`]
+            : names.map((name) => `$JS.API.CONSUMER.*.${bucketStream(bucket)}.${name}`)),
+          `$JS.API.DIRECT.GET.${bucketStream(bucket)}.$KV.${bucket}.>`,
+          `$JS.FC.${bucketStream(bucket)}.>`,
         ]),
       ],
     },
@@ -32,10 +48,16 @@ export function agentPermissions(node: NodeName): UserPermissions {
 }
 
 /**
- * The controller's permissions: everything in its account except the inboxes of agents, so that a bug in the controller
- * cannot read replies to agents.
+ * The controller's permissions: everything in its account but the inboxes of agents, so that a bug in the controller
+ * cannot read replies to agents. It receives requests of agents, its own answers, and word of each new consumer.
  */
 export const controllerPermissions: UserPermissions = {
   publish: {},
-  subscribe: { allow: [`${controllerInboxPrefix}.>`, ...busVerbs.map((verb) => `culvert.v1.${verb}.*`)] },
+  subscribe: {
+    allow: [
+      `${controllerInboxPrefix}.>`,
+      ...busVerbs.map((verb) => `culvert.v1.${verb}.*`),
+      ...consumerCreatedSubjects,
+    ],
+  },
 };

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { reconnectDelayMs } from '../../shared/bus/reconnect-delay.js';
 import type { NkeyPair } from '../../shared/bus/nats-accounts.js';
 import type { Log } from '../../shared/log.js';
+import type { KeyVault } from '../keys/key-vault.js';
 import type { ServerKeyPair } from '../ca/server-certificate.js';
 import { makeStateDirectory, writePrivateFile } from '../../shared/private-file.js';
 import { natsServerVersion, type NatsVersion } from './nats-binary.js';
@@ -19,6 +20,8 @@ export type EmbeddedNatsOptions = {
   /** Port 0: the first start picks a free port, which restarts keep. */
   readonly listen: { readonly host: string; readonly port: number };
   readonly tls: ServerKeyPair;
+  /** Absent: its keys are in the clear. */
+  readonly vault?: KeyVault;
   /** Users whose tokens no longer count, with the time in milliseconds since the epoch; default: none. */
   readonly revoked?: ReadonlyMap<string, number>;
   /** Limit of the store. Default: the whole disk; nats-server's own would be a part of what is free when it starts. */
@@ -62,7 +65,7 @@ export async function startEmbeddedNats(options: EmbeddedNatsOptions): Promise<E
   const version = await natsServerVersion(command);
   const stateDir = resolve(options.stateDir);
   await makeStateDirectory(stateDir);
-  const keys = await loadNatsKeys(join(stateDir, 'keys.json'));
+  const keys = await loadNatsKeys(join(stateDir, 'keys.json'), options.vault);
   const server = new SupervisedNats({ ...options, command, stateDir, version, keys });
   await server.start();
   return server;

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { controllerPermissions } from './agent-permissions.js';
 import type { Bus, StoreGuard } from '../../shared/bus/bus.js';
@@ -6,14 +7,18 @@ import { createUser, mintUserJwt, nkeyPairFromSeed, type NkeyPair } from '../../
 import { controllerInboxPrefix } from '../../shared/bus/subjects.js';
 import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
-import type { MeshCa } from '../ca/mesh-ca.js';
+import type { CertificateIssuer } from '../ca/certificate-issuer.js';
+import { CaFiles } from '../ca/ca-files.js';
 import { embeddedNatsName } from '../ca/server-names.js';
+import type { KeyVault } from '../keys/key-vault.js';
 import { ServerCertificate } from '../ca/server-certificate.js';
 import { joinHostPort, parseListenAddress } from '../../shared/config/listen-address.js';
 import type { ControllerSettings } from '../config/settings.js';
 import { startEmbeddedNats, type EmbeddedNats } from './embedded-nats.js';
 import type { RevokedUser } from '../join/node-members.js';
+import { natsServerVersion } from './nats-binary.js';
 import type { RefusedOperation } from './nats-log-line.js';
+import { assertCanListen } from './nats-process.js';
 import { StateDisk } from './state-disk.js';
 import { StoreWatch } from './store-watch.js';
 import { readNamedFile } from '../../shared/named-file.js';
@@ -54,7 +59,9 @@ export type MeshNatsOptions = {
   readonly settings: ControllerSettings;
   /** Names and addresses under which hosts reach this one, preferred first. */
   readonly advertise: readonly string[];
-  readonly ca: MeshCa;
+  readonly ca: CertificateIssuer;
+  /** Absent: the keys of the embedded server are in the clear. */
+  readonly vault?: KeyVault;
   readonly log: Log;
   readonly nowMs: () => number;
   readonly onRefused: (refused: RefusedOperation) => void;
@@ -62,20 +69,44 @@ export type MeshNatsOptions = {
   readonly revoked: readonly RevokedUser[];
 };
 
+/**
+ * Finds before anything is written what would keep NATS from starting: settings, the program, and another one on its port.
+ * Errors: those of {@link openMeshNats}.
+ */
+export async function assertNatsCanStart(settings: ControllerSettings): Promise<void> {
+  advertisedServers(settings);
+  if (settings.nats !== 'embedded') {
+    await externalServers(settings);
+    return;
+  }
+  const listen = parseListenAddress(settings.natsListen, '--nats-listen');
+  await natsServerVersion('nats-server');
+  await assertCanListen(listen);
+}
+
 /** Errors: those of `startEmbeddedNats`, and `CONFIG_INVALID`. */
 export async function openMeshNats(options: MeshNatsOptions): Promise<MeshNats> {
   return options.settings.nats === 'embedded' ? openEmbedded(options) : openExternal(options);
 }
 
 async function openEmbedded(options: MeshNatsOptions): Promise<MeshNats> {
-  const { settings, ca, log, nowMs, onRefused } = options;
+  const { settings, ca, vault, log, nowMs, onRefused } = options;
   const configured = advertisedServers(settings);
   const listen = parseListenAddress(settings.natsListen, '--nats-listen');
-  const certificate = await ServerCertificate.issue({ ca, names: [embeddedNatsName], nowMs });
+  const certificate = await ServerCertificate.issue({
+    ca,
+    names: [embeddedNatsName],
+    store: {
+      files: new CaFiles({ stateDir: settings.stateDir, ...(vault === undefined ? {} : { vault }) }),
+      name: 'server-nats',
+    },
+    nowMs,
+  });
   const server: EmbeddedNats = await startEmbeddedNats({
     stateDir: join(settings.stateDir, 'nats'),
     listen,
     tls: certificate.current,
+    ...(vault === undefined ? {} : { vault }),
     revoked: timesOf(options.revoked),
     log,
     onRefused,
@@ -117,7 +148,11 @@ async function openEmbedded(options: MeshNatsOptions): Promise<MeshNats> {
   };
 }
 
-async function openExternal({ settings, ca, log }: MeshNatsOptions): Promise<MeshNats> {
+async function externalServers(settings: ControllerSettings): Promise<{
+  readonly servers: readonly string[];
+  readonly account: NkeyPair;
+  readonly natsCaPem: string | null;
+}> {
   const servers = natsServers(settings.nats.split(','), '--nats');
   const seed = await readSettingFile(settings.natsAccountSeedFile, '--nats-account-seed-file');
   if (seed === undefined) {
@@ -129,8 +164,15 @@ async function openExternal({ settings, ca, log }: MeshNatsOptions): Promise<Mes
   }
   const account = nkeyPairFromSeed(seed);
   const natsCaPem = (await readSettingFile(settings.natsCaFile, '--nats-ca-file')) ?? null;
+  return { servers, account, natsCaPem };
+}
+
+async function openExternal({ settings, ca, log }: MeshNatsOptions): Promise<MeshNats> {
+  const { servers, account, natsCaPem } = await externalServers(settings);
   const advertised = advertisedServers(settings) ?? servers.map((server) => server.replace(/^[a-z]+:\/\//, ''));
-  const watch = new StoreWatch({ server: null, log });
+  const disk = new StateDisk({ directory: settings.stateDir });
+  await disk.measure();
+  const watch = new StoreWatch({ server: null, disk, log });
   return {
     account,
     restarts: 0,
@@ -202,7 +244,8 @@ function connectAs(
     tls: servername === undefined ? { caPem } : { caPem, servername },
     auth: { kind: 'jwt', jwt, seed: user.seed },
     name: 'culvert-controller',
-    inboxPrefix: controllerInboxPrefix,
+    // No node can know it, so what delivers there is of this process.
+    inboxPrefix: `${controllerInboxPrefix}.${randomBytes(16).toString('hex')}`,
     signal,
     onProblem,
     storeGuard,

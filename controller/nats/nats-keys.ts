@@ -8,7 +8,8 @@ import {
   type NkeyPair,
 } from '../../shared/bus/nats-accounts.js';
 import { CulvertError } from '../../shared/errors.js';
-import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
+import type { KeyPurpose } from '../keys/key-files.js';
+import { KeyVault } from '../keys/key-vault.js';
 
 /** The signing keys of the embedded server. `mesh` is the account of the controller and all agents. */
 export type NatsKeys = { readonly operator: NkeyPair; readonly system: NkeyPair; readonly mesh: NkeyPair };
@@ -18,12 +19,13 @@ export type NatsTokens = { readonly operatorJwt: string; readonly systemJwt: str
 const fileSchema = z.strictObject({ operatorSeed: z.string(), systemSeed: z.string(), meshSeed: z.string() });
 
 /** Reads the seeds, or creates them at the first start. New seeds would invalidate every agent's credentials. */
-export async function loadNatsKeys(path: string): Promise<NatsKeys> {
-  const text = await readPrivateFile(path);
+export async function loadNatsKeys(path: string, vault: KeyVault = KeyVault.plain): Promise<NatsKeys> {
+  const purpose: KeyPurpose = 'nats/keys';
+  const text = await vault.read(path, purpose);
   if (text !== undefined) return parseKeys(path, text);
   const keys = { operator: createOperator(), system: createAccount(), mesh: createAccount() };
   const file = { operatorSeed: keys.operator.seed, systemSeed: keys.system.seed, meshSeed: keys.mesh.seed };
-  await writePrivateFile(path, `${JSON.stringify(file, null, 2)}\n`);
+  await vault.write(path, purpose, `${JSON.stringify(file, null, 2)}\n`);
   return keys;
 }
 

@@ -31,6 +31,9 @@ export function parseNatsLogLine(line: string): NatsLogLine {
   const level = levels[(match?.[1] ?? 'WRN') as keyof typeof levels];
   const text = match?.[2] ?? line;
   const event = eventOf(text);
+  // A client that went away before the handshake was over: a probe of the port, or an agent that dials to say what is wrong.
+  if (/^\S+ - \w+:\d+ - TLS handshake error: (?:EOF|.*connection reset by peer)$/.test(text))
+    return { level: 'debug', text };
   return event === undefined ? { level, text } : { level, text, event };
 }
 

@@ -1,7 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { access, constants } from 'node:fs/promises';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { joinHostPort } from '../../shared/config/listen-address.js';
 import { CulvertError } from '../../shared/errors.js';
 import { parseNatsLogLine, type NatsLogLine } from './nats-log-line.js';
 import { writePidFile } from './orphan.js';
@@ -150,6 +153,28 @@ function waitForLine(
     listeners.delete(listener);
   };
   return { promise, stop: stopWaiting };
+}
+
+/** Port 0 is any free one. Errors: `NATS_START_FAILED`, as when the server finds it. */
+export async function assertCanListen({ host, port }: { readonly host: string; readonly port: number }): Promise<void> {
+  if (port === 0) return;
+  const server = createServer();
+  try {
+    server.listen({ host, port, exclusive: true });
+    await once(server, 'listening');
+  } catch (cause) {
+    const { code = '' } = cause as NodeJS.ErrnoException;
+    const problems: Readonly<Record<string, string>> = {
+      EADDRINUSE: 'address already in use',
+      EADDRNOTAVAIL: 'cannot assign requested address',
+    };
+    const problem = problems[code];
+    // Other problems are the server's own to find: it may have rights that this process does not have.
+    if (problem !== undefined) throw startFailure(`listen tcp ${joinHostPort(host, port)}: ${problem}`, undefined);
+    return;
+  }
+  server.close();
+  await once(server, 'close');
 }
 
 function startFailure(outcome: string, complaint: string | undefined): CulvertError {

@@ -1,4 +1,4 @@
-import { open, rm, statfs } from 'node:fs/promises';
+import { open, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatBytes } from '../../shared/config/units.js';
 import { CulvertError } from '../../shared/errors.js';
@@ -26,6 +26,8 @@ export class StateDisk {
   readonly #read: (directory: string) => Promise<DiskSpace>;
   #space: DiskSpace = { freeBytes: Number.POSITIVE_INFINITY, totalBytes: Number.POSITIVE_INFINITY, freeFiles: null };
   #measuredAt = Number.NEGATIVE_INFINITY;
+  /** Device and inode of the directory, by the first measurement. */
+  #identity: string | null = null;
 
   /** `read`: for tests. */
   constructor(init: { readonly directory: string; readonly read?: (directory: string) => Promise<DiskSpace> }) {
@@ -70,9 +72,25 @@ export class StateDisk {
   async #refresh(): Promise<void> {
     const now = performance.now();
     if (now - this.#measuredAt < measuredForMs) return;
-    this.#measuredAt = now;
+    await this.#requireSame();
     this.#space = await this.#read(this.#directory).catch((cause: unknown) => {
       throw unwritable(this.#directory, cause);
+    });
+    this.#measuredAt = now;
+  }
+
+  /** Files that are open belong to the directory of the start: in another one at the same path, none of them is found again. */
+  async #requireSame(): Promise<void> {
+    const { dev, ino } = await stat(this.#directory).catch((cause: unknown) => {
+      throw unwritable(this.#directory, cause);
+    });
+    const identity = `${dev} ${ino}`;
+    this.#identity ??= identity;
+    if (this.#identity === identity) return;
+    throw new CulvertError({
+      code: 'DISK_FAILED',
+      message: `${this.#directory} is another directory than at the start: it was replaced, or its file system is not mounted`,
+      hint: 'put the directory back; or stop the controller, restore it, and start again',
     });
   }
 

@@ -24,6 +24,9 @@ const defaultTimes: StoreWatchTimes = {
 /** This many checks in a row must fail; one is enough when the disk was full since the last good one. */
 const failuresBeforeRestart = 3;
 
+/** Between two trial writes while nothing seems to be wrong. */
+const trialEveryMs = 30_000;
+
 /** The nats-server that this controller runs. */
 export type WatchedServer = {
   /** Of the store. */
@@ -40,6 +43,8 @@ export type WatchedServer = {
  */
 export class StoreWatch {
   readonly #server: WatchedServer | null;
+  readonly #disk: StateDisk | null;
+  #triedAt = Number.NEGATIVE_INFINITY;
   readonly #log: Log;
   readonly #times: StoreWatchTimes;
   #diskProblem: CulvertError | null = null;
@@ -52,8 +57,15 @@ export class StoreWatch {
   #restarts = 0;
   #wake = new AbortController();
 
-  constructor(init: { readonly server: WatchedServer | null; readonly log: Log; readonly times?: StoreWatchTimes }) {
+  constructor(init: {
+    readonly server: WatchedServer | null;
+    /** Of the controller's own state, where the server is not its own. */
+    readonly disk?: StateDisk;
+    readonly log: Log;
+    readonly times?: StoreWatchTimes;
+  }) {
     this.#server = init.server;
+    this.#disk = init.server?.disk ?? init.disk ?? null;
     this.#log = init.log;
     this.#times = init.times ?? defaultTimes;
   }
@@ -118,14 +130,15 @@ export class StoreWatch {
   }
 
   async #checkDisk(): Promise<void> {
-    if (this.#server === null) return;
-    const { disk } = this.#server;
-    // A trial write is worth its cost only when something is wrong.
+    const disk = this.#disk;
+    if (disk === null) return;
     const isSuspect = this.#diskProblem !== null || this.#stuck !== null || this.#failures > 0;
-    const found = isSuspect ? await disk.problem() : await roomProblem(disk);
-    if (found !== null) this.#wasDiskFull = true;
+    const isTrial = isSuspect || performance.now() - this.#triedAt > trialEveryMs;
+    if (isTrial) this.#triedAt = performance.now();
+    const found = isTrial ? await disk.problem() : await roomProblem(disk);
+    if (found !== null && this.#server !== null) this.#wasDiskFull = true;
     if (found !== null && this.#diskProblem === null) {
-      this.#log.error({ err: found }, 'nothing can be written: changes are refused until there is room');
+      this.#log.error({ err: found }, 'the state directory takes no writes: changes are refused until it does');
     } else if (found === null && this.#diskProblem !== null) {
       this.#log.info({ freeBytes: disk.space.freeBytes }, 'the disk takes writes again');
     }

@@ -49,11 +49,18 @@ type Opened = {
 export class Distribution {
   readonly #bus: Bus;
   readonly #publicKeyPem: string;
+  readonly #onPublished: () => void;
   #opened: Promise<Opened> | undefined;
 
-  constructor(init: { readonly bus: Bus; readonly publicKeyPem: string }) {
+  constructor(init: {
+    readonly bus: Bus;
+    readonly publicKeyPem: string;
+    /** Rules or registry changed in NATS. */
+    readonly onPublished?: () => void;
+  }) {
     this.#bus = init.bus;
     this.#publicKeyPem = init.publicKeyPem;
+    this.#onPublished = init.onPublished ?? (() => undefined);
   }
 
   get isConnected(): boolean {
@@ -105,6 +112,7 @@ export class Distribution {
       replacesForeign,
     });
     if (outcome === 'superseded') return outcome;
+    this.#onPublished();
     await pruneSnapshots(rules, revision);
     return 'published';
   }
@@ -115,6 +123,7 @@ export class Distribution {
     await inventory.write(update.documents);
     await inventory.remove(update.goneDocuments);
     await registry.publish(update);
+    this.#onPublished();
   }
 
   /** Brings documents and registry to the whole inventory, writing only what differs. */

@@ -44,6 +44,16 @@ export function playLines(bytes: Buffer, take: (record: unknown, bytes: number) 
   return { ok: true, records, validBytes: offset };
 }
 
+/** Every line of a damaged file: its record, or undefined where the line is damaged. */
+export function* linesOf(bytes: Buffer): Generator {
+  for (let offset = 0; offset < bytes.length;) {
+    const end = bytes.indexOf(0x0a, offset);
+    if (end < 0) return;
+    yield decodeLine(bytes.toString('utf8', offset, end));
+    offset = end + 1;
+  }
+}
+
 function digest(text: string): string {
   return createHash('sha256').update(text).digest('hex');
 }

@@ -1,19 +1,21 @@
 import { join } from 'node:path';
 import { CulvertError } from '../../shared/errors.js';
 import { generateSigningKey, type SigningKey } from '../../shared/pki/signing-key.js';
-import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
+import type { KeyPurpose } from '../keys/key-files.js';
+import { KeyVault } from '../keys/key-vault.js';
 
 /**
  * The Ed25519 key that signs everything that is published: `signing-key.json` (0600) in the state directory, created at
  * the first start. Agents pin its public half when they join, so if it is lost, every agent has to join again.
- * Errors: `STATE_READ`, `STATE_WRITE`, `STATE_CORRUPT`.
+ * Errors: `STATE_READ`, `STATE_WRITE`, `STATE_CORRUPT`, and those of `KeyVault`.
  */
-export async function openReleaseKey(stateDir: string): Promise<SigningKey> {
+export async function openReleaseKey(stateDir: string, vault: KeyVault = KeyVault.plain): Promise<SigningKey> {
   const path = join(stateDir, 'signing-key.json');
-  const text = await readPrivateFile(path);
+  const purpose: KeyPurpose = 'signing-key';
+  const text = await vault.read(path, purpose);
   if (text === undefined) {
     const key = generateSigningKey();
-    await writePrivateFile(path, `${JSON.stringify(key, null, 1)}\n`);
+    await vault.write(path, purpose, `${JSON.stringify(key, null, 1)}\n`);
     return key;
   }
   try {

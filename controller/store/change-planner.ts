@@ -1,11 +1,12 @@
 import { inTurns } from '../../shared/in-turns.js';
-import type { Inventory, InventoryTurn } from '../inventory/inventory.js';
+import type { Inventory } from '../inventory/inventory.js';
+import type { InventoryTurn } from '../inventory/inventory-turn.js';
 import { registeredServices } from '../inventory/registered-services.js';
 import type { SourceChange } from '../inventory/inventory-source.js';
 import type { CompiledRevision, RevisionCompiler } from '../release/compiled-revision.js';
 import { applyCommit, type Commit, type CommittedState } from '../release/committed-state.js';
 import type { ParsedDocuments } from '../resources/parse/parse-documents.js';
-import { formatProblem, type Problem } from '../resources/kinds/problem.js';
+import type { Problem } from '../resources/kinds/problem.js';
 import type { ResourceId } from '../resources/kinds/resource-key.js';
 import { checkInventory } from './check-inventory.js';
 import { checkTests, hasTests } from './check-tests.js';
@@ -164,8 +165,8 @@ export class ChangePlanner {
     if (found.some(({ severity }) => severity === 'error')) {
       return { ok: false, problems: [...found, ...plan.warnings] };
     }
-    const known = new Set(plan.warnings.map(formatProblem));
-    return { ...plan, warnings: [...plan.warnings, ...found.filter((problem) => !known.has(formatProblem(problem)))] };
+    const places = new Set(found.map(placeOf));
+    return { ...plan, warnings: [...plan.warnings.filter((problem) => !places.has(placeOf(problem))), ...found] };
   }
 
   /** The services and registry entries to check rules against, as they are after the change. */
@@ -177,4 +178,9 @@ export class ChangePlanner {
       trustDomain: this.#trustDomain,
     };
   }
+}
+
+/** The check of the inventory says more of the same place: what the change does there. */
+function placeOf({ resource, path }: Problem): string {
+  return `${resource ?? ''} ${path}`;
 }

@@ -40,7 +40,12 @@ export function checkInventory(init: {
   const names = lostNames(inventory, applied);
   const naming = new Set(names.flatMap((name) => [...(rules.naming.get(name) ?? [])]));
   const externals = rules.resources.filter(({ kind }) => kind === 'ServiceEntry');
-  if (naming.size > 0) checkReferences([...naming, ...externals], registered, problems, rules.trustDomain);
+  const lost = new Set(names);
+  if (naming.size > 0) {
+    checkReferences([...naming, ...externals], registered, problems, rules.trustDomain, (to, name) =>
+      lost.has(nameKey(to, name)),
+    );
+  }
   for (const { claim, winner, loser } of applied.conflicts) {
     const resource = inventory.documents.get(winner.source === documentsSource ? winner.key : loser.key)?.document
       ?.resource;

@@ -66,12 +66,12 @@ function play(
   record: Exclude<JournalRecord, { kind: 'inventory' }>,
   bytes: number,
 ): History | undefined {
-  if (record.kind === 'checkpoint') return history === undefined ? History.startingAt(stateOf(record)) : undefined;
+  if (record.kind === 'checkpoint') return history === undefined ? History.startingAt(startOf(record)) : undefined;
   const { kind: _, ...commit } = record;
   return history === undefined || commit.revision <= history.head.revision ? undefined : history.with(commit, bytes);
 }
 
-function stateOf(record: Extract<JournalRecord, { kind: 'checkpoint' }>): CommittedState {
+export function startOf(record: Extract<JournalRecord, { kind: 'checkpoint' }>): CommittedState {
   const { revision, createdAt, createdBy } = record;
   return { revision, createdAt, createdBy, resources: new Map(record.resources.map((stored) => [stored.key, stored])) };
 }

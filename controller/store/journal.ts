@@ -4,6 +4,7 @@ import { describeError } from '../../shared/errors.js';
 import { RecordFile } from '../records/record-file.js';
 import type { Commit, CommittedState } from '../release/committed-state.js';
 import { defaultHistoryLimits, emptyHistory, History, type HistoryLimits } from './history.js';
+import { rejoined, salvage, type Salvaged } from './salvaged-history.js';
 import { encodeRecord, playJournal, recordsOf } from './journal-record.js';
 
 /** The file is compacted when its content beyond the kept history reaches either bound. */
@@ -22,6 +23,8 @@ export class Journal {
   readonly #log: Log;
   readonly #limits: HistoryLimits;
   #history: History;
+  /** Of the file that was moved aside. */
+  #salvaged: Salvaged | null = null;
   /** Number of commits in the file, and the size of everything else in it. */
   #commits: number;
   #checkpointBytes: number;
@@ -61,6 +64,7 @@ export class Journal {
     }
     const history = isUsable ? content.history : emptyHistory;
     const journal = new Journal({ file, log, limits, history });
+    if (movedAside !== null && bytes !== undefined) journal.#salvaged = salvage(bytes);
     return { journal, state: isUsable ? history.head : undefined, movedAside };
   }
 
@@ -86,9 +90,11 @@ export class Journal {
     });
   }
 
-  /** Replaces everything atomically by one state without history. */
+  /** Replaces everything atomically by one state, with the history that a damaged file still had of it. */
   async checkpoint(state: CommittedState): Promise<void> {
-    await this.#rewrite(History.startingAt(state, state.revision));
+    const history = this.#salvaged === null ? null : rejoined(this.#salvaged, state).within(this.#limits);
+    await this.#rewrite(history ?? History.startingAt(state, state.revision));
+    this.#salvaged = null;
   }
 
   /** Notes that the inventory has taken over workloads and services. Called once, when the inventory has them on disk. */

@@ -6,6 +6,8 @@ import type { Resource } from '../resources/kinds/resource.js';
 import type { Service } from '../resources/kinds/service.js';
 import { validatingSet, type ValidateOptions } from '../compile/check/validate-set.js';
 import { resourcesOf, type Commit, type CommittedState } from '../release/committed-state.js';
+import { ProblemList } from '../resources/parse/problem-list.js';
+import { markingEarlier } from './earlier-warnings.js';
 import type { ResourceChange } from './history.js';
 
 export type Plan =
@@ -58,7 +60,27 @@ export function* planningApply(
     appliedBy: author.by,
   }));
   const commit = puts.length === 0 ? null : { ...base, puts };
-  return { ok: true, changes, warnings: problems, commit, locations: parsed.locations };
+  const { nowMs } = author;
+  const warnings = yield* markingEarlier(problems, { before: state, services, changed: changes, nowMs, ...where });
+  const expired = expiredRules(changed, parsed.locations, nowMs);
+  return { ok: true, changes, warnings: [...warnings, ...expired], commit, locations: parsed.locations };
+}
+
+/** Rules that say nothing from the moment on at which they are applied. */
+function expiredRules(
+  changed: readonly (readonly [key: string, resource: Resource])[],
+  locations: ReadonlyMap<string, ResourceLocation>,
+  nowMs: number,
+): readonly Problem[] {
+  const problems = new ProblemList({ locations });
+  for (const [, resource] of changed) {
+    if (resource.kind !== 'SegmentationRule') continue;
+    const { expiresAt } = resource.spec;
+    if (expiresAt === undefined || Date.parse(expiresAt) > nowMs) continue;
+    const message = `has expired at ${expiresAt}, so the rule matches nothing`;
+    problems.warn({ resource, path: ['spec', 'expiresAt'] }, message, 'set a later time, or leave the rule out');
+  }
+  return problems.warnings;
 }
 
 /** Plans to delete a document, in steps; undefined when it does not exist. One that others refer to cannot be deleted. */
@@ -74,7 +96,9 @@ export function* planningDelete(
   const problems = yield* validatingSet([...rest, ...services], new Map(), { nowMs: author.nowMs, ...where });
   if (problems.some((problem) => problem.severity === 'error')) return { ok: false, problems };
   const commit = { ...nextCommit(state, author), deletes: [key] };
-  return { ok: true, changes: [{ ...id, change: 'deleted' }], warnings: problems, commit, locations: new Map() };
+  const { nowMs } = author;
+  const warnings = yield* markingEarlier(problems, { before: state, services, changed: [id], nowMs, ...where });
+  return { ok: true, changes: [{ ...id, change: 'deleted' }], warnings, commit, locations: new Map() };
 }
 
 /** An empty commit of the next revision. */

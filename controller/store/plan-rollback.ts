@@ -6,6 +6,7 @@ import { formatResourceId, resourceId } from '../resources/kinds/resource-key.js
 import type { Resource } from '../resources/kinds/resource.js';
 import { validatingSet } from '../compile/check/validate-set.js';
 import type { CommittedState } from '../release/committed-state.js';
+import { markingEarlier } from './earlier-warnings.js';
 import type { ResourceChange } from './history.js';
 import { isInventoryDocument } from '../inventory/stored-resource.js';
 import { nextCommit, type Among, type Author, type Plan } from './plan-change.js';
@@ -46,7 +47,9 @@ export function* planningRollback(
     })),
   ];
   const locations = new Map();
-  if (changes.length === 0) return { ok: true, changes, warnings: problems, commit: null, locations };
+  const { nowMs } = author;
+  const warnings = yield* markingEarlier(problems, { before: state, services, changed: changes, nowMs, ...where });
+  if (changes.length === 0) return { ok: true, changes, warnings, commit: null, locations };
   const puts = changed.map(([key, resource]) => ({
     key,
     resource,
@@ -56,7 +59,7 @@ export function* planningRollback(
   }));
   const deletes = gone.map((stored) => stored.key);
   const commit = { ...base, rollbackOf: target.revision, puts, deletes };
-  return { ok: true, changes, warnings: problems, commit, locations };
+  return { ok: true, changes, warnings, commit, locations };
 }
 
 function unreadable(resource: Resource, { path, message, hint }: FieldProblem): Problem {

@@ -1,14 +1,14 @@
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { SerialQueue } from '../../shared/serial-queue.js';
-import type { Inventory, InventoryTurn } from '../inventory/inventory.js';
+import type { Inventory } from '../inventory/inventory.js';
+import type { InventoryTurn } from '../inventory/inventory-turn.js';
 import { registeredServices } from '../inventory/registered-services.js';
 import { isInventoryKind } from '../inventory/stored-resource.js';
 import type { Distribution, StoreContent } from '../publish/distribution.js';
 import type { InventoryPublication } from '../publish/inventory-publication.js';
 import type { CompiledRevision, RevisionCompiler } from '../release/compiled-revision.js';
 import { applyCommit, emptyState, type Commit, type CommittedState } from '../release/committed-state.js';
-import type { ParsedDocuments } from '../resources/parse/parse-documents.js';
 import { formatProblem } from '../resources/kinds/problem.js';
 import type { ResourceId } from '../resources/kinds/resource-key.js';
 import type { ChangeOutcome } from './change-outcome.js';
@@ -19,24 +19,12 @@ import type { Journal } from './journal.js';
 import { nextCommit, type Author } from './plan-change.js';
 import { splitResources } from './plan-inventory.js';
 import { chooseInventory, chooseState, inventoryChangeOf } from './recover-state.js';
-import { changedDocuments, type Begin, type Permit } from './changed-documents.js';
-import { nameKey, ruleDependencies } from './rule-dependencies.js';
+import { changedDocuments } from './changed-documents.js';
+import { namesServiceAmong, ruleDependencies } from './rule-dependencies.js';
+import type { AdvanceRequest, ApplyRequest, Changing, RollbackRequest } from './store-requests.js';
 import { unavailable, unpublished } from './store-errors.js';
 
-export type ApplyRequest = {
-  readonly parsed: ParsedDocuments;
-  readonly dryRun: boolean;
-  readonly by: string;
-  readonly message?: string;
-  readonly permit?: Permit;
-  readonly begin?: Begin;
-};
-
-export type RollbackRequest = Omit<ApplyRequest, 'parsed'> & { readonly revision: number };
-
 type StoreJournal = Pick<Journal, 'append' | 'checkpoint' | 'history'>;
-
-type Changing = Omit<ApplyRequest, 'parsed'>;
 
 /**
  * All applied documents. Rules have numbered revisions, which the journal keeps and NATS distributes. Workloads and services
@@ -116,6 +104,14 @@ export class ResourceStore {
     return this.#journal.history;
   }
 
+  /** What is on disk, and so counts: the newest revision and sequence of the inventory. */
+  newest(): Promise<{ readonly revision: number; readonly registrySequence: number }> {
+    return this.inventory.readDurable(() => ({
+      revision: this.#release.state.revision,
+      registrySequence: this.inventory.sequence,
+    }));
+  }
+
   /** Whether NATS holds exactly {@link release} and follows the inventory. While it does not, changes are refused. */
   get isSettled(): boolean {
     return this.#isSettled;
@@ -177,6 +173,27 @@ export class ResourceStore {
   }
 
   /**
+   * Gives the present rules and the whole registry later numbers, so that agents which have earlier ones of a lost state take
+   * them. Errors as in {@link apply}; call it again then.
+   */
+  advance({ revision, sequence, by, message, begin }: AdvanceRequest): Promise<void> {
+    return this.#queue.run(async () => {
+      if (!this.#isSettled) await this.#settle().catch(unavailable);
+      await begin();
+      try {
+        await this.inventory.exclusively(async (turn) => {
+          await turn.renumber(sequence);
+          await this.#commit(turn, { ...nextCommit(this.#release.state, this.#author({ by, message })), revision });
+        });
+        await this.#reached();
+      } catch (error) {
+        this.noteUnpublished();
+        throw error;
+      }
+    });
+  }
+
+  /**
    * Brings NATS to what was applied: at the start, after a reconnect, and whenever the two may differ. Errors:
    * `STORE_FOREIGN`, `REVISION_BEHIND`, and those of `Bus`; call it again then.
    */
@@ -197,12 +214,7 @@ export class ResourceStore {
 
   /** Compiles the rules again when a source has changed a service that they name. */
   #onInventory(published: ReadonlySet<string>): void {
-    const { naming } = ruleDependencies(this.#release);
-    const isNamed = [...published].some((key) => {
-      const [kind, namespace, ...name] = key.split('.');
-      return kind === 'service' && naming.has(nameKey('service', `${namespace}/${name.join('.')}`));
-    });
-    if (!isNamed) return;
+    if (!namesServiceAmong(ruleDependencies(this.#release), published)) return;
     this.#queue
       .run(() => this.inventory.exclusively((turn) => this.#recompile(turn)))
       .catch((error: unknown) => {

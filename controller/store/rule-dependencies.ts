@@ -29,6 +29,14 @@ export function ruleDependencies(release: CompiledRevision): RuleDependencies {
   return dependencies;
 }
 
+/** Whether a rule names one of the services among these registry keys. */
+export function namesServiceAmong({ naming }: RuleDependencies, registryKeys: Iterable<string>): boolean {
+  return [...registryKeys].some((key) => {
+    const [kind, namespace, ...name] = key.split('.');
+    return kind === 'service' && naming.has(nameKey('service', `${namespace}/${name.join('.')}`));
+  });
+}
+
 /** Key of {@link RuleDependencies.naming}. */
 export function nameKey(kind: ReferencedName, name: string): string {
   return `${kind} ${name}`;
@@ -56,7 +64,9 @@ function find(resources: readonly Resource[], trustDomain: string): RuleDependen
     for (const { to, written } of referencesIn(resource, trustDomain)) add(naming, nameKey(to, written), resource);
     if (resource.kind === 'PeerAuthentication') {
       const { namespace } = resource.metadata;
-      rivals.set(namespace, [...(rivals.get(namespace) ?? []), resource]);
+      const those = rivals.get(namespace);
+      if (those === undefined) rivals.set(namespace, [resource]);
+      else those.push(resource);
     }
     if (resource.kind !== 'SegmentationRule') continue;
     const { namespaces, addresses } = partiesOf(resource);

@@ -19,11 +19,14 @@ type Claim = { readonly pid: string; readonly isHeld: boolean };
  * `controller.lock.<pid>.<start time>.<random>`, and then lists those of others. Of any two processes the later one to list
  * sees the other's file, so they never both succeed. A process that meets another claim backs off and retries, unless that
  * claim already holds the lock. Files of dead processes are ignored; the start time tells a reused process id apart. Every
- * name is used once, so removing such a file cannot release the lock of a live process.
+ * name is used once, so removing such a file cannot release the lock of a live process. `hint`: what to do when it is locked.
  *
  * Returns the function that releases the lock. Throws CulvertError `STATE_LOCKED` or `STATE_WRITE`.
  */
-export async function lockState(stateDir: string): Promise<() => Promise<void>> {
+export async function lockState(
+  stateDir: string,
+  hint = 'stop the other controller, or give this one another --state-dir',
+): Promise<() => Promise<void>> {
   const name = `${prefix}${process.pid}.${await startTimeOf(String(process.pid))}.${randomBytes(4).toString('hex')}`;
   const own = join(stateDir, name);
   try {
@@ -37,7 +40,7 @@ export async function lockState(stateDir: string): Promise<() => Promise<void>> 
       }
       await rm(own);
       const holder = others.find(({ isHeld }) => isHeld);
-      if (holder !== undefined || attempt === maxAttempts) throw locked((holder ?? other).pid);
+      if (holder !== undefined || attempt === maxAttempts) throw locked((holder ?? other).pid, hint);
       await delay(Math.random() * Math.min(firstDelayMs * 2 ** attempt, maxDelayMs));
     }
   } catch (cause) {
@@ -73,10 +76,10 @@ async function startTimeOf(pid: string): Promise<string> {
   return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? 'none';
 }
 
-function locked(pid: string): CulvertError {
+function locked(pid: string, hint: string): CulvertError {
   return new CulvertError({
     code: 'STATE_LOCKED',
     message: `the state directory is in use by process ${pid}`,
-    hint: 'stop the other controller, or give this one another --state-dir',
+    hint,
   });
 }

@@ -18,8 +18,10 @@ export function renderPlayGuide(): string {
     ['the state of the mesh, and why a connection is refused', 'culvert status'],
     ['', 'culvert why guest/intruder shop/cache:6379'],
     ['let the intruder in', 'culvert delete SegmentationRule redis-deny-others'],
-    ['metrics and live state of an agent, and its log', 'shell node1 curl http://localhost:15020/metrics'],
-    ['', 'shell node1 curl http://localhost:15000/dump', 'log node1'],
+    ['a first rule: only web may reach the bastion', 'culvert apply -f deploy/demo/rules/bastion.yaml'],
+    ['', 'shell intruder ssh bastion'],
+    ['metrics and state of an agent, and its log', 'shell node1 curl http://localhost:15020/metrics'],
+    ['', 'shell node1 curl http://localhost:15021/readyz', 'log node1'],
     ['the firewall rules in a workload, and the wire between the hosts', 'shell web iptables-save'],
     ['', 'shell node2 tcpdump'],
   ];
@@ -46,7 +48,8 @@ export function writePlayFiles(stage: Stage): void {
   const logs = stage.mesh.agents.map(({ name, logFile }) => `  ${name}) file=${quote(logFile)};;`);
   const text = [
     `culvert() { ${culvert.map(quote).join(' ')} "$@"; }`,
-    `ssh() { command ssh ${login.map(quote).join(' ')} "$@"; }`,
+    // A session that is cut before it began ends with 255, most often without a word.
+    `ssh() { command ssh ${login.map(quote).join(' ')} "$@" || { local code=$?; [ $code != 255 ] || echo "ssh: the connection was closed" >&2; return $code; }; }`,
     // Flags before the command of "npm run" are npm's own, so the address is a default here.
     `redis-cli() { command redis-cli -h ${stage.workload('cache').ipv4} "$@"; }`,
     `log() { case "$1" in\n${logs.join('\n')}\n  *) echo "no agent on $1" >&2; return 1;;\nesac; tail -n +1 -f "$file"; }`,
@@ -96,17 +99,52 @@ export async function play(command: readonly string[]): Promise<number> {
   return code ?? 1;
 }
 
-/** The newest demo that runs with --hold, outside of tests that run at the same time. */
+/** Names the demo that commands are for, by its prefix, when several are held. */
+const demoVariable = 'CULVERT_DEMO';
+
+/** The demos that run with --hold, outside of tests that run at the same time; the oldest first. */
+function heldDemos(): LabState[] {
+  return readLabStates()
+    .filter(
+      (state) =>
+        statusOf(state) === 'in use' &&
+        state.testRun === (process.env[testRunVariable] ?? null) &&
+        existsSync(path.join(state.tempDir, commandsFile)),
+    )
+    .sort((a, b) => a.createdAt.localeCompare(b.createdAt));
+}
+
+/** What to know before another demo is held: where its commands go, and how to reach the others. Null: it is the only one. */
+export function renderOtherDemos(): string | null {
+  const prefixes = heldDemos().map(({ prefix }) => prefix);
+  if (prefixes.length === 0) return null;
+  const [one, run] = [prefixes.length === 1, `${demoVariable}=${prefixes[0]} npm run demo …`];
+  return `Note: ${prefixes.join(', ')} ${one ? 'is' : 'are'} held already. Commands go to the newest demo, this one; for another: ${run}`;
+}
+
+/**
+ * The demo that {@link demoVariable} names, else the newest; says so when there are several. Throws `DEMO_NOT_RUNNING` and
+ * `DEMO_NAME`.
+ */
 function findDemo(): LabState {
-  const isDemo = (state: LabState): boolean =>
-    statusOf(state) === 'in use' &&
-    state.testRun === (process.env[testRunVariable] ?? null) &&
-    existsSync(path.join(state.tempDir, commandsFile));
-  const found = readLabStates().filter(isDemo);
-  const newest = found.sort((a, b) => a.createdAt.localeCompare(b.createdAt)).at(-1);
-  if (newest !== undefined) return newest;
-  const hint = 'in another terminal: npm run demo -- --hold';
-  throw new CulvertError({ code: 'DEMO_NOT_RUNNING', message: 'No demo is running that waits for commands.', hint });
+  const held = heldDemos();
+  const newest = held.at(-1);
+  if (newest === undefined) {
+    const hint = 'in another terminal: npm run demo -- --hold';
+    throw new CulvertError({ code: 'DEMO_NOT_RUNNING', message: 'No demo is running that waits for commands.', hint });
+  }
+  const prefixes = held.map(({ prefix }) => prefix).join(', ');
+  const wanted = process.env[demoVariable];
+  if (wanted !== undefined) {
+    const named = held.find(({ prefix }) => prefix === wanted);
+    if (named !== undefined) return named;
+    const message = `No demo "${wanted}" is held.`;
+    throw new CulvertError({ code: 'DEMO_NAME', message, hint: `${demoVariable} is one of ${prefixes}` });
+  }
+  if (held.length > 1) {
+    process.stderr.write(`note: of the held demos ${prefixes}, this is ${newest.prefix}; ${demoVariable} chooses\n`);
+  }
+  return newest;
 }
 
 function quote(word: string): string {

@@ -1,6 +1,6 @@
 import { describeError } from '../../shared/errors.js';
 import { Narrator } from './narrator.js';
-import { renderPlayGuide, writePlayFiles } from './play.js';
+import { renderOtherDemos, renderPlayGuide, writePlayFiles } from './play.js';
 import { Stage } from './stage.js';
 import type { Step, StepResult } from './step.js';
 import { encryptedByTheMesh } from './steps/encrypted-by-the-mesh.js';
@@ -29,6 +29,8 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
   const say = (line: string): void => void out.write(`${line}\n`);
   const startedAt = performance.now();
   const results: StepResult[] = [];
+  const others = options.isHeld ? renderOtherDemos() : null;
+  if (others !== null) say(others);
   {
     say('Building two hosts and six workloads, a controller with nats-server, redis, nginx and sshd …');
     await using stage = await buildStage(say);
@@ -40,7 +42,7 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
     if (options.isHeld) {
       writePlayFiles(stage);
       say(
-        `\nThe lab keeps running. Commands to try from another terminal, as root:\n${renderPlayGuide()}\n\nCtrl-C ends it.`,
+        `\nThe lab keeps running. Commands to try from another terminal, as root (npm takes options for its own unless -- comes first):\n${renderPlayGuide()}\n\nCtrl-C ends it.`,
       );
       await terminationSignal();
     }

@@ -1,5 +1,6 @@
-import { nkeys, type Authenticator } from 'nats';
+import type { Authenticator } from 'nats';
 import { toBusError } from './bus-error.js';
+import { nkeys } from './nkeys.js';
 
 /** The credentials of a bus. Functions are called for every connection, so that renewed credentials are used. */
 export type BusAuth =

@@ -20,6 +20,8 @@ export type ConnectBusOptions = {
   readonly name: string;
   /** Prefix of reply subjects. The user must have permission to subscribe to it (see `agentPermissions`). */
   readonly inboxPrefix: string;
+  /** What the names of consumers must begin with, by the credential that was read last; null: any name. Default: any. */
+  readonly consumerPrefix?: () => string | null;
   /** Aborts connecting, or closes the bus. */
   readonly signal: AbortSignal;
   /** Called, for the log, with every failed attempt and every other error from which the bus recovers by itself. */
@@ -65,6 +67,7 @@ export async function connectBus(options: ConnectBusOptions): Promise<Bus> {
   const bus = new NatsBus({
     connection,
     inboxPrefix: options.inboxPrefix,
+    consumerPrefix: options.consumerPrefix ?? ((): null => null),
     onProblem,
     pace,
     dialProblem: (server, signal) => dialProblem(server, tls, signal),

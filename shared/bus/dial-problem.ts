@@ -52,8 +52,8 @@ function handshaken(socket: Socket, host: string, tls: TlsOptions): Promise<void
   return new Promise((resolve, reject) => {
     const name = isIP(host) === 0 ? { servername: host } : {};
     const secure = connect({ ...name, ...tls, ca: tls.ca, socket }, () => {
-      secure.destroy();
-      resolve();
+      // In order, so that the server has the last message of the handshake and logs no error.
+      secure.end(resolve);
     });
     secure.on('error', reject);
     secure.once('close', () => reject(new Error('the server closed the connection in the TLS handshake')));

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { openFeed, type Feed, type FeedOptions } from './push-feed.js';
 
 /** What a feed needs to come back after the connection was lost. */
-export type FeedLink = Pick<FeedOptions, 'connection' | 'inboxPrefix'> & {
+export type FeedLink = Pick<FeedOptions, 'connection' | 'inboxPrefix' | 'names'> & {
   /** Aborted when the bus closes. */
   readonly busClosed: AbortSignal;
   /** Resolves once the bus is connected; rejects with the signal. */
@@ -42,10 +42,10 @@ export async function followUntilAborted(o: {
 export async function followOnce(o: {
   readonly link: FeedLink;
   readonly signal: AbortSignal;
-  readonly feed: Omit<FeedOptions, 'connection' | 'inboxPrefix' | 'onEnd'>;
+  readonly feed: Omit<FeedOptions, 'connection' | 'inboxPrefix' | 'names' | 'onEnd'>;
   readonly onProblem: (error: unknown) => void;
 }): Promise<boolean> {
-  const { connection, inboxPrefix, onDisconnect } = o.link;
+  const { connection, inboxPrefix, names, onDisconnect } = o.link;
   const ended = new AbortController();
   const stopListening = onDisconnect(() => ended.abort());
   let wasListed = false;
@@ -55,6 +55,7 @@ export async function followOnce(o: {
       ...o.feed,
       connection,
       inboxPrefix,
+      names,
       onListed: () => {
         wasListed = true;
         o.feed.onListed();

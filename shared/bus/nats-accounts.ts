@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { nkeys } from 'nats';
 import { CulvertError } from '../errors.js';
+import { nkeys } from './nkeys.js';
 
 /**
  * NATS's decentralised authentication: an operator signs accounts, an account signs users, and the server stores neither
@@ -73,6 +73,12 @@ export function mintOperatorJwt(init: {
 }
 
 /**
+ * A reader costs the server memory, and any user who may read a stream can make readers. Some thousand agents have three each in
+ * a stream; what one user has too many, the controller removes.
+ */
+const maxConsumersPerStream = 20_000;
+
+/**
  * `jetStreamBytes`: how much the account may store on disk; -1: no limit; 0: no JetStream. `revoked`: public keys of users
  * whose tokens from before that time (milliseconds since the epoch) no longer count.
  */
@@ -87,7 +93,12 @@ export function mintAccountJwt(init: {
   const storage =
     init.jetStreamBytes === 0
       ? {}
-      : { mem_storage: unlimited, disk_storage: init.jetStreamBytes, streams: unlimited, consumer: unlimited };
+      : {
+          mem_storage: unlimited,
+          disk_storage: init.jetStreamBytes,
+          streams: unlimited,
+          consumer: maxConsumersPerStream,
+        };
   return mintJwt(init.operator, {
     sub: init.accountPublicKey,
     name: init.name,

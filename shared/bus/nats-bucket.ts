@@ -15,6 +15,7 @@ import type { StoreGuard } from './bus.js';
 import { busError, explainedStoreError } from './bus-error.js';
 import type { FeedLink } from './feed-loop.js';
 import { openFeed, type Feed, type FeedMessage } from './push-feed.js';
+import { bucketStream } from './subjects.js';
 import { untilLost } from './until-lost.js';
 
 /** {@link Bucket.putAll} writes this much at a time: JetStream drops what it cannot queue. */
@@ -35,7 +36,7 @@ export type NatsBucketInit = {
 /** The stream behind a key-value bucket (NATS ADR-8). Writes beyond `maxBytes` are refused; old entries are never dropped. */
 export function bucketStreamConfig(name: string, settings: BucketSettings): Partial<StreamConfig> & { name: string } {
   return {
-    name: `KV_${name}`,
+    name: bucketStream(name),
     subjects: [`$KV.${name}.>`],
     max_msgs_per_subject: settings.history,
     max_bytes: settings.maxBytes,
@@ -166,7 +167,9 @@ export class NatsBucket implements Bucket {
     this.#init.assertConnected(`list the bucket ${this.name}`);
     const messages = new Map<string, FeedMessage>();
     const { promise, resolve, reject } = newDeferred();
-    const { connection, inboxPrefix, busClosed, onDisconnect } = this.#init.link;
+    // It may be rejected while the feed opens, when nothing awaits it yet: that must not end the process.
+    promise.catch(() => undefined);
+    const { connection, inboxPrefix, names, busClosed, onDisconnect } = this.#init.link;
     const fail = (): void =>
       reject(busError('BUS_DISCONNECTED', `the connection was lost while listing the bucket ${this.name}`));
     const stopListening = onDisconnect(fail);
@@ -176,6 +179,7 @@ export class NatsBucket implements Bucket {
       const opening = openFeed({
         connection,
         inboxPrefix,
+        names,
         stream: `KV_${this.name}`,
         filter: this.#filter(prefix),
         isHeadersOnly,
@@ -186,8 +190,6 @@ export class NatsBucket implements Bucket {
       feed = await opening;
       await promise;
     } finally {
-      // When opening failed first, this promise is no longer awaited and its rejection must not count as unhandled.
-      promise.catch(() => undefined);
       stopListening();
       busClosed.removeEventListener('abort', fail);
       feed?.stop();

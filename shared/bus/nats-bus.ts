@@ -1,6 +1,7 @@
 import { EventEmitter, once } from 'node:events';
 import {
   DebugEvents,
+  DiscardPolicy,
   Events,
   type JetStreamManager,
   type Msg,
@@ -12,16 +13,20 @@ import {
 import type { Bucket, BucketOptions } from './bucket.js';
 import type {
   Bus,
+  BusMessage,
   BusStatus,
   DeniedOperation,
   FollowStreamOptions,
+  RemoveOptions,
   RequestOptions,
   ServeHandler,
   StoreGuard,
+  StreamConsumer,
   StreamFollow,
   StreamSettings,
 } from './bus.js';
 import { busError, explainedStoreError, toBusError, toDialError, toServerError, toStoreError } from './bus-error.js';
+import { ConsumerNames } from './consumer-names.js';
 import type { FeedLink } from './feed-loop.js';
 import { NatsBucket, bucketStreamConfig } from './nats-bucket.js';
 import type { ReconnectPace } from './reconnect-delay.js';
@@ -40,6 +45,7 @@ type BusEvents = { status: [BusStatus]; denied: [DeniedOperation]; lost: [] };
 export type NatsBusInit = {
   readonly connection: NatsConnection;
   readonly inboxPrefix: string;
+  readonly consumerPrefix: () => string | null;
   readonly onProblem: (error: unknown) => void;
   readonly pace: ReconnectPace;
   /** Why a server cannot be reached; null: it can. */
@@ -53,6 +59,7 @@ export class NatsBus implements Bus {
   readonly #connection: NatsConnection;
   readonly #events = new EventEmitter<BusEvents>();
   readonly #closing = new AbortController();
+  readonly #consumerNames: ConsumerNames;
   readonly #running = new Set<Promise<void>>();
   #currentStatus: BusStatus = 'connected';
   #isDiagnosing = false;
@@ -62,6 +69,7 @@ export class NatsBus implements Bus {
   constructor(init: NatsBusInit) {
     this.#init = init;
     this.#connection = init.connection;
+    this.#consumerNames = new ConsumerNames({ connection: init.connection, prefix: init.consumerPrefix });
     this.#events.setMaxListeners(0);
     void this.#followStatus();
     void this.#connection.closed().then((error) => {
@@ -77,6 +85,10 @@ export class NatsBus implements Bus {
 
   get server(): string {
     return this.#connection.getServer();
+  }
+
+  get inboxPrefix(): string {
+    return this.#init.inboxPrefix;
   }
 
   onStatus(listener: (status: BusStatus) => void): () => void {
@@ -102,7 +114,12 @@ export class NatsBus implements Bus {
     }
   }
 
-  serve(subject: string, handler: ServeHandler, onError: (error: unknown) => void): () => void {
+  serve(
+    subject: string,
+    handler: ServeHandler,
+    onError: (error: unknown) => void,
+    isWelcome: (subject: string) => boolean = () => true,
+  ): () => void {
     let runningHere = 0;
     const answer = async (message: Msg): Promise<void> => {
       runningHere += 1;
@@ -117,6 +134,7 @@ export class NatsBus implements Bus {
     };
     const take = (error: NatsError | null, message: Msg): void => {
       if (error !== null) return onError(toBusError(`cannot serve ${subject}`, error));
+      if (!isWelcome(message.subject)) return;
       if (message.reply !== undefined && message.reply !== '' && !mayAnswerTo(message.reply, message.subject)) {
         return onError(
           busError(
@@ -133,6 +151,17 @@ export class NatsBus implements Bus {
       this.#keep(answer(message));
     };
     const subscription = this.#connection.subscribe(subject, { callback: take });
+    return () => {
+      if (!this.#connection.isClosed()) subscription.unsubscribe();
+    };
+  }
+
+  observe(subject: string, listener: (message: BusMessage) => void): () => void {
+    const callback = (error: NatsError | null, message: Msg): void => {
+      if (error !== null) return this.#init.onProblem(toBusError(`cannot observe ${subject}`, error));
+      listener({ subject: message.subject, bytes: message.data });
+    };
+    const subscription = this.#connection.subscribe(subject, { callback });
     return () => {
       if (!this.#connection.isClosed()) subscription.unsubscribe();
     };
@@ -188,8 +217,57 @@ export class NatsBus implements Bus {
       subjects: [...settings.subjects],
       max_age: settings.maxAgeMs * 1e6,
       max_bytes: settings.maxBytes,
+      discard: settings.whenFull === 'refuse new' ? DiscardPolicy.New : DiscardPolicy.Old,
       ...(settings.maxMessageBytes === undefined ? {} : { max_msg_size: settings.maxMessageBytes }),
     });
+  }
+
+  async consumersOf(stream: string): Promise<StreamConsumer[]> {
+    const what = `cannot list the consumers of ${stream}`;
+    this.#assertConnected('list consumers');
+    try {
+      const manager = await this.#manager();
+      const found: StreamConsumer[] = [];
+      for await (const { name, config, created, push_bound: isBound } of manager.consumers.list(stream)) {
+        const { deliver_subject: deliverSubject = null, durable_name: durable, inactive_threshold: idleNs } = config;
+        found.push({
+          name,
+          deliverSubject,
+          createdMs: Date.parse(created),
+          // Absent in place of false.
+          hasReader: (isBound as boolean | undefined) === true,
+          // Without a time the server takes 5 s, and keeps a durable one.
+          idleMs: idleNs === undefined || idleNs === 0 ? (durable === undefined ? 5000 : null) : idleNs / 1e6,
+        });
+      }
+      return found;
+    } catch (error) {
+      throw toStoreError(what, error);
+    }
+  }
+
+  async removeConsumer(stream: string, name: string): Promise<void> {
+    const what = `cannot remove the consumer ${name} of ${stream}`;
+    this.#assertConnected('remove a consumer');
+    try {
+      const manager = await this.#manager();
+      await untilLost({ what, answer: manager.consumers.delete(stream, name), onDisconnect: this.#onDisconnect });
+    } catch (error) {
+      const failure = toStoreError(what, error);
+      if (failure.code !== 'BUS_NOT_FOUND') throw failure;
+    }
+  }
+
+  async removeStored({ stream, subject, upToSequence }: RemoveOptions): Promise<void> {
+    const what = `cannot remove messages on ${subject}`;
+    this.#assertConnected('remove messages');
+    try {
+      const manager = await this.#manager();
+      const answer = manager.streams.purge(stream, { filter: subject, seq: upToSequence + 1 });
+      await untilLost({ what, answer, onDisconnect: this.#onDisconnect });
+    } catch (error) {
+      throw toStoreError(what, error);
+    }
   }
 
   async checkStore({ timeoutMs }: { readonly timeoutMs: number }): Promise<void> {
@@ -251,6 +329,7 @@ export class NatsBus implements Bus {
     return {
       connection: this.#connection,
       inboxPrefix: this.#init.inboxPrefix,
+      names: this.#consumerNames,
       busClosed: this.#closing.signal,
       whenConnected: (signal) => this.#whenConnected(signal),
       onDisconnect: this.#onDisconnect,

@@ -1,12 +1,14 @@
-import { randomUUID } from 'node:crypto';
 import { createInbox, isFlowControlMsg, type Msg, type NatsConnection, type NatsError, type Subscription } from 'nats';
 import { z } from 'zod';
 import { busError, toStoreError } from './bus-error.js';
+import type { ConsumerName, ConsumerNames } from './consumer-names.js';
 
 /** A stored message as a feed delivers it. */
 export type FeedMessage = {
   readonly subject: string;
   readonly bytes: Uint8Array;
+  /** Of subject, headers and content. */
+  readonly sizeBytes: number;
   readonly isDeletion: boolean;
   readonly sequence: number;
   /** Nanoseconds since the epoch, as text. With `sequence` it identifies a message even after the store was wiped. */
@@ -16,8 +18,9 @@ export type FeedMessage = {
 export type FeedOptions = {
   readonly connection: NatsConnection;
   readonly inboxPrefix: string;
+  readonly names: ConsumerNames;
   readonly stream: string;
-  /** Subjects to deliver. It is part of the API subject, so the server's permissions can restrict it. */
+  /** Subjects to deliver. */
   readonly filter: string;
   readonly isHeadersOnly?: boolean;
   /** Delivers every message from this sequence on, instead of the last message of each subject. */
@@ -58,6 +61,7 @@ export async function openFeed(init: FeedOptions): Promise<Feed> {
 class PushFeed implements Feed {
   readonly #init: FeedOptions;
   #subscription: Subscription | undefined;
+  #name: ConsumerName | undefined;
   #silence: NodeJS.Timeout | undefined;
   #received = 0;
   /** Length of the first list; undefined until the server has reported it. */
@@ -71,9 +75,9 @@ class PushFeed implements Feed {
 
   async start(): Promise<void> {
     const { connection, inboxPrefix, stream, filter, fromSequence } = this.#init;
+    const { name, createSubject } = await this.#takeName();
     const inbox = createInbox(inboxPrefix);
     this.#subscription = connection.subscribe(inbox, { callback: (error, message) => this.#take(error, message) });
-    const name = `feed-${randomUUID()}`;
     const config = {
       name,
       deliver_subject: inbox,
@@ -92,11 +96,9 @@ class PushFeed implements Feed {
       headers_only: this.#init.isHeadersOnly === true,
     };
     try {
-      const reply = await connection.request(
-        `$JS.API.CONSUMER.CREATE.${stream}.${name}.${filter}`,
-        JSON.stringify({ stream_name: stream, config }),
-        { timeout: createTimeoutMs },
-      );
+      const reply = await connection.request(createSubject(filter), JSON.stringify({ stream_name: stream, config }), {
+        timeout: createTimeoutMs,
+      });
       const parsed = consumerReplySchema.parse(JSON.parse(reply.string()));
       if ('error' in parsed) throw apiFailure(stream, parsed.error);
       this.#expected = parsed.num_pending + parsed.delivered.consumer_seq;
@@ -114,6 +116,17 @@ class PushFeed implements Feed {
     this.#isOver = true;
     clearTimeout(this.#silence);
     this.#subscription?.unsubscribe();
+    this.#name?.release();
+    this.#name = undefined;
+  }
+
+  async #takeName(): Promise<ConsumerName> {
+    const { names, stream } = this.#init;
+    try {
+      return (this.#name = await names.take(stream));
+    } catch (error) {
+      throw toStoreError(`cannot follow the stream ${stream}`, error);
+    }
   }
 
   #take(error: NatsError | null, message: Msg): void {
@@ -135,6 +148,7 @@ class PushFeed implements Feed {
     this.#init.onMessage({
       subject: message.subject,
       bytes: message.data,
+      sizeBytes: sizeOf(message),
       isDeletion: operation === 'DEL' || operation === 'PURGE',
       sequence: position.sequence,
       storedAt: position.storedAt,
@@ -179,6 +193,11 @@ class PushFeed implements Feed {
     this.stop();
     this.#init.onEnd(error);
   }
+}
+
+/** The client knows it and its type does not. */
+function sizeOf(message: Msg): number {
+  return (message as Msg & { size(): number }).size() - (message.reply?.length ?? 0);
 }
 
 type Position = { stream: string; sequence: number; delivery: number; storedAt: string; pending: number };

@@ -56,6 +56,7 @@ export class ResumingFollow implements StreamFollow {
     const onMessage = (message: FeedMessage): void => this.#deliver(message, skipUpTo);
     const onListed = (): void => {
       this.#isCurrent = true;
+      this.#guard(() => this.#init.onCurrent?.());
     };
     try {
       return await followOnce({ link, signal, feed: { stream, filter, fromSequence, onMessage, onListed }, onProblem });
@@ -73,11 +74,16 @@ export class ResumingFollow implements StreamFollow {
       storedAt: isKnown ? this.#position.storedAt : storedAt,
     };
     if (isKnown) return;
+    const storedAtMs = Number(storedAt / 1_000_000n);
+    const { subject, bytes, sizeBytes, sequence } = message;
+    this.#guard(() => this.#init.onMessage({ subject, bytes, sizeBytes, storedAtMs, sequence }));
+  }
+
+  /** The caller's functions run inside the client's parser, so what they throw must not reach it. */
+  #guard(step: () => void): void {
     try {
-      const storedAtMs = Number(storedAt / 1_000_000n);
-      this.#init.onMessage({ subject: message.subject, bytes: message.bytes, storedAtMs });
+      step();
     } catch (error) {
-      // The caller's function runs inside the client's parser, so what it throws must not reach it.
       this.#init.onProblem(error);
     }
   }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { parseNodeName, type NodeName } from '../routing/names.js';
 /**
  * Subjects and names on NATS. The subject of a message proves which node sent it: the server allows a node's user to
@@ -21,6 +22,11 @@ export const rulesPointerKey = 'current';
 /** `culvert.v1.<verb>.<node>`. A dot in the node's name becomes `_`, which no node name contains. */
 export function subjectFor(verb: BusVerb, node: NodeName): string {
   return `culvert.v1.${verb}.${nodeToken(node)}`;
+}
+
+/** Every verb of one node. */
+export function subjectForAllVerbs(node: NodeName): string {
+  return `culvert.v1.*.${nodeToken(node)}`;
 }
 
 /** The subject on which the controller receives one verb from every node. */
@@ -52,7 +58,34 @@ export function mayAnswerTo(replyTo: string, subject: string): boolean {
   return replyTo.startsWith(asker === undefined ? '_INBOX' : `${inboxPrefixFor(asker.node)}.`);
 }
 
-/** The prefix of the controller's own inboxes. */
+/** The node that an inbox belongs to; undefined when it is no node's. */
+export function nodeOfInbox(subject: string): NodeName | undefined {
+  const [, token] = /^_INBOX_culvert_([^.]+)\./.exec(subject) ?? [];
+  return token === undefined ? undefined : parseNodeName(token.replaceAll('_', '.'));
+}
+
+/** How many consumers a node may have in one stream. Its agent needs two, and two more while another process takes over. */
+export const consumersOfNode = 8;
+
+/**
+ * What the names of a node's consumers begin with. A hash, because a permission names each of them, and all permissions of a
+ * node have to fit into one line of 4 KiB, which is all that nats-server reads of a client before it knows it.
+ */
+export function consumerPrefixFor(node: NodeName): string {
+  return createHash('sha256').update(node).digest('base64url').slice(0, 20);
+}
+
+/** Every name that a consumer with this prefix may have. */
+export function consumerNamesOf(prefix: string): string[] {
+  return Array.from({ length: consumersOfNode }, (_, index) => `${prefix}-${index}`);
+}
+
+/** The stream behind a bucket. */
+export function bucketStream(bucket: string): string {
+  return `KV_${bucket}`;
+}
+
+/** What the controller's own inboxes begin with; each process adds a part that no node knows. */
 export const controllerInboxPrefix = '_INBOX_culvert-controller';
 
 function nodeToken(node: NodeName): string {

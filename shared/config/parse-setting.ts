@@ -29,7 +29,7 @@ export function parseSetting(spec: SettingSpec, raw: unknown): ParsedSetting {
       return parseBoolean(raw);
     case 'string':
     case 'path':
-      return typeof raw === 'string' && raw !== '' ? { ok: true, value: raw } : refuse('must be a non-empty text');
+      return parseText(raw, spec.kind === 'string' ? spec.problemOf : undefined);
     case 'list':
       return parseList(raw);
     case 'enum':
@@ -41,6 +41,12 @@ export function parseSetting(spec: SettingSpec, raw: unknown): ParsedSetting {
 
 function refuse(problem: string): ParsedSetting {
   return { ok: false, problem };
+}
+
+function parseText(raw: unknown, problemOf?: (text: string) => string | null): ParsedSetting {
+  if (typeof raw !== 'string' || raw === '') return refuse('must be a non-empty text');
+  const problem = problemOf?.(raw) ?? null;
+  return problem === null ? { ok: true, value: raw } : refuse(problem);
 }
 
 function parseInteger(raw: unknown): number | undefined {

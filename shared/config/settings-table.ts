@@ -20,6 +20,8 @@ type Row<Kind extends string, Value> = {
   /** Never printed. */
   readonly isSecret?: true;
 };
+/** What a text must be, as the end of "--node "X" …"; null: the text is one. */
+type Worded = { readonly problemOf?: (text: string) => string | null };
 type Bounded = { readonly min?: number; readonly max?: number };
 
 export type SettingSpec =
@@ -27,7 +29,7 @@ export type SettingSpec =
   | (Row<'bytes', number> & Bounded)
   | (Row<'integer', number> & Bounded)
   | Row<'boolean', boolean>
-  | Row<'string', string>
+  | (Row<'string', string> & Worded)
   | Row<'path', string>
   | Row<'list', readonly string[]>
   | (Row<'enum', string> & { readonly values: readonly string[] });

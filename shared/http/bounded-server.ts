@@ -2,6 +2,7 @@ import { STATUS_CODES, type IncomingMessage, type Server, type ServerOptions, ty
 import net, { type AddressInfo } from 'node:net';
 import tls, { type TLSSocket } from 'node:tls';
 import { ConnectionPlaces, type Place, type PlaceCut } from './connection-places.js';
+import { HandshakePace } from './handshake-pace.js';
 
 /** Why a server ended a connection by itself. */
 export type ConnectionCut = PlaceCut | 'slow_handshake' | 'slow_request' | 'slow_reader';
@@ -54,6 +55,9 @@ export function optionsFor(limits: ServerLimits): ServerOptions & { readonly han
   };
 }
 
+/** A handshake takes about a millisecond of the thread, so a storm of them leaves it most of its time. */
+const betweenHandshakesMs = 3;
+
 /** What a request that cannot be read gets, by the code of Node's error. Null: nothing, because the client has gone. */
 const unreadable: Readonly<Record<string, readonly [status: number, code: string, message: string, hint: string]>> = {
   ERR_HTTP_REQUEST_TIMEOUT: [408, 'REQUEST_TIMEOUT', 'the request did not come in time', 'send it faster'],
@@ -76,10 +80,12 @@ export class BoundedServer implements AsyncDisposable {
   readonly #onCut: (why: ConnectionCut) => void;
   readonly #onError: (error: Error) => void;
   readonly #places: ConnectionPlaces;
+  readonly #pace = new HandshakePace({ betweenMs: betweenHandshakesMs });
   /** Of connections whose TLS handshake may not be complete; the key is their addresses. */
   readonly #byAddresses = new Map<string, Place>();
   readonly #bySocket = new WeakMap<net.Socket, Place>();
   #closed: Promise<void> | null = null;
+  #isAdopting = false;
 
   constructor(init: {
     /** Made with {@link optionsFor}, without a listener for requests. */
@@ -122,13 +128,33 @@ export class BoundedServer implements AsyncDisposable {
       this.#listener.once('error', reject);
       this.#listener.listen(where, () => {
         this.#listener.off('error', reject);
+        // Disposed meanwhile.
+        if (this.#closed !== null) this.#listener.close();
         resolve();
       });
     });
+    if (this.#closed !== null) return 0;
     this.#listener.on('error', this.#onError);
     // Starts http's timer that looks after connections.
     if (this.#listener !== this.#server) this.#server.emit('listening');
     return (this.#listener.address() as AddressInfo).port;
+  }
+
+  /** What listens, for its address and its descriptor. */
+  get listener(): net.Server {
+    return this.#listener;
+  }
+
+  /** In place of {@link listen}: serves a connection that another server has accepted. */
+  adopt(socket: net.Socket): void {
+    if (this.#closed !== null) {
+      socket.destroy();
+      return;
+    }
+    // Starts http's timer that looks after connections.
+    if (!this.#isAdopting) this.#server.emit('listening');
+    this.#isAdopting = true;
+    this.#listener.emit('connection', socket);
   }
 
   /** The client has shown a valid credential: its connection is among the last to go. */
@@ -162,7 +188,11 @@ export class BoundedServer implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    if (!this.#listener.listening) return;
+    if (!this.#listener.listening) {
+      if (this.#isAdopting) this.#server.close();
+      this.#places.disconnect('all');
+      return;
+    }
     // Not http's own close, which on Node 26 also cuts connections whose request has not come yet.
     const closed = new Promise<void>((resolve) => net.Server.prototype.close.call(this.#listener, () => resolve()));
     this.#places.disconnect('idle');
@@ -188,6 +218,7 @@ export class BoundedServer implements AsyncDisposable {
   /** Begins the TLS handshake when the client does. */
   #handOver(socket: net.Socket, place: Place): void {
     const onTimeout = (): void => {
+      if (place.isLost) return;
       this.#onCut('slow_handshake');
       socket.destroy();
     };
@@ -195,8 +226,15 @@ export class BoundedServer implements AsyncDisposable {
     socket.once('readable', () => {
       socket.setTimeout(0, onTimeout);
       place.speak();
-      if (socket.readableLength > 0) this.#server.emit('connection', socket);
-      else socket.destroy();
+      if (socket.readableLength === 0 || place.isLost) {
+        socket.destroy();
+        return;
+      }
+      const giveUp = this.#pace.wait(place.source, () => {
+        socket.off('close', giveUp);
+        if (!socket.destroyed) this.#server.emit('connection', socket);
+      });
+      socket.once('close', giveUp);
     });
   }
 

@@ -1,5 +1,6 @@
 import type net from 'node:net';
 import { sourceOf } from '../source-of.js';
+import { SlowEnds } from './slow-ends.js';
 
 /**
  * How far a connection has come, from the first to go to the last: `silent` without a byte of a TLS handshake, `waiting` for a
@@ -57,6 +58,7 @@ export class Place {
   readonly #onMove: (from: Standing) => void;
   #isSilent: boolean;
   #isProved = false;
+  #isLost = false;
   #running = 0;
   #answered = 0;
 
@@ -76,6 +78,15 @@ export class Place {
     if (this.#isProved) return this.#running > 0 ? 'served' : 'trusted';
     if (this.#running > 0) return 'asking';
     return this.#isSilent ? 'silent' : 'waiting';
+  }
+
+  /** Another connection has its place. Silent ones can be open for a while after that. */
+  get isLost(): boolean {
+    return this.#isLost;
+  }
+
+  lose(): void {
+    this.#isLost = true;
   }
 
   /** After a request, as opposed to before the first. */
@@ -116,7 +127,7 @@ export class Place {
 /**
  * The connections of one server. A new one is never refused. When one source has more than `perSource` that proved nothing,
  * or all together are more than `total`, the one goes that is longest at the lowest standing. So connections that ask for
- * nothing make room for those that do.
+ * nothing make room for those that do. Silent ones make room at once and end later (see `SlowEnds`).
  */
 export class ConnectionPlaces {
   readonly #total: number;
@@ -126,6 +137,7 @@ export class ConnectionPlaces {
   readonly #sources = new Map<string, Row>();
   /** Sources that may have too many. */
   readonly #toCheck = new Set<string>();
+  readonly #ends = new SlowEnds();
   #isSettling = false;
 
   constructor(init: { readonly total: number; readonly perSource: number; readonly onCut: (why: PlaceCut) => void }) {
@@ -152,6 +164,7 @@ export class ConnectionPlaces {
 
   /** Disconnects those whose requests are answered, or all. */
   disconnect(which: 'idle' | 'all'): void {
+    this.#ends.endAll();
     for (const place of this.#all.all) if (which === 'all' || place.isIdle) place.socket.destroy();
   }
 
@@ -181,8 +194,11 @@ export class ConnectionPlaces {
   #cut(row: Row, why: PlaceCut): void {
     const { first } = row;
     if (first === undefined) return;
-    this.#leave(first, first.standing);
-    first.socket.destroy();
+    const { standing } = first;
+    this.#leave(first, standing);
+    first.lose();
+    if (standing === 'silent') this.#ends.add(first.socket);
+    else first.socket.destroy();
     this.#onCut(why);
   }
 

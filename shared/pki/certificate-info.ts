@@ -32,10 +32,21 @@ export function describeCertificate(certificate: string | Uint8Array): Certifica
   };
 }
 
-/** SHA-256 of the certificate's public key (SubjectPublicKeyInfo), hex: what a join token pins, as in kubeadm. */
+/**
+ * SHA-256 of the certificate's public key (SubjectPublicKeyInfo), hex: what a join token pins, as in kubeadm. Throws
+ * `CERTIFICATE_INVALID`, also for a key that cannot be read.
+ */
 export function certificateHash(certificate: string | Uint8Array): string {
-  const spki = read(certificate).parsed.publicKey.export({ type: 'spki', format: 'der' });
-  return createHash('sha256').update(spki).digest('hex');
+  return createHash('sha256').update(publicKeyOf(certificate)).digest('hex');
+}
+
+function publicKeyOf(certificate: string | Uint8Array): Buffer {
+  const { parsed } = read(certificate);
+  try {
+    return parsed.publicKey.export({ type: 'spki', format: 'der' });
+  } catch (cause) {
+    throw notACertificate(cause);
+  }
 }
 
 function read(certificate: string | Uint8Array): { parsed: X509Certificate; uri: string | undefined } {

@@ -1,6 +1,5 @@
-import { generateKeyPair, sign } from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPair, sign, type KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
-import type { SpiffeId } from '../identity.js';
 import { der, derTree } from './der-writer.js';
 import { encodePem } from './pem.js';
 
@@ -14,29 +13,47 @@ const oid = {
   ecdsaWithSha256: '2a8648ce3d040302',
 } as const;
 
+/** What a request asks for: a SPIFFE ID of any form (also a node's), or only a name for people. */
+export type RequestedName = { readonly identity: string } | { readonly commonName: string };
+
 /**
- * Generates a P-256 key and a certificate request for it (PKCS#10, RFC 2986). The name in the request only helps human
- * readers; the CA decides what the certificate says. Every agent makes requests, so it does not use the library that
- * parses them.
+ * Generates a P-256 key and a certificate request for it (PKCS#10, RFC 2986). Where the mesh has a CA of its own, the name in the
+ * request only helps human readers; an external issuer may sign the names that it reads there. Every agent makes requests, so
+ * it does not use the library that parses them.
  */
-export async function createCsr(
-  options: { readonly identity: SpiffeId } | { readonly commonName: string },
-): Promise<{ csrPem: string; privateKeyPem: string }> {
-  const { publicKey, privateKey } = await generate('ec', { namedCurve: 'P-256' });
-  const spki = publicKey.export({ type: 'spki', format: 'der' });
-  const isNamed = 'commonName' in options;
+export async function createCsr(name: RequestedName): Promise<{ csrPem: string; privateKeyPem: string }> {
+  const { privateKey } = await generate('ec', { namedCurve: 'P-256' });
+  return { csrPem: requestWith(privateKey, name), privateKeyPem: exported(privateKey) };
+}
+
+/** A P-256 key for {@link csrFor}, PKCS#8 in PEM. */
+export async function createCsrKey(): Promise<string> {
+  return exported((await generate('ec', { namedCurve: 'P-256' })).privateKey);
+}
+
+/** A request for a P-256 key that exists already. Throws if it is no private key. */
+export function csrFor(privateKeyPem: string, name: RequestedName): string {
+  return requestWith(createPrivateKey(privateKeyPem), name);
+}
+
+function requestWith(privateKey: KeyObject, name: RequestedName): string {
+  const spki = createPublicKey(privateKey).export({ type: 'spki', format: 'der' });
+  const isNamed = 'commonName' in name;
   const info = derTree.sequence(
     der.integer(0),
-    isNamed ? nameOf(options.commonName) : derTree.sequence(),
+    isNamed ? nameOf(name.commonName) : derTree.sequence(),
     spki,
-    isNamed ? derTree.context0() : derTree.context0(requestedUri(options.identity)),
+    isNamed ? derTree.context0() : derTree.context0(requestedUri(name.identity)),
   );
   const signature = sign('sha256', info, privateKey);
-  const request = derTree.sequence(info, derTree.sequence(der.oid(oid.ecdsaWithSha256)), der.bitString(signature));
-  return {
-    csrPem: encodePem('CERTIFICATE REQUEST', request),
-    privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
-  };
+  return encodePem(
+    'CERTIFICATE REQUEST',
+    derTree.sequence(info, derTree.sequence(der.oid(oid.ecdsaWithSha256)), der.bitString(signature)),
+  );
+}
+
+function exported(privateKey: KeyObject): string {
+  return privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
 }
 
 function nameOf(commonName: string): Buffer {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { parseCidr } from '../address.js';
+import { ipBytes, isIpv6, parseCidr, parseIp, type IpAddress } from '../address.js';
 import { parseSpiffeId, type SpiffeId } from '../identity.js';
 import { isReason, reasonInfo, type Reason } from '../reasons.js';
 import { parseWorkloadName, type WorkloadName, type NodeName } from '../routing/names.js';
@@ -27,6 +27,8 @@ export type FlowRecord = {
   /** The node whose agent recorded it: taken from the message's subject, which proves it, never from its content. */
   readonly node: NodeName;
   readonly direction: 'outbound' | 'inbound';
+  /** A program of the node's host opened them that its agent lets pass without a rule (`hostProbes`); absent: none did. */
+  readonly probe?: true;
   readonly source: FlowParty;
   readonly destination: FlowParty;
   /** The port of the endpoint, not of a service's address. 0: several, or unknown. */
@@ -53,13 +55,19 @@ export type FlowRecord = {
   readonly lastSeenMs: number;
   /** On how many days (UTC) it was seen. Only in the controller's answers. */
   readonly daysSeen?: number;
+  /**
+   * Only in the controller's answers. `both`: an agent sees each of the two ends, and both tell it with the same outcome.
+   * `one`: only this agent does, or it speaks for a workload of which the controller does not know that it ran there. Absent:
+   * only one agent can see it, or one agent sees both ends.
+   */
+  readonly toldBy?: 'both' | 'one';
 };
 
 /** `deny`: the mesh refused or terminated the connection. `allow`: the mesh let it through, however it ended. */
 export type FlowVerdict = 'allow' | 'deny';
 
 /** A flow as an agent reports it. The controller adds the node from the subject. */
-export type ReportedFlow = Omit<FlowRecord, 'node' | 'daysSeen'>;
+export type ReportedFlow = Omit<FlowRecord, 'node' | 'daysSeen' | 'toldBy'>;
 
 /** A batch of flows from one agent. Batches of a `run` are sent in order, with a `sequence` that counts from 1. */
 export type FlowBatch = {
@@ -98,6 +106,32 @@ export function verdictOf(reason: Reason): FlowVerdict {
   return (side === 'policy' ? status !== 503 : status === 401) ? 'deny' : 'allow';
 }
 
+/** `worked`: a connection that ended like this was allowed and had reached the application. */
+export function outcomeOf({ verdict, reason }: Pick<FlowRecord, 'verdict' | 'reason'>): 'worked' | 'failed' | 'denied' {
+  if (verdict === 'deny') return 'denied';
+  const { side } = reasonInfo(reason);
+  return side === 'none' || side === 'client' || endsOfWorking.has(reason) ? 'worked' : 'failed';
+}
+
+const endsOfWorking: ReadonlySet<Reason> = new Set([
+  'PEER_RESET',
+  'DRAIN',
+  'IDLE_TIMEOUT',
+  'MAX_DURATION',
+  'POLICY_TERMINATED',
+]);
+
+/**
+ * The network that represents an address outside the mesh in flow records: /24 for IPv4 and /64 for IPv6, the smallest
+ * that is routed separately. So a record identifies no person's device, and a scan makes few records.
+ */
+export function addressClass(ip: IpAddress): string {
+  if (!isIpv6(ip)) return `${ip.slice(0, ip.lastIndexOf('.'))}.0/24`;
+  const bytes = ipBytes(ip);
+  const groups = [0, 2, 4, 6].map((at) => (((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)).toString(16));
+  return `${parseIp(`${groups.join(':')}::`) ?? '::'}/64`;
+}
+
 /** Whether {@link FlowParty.cidr} is the name of a ServiceEntry. */
 export function isNamedExternal(cidr: string): boolean {
   return parseCidr(cidr) === undefined;
@@ -105,8 +139,17 @@ export function isNamedExternal(cidr: string): boolean {
 
 /** Flows with the same key are one flow; their counters are summed. */
 export function flowKey(flow: ReportedFlow): string {
-  const { direction, source, destination, port, verdict, reason, rule, audited } = flow;
-  return [direction, endKey(source), endKey(destination), port, verdict, reason, rule, audited.join(' ')].join('|');
+  const { direction, probe, source, destination, port, verdict, reason, rule, audited } = flow;
+  return [
+    probe === true ? 'probe' : direction,
+    endKey(source),
+    endKey(destination),
+    port,
+    verdict,
+    reason,
+    rule,
+    audited.join(' '),
+  ].join('|');
 }
 
 function endKey({ workload, identity, cidr }: FlowParty): string {
@@ -124,14 +167,18 @@ export const maxAuditedRules = 32;
 export const flowRulePattern = /^[A-Za-z0-9./_-]{0,800}$/;
 
 const count = z.int().min(0);
-const workload = z.custom<WorkloadName>((value) => typeof value === 'string' && parseWorkloadName(value) !== undefined);
-const identity = z.custom<SpiffeId>((value) => typeof value === 'string' && parseSpiffeId(value) !== undefined);
+export const workloadNameSchema = z.custom<WorkloadName>(
+  (value) => typeof value === 'string' && parseWorkloadName(value) !== undefined,
+);
+export const spiffeIdSchema = z.custom<SpiffeId>(
+  (value) => typeof value === 'string' && parseSpiffeId(value) !== undefined,
+);
 const reason = z.custom<Reason>((value) => typeof value === 'string' && isReason(value));
 const ruleName = z.string().regex(flowRulePattern);
 
 const end = z.object({
-  workload: workload.nullable(),
-  identity: identity.nullable(),
+  workload: workloadNameSchema.nullable(),
+  identity: spiffeIdSchema.nullable(),
   cidr: z
     .string()
     .max(512)
@@ -141,6 +188,7 @@ const end = z.object({
 
 export const reportedFlowSchema: z.ZodType<ReportedFlow> = z.object({
   direction: z.enum(['outbound', 'inbound']),
+  probe: z.literal(true).exactOptional(),
   source: end,
   destination: end,
   port: z.int().min(0).max(65_535),

@@ -31,6 +31,12 @@ export const nodeName = z.custom<NodeName>((value) => typeof value === 'string' 
 /** Public half of a user nkey, as nkeys prints it. */
 const natsUserPublicKey = z.string().regex(/^U[A-Z2-7]{55}$/, { message: 'must be the public key of a NATS user' });
 
+/**
+ * What the names of the node's consumers in NATS must begin with; no other names are allowed to `natsJwt`. Absent: any name is,
+ * because the agent or the controller is of an earlier version.
+ */
+const consumerPrefix = z.string().regex(/^[\w-]{1,64}$/, { message: 'must be letters, digits, "-" and "_"' });
+
 /** `code` is stable, for programs; `hint` tells people what to do. */
 export const wireErrorSchema = z.object({
   code: z.string().min(1).max(64),
@@ -58,7 +64,12 @@ export const signResponseSchema = z.object({
 export type SignResponse = z.infer<typeof signResponseSchema>;
 
 /** Verb `renew`: the node's own certificate and its NATS credential, before they expire. */
-export const renewRequestSchema = z.object({ csrPem: pem, natsUserPublicKey });
+export const renewRequestSchema = z.object({
+  csrPem: pem,
+  natsUserPublicKey,
+  /** The agent names its consumers by `consumerPrefix` of the answer. Absent: its version gives them names of its own. */
+  namesConsumers: z.literal(true).exactOptional(),
+});
 export type RenewRequest = z.infer<typeof renewRequestSchema>;
 
 export const renewResponseSchema = z.object({
@@ -69,6 +80,7 @@ export const renewResponseSchema = z.object({
   rootsPem: pem,
   /** Keys that snapshots and registry entries may be signed with from now on, PEM (Ed25519). */
   signingPublicKeys: pemList.min(1),
+  consumerPrefix: consumerPrefix.exactOptional(),
 });
 export type RenewResponse = z.infer<typeof renewResponseSchema>;
 
@@ -79,6 +91,11 @@ const workloadStatusSchema = z.object({
   certificateNotAfterMs: epochMs.nullable(),
   /** Why the workload is not protected yet; null when it is. */
   problem: z.string().max(2048).nullable(),
+  /**
+   * It is captured, but new connections of it are refused or pass unprotected, for `problem`. Absent: they are served, or the
+   * agent's version does not report it.
+   */
+  isUnserved: z.literal(true).exactOptional(),
   /**
    * Why its connects to ports with `earlyAccept: false` are accepted early all the same. Absent: they are not, or the
    * agent's version does not report it.
@@ -99,6 +116,10 @@ export const heartbeatSchema = z.object({
   enforcedByAllWorkers: z.boolean(),
   /** Why the newest rules were rejected and older ones stay in force; absent: they were accepted. */
   rulesAlarm: z.string().max(2048).exactOptional(),
+  /** Why something of the registry was refused and the last good one stays; absent: nothing was, or its version does not say. */
+  registryAlarm: z.string().max(2048).exactOptional(),
+  /** Why the rules in force may be old; absent: nothing says that they are. */
+  rulesAgeProblem: z.string().max(2048).exactOptional(),
   /** The highest sequence among the registry entries that the agent holds; null: it has not read the registry yet. */
   registrySequence: z.number().int().nonnegative().nullable(),
   /**
@@ -116,6 +137,13 @@ export const heartbeatSchema = z.object({
   trust: trustReportSchema.exactOptional(),
   /** Names of the tasks that the agent is waiting for, as in its /readyz. */
   pending: z.array(z.string().max(256)).max(4096),
+  /**
+   * What this host cannot promise of what others can, one sentence each; absent: nothing, or the agent's version does not
+   * say.
+   */
+  weaknesses: z.array(z.string().max(2048)).max(16).exactOptional(),
+  /** The setting `hostProbes`: whose connections from this host pass without a rule; absent: no program's, or not said. */
+  hostProbes: z.array(z.string().max(512)).max(16).exactOptional(),
 });
 export type Heartbeat = z.infer<typeof heartbeatSchema>;
 
@@ -126,6 +154,8 @@ export const joinRequestSchema = z.object({
   csrPem: pem,
   natsUserPublicKey,
   version: z.string().max(128),
+  /** As in {@link renewRequestSchema}. */
+  namesConsumers: z.literal(true).exactOptional(),
 });
 export type JoinRequest = z.infer<typeof joinRequestSchema>;
 
@@ -142,6 +172,9 @@ export const joinResponseSchema = z.object({
   signingPublicKeys: pemList.min(1),
   trustDomain: z.string().min(1).max(255),
   notAfterMs: epochMs,
+  consumerPrefix: consumerPrefix.exactOptional(),
+  /** A sealed `NewestStatement` of this moment, base64. Absent: the controller's version makes none. */
+  newest: z.base64().max(maxPemLength).exactOptional(),
 });
 export type JoinResponse = z.infer<typeof joinResponseSchema>;
 
@@ -153,6 +186,8 @@ export const caResponseSchema = z.object({
   rootsPem: pem,
   /** The roots again, signed as the answer to {@link rootsQuestion}, base64. Absent without a nonce. */
   sealed: z.base64().max(maxWireBytes).exactOptional(),
+  /** For the request of a host that joins. Absent: the controller is of an earlier version. */
+  trustDomain: z.string().max(255).exactOptional(),
 });
 export const sealedRootsSchema = z.object({ rootsPem: pem });
 export const rootsNonce = z.string().regex(/^[\w-]{22,64}$/, { message: 'must be 22 to 64 characters of base64url' });

@@ -15,7 +15,12 @@ export type Envelope = z.infer<typeof envelopeSchema>;
 
 /** Neither part contains a zero byte. */
 export type SignedAs = {
-  readonly context: 'culvert.snapshot.v2' | 'culvert.registry.v1' | 'culvert.registry-root.v1' | 'culvert.answer.v1';
+  readonly context:
+    | 'culvert.snapshot.v2'
+    | 'culvert.registry.v1'
+    | 'culvert.registry-root.v1'
+    | 'culvert.newest.v1'
+    | 'culvert.answer.v1';
   /** Identifies the payload within its kind; `0` when there is only one. */
   readonly about: string;
 };

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { describeError } from '../../shared/errors.js';
+import { attackCommand } from './attack-command.js';
 import { benchCommand } from './bench-command.js';
 import { addBenchOptions } from './bench-options.js';
 import { rulesCommand } from './rules-command.js';
@@ -16,6 +17,7 @@ const program = addBenchOptions(new Command('bench'))
   // Options after a command belong to that command.
   .enablePositionalOptions()
   .action(withPrograms(benchCommand))
+  .addCommand(attackCommand())
   .addCommand(rulesCommand())
   .addCommand(scaleCommand())
   .addCommand(workersCommand());

@@ -12,6 +12,7 @@ import {
 } from '../../agent/ports.js';
 import { controllerSettings } from '../../controller/config/settings.js';
 import { renderSettingsTable } from '../../shared/config/settings-table.js';
+import { productionPackages, readDependencies } from '../house/dependencies.js';
 import { declaredPrograms } from '../lab/declared-programs.js';
 import { reasons, type ReasonInfo } from '../../shared/reasons.js';
 import { renderAgentCommands, renderControllerCommands, renderCulvertCommands, renderExitCodes } from './commands.js';
@@ -34,6 +35,7 @@ export const generatedBlocks: Readonly<Record<string, () => string | Promise<str
   'controller commands': renderControllerCommands,
   'exit codes': renderExitCodes,
   programs: renderPrograms,
+  packages: () => markdownTable(['package', 'version', 'licence'], productionPackages(readDependencies('.'))),
 };
 
 /** Every document that may have generated parts, from the root of the repository. */
@@ -75,9 +77,13 @@ function renderPorts(): string {
       'connections to ports with `earlyAccept: false`, only where there are any',
     ],
     [lateAcceptPorts.refused, 'workload, loopback', 'nothing listens: such connections are refused here'],
-    [hostPorts.admin, 'host, loopback', 'admin: `/config`, `/dump`, `/connections`, `/log`'],
-    [hostPorts.metrics, 'host', 'Prometheus: `/metrics`'],
-    [hostPorts.health, 'host', '`/healthz`, `/readyz`'],
+    [
+      hostPorts.probes,
+      'host, loopback',
+      'what the programs of `hostProbes` open to workloads, only where there are any',
+    ],
+    [hostPorts.metrics, 'host, loopback unless `metricsAddress` says otherwise', 'Prometheus: `/metrics`'],
+    [hostPorts.health, 'host, loopback unless `healthAddress` says otherwise', '`/healthz`, `/readyz`'],
   ];
   return markdownTable(
     ['port', 'where', 'what for'],

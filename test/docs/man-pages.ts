@@ -8,21 +8,84 @@ export type ManPage = { readonly file: string; readonly text: string };
 /** A page for each program, made from its command line. Section 8 is for programs of the administrator. */
 export async function manPages(): Promise<ManPage[]> {
   const codes = Object.values(exitCodes).map(({ code, text }) => ({ term: String(code), text }));
+  const related = ['culvert(1)', 'culvert-agent(8)', 'culvert-controller(8)'];
   const daemon = [
     { term: '0', text: 'done' },
     { term: '64', text: 'the command line or a file that it names is unusable' },
     { term: '1', text: 'any other failure' },
   ];
   return [
-    page(await culvertProgram(), 1, codes),
-    page(agentProgram(), 8, daemon),
-    page(controllerProgram(), 8, daemon),
+    page(await culvertProgram(), 1, { ...ofCulvert, exits: codes, related }),
+    page(agentProgram(), 8, { ...ofAgent, exits: daemon, related }),
+    page(controllerProgram(), 8, { ...ofController, exits: daemon, related }),
   ];
 }
 
 type Entry = { readonly term: string; readonly text: string };
 
-function page(program: Command, section: number, exits: readonly Entry[]): ManPage {
+/** What the command line does not say of itself. */
+type Surroundings = {
+  readonly files: readonly Entry[];
+  readonly environment: readonly Entry[];
+  readonly examples: readonly Entry[];
+};
+
+const ofCulvert: Surroundings = {
+  files: [
+    { term: '~/.config/culvert/context.yaml', text: 'address, CA and token of the controller' },
+    {
+      term: '/var/lib/culvert/controller/admin.yaml',
+      text: 'the same for the administrator, on the host of the controller',
+    },
+  ],
+  environment: [
+    { term: 'CULVERT_CONTEXT', text: 'the context file' },
+    { term: 'XDG_CONFIG_HOME', text: 'in place of ~/.config' },
+    { term: 'NO_COLOR', text: 'prints no colours' },
+  ],
+  examples: [
+    { term: 'culvert diff -f rules/', text: 'what a change would allow and deny' },
+    { term: 'culvert apply -f rules/ --message CHG-1182 --wait 30s', text: 'apply it, and wait for the agents' },
+    { term: 'culvert why shop/web shop/db:5432', text: 'why a connection is allowed or denied' },
+  ],
+};
+
+const ofAgent: Surroundings = {
+  files: [
+    { term: '/etc/culvert/agent.yaml', text: 'settings, when --config names it, as the systemd unit does' },
+    { term: '/etc/culvert/agent.env', text: 'environment of the systemd unit' },
+    { term: '/var/lib/culvert/agent', text: 'the state directory' },
+  ],
+  environment: [{ term: 'CULVERT_AGENT_*', text: 'each setting has a variable, which its option names' }],
+  examples: [
+    {
+      term: 'culvert-agent join --node host-a --controller https://controller.example.net:15443 --token-file FILE',
+      text: 'join the mesh',
+    },
+    { term: 'culvert-agent config --print', text: 'the settings in force, and where each comes from' },
+    { term: 'culvert-agent remove', text: 'take capture out of this host' },
+  ],
+};
+
+const ofController: Surroundings = {
+  files: [
+    {
+      term: '/etc/culvert/controller.env',
+      text: 'environment of the systemd unit; a command run by hand does not read it',
+    },
+    { term: '/var/lib/culvert/controller', text: 'the state directory: CA, keys, journal, store' },
+    { term: '/var/lib/culvert/controller/admin.yaml', text: 'context file of the administrator' },
+  ],
+  environment: [{ term: 'CULVERT_CONTROLLER_*', text: 'each setting has a variable, which its option names' }],
+  examples: [
+    { term: 'culvert-controller config --print', text: 'the settings in force, and where each comes from' },
+    { term: 'culvert-controller ca export --out mesh.p12 --password-file FILE', text: 'a copy of the CA' },
+  ],
+};
+
+type PageParts = Surroundings & { readonly exits: readonly Entry[]; readonly related: readonly string[] };
+
+function page(program: Command, section: number, parts: PageParts): ManPage {
   const name = program.name();
   const lines = [
     `.TH ${name.toUpperCase()} ${section} "" "culvert ${version}" "Culvert"`,
@@ -36,9 +99,21 @@ function page(program: Command, section: number, exits: readonly Entry[]): ManPa
     '.SH COMMANDS',
     ...program.commands.flatMap((command) => commandLines(command)),
     '.SH EXIT STATUS',
-    ...exits.flatMap(({ term, text }) => tagged(`.B ${term}`, text)),
+    ...entryLines(parts.exits),
+    '.SH ENVIRONMENT',
+    ...entryLines(parts.environment),
+    '.SH FILES',
+    ...entryLines(parts.files),
+    '.SH EXAMPLES',
+    ...entryLines(parts.examples),
+    '.SH SEE ALSO',
+    escaped(parts.related.filter((term) => term !== `${name}(${section})`).join(', ')),
   ];
   return { file: `deploy/man/${name}.${section}`, text: `${lines.join('\n')}\n` };
+}
+
+function entryLines(entries: readonly Entry[]): string[] {
+  return entries.flatMap(({ term, text }) => tagged(`.B ${escaped(term)}`, text));
 }
 
 function commandLines(command: Command): string[] {

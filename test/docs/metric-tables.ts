@@ -28,6 +28,7 @@ export function agentMetrics(): MetricDescription[] {
     node: nodeNamed(''),
     appliedRevision: () => null,
     enforcedRevision: () => null,
+    rulesAgeMs: () => null,
     isNatsConnected: () => false,
     registryEntries: () => ({ workloads: 0, services: 0 }),
     certificates: () => [],

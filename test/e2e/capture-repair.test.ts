@@ -80,7 +80,12 @@ for (const round of rounds) {
       );
       for (const { workload, damage, held, logged, fingerprint } of damaged) {
         assert.ok(repairLines(workload) > logged, `logged: ${damage.what}`);
-        if (damage.undo !== undefined) await workload.check(['sh', '-c', damage.undo]);
+        if (damage.undo !== undefined) {
+          await workload.check(['sh', '-c', damage.undo]);
+          // What is loaded only where others have no rules comes back when they have none any more.
+          const isAsBefore = async () => ((await netnsFingerprint(workload)) === fingerprint ? true : undefined);
+          await waitUntil(`the same rules after ${damage.what}`, isAsBefore, 10_000);
+        }
         assert.equal(await netnsFingerprint(workload), fingerprint, damage.what);
         for (const connection of held) await connection.exchange();
         for (const connection of held) assert.equal(await connection.close(), 'end', damage.what);

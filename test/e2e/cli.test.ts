@@ -114,12 +114,15 @@ spec: { addresses: [198.18.250.1], node: node1, netns: /run/netns/not-there-yet 
     const { code, stdout, stderr } = await culvert('apply', '-f', file('late.yaml', late), '--wait', '3s');
     assert.equal(code, 1);
     assert.doesNotMatch(stdout, /enforced by/);
-    assert.match(stderr, /not captured: shop\/late on node1 \(.+\) .*\[WORKLOADS_NOT_CAPTURED\]/);
+    assert.match(
+      stderr,
+      /not captured and served by an agent that runs: shop\/late on node1 \(.+\) .*\[WORKLOADS_NOT_CAPTURED\]/,
+    );
 
     const other = await culvert('apply', '-f', file('good.yaml', rule), '--wait', '20s');
     assert.equal(other.code, 0, other.stderr);
     assert.match(other.stdout, /\nenforced by 2 agents\n$/);
-    assert.match(other.stderr, /not captured, so nothing is enforced there: shop\/late on node1/);
+    assert.match(other.stderr, /not captured and served by an agent that runs: shop\/late on node1/);
     const deleted = await culvert('delete', '-f', file('late.yaml', late), '-f', file('good.yaml', rule));
     assert.equal(deleted.code, 0, deleted.stderr);
   });
@@ -216,7 +219,7 @@ describe('when the controller cannot be used', () => {
   test('a context file that does not exist ends with 2, and says where one comes from', async () => {
     const { code, stderr } = await culvert('--context', path.join(directory, 'none.yaml'), 'status');
     assert.equal(code, 64);
-    assert.match(stderr, /copy admin\.yaml from the state directory of the controller/);
+    assert.match(stderr, /an administrator makes one: culvert user create NAME/);
   });
 
   // The last one: the controller is gone then.

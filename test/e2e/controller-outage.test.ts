@@ -48,7 +48,7 @@ test(
     await using traffic = new SteadyTraffic({ from: client, target });
 
     assert.deepEqual(await node2.stop('SIGTERM'), { code: 0, signal: null });
-    assert.notEqual(held.ended, null, 'the drain of its agent has ended the connection');
+    await waitUntil('the drain of its agent has ended the connection', () => held.ended ?? undefined);
     await traffic.stop();
     await node2.start();
     await node2.waitReady();

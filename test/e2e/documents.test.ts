@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { existsSync, statSync } from 'node:fs';
-import { copyFile, cp, mkdir, symlink, writeFile } from 'node:fs/promises';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { copyFile, cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import type { FlowsAnswer } from '../../controller/api/api-types.js';
@@ -47,6 +47,8 @@ let controller: ReaderMachine;
 let host: ReaderMachine;
 /** A machine of a company that has a CA and no controller yet. */
 let fresh: ReaderMachine;
+/** Another machine of the controller, whose root is taken off line. */
+let offline: ReaderMachine;
 
 before(async () => {
   mesh = await startMesh({ topology });
@@ -68,6 +70,7 @@ before(async () => {
     ReaderMachine.create({ node: lab.host(at), directory: path.join(lab.tempDir, name), namespaces, ...shared });
   controller = await machine('controller-machine', 'controller');
   fresh = await machine('fresh-machine', 'controller');
+  offline = await machine('offline-machine', 'controller');
   host = await machine(
     'host-machine',
     'host-a',
@@ -83,17 +86,30 @@ type Shown = { readonly command: RegExp; readonly run: (command: string) => Prom
 /** Commands that this test cannot run, and why. */
 const notRun: readonly { readonly command: RegExp; readonly why: string }[] = [
   { command: /^systemctl /, why: 'no systemd runs in a lab; the units themselves are copied' },
+  { command: /^systemd-creds /, why: 'no systemd runs in a lab; key-vault.test.ts reads a credential' },
+  { command: /^systemd-run /, why: 'no systemd runs in a lab; key-vault.test.ts reads a credential' },
+  { command: /^vault /, why: 'no Vault runs in a lab; fake-vault.ts speaks its API in vault-issuer.test.ts' },
   { command: /^npm test /, why: 'it would run this test' },
 ];
 
 const runs: readonly Shown[] = [
+  { command: /^useradd .* culvert-agent$/, run: async (command) => void (await succeeds(host, command)) },
   { command: /^(?:useradd|install -d|echo .* > \/etc\/culvert\/controller\.env$)/, run: onController },
   {
-    command: /^cp deploy\/systemd\/culvert-(?:controller|agent)\.service \/etc\/systemd\/system\/$/,
+    command: /^cp (?:deploy\/systemd\/culvert-[\w.]+ )+\/etc\/systemd\/system\/$/,
     run: async (command) => {
       const at = command.includes('controller') ? controller : host;
       await succeeds(at, command);
-      assert.ok(existsSync(at.file('/etc', 'systemd', 'system', path.basename(command.split(' ')[1] ?? ''))));
+      for (const unit of command.split(' ').slice(1, -1)) {
+        assert.ok(existsSync(at.file('/etc', 'systemd', 'system', path.basename(unit))));
+      }
+    },
+  },
+  {
+    command: /^(?:chown culvert-agent|chmod 600) \/etc\/culvert\/token$/,
+    run: async (command) => {
+      await succeeds(host, ': >> /etc/culvert/token');
+      await succeeds(host, command);
     },
   },
   {
@@ -105,7 +121,7 @@ const runs: readonly Shown[] = [
     },
   },
   {
-    command: /^culvert user (?:create|list|delete)\b/,
+    command: /^culvert user (?:create|list|renew|delete)\b/,
     run: async (command) => {
       await succeeds(controller, command);
       const file = / --out (\S+)/.exec(command)?.[1];
@@ -129,7 +145,35 @@ const runs: readonly Shown[] = [
   },
   { command: /^culvert-controller ca /, run: changeCa },
   { command: /^culvert-agent remove$/, run: removeAgent },
-  { command: /^rm (?:-r \/var\/lib\/culvert\/controller$|\/usr\/local\/bin\/culvert )/, run: onController },
+  { command: /^(?:mkdir -p|cp deploy\/man\/\*\.[18]) .*\/usr\/local\/share\/man/, run: onController },
+  {
+    command: /^culvert completion bash > /,
+    run: async (command) => {
+      await succeeds(controller, command);
+      assert.match(await readFile(controller.file('/etc', 'bash_completion.d', 'culvert'), 'utf8'), /complete/);
+    },
+  },
+  { command: /^userdel culvert-agent$/, run: async (command) => void (await succeeds(host, command)) },
+  {
+    command: /^rm -f \/etc\/systemd\/system\/culvert-agent\.service /,
+    run: async (command) => {
+      await succeeds(host, command);
+      const units = readdirSync(host.file('/etc', 'systemd', 'system'));
+      assert.deepEqual(
+        units.filter((name) => name.startsWith('culvert-')),
+        [],
+      );
+    },
+  },
+  { command: /^(?:rm -f \/etc\/culvert\/controller\.env |userdel )/, run: onController },
+  {
+    command: /^rm -f \/etc\/culvert\/agent\.yaml /,
+    run: async (command) => {
+      await succeeds(host, command);
+      assert.deepEqual(readdirSync(host.file('/etc', 'culvert')), []);
+    },
+  },
+  { command: /^rm (?:-r \/var\/lib\/culvert\/controller$|-f \/usr\/local\/bin\/culvert )/, run: onController },
   {
     command: /^rm -r \/var\/lib\/culvert\/agent$/,
     run: async (command) => {
@@ -145,6 +189,7 @@ const last = [
   /^culvert-agent remove/,
   /^rm -r/,
   /^rm (?!-r)/,
+  /^userdel/,
 ];
 
 test('every command of deploy/docs does what it should', { timeout: 900_000 }, async () => {
@@ -197,23 +242,26 @@ async function recordConnection(): Promise<void> {
 
 /** Without the controller, as the document says. Its state is copied to where a controller of the machine would have it. */
 async function changeCa(command: string): Promise<void> {
-  if (command.includes(' import ')) {
+  if (command.includes('company.p12')) {
     await copyFile(path.join(directory, 'mesh.p12'), path.join(directory, 'company.p12'));
     await succeeds(fresh, command);
     return;
   }
-  const state = controller.file('/var/lib', 'culvert', 'controller');
+  // A root that is off line cannot be rotated.
+  const at = command.includes('root.p12') ? offline : controller;
+  const state = at.file('/var/lib', 'culvert', 'controller');
   if (!existsSync(state)) {
     await mesh.controller.stop();
     await cp(mesh.controller.stateDir, state, { recursive: true });
   }
-  await succeeds(controller, command);
+  await succeeds(at, command);
 }
 
 async function removeAgent(command: string): Promise<void> {
   const agent = mesh.agent('host-a');
+  const isFirst = !existsSync(host.file('/var/lib', 'culvert', 'agent'));
   await agent.stop('SIGTERM', 30_000);
   await cp(agent.stateDir, host.file('/var/lib', 'culvert', 'agent'), { recursive: true });
-  assert.match((await succeeds(host, command)).stdout, /^removed: /m);
+  assert.match((await succeeds(host, command)).stdout, isFirst ? /^removed: /m : /^nothing to remove$/m);
   assert.doesNotMatch(await mesh.lab.workload('api').check(['iptables-save']), /1500[168]/);
 }

@@ -123,7 +123,7 @@ test(
     assert.equal(await recorded(), known + 20);
     assert.equal(await node1.metric('culvert_flow_connections_not_kept_total', { cause: 'lost' }), 7);
     const { stderr } = await mesh.controller.culvert(['audit']);
-    assert.match(stderr, /7 connections are in no record: agents were killed/);
+    assert.match(stderr, /7 connections in no record: agents were killed/);
     assert.match(stderr, /the records are complete up to \d+s ago/);
 
     // The agent tells a controller that was killed everything again.

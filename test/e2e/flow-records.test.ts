@@ -170,6 +170,10 @@ test(
     );
     await node1.stop();
     await seen('the last connection', isIt, { connections: 1, bytesSent: 3, bytesReceived: 3 });
+    // The agent of the other end tells it in its own time.
+    const isToldByBoth = async (): Promise<true | undefined> =>
+      (await flows()).flows.some((flow) => isIt(flow) && flow.toldBy === 'both') ? true : undefined;
+    await waitUntil('both ends have told it', isToldByBoth, 45_000);
     const before = (await flows()).flows;
     await mesh.controller.stop();
     await mesh.controller.start();

@@ -7,18 +7,20 @@ import type { Socket } from 'node:net';
 import { after, before, test } from 'node:test';
 import type tls from 'node:tls';
 import type { TunnelCertificates } from '../../agent/dataplane/tunnel/tunnel.js';
-import { CaFiles } from '../../controller/ca/ca-files.js';
+import type { NodeName } from '../../shared/routing/names.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import type { CertificateAuthority } from '../../controller/ca/x509/certificate-authority.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
-import { issueWorkloadCertificate } from '../../controller/ca/x509/mesh-certificates.js';
+import { issueNodeCertificate } from '../../controller/ca/x509/mesh-certificates.js';
 import { TestCa } from '../support/tunnel/tunnel-certificates.js';
 import { encodeFrame, encodeHeaders, frameType, RawPeer } from '../support/tunnel/tunnel-raw-peer.js';
 import type { LabNode } from '../lab/lab-node.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
+import { patientMs } from '../lab/patience.js';
 import { waitUntil } from '../lab/wait-until.js';
 import { attempt, serveSeenAddress } from '../support/mesh/attempt.js';
 import { segmentationRule } from '../support/mesh/rule-world.js';
+import { issuerOf, stolen } from '../support/mesh/stolen-identity.js';
 import { twoHosts } from '../support/mesh/two-hosts.js';
 import { machineFactor } from '../support/machine-factor.js';
 
@@ -40,21 +42,20 @@ before(async () => {
   mesh = await startMesh({ topology: { ...twoHosts, hosts: [{ name: 'node1', workloads }, ...others] } });
   await serveSeenAddress(mesh.lab.workload('server'), port);
   await serveSeenAddress(mesh.lab.workload('server'), 9000);
-  const found = await new CaFiles({ stateDir: mesh.controller.stateDir }).readAuthority('issuing');
-  assert.ok(found !== undefined, 'the controller keeps its issuing CA elsewhere now');
-  issuer = found;
+  issuer = await issuerOf(mesh);
 });
 
 after(async () => {
   await mesh[Symbol.asyncDispose]();
 });
 
-/** A certificate from the mesh's own CA for any identity, as with a stolen CA key. */
-async function stolen(identity: SpiffeId, startsInMs = 0, ttlMs = 3_600_000): Promise<TunnelCertificates> {
-  const { csrPem, privateKeyPem } = await createCsr({ identity });
-  const now = Date.now() + startsInMs;
-  const issued = await issueWorkloadCertificate({ issuer, csrPem, identity, ttlMs, now, backdateMs: 0 });
-  const certificate = { identity, chainPem: issued.chainPem, keyPem: privateKeyPem, notAfterMs: issued.notAfterMs };
+/** What a node proves itself with to the controller. */
+async function ofNode(node: NodeName): Promise<TunnelCertificates> {
+  const { csrPem, privateKeyPem } = await createCsr({ identity: clientIdentity });
+  const lifetime = { ttlMs: 3_600_000, now: Date.now(), backdateMs: 0 };
+  const issued = await issueNodeCertificate({ issuer, csrPem, trustDomain: 'culvert.local', node, ...lifetime });
+  const { chainPem, notAfterMs } = issued;
+  const certificate = { identity: clientIdentity, chainPem, keyPem: privateKeyPem, notAfterMs };
   return { rootsPem: issuer.rootPem, certificates: [certificate] };
 }
 
@@ -87,7 +88,8 @@ async function closeOf(socket: Socket | tls.TLSSocket): Promise<void> {
     return;
   }
   await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`still open after ${refusedWithinMs} ms`)), refusedWithinMs);
+    const longestMs = patientMs(refusedWithinMs);
+    const timer = setTimeout(() => reject(new Error(`still open after ${longestMs} ms`)), longestMs);
     const finish = (): void => {
       clearTimeout(timer);
       socket.destroy();
@@ -116,7 +118,7 @@ const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 
 /** What the agent answers to a CONNECT of a peer that speaks HTTP/2 properly, and has this certificate and address. */
 async function askFor(from: LabNode, identity: SpiffeId, authority: string): Promise<http2.IncomingHttpHeaders> {
-  const { socket } = await tlsPeer(await stolen(identity), {}, from);
+  const { socket } = await tlsPeer(await stolen(issuer, identity), {}, from);
   const session = http2.connect('https://server.invalid', { createConnection: () => socket });
   session.on('error', () => {});
   try {
@@ -132,28 +134,33 @@ const strangers: readonly [what: string, kind: string, attack: () => Promise<unk
   ['garbage', 'not_tls', () => sendAndWait(randomBytes(65_536).fill(0xff, 0, 8))],
   ['HTTP/1.1 in plain text', 'not_tls', () => sendAndWait('GET / HTTP/1.1\r\nHost: server\r\n\r\n')],
   ['a client without a certificate', 'no_certificate', () => turnedAway(null)],
-  ['TLS 1.2', 'tls_failed', async () => turnedAway(await stolen(clientIdentity), { maxVersion: 'TLSv1.2' })],
+  ['TLS 1.2', 'tls_failed', async () => turnedAway(await stolen(issuer, clientIdentity), { maxVersion: 'TLSv1.2' })],
   [
     'another protocol than h2',
     'tls_failed',
-    async () => turnedAway(await stolen(clientIdentity), { ALPNProtocols: ['http/1.1'] }),
+    async () => turnedAway(await stolen(issuer, clientIdentity), { ALPNProtocols: ['http/1.1'] }),
   ],
   [
     'a certificate of a foreign CA',
     'untrusted_certificate',
     async () => turnedAway(await (await TestCa.create()).issue(clientIdentity)),
   ],
-  ['an expired certificate', 'expired_certificate', async () => turnedAway(await stolen(clientIdentity, -2000, 1000))],
   [
-    'a certificate of another trust domain, though of the own CA',
-    'wrong_identity',
-    async () => turnedAway(await stolen('spiffe://elsewhere.local/ns/shop/sa/client' as SpiffeId)),
+    'an expired certificate',
+    'expired_certificate',
+    async () => turnedAway(await stolen(issuer, clientIdentity, { startsInMs: -2000, ttlMs: 1000 })),
   ],
+  [
+    'a certificate of another trust domain, which the own CA must not sign',
+    'untrusted_certificate',
+    async () => turnedAway(await stolen(issuer, 'spiffe://elsewhere.local/ns/shop/sa/client' as SpiffeId)),
+  ],
+  ['the certificate of a node', 'wrong_identity', async () => turnedAway(await ofNode('node1' as NodeName))],
   [
     'an HTTP/2 header block without end',
     'protocol_error',
     async () => {
-      const peer = await tlsPeer(await stolen(clientIdentity));
+      const peer = await tlsPeer(await stolen(issuer, clientIdentity));
       const closed = closeOf(peer.socket);
       peer.send(preface, encodeFrame(frameType.settings, 0, 0));
       peer.send(encodeFrame(frameType.headers, 0, 1, encodeHeaders({ ':method': 'CONNECT', ':authority': 'x:1' })));
@@ -252,32 +259,36 @@ test('400 slow and silent peers are gone within ten seconds; memory is bounded, 
   try {
     const gone = Promise.all(sockets.map((socket) => closeOf(socket)));
     const over = new AbortController();
-    let worst = 0;
-    const honest = (async (): Promise<number> => {
-      let count = 0;
+    const waits: number[] = [];
+    let factor = 1;
+    const honest = (async (): Promise<void> => {
       while (!over.signal.aborted) {
         const startedAt = performance.now();
         const made = await attempt(client, server.ipv4, port);
         assert.deepEqual([made.outcome, made.seenAs], ['OK', `server ${client.ipv4}`]);
-        worst = Math.max(worst, performance.now() - startedAt);
-        count++;
+        waits.push(performance.now() - startedAt);
+        // How busy the machine is while it is asked, not after it.
+        if (waits.length % 10 === 1) factor = Math.max(factor, await machineFactor());
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
-      return count;
     })();
     await gone.finally(() => over.abort());
     const refusedMs = performance.now() - openedAtMs;
-    const count = await honest;
-    const factor = await machineFactor();
-    assert.ok(refusedMs < (refusedWithinMs + 500) * factor, `refused after ${Math.round(refusedMs)} ms`);
-    assert.ok(count > 10 / factor, `${count} good clients`);
-    assert.ok(worst < 2000 * factor, `a good client waited ${Math.round(worst)} ms`);
+    await honest;
+    const worst = Math.max(...waits);
+    const seen = `refused after ${Math.round(refusedMs)} ms, ${waits.length} good clients, the slowest ${Math.round(worst)} ms`;
+    const busy = `${seen}, on a machine ${factor.toFixed(1)} times slower than idle`;
+    assert.ok(refusedMs < (refusedWithinMs + 500) * factor, busy);
+    assert.ok(waits.length > 10 / factor, busy);
+    assert.ok(worst < 2000 * factor, busy);
   } finally {
     clearInterval(drip);
   }
   const growth = residentBytes() - before;
   assert.ok(growth < 64 * mebibyte, `the agent grew by ${Math.round(growth / mebibyte)} MiB`);
-  await waitUntil('they are counted', async () =>
-    (await refusals('handshake_timeout')) >= lateBefore + 400 ? true : undefined,
-  );
+  await waitUntil('they are counted', async () => {
+    const counted = (await refusals('handshake_timeout')) - lateBefore;
+    if (counted < 400) throw new Error(`${counted} are counted as late`);
+    return true;
+  });
 });

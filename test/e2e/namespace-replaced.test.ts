@@ -39,12 +39,13 @@ class ReplacedWorkload {
     return links.includes(`${this.#canary}@`);
   }
 
-  /** Ends the name and the link to the host; what holds the namespace itself, holds it on. */
+  /** Ends the link to the host and the name; what holds the namespace itself, holds it on. */
   async remove(): Promise<void> {
     const links = await requireSuccess(['ip', '-n', this.#hostNetns, 'route', 'show', this.#workload.ipv4]);
     const link = / dev (\S+)/.exec(links)?.[1] ?? '';
-    await requireSuccess(['ip', 'netns', 'del', this.#workload.netns]);
+    // The link first: a namespace that nothing holds takes its own with it.
     await requireSuccess(['ip', '-n', this.#hostNetns, 'link', 'del', link]);
+    await requireSuccess(['ip', 'netns', 'del', this.#workload.netns]);
   }
 
   async create(): Promise<void> {
@@ -146,7 +147,7 @@ test('a namespace that is replaced in one step is also captured again', { timeou
   await replaced.remove();
   await replaced.create();
   const gone = await waitForLog(node1.logFile, 'workload released', { deadlineMs: 15_000 });
-  assert.match(String(gone['why']), /its namespace (was replaced|is gone)/);
+  assert.match(String(gone['why']), /its namespace (no longer exists|was replaced|is gone)/);
   await waitUntil('nothing holds the old namespace', async () => ((await replaced.hasCanary()) ? undefined : true));
   await waitForLog(node1.logFile, 'workload captured', { seen: 2 });
   await node1.waitReady();

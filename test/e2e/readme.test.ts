@@ -7,7 +7,8 @@ import { after, before, test } from 'node:test';
 import { createLab, type Lab } from '../lab/lab.js';
 import type { CommandResult } from '../lab/command.js';
 import { LabProcess } from '../lab/lab-process.js';
-import { readLabStates } from '../lab/lab-state.js';
+import { thisProcess } from '../lab/lab-owner.js';
+import { claimPrefix, readLabStates, removeLabState } from '../lab/lab-state.js';
 import { testRunVariable } from '../lab/test-processes.js';
 import { waitUntil } from '../lab/wait-until.js';
 import { ReaderMachine, sharedPrograms } from '../support/docs/reader-machine.js';
@@ -107,6 +108,12 @@ const runs: readonly { readonly command: RegExp; readonly run: (command: string)
     },
   },
   { command: /^culvert token create --node host-a$/, run: giveTokens },
+  {
+    command: /^useradd /,
+    run: async (command) => {
+      for (const host of hosts) await succeeds(host.run(command), command);
+    },
+  },
   { command: /^culvert-agent run --node host-a /, run: startAgents },
   {
     command: /^culvert apply -f first\.yaml$/,
@@ -230,8 +237,10 @@ const playCommands: readonly (readonly [command: RegExp, shows: RegExp])[] = [
   [/^culvert status$/, /node1/],
   [/^culvert why /, /deny[^]*redis-deny-others/],
   [/^culvert delete /, /redis-deny-others/],
+  [/^culvert apply -f /, /bastion-closed-to-others created/],
+  [/^shell intruder ssh bastion$/, /closed|reset/i],
   [/^shell node1 curl .*metrics$/, /culvert_connections_opened_total/],
-  [/^shell node1 curl .*dump$/, /workers/],
+  [/^shell node1 curl .*readyz$/, /"ready": true/],
   [/^shell web iptables-save$/, /CULVERT/],
   [/^log node1$/, /"name":"culvert-agent"/],
   [/^shell node2 tcpdump$/, /listening on eth0/],
@@ -243,12 +252,42 @@ async function tryPlayCommands(shown: readonly string[], cwd: string): Promise<v
   const taken = 'npm run --silent demo culvert delete SegmentationRule redis-deny-others --dry-run';
   await using refused = await LabProcess.start(taken.split(' '), { cwd, env: npmEnv });
   await refused.waitForLine(/npm took --dry-run for an option of its own.*npm run demo -- culvert delete/, 60_000);
+  await using unknown = await LabProcess.start('npm run --silent demo nosuch'.split(' '), { cwd, env: npmEnv });
+  await unknown.waitForLine(/^unknown command 'nosuch' \(the commands are shell, culvert and log/, 60_000);
+  await choosesAmongDemos(cwd);
   for (const command of shown) {
     const shows = playCommands.find(([pattern]) => pattern.test(command))?.[1] ?? assert.fail(command);
     // The shells read from here.
     const script = `{ printf '%s\\n' 'redis-cli -h cache ping' 'hostname -I' 'exit'; } | npm run --silent demo -- ${command}`;
     await using running = await LabProcess.start(['sh', '-c', script], { cwd, env: npmEnv });
     await running.waitForLine(shows, 60_000);
+  }
+}
+
+/** With an older demo, of which there is only what the commands look at. */
+async function choosesAmongDemos(cwd: string): Promise<void> {
+  const tempDir = path.join(lab.tempDir, 'older-demo');
+  await mkdir(tempDir);
+  await writeFile(path.join(tempDir, 'play.sh'), 'culvert() { echo "the older demo"; }\n');
+  const testRun = process.env[testRunVariable] ?? null;
+  const createdAt = new Date(0).toISOString();
+  const owner = thisProcess();
+  const { prefix } = claimPrefix((name) => {
+    return { prefix: name, owner, createdAt, testRun, namespaces: [], tempDir, nodes: [] };
+  });
+  try {
+    const cases: readonly (readonly [chosen: Record<string, string>, shows: RegExp])[] = [
+      [{}, new RegExp(`^note: of the held demos ${prefix}, cv.*CULVERT_DEMO chooses`)],
+      [{ CULVERT_DEMO: prefix }, /^the older demo$/],
+      [{ CULVERT_DEMO: 'cvnone' }, /^No demo "cvnone" is held\..*CULVERT_DEMO is one of cv/],
+    ];
+    for (const [chosen, shows] of cases) {
+      const env = { ...npmEnv, ...chosen };
+      await using asked = await LabProcess.start('npm run --silent demo culvert status'.split(' '), { cwd, env });
+      await asked.waitForLine(shows, 60_000);
+    }
+  } finally {
+    removeLabState(prefix);
   }
 }
 

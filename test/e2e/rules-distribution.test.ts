@@ -91,6 +91,10 @@ test(
       [newest],
     );
     assert.equal(await node2.metric('culvert_rules_alarms_total'), 0);
+    assert.ok(
+      (await node2.metric('culvert_rules_age_seconds')) < patientMs(120_000) / 1000,
+      'the controller confirms them',
+    );
   },
 );
 

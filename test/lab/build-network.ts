@@ -10,29 +10,32 @@ import { renderNetwork } from './network-script.js';
 import { netnsConfigDirectory } from './teardown.js';
 
 /**
- * Creates the namespaces, links and files of a plan. It starts a few processes per namespace instead of one per command,
- * so six workloads on two hosts take a fraction of a second. Throws `COMMAND_FAILED`; the caller tears down.
+ * Creates the namespaces, links and files of a plan. One shell does all of it: what copies this process, with its memory, costs
+ * more than the programs that the shell starts. Throws `COMMAND_FAILED`; the caller tears down.
  */
 export async function buildNetwork(plan: LabPlan): Promise<void> {
-  const namespaces = plannedNamespaces(plan);
-  await requireSuccess(['ip', '-batch', '-'], { input: namespaces.map((name) => `netns add ${name}\n`).join('') });
-  const script = renderNetwork(plan);
-  await Promise.all([script.fabric, ...script.machines, ...script.workloads].map(setSysctls));
-  await runIpCommands(script.fabric);
-  await Promise.all(script.machines.map(runIpCommands));
-  await Promise.all(script.workloads.map(runIpCommands));
+  const { fabric, machines, workloads } = renderNetwork(plan);
+  const scripts = [fabric, ...machines, ...workloads];
+  const lines = [
+    ...batch(
+      'ip',
+      plannedNamespaces(plan).map((name) => `netns add ${name}`),
+    ),
+    ...scripts.flatMap(setSysctls),
+    ...scripts.flatMap(({ netns, ipCommands }) => batch(`ip -n ${netns}`, ipCommands)),
+  ];
+  await requireSuccess(['sh', '-e'], { input: lines.join('\n') });
   writeNetnsFiles(plan);
 }
 
-/** Paths below /proc/sys/net belong to the namespace of the process that opens them, so one shell inside sets them all. */
-async function setSysctls(script: NamespaceScript): Promise<void> {
-  const lines = Object.entries(script.sysctls).map(([key, value]) => `echo ${value} > /proc/sys/net/${key}`);
-  const inside = ['nsenter', `--net=/run/netns/${script.netns}`];
-  await requireSuccess([...inside, 'sh', '-e', '-c', lines.join('\n')]);
+function batch(ip: string, commands: readonly string[]): string[] {
+  return [`${ip} -batch - <<E`, ...commands, 'E'];
 }
 
-async function runIpCommands(script: NamespaceScript): Promise<void> {
-  await requireSuccess(['ip', '-n', script.netns, '-batch', '-'], { input: `${script.ipCommands.join('\n')}\n` });
+/** Paths below /proc/sys/net belong to the namespace of the process that opens them, so one shell inside sets them all. */
+function setSysctls({ netns, sysctls }: NamespaceScript): string[] {
+  const lines = Object.entries(sysctls).map(([key, value]) => `echo ${value} > /proc/sys/net/${key}`);
+  return [`nsenter --net=/run/netns/${netns} sh -e <<E`, ...lines, 'E'];
 }
 
 function writeNetnsFiles(plan: LabPlan): void {

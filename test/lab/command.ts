@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { CulvertError } from '../../shared/errors.js';
 import { PatientTimer } from './patience.js';
+import { labEnvironment } from './programs.js';
 
 export type CommandResult = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
@@ -27,7 +28,7 @@ export async function runCommand(argv: readonly string[], options: CommandOption
     detached: true,
     // A pipe of Node is a socket, with which bash takes itself for a remote shell and runs ~/.bashrc.
     stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
-    env: { ...process.env, ...options.env },
+    env: { ...labEnvironment, ...process.env, ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   }) as ChildProcessByStdio<Writable | null, Readable, Readable>;
   let isLate = false;

@@ -1,8 +1,8 @@
 /**
  * What starts a program: one of the two daemons (`agent`, `controller`), the build, the lab that demo, tests and benchmark
- * stand on, or one of these three.
+ * stand on, one of these three, or the tests on a cluster (`kubernetes`), whose nodes have the same PATH.
  */
-export type ProgramUse = 'agent' | 'controller' | 'build' | 'lab' | 'demo' | 'tests' | 'bench';
+export type ProgramUse = 'agent' | 'controller' | 'build' | 'lab' | 'demo' | 'tests' | 'bench' | 'kubernetes';
 
 /** A program that something here starts, and its Debian packages. */
 export type Requirement = {
@@ -25,10 +25,12 @@ export const usesOfRun = {
   demo: ['demo', 'lab', 'agent', 'controller', 'build'],
   tests: ['tests', 'demo', 'lab', 'agent', 'controller', 'build'],
   bench: ['bench', 'lab', 'agent', 'controller', 'build'],
+  kubernetes: ['kubernetes', 'lab', 'agent', 'controller', 'build'],
 } as const satisfies Readonly<Record<string, readonly ProgramUse[]>>;
 export type RunKind = keyof typeof usesOfRun;
 
 const shell = 'scripts of several commands run in one shell';
+const ldd = 'finds the libraries that an image needs';
 
 /**
  * Every program that the product, the demo, the tests and the benchmark start, and that those programs start in turn. Runs
@@ -53,14 +55,23 @@ export const declaredPrograms: readonly DeclaredProgram[] = [
     uses: {
       lab: 'installs packages without starting their services',
       tests: 'runs programs without a network, or with mounts of their own',
+      kubernetes: 'a node has namespaces of its own',
     },
   },
   {
     command: 'setpriv',
     packages: ['util-linux'],
-    uses: { controller: 'ends nats-server when the controller dies', tests: 'runs the agent without root' },
+    uses: {
+      controller: 'ends nats-server when the controller dies',
+      tests: 'runs the agent without root',
+      bench: 'runs attackers without root',
+    },
   },
-  { command: 'pivot_root', packages: ['util-linux'], uses: { tests: 'enters the root of a fresh Debian' } },
+  {
+    command: 'pivot_root',
+    packages: ['util-linux'],
+    uses: { tests: 'enters the root of a fresh Debian', kubernetes: 'a node enters its own root' },
+  },
   { command: 'setsid', packages: ['util-linux'], uses: { tests: 'starts a daemon that leaves its process group' } },
   {
     command: 'prlimit',
@@ -70,15 +81,23 @@ export const declaredPrograms: readonly DeclaredProgram[] = [
   {
     command: 'mount',
     packages: ['mount'],
-    uses: { lab: 'gives a program directories of its own', tests: 'small disks' },
+    uses: {
+      lab: 'gives a program directories of its own',
+      tests: 'small disks',
+      kubernetes: 'mounts of nodes and pods',
+    },
   },
-  { command: 'umount', packages: ['mount'], uses: { tests: 'small disks' } },
+  { command: 'umount', packages: ['mount'], uses: { tests: 'small disks', kubernetes: 'mounts of nodes and pods' } },
   {
     command: 'sysctl',
     packages: ['procps'],
     uses: { lab: 'a namespace gets network settings of its own' },
   },
-  { command: 'nft', packages: ['nftables'], uses: { tests: 'reads and damages what iptables left in the kernel' } },
+  {
+    command: 'nft',
+    packages: ['nftables'],
+    uses: { tests: 'reads and damages what iptables left in the kernel', kubernetes: 'kube-proxy loads its rules' },
+  },
   {
     command: 'tcpdump',
     packages: ['tcpdump'],
@@ -129,7 +148,11 @@ export const declaredPrograms: readonly DeclaredProgram[] = [
   {
     command: 'bash',
     packages: ['bash'],
-    uses: { lab: 'marker packets of a capture', tests: 'commands of the documents' },
+    uses: {
+      lab: 'marker packets of a capture',
+      tests: 'commands of the documents',
+      kubernetes: 'becomes the first process of a node',
+    },
   },
   {
     command: 'sh',
@@ -139,9 +162,18 @@ export const declaredPrograms: readonly DeclaredProgram[] = [
   { command: 'grep', packages: ['grep'], uses: { tests: shell } },
   { command: 'getent', packages: ['libc-bin'], uses: { tests: 'looks a name up as programs do' } },
   { command: 'useradd', packages: ['passwd'], uses: { tests: 'commands of the documents' } },
+  { command: 'userdel', packages: ['passwd'], uses: { tests: 'commands of the documents' } },
   { command: 'mmdebstrap', packages: ['mmdebstrap'], uses: { tests: 'makes the root of a fresh Debian' } },
-  { command: 'tar', packages: ['tar'], uses: { tests: 'unpacks the package that npm makes' } },
+  {
+    command: 'tar',
+    packages: ['tar'],
+    uses: { tests: 'unpacks the package that npm makes', kubernetes: 'makes images' },
+  },
   { command: 'gzip', packages: ['gzip'], uses: { tests: 'tar starts it' } },
+  { command: 'ldd', packages: ['libc-bin'], uses: { tests: ldd, kubernetes: ldd } },
+  { command: 'hostname', packages: ['hostname'], uses: { kubernetes: 'names a node' } },
+  { command: 'apt-get', packages: ['apt'], uses: { kubernetes: 'downloads libseccomp, without installing it' } },
+  { command: 'dpkg-deb', packages: ['dpkg'], uses: { kubernetes: 'unpacks it' } },
   ...coreutils(),
 ];
 
@@ -156,7 +188,7 @@ function capturePrograms(): DeclaredProgram[] {
         parts.map((part) => ({
           command: `${family}-${kind}${part}`,
           packages: ['iptables'],
-          uses: { tests: `each back end of iptables ${what}` },
+          uses: { tests: `each back end of iptables ${what}`, kubernetes: 'images have each back end of iptables' },
         })),
       ),
     ];
@@ -166,17 +198,19 @@ function capturePrograms(): DeclaredProgram[] {
 /** Debian has them in every installation; they stand here so that a PATH of declared programs has them too. */
 function coreutils(): DeclaredProgram[] {
   const uses: Readonly<Record<string, DeclaredProgram['uses']>> = {
-    cat: { agent: 'reads the sockets of a namespace', tests: shell },
+    cat: { agent: 'reads the sockets of a namespace', tests: shell, kubernetes: 'writes files of a node' },
     chmod: { tests: shell },
-    cp: { tests: shell },
+    chown: { tests: shell },
+    cp: { tests: shell, kubernetes: shell },
     env: { lab: 'sets variables of a program inside a namespace', build: 'finds node for the scripts of npm' },
     mkdir: { lab: shell },
     readlink: { lab: shell },
-    rm: { tests: shell },
+    rm: { tests: shell, kubernetes: shell },
     seq: { tests: shell },
-    sleep: { tests: shell },
+    sleep: { tests: shell, kubernetes: 'pods that wait' },
     tail: { demo: 'follows the log of an agent' },
-    true: { lab: 'stands in for tools that start services' },
+    true: { lab: 'stands in for tools that start services', kubernetes: 'probes' },
+    rmdir: { kubernetes: shell },
     ln: { tests: 'commands of the documents' },
     touch: { tests: shell },
     install: { tests: 'commands of the documents' },

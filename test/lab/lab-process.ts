@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline';
 import { CulvertError } from '../../shared/errors.js';
 import { killGroup } from './command.js';
 import { PatientTimer } from './patience.js';
+import { labEnvironment } from './programs.js';
 
 export type SpawnOptions = {
   /** Added to this process's environment. */
@@ -84,7 +85,7 @@ export class LabProcess implements AsyncDisposable {
     const child = spawn(program, args, {
       detached: true,
       stdio: ['ignore', output ?? 'pipe', output ?? 'pipe', ...(options.fds ?? [])],
-      env: { ...process.env, ...options.env },
+      env: { ...labEnvironment, ...process.env, ...options.env },
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
     // The child has its own copy of it by now.

@@ -126,7 +126,8 @@ export async function createLab(topology: LabTopology, options: LabOptions = {})
   const { plan, state } = claimLab(topology, isHeld);
   guardLab(state);
   try {
-    mkdirSync(state.tempDir, { mode: 0o700 });
+    // The user of an agent passes through it.
+    mkdirSync(state.tempDir, { mode: 0o711 });
     await buildNetwork(plan);
     if (isHeld) releaseLab(state.prefix);
     return new Lab({ plan, state });

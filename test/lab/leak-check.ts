@@ -1,6 +1,7 @@
 import { readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { runCommand } from './command.js';
+import { removeOwnCgroup } from '../../agent/capture/own-cgroup.js';
 import { readLabStates } from './lab-state.js';
 import { findCommand } from './requirements.js';
 import { netnsConfigDirectory, tearDown } from './teardown.js';
@@ -65,7 +66,10 @@ export async function findLeaks(before: Inventory, scope: LeakScope): Promise<st
   }
 }
 
-/** Removes what tests of this run left: processes, labs and temporary files. The machine's rules are only reported. */
+/**
+ * Removes what tests of this run left: processes, labs and temporary files, and the cgroup of agents when no other run has one in
+ * it. The machine's rules are only reported.
+ */
 export function removeLeaks(scope: LeakScope): void {
   for (const { pid } of processesOfRun(scope.testRun)) {
     try {
@@ -77,6 +81,7 @@ export function removeLeaks(scope: LeakScope): void {
   const states = scope.hasLabs ? readLabStates() : [];
   for (const state of states.filter((s) => s.testRun === scope.testRun)) tearDown(state);
   rmSync(scope.tempDir, { recursive: true, force: true });
+  removeOwnCgroup();
 }
 
 /** The machine's own packet filter and policy routing, which no test may touch. Without counters and comments. */

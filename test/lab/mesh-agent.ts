@@ -1,5 +1,9 @@
+import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
 import path from 'node:path';
+import { json } from 'node:stream/consumers';
+import { agentSocketPath } from '../../agent/control/succession/agent-socket.js';
 import { hostPorts } from '../../agent/ports.js';
 import type { AccessLogLine } from '../../agent/telemetry/access-log.js';
 import type { Lab } from './lab.js';
@@ -117,7 +121,15 @@ export class MeshAgent {
 
   /** The answer of an admin endpoint, as JSON. */
   async admin(pathname: string): Promise<unknown> {
-    return JSON.parse((await this.#get(hostPorts.admin, pathname)).body);
+    try {
+      const socketPath = agentSocketPath(this.stateDir);
+      const request = http.get({ socketPath, path: pathname, agent: false, timeout: 20_000 });
+      const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+      return await json(response);
+    } catch (error) {
+      this.#process?.requireRunning();
+      throw error;
+    }
   }
 
   /** Every access-log line so far, of all runs. */

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { CulvertError } from '../../shared/errors.js';
+import { removeCgroup } from './lab-cgroups.js';
 import { isAlive } from './lab-owner.js';
 import type { LabState } from './lab-state.js';
 import { readLabStates, removeIfEmpty, removeLabState } from './lab-state.js';
@@ -11,9 +12,9 @@ export const netnsConfigDirectory = '/etc/netns';
 const netnsDirectory = '/run/netns';
 
 /**
- * Removes a lab: the processes in its namespaces, the namespaces, their files under /etc/netns, the temporary directory and
- * finally its state file. Synchronous, so that it also works while the process exits. Missing parts are not an error. Throws
- * `LAB_TEARDOWN` when a part remains, and keeps the state file for the next attempt.
+ * Removes a lab: the processes in its namespaces, the namespaces, their files under /etc/netns, its cgroups, the temporary
+ * directory and finally its state file. Synchronous, so that it also works while the process exits. Missing parts are not an
+ * error. Throws `LAB_TEARDOWN` when a part remains, and keeps the state file for the next attempt.
  */
 export function tearDown(state: LabState): void {
   killProcessesIn(state.namespaces);
@@ -22,6 +23,8 @@ export function tearDown(state: LabState): void {
     rmSync(path.join(netnsConfigDirectory, name), { recursive: true, force: true });
   }
   removeIfEmpty(netnsConfigDirectory);
+  // Of a node of Kubernetes, which has the name of its namespace.
+  for (const name of state.namespaces) removeCgroup(name);
   rmSync(state.tempDir, { recursive: true, force: true });
   const left = namespacesThatExist(state.namespaces);
   if (left.length > 0) {

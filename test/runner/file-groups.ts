@@ -9,16 +9,12 @@ export type FileGroup = {
   readonly files: readonly string[];
 };
 
-/**
- * A file whose hooks would run around the tests of others, or that changes or measures its process, has a process of its
- * own.
- */
-const needsOwnProcess =
-  /^(?:before|after|beforeEach|afterEach)\(|\bmock\.|\bprlimit\b|\bprocess\.(?:env|chdir|memoryUsage|on|once)\b/m;
+/** A file that measures its process, or changes it for good, has a process of its own. */
+const needsOwnProcess = /\bprlimit\b|\bgetHeapStatistics\b|\bprocess\.(?:chdir|memoryUsage|on|once)\b/;
 
 /**
- * Starting Node and loading the product takes longer than most tests. So files of one program share a process, up to
- * `filesPerProcess`, but for those that match `alone`. `entryDirectory` is where the entries are written; the caller removes it.
+ * Starting Node, loading the product and compiling its functions takes longer than most tests. So up to `filesPerProcess` files
+ * share a process, but for those that match `alone`. `entryDirectory` is where the entries are written; the caller removes it.
  */
 export function groupFiles(init: {
   readonly files: readonly string[];
@@ -29,18 +25,15 @@ export function groupFiles(init: {
 }): FileGroup[] {
   const { files, filesPerProcess, alone, builtDirectory, entryDirectory } = init;
   const single: FileGroup[] = [];
-  const shared = new Map<string, string[]>();
+  const shared: string[] = [];
   for (const file of files) {
-    const [suite = '', program = ''] = path.relative(builtDirectory, file).split(path.sep);
-    const name = `${suite}-${program}`;
     if (alone.test(path.relative(builtDirectory, file)) || needsOwnProcess.test(readFileSync(file, 'utf8'))) {
       single.push({ entry: file, files: [file] });
-    } else shared.set(name, [...(shared.get(name) ?? []), file]);
+    } else shared.push(file);
   }
-  const groups = [...shared].flatMap(([name, all]) =>
-    chunks(all, filesPerProcess).map((part, index) =>
-      writeGroup(path.join(entryDirectory, `${name}-${index + 1}.mjs`), part),
-    ),
+  const suite = path.relative(builtDirectory, shared[0] ?? '').split(path.sep)[0];
+  const groups = chunks(shared, filesPerProcess).map((part, index) =>
+    writeGroup({ entry: path.join(entryDirectory, `${suite}-${index + 1}.mjs`), files: part, builtDirectory }),
   );
   // The slowest begin first.
   const slowest = single.filter(({ entry }) => alone.test(path.relative(builtDirectory, entry)));
@@ -54,7 +47,22 @@ function chunks(files: readonly string[], most: number): string[][] {
   return Array.from({ length: count }, (_, index) => files.slice(index * size, (index + 1) * size));
 }
 
-function writeGroup(entry: string, files: readonly string[]): FileGroup {
-  writeFileSync(entry, files.map((file) => `await import(${JSON.stringify(pathToFileURL(file).href)});\n`).join(''));
+/** Each file is a suite, so that its hooks run around its own tests only, and is loaded when the one before it has ended. */
+function writeGroup({ entry, files, builtDirectory }: FileGroup & { readonly builtDirectory: string }): FileGroup {
+  const named = files.map((file) => [path.relative(builtDirectory, file), pathToFileURL(file).href]);
+  const code = `import { describe, test } from 'node:test';
+for (const [name, url] of ${JSON.stringify(named, null, 2)}) {
+  await describe(name, async () => {
+    try {
+      await import(url);
+    } catch (error) {
+      test(name + ' is loaded', () => {
+        throw error;
+      });
+    }
+  });
+}
+`;
+  writeFileSync(entry, code);
   return { entry, files };
 }

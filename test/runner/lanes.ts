@@ -15,6 +15,8 @@ export type Lane = {
   readonly node: string;
   /** The share of their worlds that property tests try. */
   readonly worlds: number;
+  /** Another lane runs the same suites with another Node, and has the files that end alike with any. */
+  readonly isSecondNode?: boolean;
 };
 
 /** What a lane's process sends to its parent in the end. */
@@ -35,12 +37,21 @@ export function lanesOf(init: {
   readonly worlds: number;
 }): [Lane, ...Lane[]] {
   const { suites, node, otherNode, worlds } = init;
-  const own = [suites.filter((suite) => !meshless.includes(suite)), suites.filter((suite) => meshless.includes(suite))];
+  const own = lanesOfOwn.map((isOfLane) => suites.filter(isOfLane));
   const [first = [], ...others] = own.filter((lane) => lane.length > 0);
   const lanes: Lane[] = others.map((lane) => ({ suites: lane, node, worlds }));
-  if (otherNode !== undefined) lanes.push({ suites: meshless, node: otherNode, worlds: Math.min(worlds, fewWorlds) });
+  if (otherNode !== undefined) {
+    lanes.push({ suites: meshless, node: otherNode, worlds: Math.min(worlds, fewWorlds), isSecondNode: true });
+  }
   return [{ suites: first, node, worlds }, ...lanes];
 }
+
+/** The two longest suites have a lane each, so that none of the rest runs after them, alone on cores that are idle by then. */
+const lanesOfOwn: readonly ((suite: SuiteName) => boolean)[] = [
+  (suite) => !meshless.includes(suite),
+  (suite) => meshless.includes(suite) && suite !== 'integration',
+  (suite) => suite === 'integration',
+];
 
 /**
  * Runs a lane in a process of its own. The caller checks for leaks: neither lane could tell the other's namespaces from a leak.
@@ -54,7 +65,7 @@ export function runLane(init: {
   const { lane, args, signal } = init;
   const env = { ...process.env, PATH: `${path.dirname(lane.node)}:${process.env['PATH']}` };
   const runner = path.resolve(import.meta.dirname, '../run.js');
-  const own = ['--worlds', String(lane.worlds), '--inside'];
+  const own = ['--worlds', String(lane.worlds), '--inside', ...(lane.isSecondNode === true ? ['--second-node'] : [])];
   const stdio = ['ignore', 'pipe', 'pipe', 'ipc'] as const;
   const child = spawn(lane.node, [runner, ...lane.suites, ...args, ...own], {
     env,

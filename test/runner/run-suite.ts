@@ -5,7 +5,7 @@ import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
 import { agentSettingsTable } from '../../agent/config/agent-settings.js';
 import { patientMs } from '../lab/patience.js';
-import { shortFailure } from './short-failure.js';
+import { inOneLine, shortFailure } from './short-failure.js';
 import type { FileGroup } from './file-groups.js';
 import { suites, type SuiteName, type TestSuite } from './suites.js';
 
@@ -15,7 +15,7 @@ export type SuiteResult = {
   readonly node: string;
   readonly files: number;
   readonly passed: number;
-  /** `file: name of the test`; a skipped test and a file without a test are failures. */
+  /** `file: name of the test: what it threw`; a skipped test and a file without a test are failures. */
   readonly failures: readonly string[];
   readonly durationMs: number;
   /** How long the process of each file ran, the longest first. Empty on Node 20.12, which does not report it. */
@@ -62,11 +62,15 @@ export async function runSuite({ suite, groups, agentWorkers, signal }: SuiteRun
     else passed++;
   });
   stream.on('test:fail', (event) => {
-    if (event.details.type === 'suite') return;
+    if (event.details.type === 'suite') {
+      const { failureType } = event.details.error as { readonly failureType?: string };
+      if (failureType !== 'subtestsFailed') failures.push(`${shortName(event.file)}: a hook of "${event.name}" failed`);
+      return;
+    }
     const isFile = entries.includes(event.name);
     const failed = isFile ? groups.find(({ entry }) => entry === event.name)?.files : [pathOf(event.file)];
     for (const file of failed ?? []) withoutTest.delete(file);
-    failures.push(failureText(event.file, event.name, isFile));
+    failures.push(isFile ? fileFailure(event.name) : testFailure(event));
   });
   const text = stream
     .compose<Readable>((source: AsyncIterable<TestEvent>) => forReading(source, times))
@@ -121,9 +125,12 @@ class FileTimes {
 }
 
 /** A failure of the file itself has its path as name. */
-function failureText(file: string | undefined, name: string, isFile: boolean): string {
-  if (!isFile) return `${shortName(file)}: ${name}`;
+function fileFailure(name: string): string {
   return `${shortName(name)}: the file failed outside its tests, or took too long`;
+}
+
+function testFailure(failed: { name: string; file?: string | undefined; details: { error: Error } }): string {
+  return `${shortName(failed.file)}: ${failed.name}: ${inOneLine(failed.details.error.cause ?? failed.details.error)}`;
 }
 
 /** Node 20.12 reports a URL, later versions a path. */

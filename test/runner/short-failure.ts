@@ -31,6 +31,13 @@ export function shortFailure(error: unknown): unknown {
   return short;
 }
 
+/** What was thrown, in one line: the summary of a run is at times all that is left of it. */
+export function inOneLine(thrown: unknown): string {
+  const text = thrown instanceof Error ? thrown.message : String(thrown);
+  const lines = text.split('\n').map((line) => line.trim());
+  return cut(lines.filter((line) => line !== '').join(' '));
+}
+
 function isAssertion(error: unknown): error is Assertion {
   return error instanceof Error && (error as { code?: unknown }).code === 'ERR_ASSERTION';
 }

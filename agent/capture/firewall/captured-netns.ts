@@ -8,24 +8,22 @@ export type CapturedNetns = {
   readonly name: WorkloadName;
   /** Absolute path of its network namespace. */
   readonly netnsPath: string;
-  /** Its addresses. Connections that a socket of the host itself opens to them (probes) bypass the rules. */
+  /** Its addresses: what the host's probers open to them goes to the agent. */
   readonly addresses: readonly IpAddress[];
   readonly exclusions: CaptureExclusions;
   /** Ports of which some destination is accepted late, in ascending order; absent: none. Their queue must be open. */
   readonly latePorts?: readonly number[];
-  /**
-   * From these addresses connections to the workload are not captured yet: of workloads of this host that arrive with it
-   * and send in plaintext until they are captured too. Absent: all are.
-   */
-  readonly openTo?: readonly IpAddress[];
+  /** It cannot be served yet: connections that begin wait. Absent: it is captured. */
+  readonly isClosed?: true;
 };
 
 /** Whether IPv6 can leave the namespace: `disabled` by its sysctl (rules are still loaded), `absent` in the kernel. */
 export type Ipv6Support = 'on' | 'disabled' | 'absent';
 
 /**
- * `captured`: rules are in place. `failed`: see `problem`; retried at each check. `draining`: released; new connections
- * bypass the agent, and the rules for open ones are removed when those end. `gone`: the namespace no longer exists.
+ * `captured`: rules are in place; those of a workload that cannot be served yet let no connection begin. `failed`: see
+ * `problem`; retried at each check. `draining`: released; new connections bypass the agent, and the rules for open ones are
+ * removed when those end. `gone`: the namespace no longer exists.
  */
 export type CaptureState = 'captured' | 'failed' | 'draining' | 'gone';
 
@@ -43,6 +41,8 @@ export type CaptureStatus = {
   readonly problem: string | null;
   /** Why other sockets on the agent's ports may get connections; null: they cannot. */
   readonly guardProblem: string | null;
+  /** Why a process with CAP_NET_RAW can pass its sockets off as the agent's, which are not captured; null: it cannot. */
+  readonly exemptionProblem: string | null;
 };
 
 /** `ok`: nothing to repair. `repaired`: something was. `failed`: see the status. `gone`: no such namespace. */

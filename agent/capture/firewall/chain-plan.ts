@@ -26,13 +26,25 @@ export const chainPrefix = 'CULVERT_';
  */
 export const tableMarkerChain = `${chainPrefix}MADE_TABLE`;
 
+/** Of the rules that only a closed namespace has (`closed-rules.ts`), see {@link because}. */
+export const closedPurpose = 'closed';
+
+/** Whether rules, or a rule, let no connection begin. */
+export function isClosing(rules: readonly string[]): boolean {
+  return rules.some((rule) => rule.includes(because(closedPurpose)));
+}
+
 /**
- * An empty chain in the nat table of a workload's namespace: the agent of the host with this network namespace captured
- * it. `culvert-agent remove` finds by it what no list names any more, and leaves other agents' namespaces alone.
+ * An empty chain in the nat table of a workload's namespace, or in its mangle table while it is closed: the agent of the
+ * host with this network namespace captured it. `culvert-agent remove` finds by it what no list names any more, and leaves
+ * other agents' namespaces alone.
  */
 export function hostMark(hostNetnsInode: number): string {
   return `${chainPrefix}HOST_${hostNetnsInode}`;
 }
+
+/** An empty chain in the IPv4 nat table: TCP early demultiplexing was on before Culvert, and goes on again with the rules. */
+export const earlyDemuxMark = `${chainPrefix}EARLY_DEMUX`;
 
 /** Every rule has this comment, so that a reader of `iptables-save` sees whose it is and what it is for. */
 export function because(why: string): string {
@@ -48,25 +60,36 @@ export function maskedMark(mark: number): string {
 export type ExistingTables = {
   /** Jumps to our chains, as `iptables-save` prints them (`-A OUTPUT … -j CULVERT_OUTPUT`). */
   readonly jumps: Readonly<Partial<Record<TableName, readonly string[]>>>;
+  /** Our chains; default: none. */
+  readonly chains?: Readonly<Partial<Record<TableName, readonly string[]>>>;
+  /** See {@link isClosing}; default: it is not. */
+  readonly isClosed?: boolean;
   /** Tables to mark as created by us. */
   readonly absent: readonly TableName[];
-  /** {@link hostMark}, for a workload's namespace. */
-  readonly hostMark?: string;
+  /** Empty chains for the nat table, or for mangle where that is not loaded: {@link hostMark}, {@link earlyDemuxMark}. */
+  readonly marks?: readonly string[];
 };
 
 /**
  * Input for `iptables-restore --noflush` that puts the chains in place. Each table is replaced in one transaction: our
- * chains are flushed and filled; existing jumps are removed and inserted first again.
+ * chains are flushed and filled; existing jumps are removed and inserted first again; a chain of ours that is not among
+ * `chains` goes. A namespace that is closed is opened last,
+ * when all else is in place.
  */
 export function renderRestore(chains: readonly ChainPlan[], existing: ExistingTables): string {
   const lines: string[] = [];
-  for (const table of tableNames) {
+  const markedTable = chains.some(({ table }) => table === 'nat') ? 'nat' : 'mangle';
+  for (const table of existing.isClosed === true ? mangleLast : tableNames) {
     const ours = chains.filter((chain) => chain.table === table);
     if (ours.length === 0) continue;
+    const marks = table === markedTable && existing.marks !== undefined ? existing.marks : [];
+    const kept = new Set([...ours.map(({ chain }) => chain), ...marks, tableMarkerChain]);
+    const stale = (existing.chains?.[table] ?? []).filter((name) => !kept.has(name));
     lines.push(`*${table}`, ...ours.map(({ chain }) => `:${chain} - [0:0]`));
-    if (table === 'nat' && existing.hostMark !== undefined) lines.push(`:${existing.hostMark} - [0:0]`);
+    lines.push(...marks.map((name) => `:${name} - [0:0]`));
     if (existing.absent.includes(table)) lines.push(`:${tableMarkerChain} - [0:0]`);
     lines.push(...(existing.jumps[table] ?? []).map((jump) => jump.replace(/^-A /, '-D ')));
+    lines.push(...stale.map((name) => `-F ${name}`), ...stale.map((name) => `-X ${name}`));
     for (const { hook, chain, jumpMatch } of ours) {
       lines.push(`-I ${hook} 1 ${jumpMatch} ${because('jump')} -j ${chain}`);
     }
@@ -75,3 +98,5 @@ export function renderRestore(chains: readonly ChainPlan[], existing: ExistingTa
   }
   return `${lines.join('\n')}\n`;
 }
+
+const mangleLast = [...tableNames.filter((name) => name !== 'mangle'), 'mangle'] as const;

@@ -3,6 +3,7 @@ import { accessSync, constants, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { CulvertError } from '../../../shared/errors.js';
+import { hasHelper, runThroughHelper } from '../../native/helper.js';
 
 export type CommandResult = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
@@ -18,6 +19,8 @@ export type Command = {
   /** An open fd of the network namespace to run in (it stays the caller's); null: the agent's own. */
   readonly netnsFd: number | null;
   readonly input?: string;
+  /** It goes before all that wait for others to end. */
+  readonly isUrgent?: boolean;
 };
 
 /** Debian package of each program that capture runs and that not every host has. */
@@ -33,7 +36,7 @@ export type MissingTool = { readonly command: string; readonly debianPackage: st
 /** No iptables or ip command takes this long. One that does hangs on a lock that is never released. */
 const commandTimeoutMs = 15_000;
 
-/** Runs iptables and ip, in other namespaces through nsenter, at most `maxParallel` at a time. */
+/** Runs iptables and ip, in other namespaces through nsenter or by the privileged helper, at most `maxParallel` at a time. */
 export class CommandRunner {
   readonly #maxParallel: number;
   readonly #waiting: (() => void)[] = [];
@@ -46,9 +49,14 @@ export class CommandRunner {
   /** Resolves with any exit code. Throws `CAPTURE_TOOL` if the program is missing or hangs. */
   async run(command: Command): Promise<CommandResult> {
     if (this.#running < this.#maxParallel) this.#running++;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else {
+      await new Promise<void>((resolve) => {
+        if (command.isUrgent === true) this.#waiting.unshift(resolve);
+        else this.#waiting.push(resolve);
+      });
+    }
     try {
-      return await runNow(command);
+      return hasHelper() ? await runByHelper(command) : await runNow(command);
     } finally {
       const next = this.#waiting.shift();
       if (next === undefined) this.#running--;
@@ -82,10 +90,26 @@ export function lacksExtension(error: unknown): boolean {
   ].some((text) => text.test(error.message));
 }
 
+/**
+ * Whether a rule was refused as the kernel refuses the path of a cgroup that is not there. iptables-legacy says no more than the
+ * line.
+ */
+export function cannotNameCgroup(error: unknown): boolean {
+  if (!(error instanceof CulvertError) || error.code !== 'CAPTURE_RULES') return false;
+  return /RULE_APPEND failed \(Invalid argument\)|restore: line \d+ failed\n?$/.test(error.message);
+}
+
 function hintFor(stderr: string): string {
   if (/is not up|is down|Nexthop/.test(stderr)) return 'capture needs the loopback interface: ip link set lo up';
   if (/Permission denied|Operation not permitted/.test(stderr)) return 'run the agent as root';
   return 'the kernel needs iptables support for nat, conntrack, connmark, owner, addrtype and CT (xt_*, nf_nat, nf_conntrack)';
+}
+
+/** The helper enters the namespace itself. */
+async function runByHelper({ argv, netnsFd, input }: Command): Promise<CommandResult> {
+  const result = await runThroughHelper({ argv, netnsFd, input: input ?? '' });
+  if (result.code === 127) throw cannotRun({ name: argv[0], detail: result.stderr.trim(), isMissing: true });
+  return result;
 }
 
 /** In the child the namespace is always fd 3, because the path may lead to another namespace by now. */
@@ -111,13 +135,17 @@ async function runNow({ argv, netnsFd, input }: Command): Promise<CommandResult>
   const isMissing = typeof outcome === 'number' || ('code' in outcome && outcome.code === 'ENOENT');
   const name = typeof outcome === 'number' ? argv[0] : program;
   const detail = typeof outcome === 'number' ? err.trim() : outcome.message;
-  throw new CulvertError({
+  throw cannotRun({ name, detail, isMissing, cause: outcome });
+}
+
+function cannotRun(o: { name: string; detail: string; isMissing: boolean; cause?: unknown }): CulvertError {
+  return new CulvertError({
     code: 'CAPTURE_TOOL',
-    message: `${name} cannot be run: ${detail}`,
-    hint: isMissing
-      ? `apt-get install -y ${packageOf(name) ?? 'iptables iproute2 util-linux'}`
+    message: `${o.name} cannot be run: ${o.detail}`,
+    hint: o.isMissing
+      ? `apt-get install -y ${packageOf(o.name) ?? 'iptables iproute2 util-linux'}`
       : "is the host short of processes, memory or file descriptors? See the agent's limits (systemctl show, ulimit)",
-    cause: outcome,
+    ...(o.cause === undefined ? {} : { cause: o.cause }),
   });
 }
 

@@ -1,7 +1,16 @@
 import { transparentRulePriority } from './workload-rules.js';
 import { transparentReplyMark, transparentReplyTable } from '../../ports.js';
-import { chainPrefix, type ExistingTables, tableMarkerChain, type TableName, tableNames } from './chain-plan.js';
+import {
+  because,
+  chainPrefix,
+  type ExistingTables,
+  isClosing,
+  tableMarkerChain,
+  type TableName,
+  tableNames,
+} from './chain-plan.js';
 import type { Ipv6Support } from './captured-netns.js';
+import { earlyDemuxPath } from '../../native/early-demux.js';
 import type { CommandRunner } from './command-runner.js';
 import type { NetfilterBackend } from './netfilter-backend.js';
 
@@ -26,9 +35,16 @@ export type InstalledRules = {
   readonly 4: InstalledFamily;
   readonly 6: InstalledFamily;
   readonly ipv6: Ipv6Support;
+  /** TCP early demultiplexing, of both families. */
+  readonly hasEarlyDemux: boolean;
+  /** iptables said that it cannot show a table of nftables with one of its names. */
+  readonly hasUnreadable: boolean;
 };
 
-/** One shell and as few programs as possible, because starting each costs more than its work. */
+/**
+ * One shell and as few programs as possible, because starting each costs more than its work. The privileged helper runs exactly
+ * this script (agent/native/helper/rule-programs.c).
+ */
 function readScript({ iptables }: NetfilterBackend): string {
   // -force: a routing table that does not exist yet is not an error.
   const ip = (family: 4 | 6): string =>
@@ -36,6 +52,8 @@ function readScript({ iptables }: NetfilterBackend): string {
   return [
     `echo @tables4; ${iptables[4]}-save || exit 90`,
     `echo @ip4\n${ip(4)}`,
+    // It fails at the end of the file, which has no line end for a shell that reads byte by byte.
+    `demux=; read demux <${earlyDemuxPath}; echo; echo @demux; echo $demux`,
     'test -e /proc/net/if_inet6 || exit 0',
     'read lo6 </proc/sys/net/ipv6/conf/lo/disable_ipv6; echo; echo @lo6; echo $lo6',
     `echo @tables6; ${iptables[6]}-save || exit 91`,
@@ -66,7 +84,13 @@ export function parseInstalled(text: string): InstalledRules {
     ...parseRoutes(sections.get(`ip${suffix}`) ?? ''),
   });
   const lo6 = sections.get('lo6')?.trim();
-  return { 4: family(4), 6: family(6), ipv6: lo6 === undefined ? 'absent' : lo6 === '0' ? 'on' : 'disabled' };
+  return {
+    4: family(4),
+    6: family(6),
+    ipv6: lo6 === undefined ? 'absent' : lo6 === '0' ? 'on' : 'disabled',
+    hasEarlyDemux: sections.get('demux')?.trim() === '1',
+    hasUnreadable: text.includes(' is incompatible, use '),
+  };
 }
 
 /** `text`: a JSON array of rules and one of routes, each on its own line. */
@@ -131,9 +155,25 @@ function isJump(line: string): boolean {
  */
 export function existingTables(tables: SavedTables, backend: NetfilterBackend): ExistingTables {
   const jumps: Partial<Record<TableName, readonly string[]>> = {};
-  for (const name of tableNames) jumps[name] = ownJumps(tables.get(name));
+  const chains: Partial<Record<TableName, readonly string[]>> = {};
+  for (const name of tableNames) {
+    jumps[name] = ownJumps(tables.get(name));
+    chains[name] = ownChains(tables.get(name));
+  }
   const absent = backend.kind === 'nft' ? tableNames.filter((name) => !tables.has(name)) : [];
-  return { jumps, absent };
+  return { jumps, chains, isClosed: isClosing(tables.get('mangle')?.rules ?? []), absent };
+}
+
+/** Whether our rules are there that let no new connection of the workload pass by the agent, in each family that it has. */
+export function isRuled(installed: InstalledRules): boolean {
+  return ([4, 6] as const)
+    .filter((family) => family === 4 || installed.ipv6 === 'on')
+    .every((family) => {
+      const { tables } = installed[family];
+      const isRedirected = ownLines(tables.get('nat')).some((line) => line.includes(because('outbound')));
+      const isJumpedTo = ownJumps(tables.get('nat')).some((line) => line.startsWith('-A OUTPUT '));
+      return (isRedirected && isJumpedTo) || isClosing(tables.get('mangle')?.rules ?? []);
+    });
 }
 
 /** Whether we created the table, so that removing our rules includes it. */

@@ -1,5 +1,5 @@
 import { deleteEmptyTable } from '../../native/nf-tables.js';
-import { type ChainPlan, chainPrefix, type TableName, tableNames } from './chain-plan.js';
+import { type ChainPlan, chainPrefix, isClosing, type TableName, tableNames } from './chain-plan.js';
 import type { CaptureProgram, CommandRunner } from './command-runner.js';
 import {
   type InstalledFamily,
@@ -53,9 +53,9 @@ export function renderRemoval(tables: SavedTables, emptiedHooks: Hooks): string 
  * kernel would stop translating them, and the mangle rules, which also keep conntrack in use.
  */
 export async function removeRedirects(place: Place, found: InstalledFamily): Promise<void> {
-  // A SYN that nothing takes out of its queue would wait for ever, so the queue goes first.
+  // A SYN that nothing takes out of its queue would wait for ever, so the queue goes first. So would one to a closed workload.
   const removals = [
-    ['mangle', ownLines(found.tables.get('mangle')).filter(isSynQueueRule)],
+    ['mangle', ownLines(found.tables.get('mangle')).filter((rule) => isSynQueueRule(rule) || isClosing([rule]))],
     ['nat', ownJumps(found.tables.get('nat'))],
   ] as const;
   const blocks = removals.filter(([, rules]) => rules.length > 0);
@@ -82,7 +82,10 @@ export async function removeTables(place: Place, tables: SavedTables, hooks: Hoo
   const { code } = await place.runner.run({ argv: restoreCommand(place), netnsFd: place.netnsFd, input: whole });
   // A table of ours has foreign rules, or iptables created no such chain: keep the built-in chains. The first attempt
   // may have committed some tables, so this must not expect to find their chains again.
-  if (code !== 0) await removeChainsOneByOne(place, tables);
+  if (code !== 0) {
+    await removeChainsOneByOne(place, tables);
+    await removeHooksOneByOne(place, hooks, ownTables);
+  }
   if (ownTables.length > 0) dropEmptyTables(place, ownTables);
 }
 
@@ -94,6 +97,16 @@ async function removeChainsOneByOne(place: Place, tables: SavedTables): Promise<
     const saved = await place.runner.must({ argv: [...argv], netnsFd: place.netnsFd });
     if (!saved.includes(`:${chainPrefix}`)) continue;
     await restore(place, renderRemoval(new Map([[name, table]]), []));
+  }
+}
+
+/** A built-in chain that is not there, or not empty, must not keep the others: which there are is not shown. */
+async function removeHooksOneByOne(place: Place, hooks: Hooks, tables: readonly TableName[]): Promise<void> {
+  for (const name of tables) {
+    for (const hook of hooksOf(hooks, name)) {
+      const input = `*${name}\n-X ${hook}\nCOMMIT\n`;
+      await place.runner.run({ argv: restoreCommand(place), netnsFd: place.netnsFd, input });
+    }
   }
 }
 

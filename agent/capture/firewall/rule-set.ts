@@ -1,7 +1,17 @@
 import { CulvertError } from '../../../shared/errors.js';
+import { earlyDemuxPath } from '../../native/early-demux.js';
 import { ownNetnsInode } from '../../native/netns.js';
 import type { Ipv6Support } from './captured-netns.js';
-import { because, type ChainPlan, hostMark, renderRestore, type TableName, tableNames } from './chain-plan.js';
+import {
+  because,
+  type ChainPlan,
+  earlyDemuxMark,
+  hostMark,
+  isClosing,
+  renderRestore,
+  type TableName,
+  tableNames,
+} from './chain-plan.js';
 import type { CommandRunner } from './command-runner.js';
 import {
   existingTables,
@@ -15,16 +25,31 @@ import {
 } from './installed-rules.js';
 import type { NetfilterBackend } from './netfilter-backend.js';
 import { type Hooks, type Place, removeAll, removeRedirects, removeTables, restore } from './removal.js';
-import { ipRoute, ipRule } from './workload-rules.js';
+import { isTrackedByOthers } from './tracked-by-others.js';
+import { withoutUntracked } from './untracked-rules.js';
+import { ipRoute, ipRule, needNoEarlyDemux } from './workload-rules.js';
 
 export type ChainPlans = Readonly<Record<4 | 6, readonly ChainPlan[]>>;
 
 export type InstallOptions = {
   /** Called after loading and before the rules are read back, so that a later foreign change is not missed. */
   readonly onLoaded?: () => void;
-  /** Chains to load in place of those of a family that could not be loaded; null: none, and the error stands. */
+  /**
+   * Chains to load in place of those of a family that could not be loaded; null: none, and the error stands. Asked again
+   * when these cannot be loaded either.
+   */
   readonly instead?: (family: 4 | 6, error: unknown) => readonly ChainPlan[] | null;
 };
+
+type Installed = {
+  readonly plans: ChainPlans;
+  /** What was asked for, where all of that is loaded which fits the namespace. */
+  readonly asked: ChainPlans;
+  readonly isTrackedByOthers: boolean;
+  readonly baseline: Readonly<Record<4 | 6, Baseline>>;
+};
+
+type Found = InstalledRules & { readonly isTrackedByOthers: boolean };
 
 /** Our rules of one table, as printed by `iptables-save`. */
 type Baseline = Readonly<Record<TableName, readonly string[]>>;
@@ -41,7 +66,9 @@ export class RuleSet {
   readonly #backend: NetfilterBackend;
   readonly #hasRoutes: boolean;
   readonly #hooks: Hooks;
-  #installed: { readonly plans: ChainPlans; readonly baseline: Readonly<Record<4 | 6, Baseline>> } | undefined;
+  #installed: Installed | undefined;
+  /** TCP early demultiplexing is being switched off, or was: also where a flush took the mark for it. */
+  #hasSwitched = false;
 
   /**
    * `hasRoutes`: includes the policy routing for replies. `hooks`: every built-in chain that a plan may ever jump from.
@@ -65,45 +92,72 @@ export class RuleSet {
    */
   async install(netnsFd: number | null, plans: ChainPlans, o: InstallOptions = {}): Promise<Ipv6Support> {
     const found = await this.#read(netnsFd);
-    if (this.#installed?.plans === plans && this.#differences(found, this.#installed.baseline).length === 0) {
+    const before = this.#installed;
+    if (before?.asked === plans && isFit(before, found) && this.#differences(found, before).length === 0) {
       return found.ipv6;
     }
     const problems: unknown[] = [];
-    let loaded = plans;
-    for (const family of familiesOf(found)) {
+    const fitting = { 4: fittingOf(plans[4], found), 6: fittingOf(plans[6], found) };
+    let loaded: ChainPlans = fitting;
+    this.#hasSwitched ||= found.hasEarlyDemux && wantNoEarlyDemux(plans);
+    const installFamily = async (family: 4 | 6): Promise<void> => {
       // A failing family (lo is down, for example) does not stop the other: uncaptured traffic would pass unprotected.
       try {
-        const others = await this.#installEither(this.#place(netnsFd, family), plans[family], found, o.instead);
+        const others = await this.#installEither(this.#place(netnsFd, family), fitting[family], found, o.instead);
         if (others !== null) loaded = { ...loaded, [family]: others };
       } catch (error) {
         problems.push(error);
       }
-    }
+    };
+    await Promise.all(familiesOf(found).map(installFamily));
     if (problems.length > 0) throw problems[0];
+    if (found.hasEarlyDemux && wantNoEarlyDemux(loaded)) await this.#setEarlyDemux(netnsFd, false);
     o.onLoaded?.();
     const after = await this.#read(netnsFd);
+    if (after.isTrackedByOthers !== found.isTrackedByOthers) return await this.install(netnsFd, plans, o);
     const baseline = { 4: baselineOf(after[4].tables), 6: baselineOf(after[6].tables) };
     for (const family of familiesOf(after)) assertComplete(family, loaded[family], baseline[family]);
-    const [damage] = this.#differences(after, baseline);
-    if (damage !== undefined) throw damagedMeanwhile(damage);
     // With other chains in it, the next load of the same plans tries them again.
-    this.#installed = { plans: loaded, baseline };
+    const asked = loaded === fitting ? plans : loaded;
+    const installed = { plans: loaded, asked, isTrackedByOthers: found.isTrackedByOthers, baseline };
+    const [damage] = this.#differences(after, installed);
+    if (damage !== undefined) throw damagedMeanwhile(damage);
+    this.#installed = installed;
     return after.ipv6;
   }
 
   /**
+   * Loads these chains with one program, without looking at what it loaded, into a namespace that has no rule and no chain.
+   * Resolves with false where there are some, or where the load failed: {@link install} can do it then, or says why not.
+   */
+  async loadFirst(netnsFd: number, plans: ChainPlans): Promise<boolean> {
+    const text = (family: 4 | 6): string => {
+      const absent = this.#backend.kind === 'nft' ? tableNames : [];
+      return renderRestore(plans[family], { jumps: {}, absent, marks: [hostMark(ownNetnsInode())] });
+    };
+    const { iptables } = this.#backend;
+    const [v4, v6] = [text(4), text(6)];
+    if (Math.max(v4.length, v6.length) > longestArgument) return false;
+    const argv = ['sh', '-c', firstLoadScript(iptables), 'sh', v4, v6] as const;
+    const { code } = await this.#runner.run({ argv: [...argv], netnsFd, isUrgent: true });
+    return code === 0;
+  }
+
+  /**
    * Differences from what {@link install} left, one clause each; empty: none. Foreign rules are ignored, unless
-   * `isBypassed`: connections were seen to escape. Then foreign rules before ours are listed too.
+   * `isBypassed`: connections were seen to escape. Then foreign rules before ours are listed too. `isFit` false: what is
+   * loaded no longer fits what others have in the namespace, so it is due to be loaded again.
    */
   async check(
     netnsFd: number | null,
     o: { readonly isBypassed: boolean } = { isBypassed: false },
-  ): Promise<{ readonly differences: readonly string[]; readonly ipv6: Ipv6Support }> {
+  ): Promise<{ readonly differences: readonly string[]; readonly ipv6: Ipv6Support; readonly isFit: boolean }> {
     const found = await this.#read(netnsFd);
     const differences =
-      this.#installed === undefined ? ['rules are not loaded'] : this.#differences(found, this.#installed.baseline);
+      this.#installed === undefined ? ['rules are not loaded'] : this.#differences(found, this.#installed);
     const others = o.isBypassed ? familiesOf(found).flatMap((family) => bypasses(family, found[family])) : [];
-    return { differences: [...differences, ...others], ipv6: found.ipv6 };
+    const isFitting = this.#installed === undefined || isFit(this.#installed, found);
+    return { differences: [...differences, ...others], ipv6: found.ipv6, isFit: isFitting };
   }
 
   /** New connections bypass the agent; open ones continue. */
@@ -128,13 +182,23 @@ export class RuleSet {
   async remove(netnsFd: number | null): Promise<void> {
     this.#installed = undefined;
     const found = await this.#read(netnsFd);
+    // Its mark goes with the rules.
+    if (this.#hasSwitched || hasEarlyDemuxMark(found)) await this.#setEarlyDemux(netnsFd, true);
+    this.#hasSwitched = false;
     for (const family of familiesOf(found)) {
       await removeAll(this.#place(netnsFd, family), found[family], this.#hooks);
     }
   }
 
-  #read(netnsFd: number | null): Promise<InstalledRules> {
-    return readInstalled({ runner: this.#runner, backend: this.#backend, netnsFd });
+  async #setEarlyDemux(netnsFd: number | null, isOn: boolean): Promise<void> {
+    await this.#runner.must({ argv: ['sh', '-c', `echo ${isOn ? 1 : 0} >${earlyDemuxPath}`], netnsFd });
+  }
+
+  async #read(netnsFd: number | null): Promise<Found> {
+    const backend = this.#backend;
+    const found = await readInstalled({ runner: this.#runner, backend, netnsFd });
+    const isTracked = netnsFd !== null && isTrackedByOthers({ netnsFd, backend, found });
+    return { ...found, isTrackedByOthers: isTracked };
   }
 
   #place(netnsFd: number | null, family: 4 | 6): Place {
@@ -145,18 +209,22 @@ export class RuleSet {
   async #installEither(
     place: Place,
     chains: readonly ChainPlan[],
-    found: InstalledRules,
+    found: Found,
     instead: InstallOptions['instead'],
   ): Promise<readonly ChainPlan[] | null> {
-    try {
-      await this.#installFamily(place, chains, found);
-      return null;
-    } catch (error) {
-      const others = instead?.(place.family, error) ?? null;
-      if (others === null) throw error;
-      // Some tables of the first attempt may have been loaded.
-      await this.#installFamily(place, others, await this.#read(place.netnsFd));
-      return others;
+    let tried: readonly ChainPlan[] | null = null;
+    let before = found;
+    for (;;) {
+      try {
+        await this.#installFamily(place, tried ?? chains, before);
+        return tried;
+      } catch (error) {
+        const others = instead?.(place.family, error) ?? null;
+        if (others === null) throw error;
+        tried = fittingOf(others, found);
+        // Some tables of the attempt may have been loaded.
+        before = await this.#read(place.netnsFd);
+      }
     }
   }
 
@@ -166,36 +234,86 @@ export class RuleSet {
       await removeAll(place, installed, this.#hooks);
       return;
     }
-    const routes = await Promise.allSettled([this.#addRoutes(place, found)]);
+    const routes = await Promise.allSettled([this.#addRoutes(place, chains, found)]);
     const existing = existingTables(installed.tables, this.#backend);
-    const mark = place.netnsFd === null ? {} : { hostMark: hostMark(ownNetnsInode()) };
-    await restore(place, renderRestore(chains, { ...existing, ...mark }));
-    const others = [...installed.tables].filter(([name]) => !chains.some(({ table }) => table === name));
-    await removeTables(place, new Map(others), this.#hooks);
+    const marks = place.netnsFd === null ? [] : [hostMark(ownNetnsInode())];
+    if (place.family === 4) {
+      this.#hasSwitched ||= hasEarlyDemuxMark(found);
+      if (this.#hasSwitched) marks.push(earlyDemuxMark);
+    }
+    await restore(place, renderRestore(chains, { ...existing, marks }));
+    if (!areClosing(chains)) {
+      const others = [...installed.tables].filter(([name]) => !chains.some(({ table }) => table === name));
+      await removeTables(place, new Map(others), this.#hooks);
+    }
     if (routes[0].status === 'rejected') throw routes[0].reason;
   }
 
-  async #addRoutes(place: Place, found: InstalledRules): Promise<void> {
-    const missing = this.#missingRoutes(found, place.family);
+  async #addRoutes(place: Place, chains: readonly ChainPlan[], found: InstalledRules): Promise<void> {
+    const missing = this.#missingRoutes(found, place.family, chains);
     if (missing.length === 0) return;
     const argv = ['ip', `-${place.family}`, '-batch', '-'] as const;
     await this.#runner.must({ argv: [...argv], netnsFd: place.netnsFd, input: `${missing.join('\n')}\n` });
   }
 
-  #missingRoutes(found: InstalledRules, family: 4 | 6): string[] {
-    if (!this.#hasRoutes || (family === 6 && found.ipv6 !== 'on')) return [];
+  #missingRoutes(found: InstalledRules, family: 4 | 6, chains: readonly ChainPlan[]): string[] {
+    // A closed namespace has no replies that need them. The loopback interface, which routes need, may be down.
+    if (!this.#hasRoutes || areClosing(chains)) return [];
+    if (family === 6 && found.ipv6 !== 'on') return [];
     const { hasRule, hasRoute } = found[family];
     return [...(hasRule ? [] : [ipRule('add')]), ...(hasRoute ? [] : [ipRoute('add')])];
   }
 
-  #differences(found: InstalledRules, expected: Readonly<Record<4 | 6, Baseline>>): string[] {
-    return familiesOf(found).flatMap((family) => [
-      ...tableDifferences(family, expected[family], found[family]),
-      ...this.#missingRoutes(found, family).map(
+  #differences(found: InstalledRules, { plans, baseline }: Installed): string[] {
+    const isOn = found.hasEarlyDemux && wantNoEarlyDemux(plans);
+    const ofFamilies = familiesOf(found).flatMap((family) => [
+      ...tableDifferences(family, baseline[family], found[family]),
+      ...this.#missingRoutes(found, family, plans[family]).map(
         (command) => `IPv${family}: ip ${command.replace(' add', '')} is missing`,
       ),
     ]);
+    return isOn ? [...ofFamilies, 'net.ipv4.tcp_early_demux is on'] : ofFamilies;
   }
+}
+
+function fittingOf(chains: readonly ChainPlan[], found: Found): readonly ChainPlan[] {
+  return found.isTrackedByOthers ? withoutUntracked(chains) : chains;
+}
+
+/** A difference between the families' chains and what fits them can only come from what was asked for. */
+function isFit({ asked, isTrackedByOthers: wasTracked }: Installed, found: Found): boolean {
+  const isSame = ([4, 6] as const).every((family) => withoutUntracked(asked[family]).length === asked[family].length);
+  return isSame || wasTracked === found.isTrackedByOthers;
+}
+
+/** Then the tables without chains stay as they are: the connections of a workload that drains live on them. */
+function areClosing(chains: readonly ChainPlan[]): boolean {
+  return chains.some(({ rules }) => isClosing(rules));
+}
+
+/** Of the kernel, for one argument of a program: 128 KiB (MAX_ARG_STRLEN). */
+const longestArgument = 120_000;
+
+/**
+ * Both families at the same time, because each waits for the kernel. The texts are its arguments. The privileged helper runs
+ * exactly this script (agent/native/helper/rule-programs.c).
+ */
+function firstLoadScript(iptables: NetfilterBackend['iptables']): string {
+  return [
+    'load() { test -z "$($1-save)" && printf %s "$2" | $1-restore --noflush -w 5; }',
+    `load ${iptables[4]} "$1" &`,
+    'first=$!; second=0',
+    `test ! -e /proc/net/if_inet6 || load ${iptables[6]} "$2" || second=1`,
+    'wait $first && exit $second',
+  ].join('\n');
+}
+
+function hasEarlyDemuxMark(found: InstalledRules): boolean {
+  return ownChains(found[4].tables.get('nat')).includes(earlyDemuxMark);
+}
+
+function wantNoEarlyDemux(plans: ChainPlans): boolean {
+  return needNoEarlyDemux(plans[4]) || needNoEarlyDemux(plans[6]);
 }
 
 function damagedMeanwhile(damage: string): CulvertError {
@@ -245,7 +363,7 @@ function tableDifferences(family: 4 | 6, expected: Baseline, found: InstalledFam
  * program may have changed them since. Better to detect that now than later: what is shown is what later checks expect.
  */
 function assertComplete(family: 4 | 6, chains: readonly ChainPlan[], baseline: Baseline): void {
-  for (const name of tableNames) {
+  for (const name of areClosing(chains) ? (['mangle'] as const) : tableNames) {
     const ours = chains.filter(({ table }) => table === name);
     const wanted = purposes(
       ours.flatMap(({ hook, chain, rules }) => [

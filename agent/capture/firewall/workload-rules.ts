@@ -1,4 +1,4 @@
-import { type Cidr, formatCidr, type IpAddress, isIpv6, parseCidr } from '../../../shared/address.js';
+import { type Cidr, formatCidr, isIpv6, parseCidr } from '../../../shared/address.js';
 import { CulvertError } from '../../../shared/errors.js';
 import type { CaptureExclusions } from '../../../shared/routing/registry-entry.js';
 import {
@@ -10,6 +10,7 @@ import {
   transparentReplyTable,
 } from '../../ports.js';
 import { because, type ChainPlan, chainPrefix, maskedMark, renderRestore } from './chain-plan.js';
+import { planUntracked } from './untracked-rules.js';
 import { planSynQueue, planSynVerdicts } from './late-accept-rules.js';
 
 /** The rules of a workload's network namespace as text, for `culvert-agent rules --print`. */
@@ -20,15 +21,6 @@ export type RenderedRules = {
   readonly v6: string;
   /** Input for `ip -4 -batch -` and `ip -6 -batch -`. */
   readonly routes: Readonly<Record<4 | 6, readonly string[]>>;
-};
-
-/**
- * The host's probes reach a workload with this source address, the same as in Istio. The host's own rules set it on
- * connections that a socket of the host itself opened, and drop everything else that claims to come from it.
- */
-export const probeSource: Readonly<Record<4 | 6, string>> = {
-  4: '169.254.7.127',
-  6: 'fd16:9254:7127:1337:ffff:ffff:ffff:ffff',
 };
 
 /** Before `main` (32766), after any rules that others may have placed for a reason. */
@@ -42,11 +34,11 @@ const replyMark = maskedMark(transparentReplyMark);
 const toItself = `-m addrtype --dst-type LOCAL ${because('to-itself')} -j RETURN`;
 
 /** The complete text for a new namespace. Throws like {@link planWorkloadChains}. */
-export function renderRules(exclusions: CaptureExclusions): RenderedRules {
+export function renderRules(exclusions: CaptureExclusions, options: PlanOptions = {}): RenderedRules {
   const fresh = { jumps: {}, absent: [] };
   return {
-    v4: renderRestore(planWorkloadChains(4, exclusions), fresh),
-    v6: renderRestore(planWorkloadChains(6, exclusions), fresh),
+    v4: renderRestore(planWorkloadChains(4, exclusions, options), fresh),
+    v6: renderRestore(planWorkloadChains(6, exclusions, options), fresh),
     routes: { 4: [ipRule('add'), ipRoute('add')], 6: [ipRule('add'), ipRoute('add')] },
   };
 }
@@ -68,7 +60,7 @@ export function ipRoute(verb: 'add' | 'del'): string {
  * CAP_NET_ADMIN cannot make one, so when it took a port before the agent did, or while there was none, it gets nothing. Root in
  * a container often has CAP_NET_RAW (it is among Docker's defaults), and is not kept out.
  */
-function planGuard(ports: readonly number[]): ChainPlan {
+export function planGuard(ports: readonly number[]): ChainPlan {
   const toOwnPorts = `-p tcp -m tcp --syn -m multiport --dports ${ports.join(',')}`;
   return {
     table: 'filter',
@@ -83,37 +75,81 @@ function planGuard(ports: readonly number[]): ChainPlan {
 }
 
 /**
+ * A socket that is bound to a device (SO_BINDTODEVICE needs no right) sends there what is for the workload itself, and what
+ * capture redirects to the agent: to 127.0.0.1 on the wire, past every rule of the mesh. Where OUTPUT sees it, a redirect has not
+ * changed the device yet.
+ */
+export const toItselfOnWire: ChainPlan = {
+  table: 'mangle',
+  hook: 'POSTROUTING',
+  chain: `${chainPrefix}POSTROUTING`,
+  jumpMatch: '-p tcp',
+  rules: [`! -o lo -p tcp -m tcp --syn -m addrtype --dst-type LOCAL ${because('to-itself-on-wire')} -j DROP`],
+};
+
+/**
+ * Ends what would go round for ever: a socket with the agent's mark that capture brings back to the agent, because it is not of
+ * the agent's cgroup. It is the agent's own, after that was moved to another cgroup, or one that pretends.
+ */
+const ownLoop = `-i lo -p tcp -m tcp --syn --dport ${capturePorts.outbound} -m mark --mark ${ownMark} ${because('own-loop')} -j REJECT --reject-with tcp-reset`;
+
+/** What the chains of a workload have beyond its exclusions. */
+export type PlanOptions = {
+  /** Destination ports of which some are accepted late; default: none. */
+  readonly latePorts?: readonly number[];
+  /** Other sockets on the agent's ports get no connection; default: true. */
+  readonly isGuarded?: boolean;
+  /** TCP early demultiplexing of the namespace cannot be switched off, so port 15006 is not guarded; default: it can. */
+  readonly hasEarlyDemux?: boolean;
+  /** The cgroup in which the agent's sockets are made; null, the default: every socket with the agent's mark is exempt. */
+  readonly ownCgroup?: string | null;
+};
+
+/**
+ * What only a socket of the agent has. The mark alone can be set with CAP_NET_RAW (Linux 5.17), and root in a container
+ * often has this capability.
+ */
+function ownSocket(cgroup: string | null): string {
+  return `-m mark --mark ${ownMark}${cgroup === null ? '' : ` -m cgroup --path ${cgroup}`}`;
+}
+
+/** Whether chains only work without TCP early demultiplexing: they guard the port to which PREROUTING redirects. */
+export function needNoEarlyDemux(chains: readonly ChainPlan[]): boolean {
+  return chains.some(
+    ({ hook, rules }) => hook === 'INPUT' && rules.some((rule) => rule.includes(`,${capturePorts.inboundPlaintext},`)),
+  );
+}
+
+/**
  * The chains of one address family. Redirects match SYN only, so connections that were open before are unaffected.
- * `latePorts`: destination ports of which some are accepted late. `openTo`: sources whose connections to the workload are
- * not captured yet. `isGuarded`: other sockets on the agent's ports get no connection. Throws `CAPTURE_EXCLUSION` for an invalid
- * excluded port or CIDR.
+ * Throws `CAPTURE_EXCLUSION` for an invalid excluded port or CIDR.
  */
 export function planWorkloadChains(
   family: 4 | 6,
   exclusions: CaptureExclusions,
-  latePorts: readonly number[] = [],
-  openTo: readonly IpAddress[] = [],
-  isGuarded = true,
+  { latePorts = [], isGuarded = true, hasEarlyDemux = false, ownCgroup = null }: PlanOptions = {},
 ): readonly ChainPlan[] {
+  const fromAgent = `-p tcp ${ownSocket(ownCgroup)} ${because('own-traffic')}`;
   const notExcluded = latePorts.filter((port) => !exclusions.excludeOutboundPorts.includes(port));
   const ownPorts = [
-    ...Object.values(capturePorts).filter(isGuardedPort),
+    ...Object.values(capturePorts).filter((port) => isGuardedPort(port, { hasEarlyDemux })),
     ...(notExcluded.length > 0 ? Object.values(lateAcceptPorts) : []),
   ];
-  const excludedNetworks = excludedCidrs(family, exclusions).map(
-    (cidr) => `-d ${formatCidr(cidr)} ${because('excluded-cidr')} -j RETURN`,
-  );
+  const excludedNetworks = excludeNetworks(family, exclusions);
+  const guard = planGuard(ownPorts);
+  const refusals = [...(ownCgroup === null ? [] : [ownLoop]), ...(isGuarded ? guard.rules : [])];
   return [
     {
       // A dial from a borrowed client address can choose the port of a connection that this client already has to the
       // agent. Conntrack would take the SYN for a packet of that connection. A separate zone for the direction of the
-      // dial prevents it.
+      // dial prevents it. Here and where such a dial is remembered the mark is enough: it frees nothing from capture.
       table: 'raw',
       hook: 'OUTPUT',
       chain: `${chainPrefix}OUTPUT`,
       jumpMatch: '-p tcp',
       rules: [`-o lo -p tcp -m mark --mark ${ownMark} ${because('own-dial-zone')} -j CT --zone-orig ${ownDialZone}`],
     },
+    ...planUntracked(family),
     {
       table: 'mangle',
       hook: 'PREROUTING',
@@ -121,6 +157,8 @@ export function planWorkloadChains(
       jumpMatch: '-p tcp',
       rules: [
         `-i lo -p tcp -m mark --mark ${ownMark} ${because('remember-own-dial')} -j CONNMARK --set-xmark ${replyMark}`,
+        // A workload needs no tunnel to itself, and would take the handshakes of others.
+        `-i lo -p tcp -m tcp --syn --dport ${capturePorts.inboundTunnel} ${because('tunnel-to-itself')} -j DROP`,
         `-i lo ${because('loopback')} -j RETURN`,
         ...exclusions.excludeInboundPorts.map((port) => excludePort('excluded-inbound-port', port)),
         // Nothing passes through a workload: it has one identity, and this traffic is not its own.
@@ -135,13 +173,15 @@ export function planWorkloadChains(
       rules: [
         `-p tcp -m connmark --mark ${replyMark} -m conntrack --ctdir REPLY ${because('reply-to-own-dial')} -j MARK --set-xmark ${replyMark}`,
         ...planSynQueue(notExcluded, [
+          // By the mark alone: what is not the agent's is refused where it is redirected to.
           `-p tcp -m mark --mark ${ownMark} ${because('own-traffic')} -j RETURN`,
           toItself,
           ...excludedNetworks,
         ]),
       ],
     },
-    ...(isGuarded ? [planGuard(ownPorts)] : []),
+    toItselfOnWire,
+    ...(refusals.length > 0 ? [{ ...guard, rules: refusals }] : []),
     {
       table: 'nat',
       hook: 'PREROUTING',
@@ -150,11 +190,7 @@ export function planWorkloadChains(
       rules: [
         `-i lo ${because('loopback')} -j RETURN`,
         `-p tcp -m tcp --dport ${capturePorts.inboundTunnel} ${because('tunnel')} -j RETURN`,
-        `-s ${probeSource[family]} -p tcp ${because('host-probe')} -j ACCEPT`,
         ...exclusions.excludeInboundPorts.map((port) => excludePort('excluded-inbound-port', port)),
-        ...openTo
-          .filter((ip) => isIpv6(ip) === (family === 6))
-          .map((ip) => `-s ${ip} -p tcp -m tcp --syn ${because('arrives-too')} -j RETURN`),
         `-p tcp -m tcp --syn -m addrtype --dst-type LOCAL ${because('inbound')} -j REDIRECT --to-ports ${capturePorts.inboundPlaintext}`,
       ],
     },
@@ -164,7 +200,7 @@ export function planWorkloadChains(
       chain: `${chainPrefix}OUTPUT`,
       jumpMatch: '-p tcp',
       rules: [
-        `-p tcp -m mark --mark ${ownMark} ${because('own-traffic')} -j ACCEPT`,
+        `${fromAgent} -j ACCEPT`,
         toItself,
         ...exclusions.excludeOutboundPorts.map((port) => excludePort('excluded-outbound-port', port)),
         ...excludedNetworks,
@@ -173,6 +209,12 @@ export function planWorkloadChains(
       ],
     },
   ];
+}
+
+export function excludeNetworks(family: 4 | 6, exclusions: CaptureExclusions): readonly string[] {
+  return excludedCidrs(family, exclusions).map(
+    (cidr) => `-d ${formatCidr(cidr)} ${because('excluded-cidr')} -j RETURN`,
+  );
 }
 
 /** The excluded prefixes of one family. Throws `CAPTURE_EXCLUSION` for an invalid CIDR. */
@@ -186,7 +228,7 @@ export function excludedCidrs(family: 4 | 6, exclusions: CaptureExclusions): rea
     .filter((cidr) => isIpv6(cidr.base) === (family === 6));
 }
 
-function excludePort(why: string, port: number): string {
+export function excludePort(why: string, port: number): string {
   if (!Number.isInteger(port) || port < 1 || port > 65_535) {
     throw badExclusion(`excluded port ${port}`, 'ports are whole numbers from 1 to 65535');
   }

@@ -69,6 +69,25 @@ export class CertificateRotator {
     return [...this.#certificates.values()].filter((certificate) => certificate !== null);
   }
 
+  /** What the workers need of them. */
+  forWorkers(): IdentityCertificate[] {
+    return this.certificates.map(({ identity, chainPem, keyPem, notAfterMs }) => ({
+      identity,
+      chainPem,
+      keyPem,
+      notAfterMs,
+    }));
+  }
+
+  /** For the admin endpoint; without keys. */
+  dump(): object[] {
+    return this.certificates.map(({ identity, notAfterMs, obtainedAtMs }) => ({
+      identity,
+      notAfter: new Date(notAfterMs).toISOString(),
+      obtainedAt: new Date(obtainedAtMs).toISOString(),
+    }));
+  }
+
   certificateOf(identity: SpiffeId): WorkloadCertificate | null {
     return this.#certificates.get(identity) ?? null;
   }

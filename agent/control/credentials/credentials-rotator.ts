@@ -1,3 +1,5 @@
+import { isDeepStrictEqual } from 'node:util';
+import { CulvertError } from '../../../shared/errors.js';
 import type { Log } from '../../../shared/log.js';
 import { createCsr } from '../../../shared/pki/certificate-request.js';
 import { problemOfIssued } from '../../../shared/pki/issued-certificate.js';
@@ -59,6 +61,26 @@ export class CredentialsRotator {
     return this.#renewal.problemOf('node');
   }
 
+  /**
+   * Credentials that `culvert-agent join` obtained for this node while the agent runs. They are on disk already. Returns false
+   * if the NATS servers in them are others, which only a start uses. Throws CulvertError `CREDENTIALS_FOREIGN`.
+   */
+  adopt(joined: NodeCredentials): boolean {
+    const { node, trustDomain, natsServers, natsServerName, rootsPem } = this.#current;
+    if (joined.node !== node || joined.trustDomain !== trustDomain) {
+      throw new CulvertError({
+        code: 'CREDENTIALS_FOREIGN',
+        message: `the credentials on disk are of node "${joined.node}" in ${joined.trustDomain}, and this agent is node "${node}" in ${trustDomain}`,
+        hint: 'restart the agent',
+      });
+    }
+    this.#current = joined;
+    this.#renewal.add('node', joined);
+    this.#init.log.warn({ notAfter: new Date(joined.notAfterMs).toISOString() }, 'the node joined again');
+    if (joined.rootsPem !== rootsPem) this.#init.onNewRoots();
+    return joined.natsServerName === natsServerName && isDeepStrictEqual(joined.natsServers, natsServers);
+  }
+
   /** Roots that the controller signed, or that came with workload certificates and verify them. */
   takeRoots(rootsPem: string): void {
     if (rootsPem === this.#current.rootsPem) return;
@@ -71,17 +93,20 @@ export class CredentialsRotator {
   }
 
   async #renew(signal: AbortSignal): Promise<ReadonlyMap<'node', RenewalOutcome>> {
-    const { node, natsUserPublicKey } = this.#current;
-    const { csrPem, privateKeyPem: nodeKeyPem } = await createCsr({ commonName: node });
-    const answer = await this.#init.renew({ csrPem, natsUserPublicKey });
+    const { node, trustDomain, natsUserPublicKey } = this.#current;
+    const identity = nodeSpiffeId(trustDomain, node);
+    const { csrPem, privateKeyPem: nodeKeyPem } = await createCsr({ identity });
+    const answer = await this.#init.renew({ csrPem, natsUserPublicKey, namesConsumers: true });
     signal.throwIfAborted();
     const problem = this.#problemOf(answer, nodeKeyPem);
     if (problem !== null) throw unfitAnswer({ ...this.#init, problem, of: { node } });
-    const { nodeCertificatePem, natsJwt, rootsPem, signingPublicKeys, notAfterMs } = answer;
+    const { nodeCertificatePem, natsJwt, consumerPrefix, rootsPem, signingPublicKeys, notAfterMs } = answer;
     const validity = { notAfterMs, obtainedAtMs: this.#init.scheduler.nowMs() };
     this.#init.log.info({ notAfter: new Date(notAfterMs).toISOString() }, 'node credentials renewed');
     const renewed = { nodeKeyPem, nodeCertificatePem, natsJwt, rootsPem, signingPublicKeys, ...validity };
-    this.#take({ ...this.#current, ...renewed });
+    // It belongs to the JWT: an answer without one ends the old one.
+    const { consumerPrefix: _old, ...others } = this.#current;
+    this.#take({ ...others, ...renewed, ...(consumerPrefix === undefined ? {} : { consumerPrefix }) });
     return new Map([['node', validity]]);
   }
 

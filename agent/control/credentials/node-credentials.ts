@@ -14,6 +14,8 @@ export const nodeCredentialsSchema = z.object({
   natsSeed: z.string(),
   natsUserPublicKey: z.string(),
   natsJwt: z.string(),
+  /** What the JWT requires of names of consumers. Absent: nothing, by a controller or in a file of an earlier version. */
+  consumerPrefix: z.string().exactOptional(),
   natsServers: z.array(z.string()).min(1),
   natsServerName: z.string().nullable(),
   natsCaPem: z.string().nullable(),
@@ -22,6 +24,11 @@ export const nodeCredentialsSchema = z.object({
   signingPublicKeys: z.array(z.string()).min(1),
   /** Where the host joined. Absent: the file is of an earlier version. */
   controllerUrl: z.string().exactOptional(),
+  /**
+   * What the controller said at the join was the newest, sealed, base64: an agent that never had rules refuses older ones.
+   * Absent: the controller's version did not say it, or the file is of an earlier version.
+   */
+  newest: z.string().exactOptional(),
   /** When the certificate and the JWT expire, by the controller's clock. */
   notAfterMs: z.number(),
   /** When they were received, by the agent's clock. Half of the lifetime counts from here. */

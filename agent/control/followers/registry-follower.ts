@@ -9,6 +9,7 @@ import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryMessage } from '../../dataplane/messages.js';
 import type { ManifestEntries, ReleasedEntry } from './manifest-entries.js';
 import { RegistryManifest, type DroppedPage } from './registry-manifest.js';
+import { RegistryRefusals, restoredBackup } from './registry-refusals.js';
 import type { RegistrySource, StoredRegistry } from '../state/registry-file.js';
 import { keyOfStored, UnreadableEntries } from './unreadable-entries.js';
 
@@ -40,6 +41,7 @@ export class RegistryFollower implements RegistrySource {
   readonly #held = new Map<string, HeldEntry>();
   readonly #manifest: RegistryManifest;
   readonly #unreadable = new UnreadableEntries();
+  readonly #refusals = new RegistryRefusals();
   readonly #changed = new Set<string>();
   /** Keys of entries that were added or removed since {@link takeUnsaved}. */
   #unsaved = new Set<string>();
@@ -157,8 +159,19 @@ export class RegistryFollower implements RegistrySource {
     return this.missing === 0 ? this.#manifest.sequence : null;
   }
 
+  /** What is refused now of what NATS holds; null: nothing. */
+  get alarm(): string | null {
+    return this.#refusals.alarm;
+  }
+
   get entries(): ReadonlyMap<string, HeldEntry> {
     return this.#held;
+  }
+
+  counts(): { workloads: number; services: number } {
+    const entries = [...this.#held.values()];
+    const workloads = entries.filter(({ entry }) => entry.kind === 'workload').length;
+    return { workloads, services: entries.length - workloads };
   }
 
   /** Everything as it was received, with root and pages, for {@link restore}. */
@@ -188,6 +201,7 @@ export class RegistryFollower implements RegistrySource {
 
   /** For the watch of the bucket. */
   onEntry(change: BucketChange): void {
+    this.#refusals.forget(change.key);
     if (change.operation === 'delete') {
       this.#log.debug(
         { key: change.key },
@@ -296,6 +310,7 @@ export class RegistryFollower implements RegistrySource {
 
   #refuse(key: string, error: unknown): void {
     this.#onAlarm();
+    this.#refusals.note(key, describeError(error));
     this.#log.error({ key, problem: describeError(error) }, 'refused a registry entry; the last good one stays');
   }
 
@@ -431,5 +446,5 @@ function isManifestKey(key: string): boolean {
 
 function assertNotOlder(sequence: number, held: number | undefined): void {
   if (held === undefined || sequence >= held) return;
-  throw new Error(`its sequence ${sequence} is older than ${held}, which this agent has`);
+  throw new Error(`its sequence ${sequence} is older than ${held}, which this agent has: ${restoredBackup}`);
 }

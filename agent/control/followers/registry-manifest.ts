@@ -2,6 +2,7 @@ import { keyHash } from '../../../shared/wire/registry-leaf.js';
 import { decodeRegistryPage, maxPageBytes, pageDigest } from '../../../shared/wire/registry-page.js';
 import { pageOfHash, registryRootKey, type ListedPage, type RegistryRoot } from '../../../shared/wire/registry-root.js';
 import { ManifestEntries } from './manifest-entries.js';
+import { restoredBackup } from './registry-refusals.js';
 
 /** Limit for pages that no root lists yet. A change of all of a million workloads stays below it. */
 const maxCandidateBytes = 32 * 1024 * 1024;
@@ -107,7 +108,10 @@ export class RegistryManifest {
     if (this.#root !== null && Buffer.compare(this.#root.sealed, sealed) === 0) return null;
     const root = this.#open(sealed);
     if (this.#root !== null && root.sequence < this.#root.sequence) {
-      throw new Error(`its sequence ${root.sequence} is older than ${this.#root.sequence}, which this agent has`);
+      const { sequence } = this.#root;
+      throw new Error(
+        `its sequence ${root.sequence} is older than ${sequence}, which this agent has: ${restoredBackup}`,
+      );
     }
     const before = this.#pages;
     this.#root = { ...root, sealed };

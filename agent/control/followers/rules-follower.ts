@@ -3,6 +3,7 @@ import type { Bucket } from '../../../shared/bus/bucket.js';
 import { rulesPointerKey } from '../../../shared/bus/subjects.js';
 import { CulvertError, describeError } from '../../../shared/errors.js';
 import type { Log } from '../../../shared/log.js';
+import { restoredBackup } from './registry-refusals.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import { rulesPointerSchema, type RulesPointer } from '../../../shared/wire/rules-pointer.js';
 
@@ -11,7 +12,10 @@ export type PointerState =
   | 'current'
   /** There is no pointer: the store is new, or was wiped. */
   | 'absent'
-  /** It names an older revision than the one in force, or the same revision with other content. */
+  /**
+   * It names an older revision than the one in force, or the same revision with other content; or, while none is in force, an
+   * older one than the controller has said to be the newest.
+   */
   | 'backwards'
   /** The snapshot that it names is missing, damaged, not signed by a pinned key, or cannot be evaluated. */
   | 'unusable'
@@ -35,6 +39,7 @@ export class RulesFollower {
   readonly #onRules: (rules: AppliedRules) => void;
   readonly #onAlarm: (kind: RulesAlarm) => void;
   readonly #trustDomain: string;
+  readonly #leastRevision: () => number;
   #applied: { readonly revision: number; readonly sha256: string } | null;
   #turn: Promise<unknown> = Promise.resolve();
   /** The last problem that was reported, so that the resync every 30 s does not report it again. */
@@ -47,6 +52,8 @@ export class RulesFollower {
     readonly open: (sealed: Uint8Array) => Snapshot;
     /** The rules already in force, from disk. */
     readonly applied: AppliedRules | null;
+    /** The controller has signed that this revision exists. */
+    readonly leastRevision: () => number;
     readonly log: Log;
     /** Puts the rules in force. When it throws, that is an alarm, like a wrong signature. */
     readonly onRules: (rules: AppliedRules) => void;
@@ -58,6 +65,7 @@ export class RulesFollower {
     this.#onRules = init.onRules;
     this.#onAlarm = init.onAlarm;
     this.#trustDomain = init.trustDomain;
+    this.#leastRevision = init.leastRevision;
     this.#applied =
       init.applied === null ? null : { revision: init.applied.snapshot.revision, sha256: sha256(init.applied.sealed) };
   }
@@ -94,9 +102,15 @@ export class RulesFollower {
       return this.#alarm(
         'backwards',
         pointer.revision === revision
-          ? `revision ${revision} is in force, and the store now has other content under that number`
-          : `revision ${revision} is in force, and the store now says ${pointer.revision}`,
+          ? `revision ${revision} is in force, and the store now has other content under that number: ${restoredBackup}`
+          : `revision ${revision} is in force, and the store now says ${pointer.revision}: ${restoredBackup}`,
       );
+    }
+    // Rules in force may be followed by any newer ones, although these are not the newest. Without any, old ones are a replay.
+    const least = this.#leastRevision();
+    if (this.#applied === null && pointer.revision < least) {
+      const problem = `the store says ${pointer.revision}, and the controller has signed that there is revision ${least}`;
+      return this.#alarm('backwards', problem);
     }
     return this.#take(pointer);
   }

@@ -1,7 +1,7 @@
 import { request } from 'node:https';
 import type { z } from 'zod';
 import { CulvertError, describeError } from '../../../shared/errors.js';
-import { isTlsFailure } from '../../../shared/tls-failure.js';
+import { isTlsFailure, namesOfOther } from '../../../shared/tls-failure.js';
 import { decodeWire, encodeWire, maxWireBytes, wireErrorSchema } from '../../../shared/wire/requests.js';
 
 const requestTimeoutMs = 10_000;
@@ -35,7 +35,7 @@ export function parseControllerUrl(text: string): URL {
     throw new CulvertError({
       code: 'CONTROLLER_URL',
       message: `"${text}" is not the address of a controller`,
-      hint: 'give an https address, such as https://198.18.0.2:15443',
+      hint: `give an https address, such as https://${url?.hostname || '198.18.0.2'}:15443`,
     });
   }
   return url;
@@ -97,6 +97,15 @@ function refusal(url: URL, status: number, bytes: Uint8Array): CulvertError {
 }
 
 function unreachable(url: URL, cause: unknown): CulvertError {
+  const names = namesOfOther(cause);
+  if (names !== null) {
+    return new CulvertError({
+      code: 'CONTROLLER_UNTRUSTED',
+      message: `the certificate of the controller at ${url.origin} is for other names: ${names.join(', ')}`,
+      hint: `use one of these, or add ${url.hostname} to the setting "advertise" of the controller`,
+      cause,
+    });
+  }
   return isTlsFailure(cause)
     ? new CulvertError({
         code: 'CONTROLLER_UNTRUSTED',

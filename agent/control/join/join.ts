@@ -1,7 +1,8 @@
 import { CulvertError } from '../../../shared/errors.js';
 import { createUser } from '../../../shared/bus/nats-accounts.js';
 import { certificateHash, describeCertificate } from '../../../shared/pki/certificate-info.js';
-import { createCsr } from '../../../shared/pki/certificate-request.js';
+import { nodeSpiffeId } from '../../../shared/identity.js';
+import { createCsrKey, csrFor } from '../../../shared/pki/certificate-request.js';
 import { splitCertificates } from '../../../shared/pki/pem.js';
 import { caResponseSchema, joinResponseSchema } from '../../../shared/wire/requests.js';
 import { callController, parseControllerUrl } from './controller-client.js';
@@ -10,13 +11,12 @@ import type { NodeName } from '../../../shared/routing/names.js';
 
 /** What a host joins with. An attempt whose answer was lost is repeated with the same keys, which the token then allows. */
 export type JoinKeys = {
-  readonly csrPem: string;
   readonly privateKeyPem: string;
   readonly natsUser: { readonly publicKey: string; readonly seed: string };
 };
 
-export async function createJoinKeys(node: NodeName): Promise<JoinKeys> {
-  return { ...(await createCsr({ commonName: node })), natsUser: createUser() };
+export async function createJoinKeys(): Promise<JoinKeys> {
+  return { privateKeyPem: await createCsrKey(), natsUser: createUser() };
 }
 
 /**
@@ -35,7 +35,7 @@ export async function joinMesh(o: {
 }): Promise<NodeCredentials> {
   const { caHash } = parseJoinToken(o.token);
   const base = parseControllerUrl(o.controllerUrl);
-  const { rootsPem } = await callController({
+  const { rootsPem, trustDomain } = await callController({
     url: new URL('/v1/ca', base),
     trust: 'unverified',
     schema: caResponseSchema,
@@ -46,16 +46,28 @@ export async function joinMesh(o: {
     throw new CulvertError({
       code: 'CA_MISMATCH',
       message: `the controller at ${base.origin} does not have the CA that the token names; nothing was sent to it`,
-      hint: 'check the address, and create the token on the same controller; if both are right, the connection may be intercepted',
+      hint: `check the address; if the CA was rotated since the token was made, make a new one: ${newToken(o.node)}; if neither is it, the connection may be intercepted`,
     });
   }
-  const { csrPem, privateKeyPem, natsUser } = o.keys;
+  const { privateKeyPem, natsUser } = o.keys;
+  // A controller of an earlier version does not tell it, and puts the name into the certificate itself.
+  const name = trustDomain === undefined ? { commonName: o.node } : { identity: nodeSpiffeId(trustDomain, o.node) };
+  const csrPem = csrFor(privateKeyPem, name);
   const answer = await callController({
     url: new URL('/v1/join', base),
     trust: { rootPem },
-    body: { token: o.token, node: o.node, csrPem, natsUserPublicKey: natsUser.publicKey, version: o.version },
+    body: {
+      token: o.token,
+      node: o.node,
+      csrPem,
+      natsUserPublicKey: natsUser.publicKey,
+      version: o.version,
+      namesConsumers: true,
+    },
     schema: joinResponseSchema,
     signal: o.signal,
+  }).catch((error: unknown) => {
+    throw isOfOtherRoot(error) ? oldRoot(base, o.node, error) : error;
   });
   return {
     node: o.node,
@@ -71,9 +83,34 @@ export async function joinMesh(o: {
     rootsPem: answer.rootsPem,
     signingPublicKeys: answer.signingPublicKeys,
     controllerUrl: base.origin,
+    ...(answer.consumerPrefix === undefined ? {} : { consumerPrefix: answer.consumerPrefix }),
+    ...(answer.newest === undefined ? {} : { newest: answer.newest }),
     notAfterMs: answer.notAfterMs,
     obtainedAtMs: Date.now(),
   };
+}
+
+/** The controller still shows the root of the token, but proves itself with another one. */
+function isOfOtherRoot(error: unknown): boolean {
+  const cause = error instanceof CulvertError && error.code === 'CONTROLLER_UNTRUSTED' ? error.cause : null;
+  return (
+    cause instanceof Error &&
+    'code' in cause &&
+    /SELF_SIGNED_CERT|UNABLE_TO_|SIGNATURE_FAILURE/.test(String(cause.code))
+  );
+}
+
+function oldRoot({ origin }: URL, node: NodeName, cause: unknown): CulvertError {
+  return new CulvertError({
+    code: 'CA_MISMATCH',
+    message: `the controller at ${origin} does not prove itself with the CA that the token names; the token was not sent`,
+    hint: `if the CA was rotated since the token was made, make a new one: ${newToken(node)}; if not, the connection may be intercepted`,
+    cause,
+  });
+}
+
+function newToken(node: NodeName): string {
+  return `culvert token create --node ${node}`;
 }
 
 type JoinToken = {

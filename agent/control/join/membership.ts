@@ -2,6 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { CulvertError, describeError } from '../../../shared/errors.js';
 import type { Log } from '../../../shared/log.js';
 import { readNamedFile } from '../../../shared/named-file.js';
+import { readProcFile } from '../../native/addon.js';
+import { hasHelper } from '../../native/helper.js';
+import { parseControllerUrl } from './controller-client.js';
 import type { JoinKeys } from './join.js';
 import type { NodeCredentials } from '../credentials/node-credentials.js';
 import { backoffMs } from '../../thread/scheduler.js';
@@ -21,7 +24,8 @@ const writeRetryMs = 2000;
 /**
  * Returns this host's credentials: from disk, or else from a join that is retried until it succeeds, because host and
  * controller start in any order and a token file may be replaced. Throws CulvertError `NOT_JOINED` if no setting says
- * how to join, `NODE_MISMATCH` if the credentials on disk belong to another node, and the signal's reason.
+ * how to join, `CONTROLLER_URL` if the address cannot be one, `NODE_MISMATCH` if the credentials on disk belong to
+ * another node, and the signal's reason.
  */
 export async function obtainCredentials(o: {
   readonly settings: JoinSettings;
@@ -45,6 +49,12 @@ export async function obtainCredentials(o: {
       return await attempt.joinAndStore();
     } catch (error) {
       signal.throwIfAborted();
+      // Another process may have joined with the command meanwhile.
+      const joined = await directory.readCredentials(log);
+      if (joined !== undefined && !attempt.isUnsaved) {
+        assertSameNode(joined, settings.node);
+        return joined;
+      }
       const retryInMs = backoffMs({ failures, firstMs: 1000, maxMs: maxRetryMs, random: Math.random() });
       o.onProblem(describeError(error));
       log.error({ err: error, retryInMs: Math.round(retryInMs) }, 'the host could not join the mesh');
@@ -107,7 +117,7 @@ class JoinAttempt {
       const token = settings.token ?? (await readToken(settings.tokenFile ?? ''));
       // Most starts do not join, and joining needs the client of NATS, the largest library of the agent.
       const { createJoinKeys, joinMesh } = await import('./join.js');
-      this.#keys ??= await createJoinKeys(settings.node);
+      this.#keys ??= await createJoinKeys();
       const { node } = settings;
       this.#obtained = await joinMesh({ controllerUrl, token, node, keys: this.#keys, version, signal });
     }
@@ -119,12 +129,18 @@ class JoinAttempt {
 }
 
 function assertCanJoin(settings: JoinSettings): { controllerUrl: string } {
-  const { controllerUrl, token, tokenFile } = settings;
-  if (controllerUrl !== null && (token !== null || tokenFile !== null)) return { controllerUrl };
+  const { node, controllerUrl, token, tokenFile } = settings;
+  if (controllerUrl !== null) parseControllerUrl(controllerUrl);
+  const hasToken = token !== null || tokenFile !== null;
+  if (controllerUrl !== null && hasToken) return { controllerUrl };
+  const missing = [
+    ...(controllerUrl === null ? ['the address of the controller with --controller'] : []),
+    ...(hasToken ? [] : [`a token with --token-file (culvert token create --node ${node} makes one)`]),
+  ];
   throw new CulvertError({
     code: 'NOT_JOINED',
     message: 'this host has not joined the mesh yet',
-    hint: 'create a token with "culvert token create --node NAME", then pass --controller and --token (or --token-file)',
+    hint: `pass ${missing.join(' and ')}`,
   });
 }
 
@@ -137,13 +153,37 @@ function assertSameNode(stored: NodeCredentials, node: NodeName): void {
   });
 }
 
+/** It may be a file of root, which the helper of this agent may read. */
+function readByHelper(path: string): string | null {
+  try {
+    return hasHelper() ? readProcFile({ netnsFd: null, path }) : null;
+  } catch {
+    return null;
+  }
+}
+
 async function readToken(path: string): Promise<string> {
   const file = await readNamedFile(path, { maxBytes: maxTokenBytes });
   if (file.isRead) return file.bytes.toString('utf8').trim();
-  throw new CulvertError({
+  const byHelper = readByHelper(path);
+  if (byHelper !== null) return byHelper.trim();
+  throw unreadableToken(path, file, process.geteuid?.() ?? 0);
+}
+
+/** `uid`: of the agent, which is root only at its start. */
+export function unreadableToken(
+  path: string,
+  { problem, cause }: { readonly problem: string; readonly cause: unknown },
+  uid: number,
+): CulvertError {
+  const isForbidden = ['EACCES', 'EPERM'].includes((cause as NodeJS.ErrnoException | undefined)?.code ?? '');
+  return new CulvertError({
     code: 'TOKEN_UNREADABLE',
-    message: `cannot read the join token from ${path}: ${file.problem}`,
-    hint: 'put the token there, or pass another file with --token-file',
-    cause: file.cause,
+    message: `cannot read the join token from ${path}: ${problem}`,
+    hint:
+      isForbidden && uid !== 0
+        ? `give the file to the user of the agent, chown ${uid} ${path}, and let that user reach its directory`
+        : 'put the token there, or pass another file with --token-file',
+    cause,
   });
 }

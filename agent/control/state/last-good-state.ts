@@ -55,6 +55,10 @@ export const capturedNamespacesSchema = z.object({
       netnsPath: z.string(),
       netnsInode: z.number(),
       addresses: z.array(z.string().transform((text) => text as IpAddress)),
+      /** Inode of the cgroup whose sockets its rules exempt; absent: none, or an agent of a version before wrote it. */
+      ownCgroup: z.number().exactOptional(),
+      /** When the machine starts again, inodes are used again. Absent: an agent of a version before wrote it. */
+      boot: z.string().exactOptional(),
     }),
   ),
 });

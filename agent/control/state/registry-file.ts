@@ -180,12 +180,17 @@ function takeBlock(file: Buffer, { body, end }: Block, entries: Map<string, Uint
     const [key = '', length] = file.toString('utf8', at, start - 1).split(' ');
     // The latest entry goes last, as it did when it was received.
     entries.delete(key);
-    at = length === '-' ? start : start + Number(length) + 1;
+    at = length === '-' ? start : start + lengthOf(length) + 1;
     if (start === 0 || key === '' || file[at - 1] !== newline) {
       throw new Error(`an entry is malformed before byte ${at}`);
     }
     if (length !== '-') entries.set(key, file.subarray(start, at - 1));
   }
+}
+
+/** Not below zero: the next entry would be one that was read already, without end. */
+function lengthOf(text: string | undefined): number {
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
 }
 
 function headerOf(header: Omit<Header, 'format' | 'version'>): string {

@@ -1,5 +1,7 @@
 import { join } from 'node:path';
+import { z } from 'zod';
 import type { Log } from '../../../shared/log.js';
+import type { OwnNames } from '../../../shared/private-state.js';
 import { ChecksummedFile } from './checksummed-file.js';
 import {
   capturedNamespacesSchema,
@@ -20,14 +22,30 @@ const cheapWriteMs = 50;
 const writeShare = 1 / 20;
 const saveRetryMs = 10_000;
 
+/** What the agent makes in its state directory. */
+export const namesInAgentState: OwnNames = {
+  names: [
+    'agent.sock',
+    'captured.json',
+    'credentials.json',
+    'flows.tally',
+    'newest.json',
+    'registry.state',
+    'state.json',
+  ],
+  marks: ['credentials.json', 'captured.json', 'state.json'],
+};
+
 /**
  * What the agent keeps on disk. Each part has its own file, so that damage to one does not cost the others:
- * `credentials.json` (the membership), `state.json` (rules and certificates), `registry.state` and `captured.json`
- * (where capture rules may be).
+ * `credentials.json` (the membership), `state.json` (rules and certificates), `newest.json` (when the controller last confirmed
+ * them), `registry.state` and `captured.json` (where capture rules may be).
  */
 export class StateDirectory {
   readonly credentials: ChecksummedFile<NodeCredentials>;
   readonly captured: ChecksummedFile<CapturedNamespaces>;
+  /** Sealed statements of what is the newest, base64. */
+  readonly newest: ChecksummedFile<string[]>;
   readonly #state: ChecksummedFile<unknown>;
   readonly #registry: RegistryFile;
 
@@ -39,6 +57,10 @@ export class StateDirectory {
     this.captured = new ChecksummedFile({
       path: join(init.path, 'captured.json'),
       parse: (value) => capturedNamespacesSchema.parse(value),
+    });
+    this.newest = new ChecksummedFile({
+      path: join(init.path, 'newest.json'),
+      parse: (value) => z.array(z.string()).max(2).parse(value),
     });
     this.#state = new ChecksummedFile<unknown>({ path: join(init.path, 'state.json'), parse: (value) => value });
     this.#registry = new RegistryFile({ path: join(init.path, 'registry.state') });
@@ -71,6 +93,12 @@ export class StateDirectory {
     const registry = await readOrExplain(this.#registry, log, 'no traffic is allowed until a new registry arrives');
     if (state === undefined) return undefined;
     return { ...state, registry: registry ?? { entries: [], isComplete: false } };
+  }
+
+  /** Sealed, as they were received. */
+  async readStatements(log: Log): Promise<Uint8Array[]> {
+    const found = await readOrExplain(this.newest, log, 'how old the rules are is known again from the next one on');
+    return (found ?? []).map((text) => new Uint8Array(Buffer.from(text, 'base64')));
   }
 
   async writeState(state: RulesAndCertificates): Promise<void> {

@@ -67,7 +67,7 @@ export class StateFile<T> {
     for (let job = this.#next; job !== null; job = this.#next) {
       this.#next = null;
       try {
-        await writePrivateFile(this.path, this.#encode(job.value));
+        await writePrivateFile(this.path, this.#encode(job.value), { forOwnerOfDirectory: true });
         job.done.resolve();
       } catch (error) {
         job.done.reject(error);

@@ -13,7 +13,7 @@ export function agentSocketPath(stateDir: string): string {
   return join(stateDir, 'agent.sock');
 }
 
-/** One line each. `who`: who runs? `copy`: its sockets. `succeed`: its sockets, and `taken` follows. */
+/** One line each. `who`: who runs? `copy`: its workloads' sockets. `succeed`: all its sockets, and `taken` follows. */
 export type AgentRequest = 'who' | 'copy' | 'succeed' | 'taken';
 
 /** The answer to each request but `taken`, which is answered by {@link yours}. */
@@ -39,24 +39,27 @@ export const letGoMs = 20_000;
 const maxPathBytes = 107;
 
 const maxRequestLength = 64;
+/** The first bytes of an HTTP request, which no other request here begins with. */
+const httpStart = /^[A-Z]{3}/;
 
 /** Before the next attempt to make the socket. */
 const retryMs = 5000;
 
 /**
- * The running agent's end of succession: gives copies of its listening sockets to the process that takes over (and to
- * the supervisor, which keeps them in case the agent dies), and lets go when the successor serves. Only root can
- * connect: the socket has mode 0600.
+ * Where the running agent answers other processes of this host. It gives copies of its listening sockets to the process that
+ * takes over (and to the supervisor, which keeps them in case the agent dies), and lets go when the successor serves. It hands
+ * connections that speak HTTP to the admin routes. Only root can connect: the socket has mode 0600.
  */
 export class AgentSocket {
   readonly #path: string;
   readonly #server: net.Server;
   readonly #log: Log;
-  readonly #sockets: () => readonly number[];
+  readonly #sockets: AgentSocketInit['sockets'];
   readonly #letGo: () => Promise<void>;
   readonly #letGoWithinMs: number;
   readonly #isStopping: () => boolean;
   readonly #onOpen: () => void;
+  readonly #serveHttp: (connection: net.Socket) => void;
   readonly #retryMs: number;
   readonly #successors = new Set<net.Socket>();
   #isSucceeded = false;
@@ -72,6 +75,7 @@ export class AgentSocket {
     this.#letGoWithinMs = init.letGoWithinMs ?? letGoMs;
     this.#isStopping = init.isStopping;
     this.#onOpen = init.onOpen ?? (() => undefined);
+    this.#serveHttp = init.serveHttp ?? ((connection) => connection.destroy());
     this.#retryMs = init.retryMs ?? retryMs;
     this.#server = net.createServer((connection) => this.#serve(connection));
     this.#server.unref();
@@ -161,18 +165,28 @@ export class AgentSocket {
   }
 
   #serve(connection: net.Socket): void {
-    connection.on('error', (error) => this.#log.warn({ err: error }, 'a process that asked this agent went away'));
-    connection.setEncoding('utf8');
+    const onError = (error: Error): void => this.#log.warn({ err: error }, 'a process that asked this agent went away');
+    connection.on('error', onError);
     let text = '';
-    connection.on('data', (part: string) => {
-      text += part;
+    const onData = (part: Buffer): void => {
+      if (text === '' && httpStart.test(part.toString('latin1'))) {
+        connection.off('data', onData);
+        connection.pause();
+        connection.unshift(part);
+        this.#serveHttp(connection);
+        connection.off('error', onError);
+        connection.resume();
+        return;
+      }
+      text += part.toString('latin1');
       for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n')) {
         const request = text.slice(0, end);
         text = text.slice(end + 1);
         this.#answer(connection, request);
       }
       if (text.length > maxRequestLength) connection.destroy();
-    });
+    };
+    connection.on('data', onData);
   }
 
   async #letGoInTime(): Promise<void> {
@@ -194,10 +208,14 @@ export class AgentSocket {
         case 'succeed':
           this.#successors.add(connection);
           connection.once('close', () => this.#successors.delete(connection));
-          passSockets({ connection, fds: this.#sockets(), answer: JSON.stringify(answer) });
+          passSockets({
+            connection,
+            fds: [...this.#sockets.ofEndpoints(), ...this.#sockets.ofWorkloads()],
+            answer: JSON.stringify(answer),
+          });
           return;
         case 'copy':
-          passSockets({ connection, fds: this.#sockets(), answer: JSON.stringify(answer) });
+          passSockets({ connection, fds: this.#sockets.ofWorkloads(), answer: JSON.stringify(answer) });
           return;
         case 'taken':
           if (this.#isSucceeded) {
@@ -240,9 +258,14 @@ export type AgentSocketInit = {
   readonly retryMs?: number;
   readonly stateDir: string;
   readonly log: Log;
-  /** Every listening socket of this process. */
-  readonly sockets: () => readonly number[];
+  /**
+   * The listening sockets of this process. The supervisor gets those of workloads only: copies of the others would keep the
+   * addresses of endpoints from an agent that is to have other ones.
+   */
+  readonly sockets: { readonly ofWorkloads: () => readonly number[]; readonly ofEndpoints: () => readonly number[] };
   readonly isStopping: () => boolean;
+  /** Serves a connection that speaks HTTP. Without it, such a connection is closed. */
+  readonly serveHttp?: (connection: net.Socket) => void;
   /** Stops to manage this host; resolves when the successor may do so. Never rejects. */
   readonly letGo: () => Promise<void>;
 };

@@ -2,6 +2,7 @@ import { closeSync, fstatSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { describeError } from '../../../shared/errors.js';
 import type { Log } from '../../../shared/log.js';
+import { ownNetnsInode } from '../../native/netns.js';
 import { duplicate, listenerOf, notifyManager } from '../../native/passed-sockets.js';
 import type { Copied, CopyingInit } from './copying-thread.js';
 
@@ -38,8 +39,10 @@ export class KeptSockets {
     this.#log = init.log;
     const { NOTIFY_SOCKET: manager = '' } = init.env;
     this.#manager = manager === '' ? null : manager;
-    this.#fds = takeInheritedSockets({ first: firstListenFd, count: countOfListenFds(init.env) });
-    for (const [name, fds] of byNamespace(this.#fds)) this.#stored.set(name, contentOf(fds));
+    const given = takeInheritedSockets({ first: firstListenFd, count: countOfListenFds(init.env) });
+    for (const [name, fds] of byNamespace(given)) this.#stored.set(name, contentOf(fds));
+    this.#fds = withoutEndpoints(given);
+    if (this.#fds.length < given.length) this.#store();
     for (const name of ['NOTIFY_SOCKET', 'LISTEN_PID', 'LISTEN_FDS', 'LISTEN_FDNAMES']) delete init.env[name];
   }
 
@@ -161,6 +164,16 @@ function countOfListenFds(env: NodeJS.ProcessEnv): number {
   if (Number(env['LISTEN_PID']) !== process.pid) return 0;
   const count = Number(env['LISTEN_FDS']);
   return Number.isSafeInteger(count) && count > 0 ? count : 0;
+}
+
+/** Those of the host's own namespace, which versions before kept too, are closed: the next agent may have other addresses. */
+function withoutEndpoints(fds: readonly number[]): readonly number[] {
+  const own = ownNetnsInode();
+  return fds.filter((fd) => {
+    const isEndpoint = listenerOf(fd)?.netnsInode === own;
+    if (isEndpoint) closeSync(fd);
+    return !isEndpoint;
+  });
 }
 
 /** A workload that leaves takes its sockets out of the store by the name of its namespace. */

@@ -21,6 +21,8 @@ export function captureControl(capture: WorkloadCapture, inCharge: Promise<void>
     problemOf: (name) => capture.status().find((status) => status.name === name)?.problem ?? null,
     isHolding: (name, netnsInode) =>
       capture.status().some((status) => status.name === name && status.netnsInode === netnsInode),
+    isRuled: (netnsPath, netnsInode) => capture.isRuled(netnsPath, netnsInode),
+    followCgroup: () => capture.followCgroup(),
     removeLeftover,
   };
 }

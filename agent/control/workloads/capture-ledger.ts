@@ -3,12 +3,17 @@ import type { Log } from '../../../shared/log.js';
 import type { ChecksummedFile } from '../state/checksummed-file.js';
 import type { CapturedNamespaces } from '../state/last-good-state.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
+import { thisBoot } from '../../thread/process-mark.js';
 
 export type LedgerEntry = {
   readonly workload: WorkloadName;
   readonly netnsPath: string;
   readonly netnsInode: number;
   readonly addresses: readonly IpAddress[];
+  /** The boot of the machine in which the namespace was there; absent: not known. */
+  readonly boot?: string;
+  /** Inode of the cgroup whose sockets the rules exempt; absent: none. */
+  readonly ownCgroup?: number;
 };
 
 /**
@@ -20,6 +25,7 @@ export class CaptureLedger {
   readonly #file: ChecksummedFile<CapturedNamespaces>;
   readonly #log: Log;
   readonly #entries = new Map<string, LedgerEntry>();
+  readonly #boot = thisBoot();
 
   constructor(init: {
     readonly file: ChecksummedFile<CapturedNamespaces>;
@@ -28,7 +34,9 @@ export class CaptureLedger {
   }) {
     this.#file = init.file;
     this.#log = init.log;
-    for (const entry of init.entries) this.#entries.set(key(entry), entry);
+    for (const entry of init.entries) {
+      if ((entry.boot ?? this.#boot) === this.#boot) this.#entries.set(key(entry), entry);
+    }
   }
 
   get entries(): readonly LedgerEntry[] {
@@ -40,7 +48,7 @@ export class CaptureLedger {
   }
 
   async add(entry: LedgerEntry): Promise<void> {
-    this.#entries.set(key(entry), entry);
+    this.#entries.set(key(entry), { ...entry, boot: this.#boot });
     await this.#save();
   }
 

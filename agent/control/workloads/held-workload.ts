@@ -8,17 +8,23 @@ export type Held = {
   readonly name: WorkloadName;
   readonly netnsPath: string;
   readonly netnsInode: number;
+  /** When it was found, as `Scheduler.elapsedMs` counts. */
   readonly sinceMs: number;
   /** An earlier run of the agent captured it, perhaps with rules for late accept: its rules are still there. */
   readonly wasCaptured: boolean;
+  /**
+   * The rules that are there exempt the sockets of an earlier run only, and capture those of this one, until this one's rules
+   * are loaded.
+   */
+  exemptsOther: boolean;
   /** The workers were told to listen for it. */
   isListenedFor: boolean;
   /** Rules may be in its namespace: an earlier run captured it, or a load was begun. */
   mayHaveRules: boolean;
   /** Rules are in its namespace, perhaps those of an earlier run. */
   hasRules: boolean;
-  /** From some workloads that came with it, connections to it are not captured yet. */
-  isHalfCaptured: boolean;
+  /** Connections of it and to it wait until it is captured. */
+  isClosed: boolean;
   /** Another workload had the namespace until now, and its capture goes on until this one's rules are loaded; null: none. */
   readonly takesOver: WorkloadName | null;
   /** What is loaded in the namespace, as text, to detect changes; null: nothing yet. */
@@ -34,14 +40,14 @@ export type Held = {
 const noLateRules = { hasLateRules: false, lateRulesProblem: null } as const;
 
 export function newlyHeld(
-  init: Pick<Held, 'name' | 'netnsPath' | 'netnsInode' | 'sinceMs' | 'wasCaptured' | 'takesOver'>,
+  init: Pick<Held, 'name' | 'netnsPath' | 'netnsInode' | 'sinceMs' | 'wasCaptured' | 'exemptsOther' | 'takesOver'>,
 ): Held {
   return {
     ...init,
     isListenedFor: false,
     mayHaveRules: init.wasCaptured,
     hasRules: init.wasCaptured,
-    isHalfCaptured: false,
+    isClosed: false,
     applied: null,
     appliedLatePorts: [],
     ...noLateRules,

@@ -18,6 +18,7 @@ export class HeldWorkloads {
   readonly #scheduler: Scheduler;
   readonly #log: Log;
   readonly #ownInode: number;
+  #ownCgroup: number | null;
   readonly #onDropped: (name: WorkloadName) => void;
   readonly #held = new Map<WorkloadName, Held>();
 
@@ -28,6 +29,8 @@ export class HeldWorkloads {
     readonly log: Log;
     /** Inode of the agent's own namespace. */
     readonly ownInode: number;
+    /** Inode of the cgroup in which the agent's sockets are made; null: none of its own. */
+    readonly ownCgroup: number | null;
     readonly onDropped: (name: WorkloadName) => void;
   }) {
     this.#capture = init.capture;
@@ -35,6 +38,7 @@ export class HeldWorkloads {
     this.#scheduler = init.scheduler;
     this.#log = init.log;
     this.#ownInode = init.ownInode;
+    this.#ownCgroup = init.ownCgroup;
     this.#onDropped = init.onDropped;
   }
 
@@ -60,14 +64,30 @@ export class HeldWorkloads {
     isWanted: (name: WorkloadName) => boolean,
   ): Promise<void> {
     const passedOn = await this.#releaseGone(found, isWanted);
+    const left = await this.#leftCaptured(found, passedOn);
     for (const [name, namespace] of found) {
       if (this.#held.has(name)) continue;
       const { path: netnsPath, inode: netnsInode } = namespace;
       const before = passedOn.get(netnsInode);
-      const wasCaptured = before?.mayHaveRules ?? this.#isLeftCaptured(name, netnsInode);
+      const wasCaptured = before?.mayHaveRules ?? left.has(name);
+      const exemptsOther = before?.exemptsOther ?? (wasCaptured && this.#exemptsOther(netnsInode));
       const takesOver = before === undefined ? null : (before.takesOver ?? before.name);
-      const sinceMs = this.#scheduler.nowMs();
-      this.#held.set(name, newlyHeld({ name, netnsPath, netnsInode, sinceMs, wasCaptured, takesOver }));
+      const sinceMs = this.#scheduler.elapsedMs();
+      const facts = { name, netnsPath, netnsInode, sinceMs, wasCaptured, exemptsOther, takesOver };
+      this.#held.set(name, newlyHeld(facts));
+    }
+  }
+
+  /** When the agent was moved to another cgroup, its rules are loaded for that one, and the ledger says so. */
+  async followCgroup(): Promise<void> {
+    const ownCgroup = await this.#capture.followCgroup();
+    if (ownCgroup === undefined) return;
+    this.#ownCgroup = ownCgroup;
+    for (const { netnsInode, applied } of this.all) {
+      const entry = this.#ledger.entries.find((each) => each.netnsInode === netnsInode);
+      if (applied === null || entry === undefined) continue;
+      const { ownCgroup: _before, ...rest } = entry;
+      await this.#ledger.add(ownCgroup === null ? rest : { ...rest, ownCgroup });
     }
   }
 
@@ -75,7 +95,8 @@ export class HeldWorkloads {
   async remember(held: Held, { name, netnsPath, addresses }: CapturedNetns): Promise<void> {
     const { netnsInode } = held;
     held.mayHaveRules = true;
-    await this.#ledger.add({ workload: name, netnsPath, netnsInode, addresses });
+    const ownCgroup = this.#ownCgroup === null ? {} : { ownCgroup: this.#ownCgroup };
+    await this.#ledger.add({ workload: name, netnsPath, netnsInode, addresses, ...ownCgroup });
     for (const entry of this.#ledger.entries) {
       if (entry.netnsInode !== netnsInode || entry.workload === name) continue;
       await this.#capture.letGo(entry.workload, netnsInode);
@@ -124,6 +145,31 @@ export class HeldWorkloads {
     );
   }
 
+  /**
+   * Those of which the ledger says that an earlier run captured them, and whose namespaces have the rules. The ledger alone is
+   * not believed: rules can be flushed while no agent runs, and the inode of a namespace that went is used again.
+   */
+  async #leftCaptured(
+    found: ReadonlyMap<WorkloadName, NamespaceFound>,
+    passedOn: ReadonlyMap<number, Held>,
+  ): Promise<ReadonlySet<WorkloadName>> {
+    const left = new Set<WorkloadName>();
+    const looks = [...found].map(async ([name, { path, inode }]) => {
+      if (this.#held.has(name) || passedOn.has(inode) || !this.#isLeftCaptured(name, inode)) return;
+      if (await this.#capture.isRuled(path, inode)) left.add(name);
+      else
+        this.#log.warn({ workload: name, netns: path }, 'the rules of an earlier run are gone: closing the namespace');
+    });
+    await Promise.all(looks);
+    return left;
+  }
+
+  #exemptsOther(inode: number): boolean {
+    return this.#ledger.entries.some(
+      ({ netnsInode, ownCgroup }) => netnsInode === inode && ownCgroup !== undefined && ownCgroup !== this.#ownCgroup,
+    );
+  }
+
   /** Returns those that were not released because another workload names their namespace, by its inode. */
   async #releaseGone(
     found: ReadonlyMap<WorkloadName, NamespaceFound>,
@@ -157,6 +203,8 @@ export class HeldWorkloads {
         this.#log.error({ workload: each, netns: held.netnsPath, err: error }, 'capture could not be removed');
       }
     }
+    // Its inode may be used again at once, by a namespace that has no rules.
+    if (!leadsTo(held.netnsPath, netnsInode)) void this.#ledger.remove({ workload: held.name, netnsInode });
     this.#drop(held, why);
   }
 

@@ -3,6 +3,8 @@ import type { WorkloadStatus } from './workload-status.js';
 
 /** A workload of this node and everything the agent knows about its protection. */
 export type ProtectedWorkload = WorkloadStatus & {
+  /** Why its own connections may be refused: its namespace lacks an address; null: it has all, or none is captured yet. */
+  readonly addressProblem: string | null;
   /** Of the certificate alone; null: there is none. */
   readonly certificateNotAfterMs: number | null;
   /** Why it is missing, or was not renewed; null: neither. */

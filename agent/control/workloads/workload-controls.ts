@@ -15,6 +15,13 @@ export type CaptureControl = {
   problemOf(name: WorkloadName): string | null;
   /** Whether it still manages this namespace, even if only to drain it. */
   isHolding(name: WorkloadName, netnsInode: number): boolean;
+  /** Whether an agent's rules are in this namespace now. */
+  isRuled(netnsPath: string, netnsInode: number): Promise<boolean>;
+  /**
+   * Loads the rules again when the agent was moved to another cgroup. Resolves with the inode of the one that they name now
+   * (null: none); undefined: it was not moved.
+   */
+  followCgroup(): Promise<number | null | undefined>;
   /** Removes what an earlier run of the agent left in a namespace. Finding nothing is not an error. */
   removeLeftover(leftover: LedgerEntry): Promise<void>;
 };

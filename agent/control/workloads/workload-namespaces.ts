@@ -1,4 +1,4 @@
-import { addressesThere } from './namespace-addresses.js';
+import { addressesThere } from '../../capture/namespace-addresses.js';
 import { findNamespace, type FoundNamespace } from './network-namespace.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 import type { WantedWorkload } from './own-workloads.js';

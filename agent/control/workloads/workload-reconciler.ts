@@ -1,4 +1,3 @@
-import type { IpAddress } from '../../../shared/address.js';
 import { describeError } from '../../../shared/errors.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { Log } from '../../../shared/log.js';
@@ -7,8 +6,8 @@ import type { LateAcceptState } from '../../dataplane/messages.js';
 import type { CaptureLedger } from './capture-ledger.js';
 import { appliedText, capturedNetnsOf, lateDetail, lateRulesMissing, listenedFor, type Held } from './held-workload.js';
 import { HeldWorkloads } from './held-workloads.js';
-import { awaitedBy, sourcesLeftOpen } from './joint-arrival.js';
-import { addressesThere } from './namespace-addresses.js';
+import { NamespaceWatch } from './namespace-watch.js';
+import { namespacePath } from './network-namespace.js';
 import type { Scheduler } from '../../thread/scheduler.js';
 import { findWorkloadNamespaces } from './workload-namespaces.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
@@ -20,6 +19,10 @@ const queueOpening = 'the queue for connects to ports with earlyAccept: false is
 type Ready = { readonly held: Held; readonly entry: WantedWorkload };
 
 const passIntervalMs = 2000;
+/** The same while a new workload could not be closed, or opened: its loopback interface may come up at any moment. */
+const openRetryMs = 250;
+/** What fails for longer fails for another reason, and each try costs some tens of milliseconds. */
+const openRetriesForMs = 10_000;
 /** Between two attempts of the workers to open listeners that failed to open. */
 const listenRetryMs = 5000;
 const captureConcurrency = 4;
@@ -29,16 +32,16 @@ const longestHandOverWaitMs = 5000;
 /**
  * Brings this node's workloads into the mesh and out of it, in an order that leaves no gap:
  *
- * In: 1. the namespace exists → 2. a worker listens in it → 3. rules and the certificate are in the workers → 4. the
- * capture rules are loaded → 5. the queue of late accept is open, and the rules that send SYNs to it are loaded. Before
- * step 4, traffic passes as it did without the mesh. From step 4 on none is refused for lack of a listener, rules or
- * certificate, for which it waits for at most `captureWaitMs`, and not at all when listeners cannot be had: what the rules
- * redirect is refused then. A namespace that an earlier run of the agent captured still has its rules, so it skips step 3:
- * every moment counts until something listens there again. Step 2 waits in the same way while the agent before this one serves.
- *
- * New workloads that come together are captured together, in two loads. After the first one only what they get from each
- * other is open, and only from those that send in plaintext still: what one of them sends never arrives at another whose
- * rules would refuse that, and nothing else passes.
+ * In: 1. the namespace exists → 2. it is closed: connections that begin wait → 3. a worker listens in it → 4. rules and the
+ * certificate are in the workers → 5. the capture rules are loaded, which opens it → 6. the queue of late accept is open, and
+ * the rules that send SYNs to it are loaded. Before step 2, traffic passes as it did without the mesh. From step 5 on none is
+ * refused for lack of a listener, rules or certificate, for which it waits for at most `captureWaitMs`, and not at all when
+ * listeners cannot be had: what the rules redirect is refused then. So workloads that come together never get plaintext from
+ * each other: one is closed, or captured. A namespace that an earlier run of the agent captured still has its rules, so it
+ * skips steps 2 and 4: every moment counts until something listens there again. Step 3 waits in the same way while the agent
+ * before this one serves.
+ * Where those rules exempt sockets of another cgroup than this run's, which a restarted unit has, step 5 comes first: what this
+ * agent dials would be captured until then.
  *
  * Out: the capture rules first, then the listeners. If the namespace was replaced under the same name, the old one is
  * released and the new one starts at step 1. A workload that moved away or lost its entry is released, unless another one
@@ -57,18 +60,20 @@ export class WorkloadReconciler {
   #isInCharge = false;
   #wanted: ReadonlyMap<WorkloadName, WantedWorkload> | null = null;
   readonly #held: HeldWorkloads;
+  readonly #watch: NamespaceWatch;
   readonly #problems = new Map<WorkloadName, string>();
   readonly #failed = new Set<WorkloadName>();
   /** Ports of which some destination in the mesh is accepted late. */
   #latePorts: readonly number[] = [];
   readonly #lateProblems = new Map<WorkloadName, string>();
   #sent = '';
-  /** When the workers last received the list. */
+  /** When the workers last received the list, as `Scheduler.elapsedMs` counts. */
   #sentAtMs = 0;
   #pass: Promise<void> | null = null;
   #isAgain = false;
   #cancelTimer: (() => void) | null = null;
-  #wakesInMs = passIntervalMs;
+  /** A namespace appeared since the pass began: what is new is closed before the pass goes on. */
+  #hasNew = false;
   #isClosed = false;
 
   constructor(init: {
@@ -86,6 +91,8 @@ export class WorkloadReconciler {
     readonly onChange: () => void;
     /** Inode of the agent's own namespace. */
     readonly ownInode: number;
+    /** Inode of the cgroup in which the agent's sockets are made; null: none of its own. */
+    readonly ownCgroup: number | null;
   }) {
     this.#capture = init.capture;
     this.#listeners = init.listeners;
@@ -97,6 +104,13 @@ export class WorkloadReconciler {
     this.#onChange = init.onChange;
     this.#ownInode = init.ownInode;
     this.#held = new HeldWorkloads({ ...init, onDropped: (name) => this.#failed.delete(name) });
+    this.#watch = new NamespaceWatch({
+      log: init.log,
+      onChange: () => {
+        this.#hasNew = true;
+        this.reconcile();
+      },
+    });
     const takeCharge = (): void => {
       this.#isInCharge = true;
       this.reconcile();
@@ -111,6 +125,7 @@ export class WorkloadReconciler {
    */
   setWanted(wanted: ReadonlyMap<WorkloadName, WantedWorkload>): void {
     this.#wanted = wanted;
+    this.#watch.follow([...wanted.values()].map(({ netns }) => namespacePath(netns ?? '')));
     this.reconcile();
   }
 
@@ -128,6 +143,11 @@ export class WorkloadReconciler {
     this.#pass ??= this.#run();
   }
 
+  /** Why a new namespace may be found late; null: it is found at once. */
+  get watchProblem(): string | null {
+    return this.#watch.problem;
+  }
+
   statuses(): readonly WorkloadStatus[] {
     return [...(this.#wanted ?? new Map<WorkloadName, WantedWorkload>())].map(([name, entry]) => {
       const held = this.#held.get(name);
@@ -140,6 +160,7 @@ export class WorkloadReconciler {
         hasFailed: this.#failed.has(name),
         isListening: this.#listeners.isListening(name),
         lateAcceptProblem: this.#lateProblems.get(name) ?? lateRulesMissing(held, this.#latePorts),
+        addresses: entry.addresses,
         captureProblem: this.#capture.problemOf(name),
       };
     });
@@ -148,6 +169,7 @@ export class WorkloadReconciler {
   /** Ends the passes; one that runs ends when the namespaces that it works on now are done. Captured workloads stay captured. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#watch.close();
     this.#cancelTimer?.();
     await this.#pass;
   }
@@ -169,11 +191,17 @@ export class WorkloadReconciler {
     }
     this.#pass = null;
     this.#onChange();
-    if (!this.#isClosed)
-      this.#cancelTimer = this.#scheduler.after(Math.min(passIntervalMs, this.#wakesInMs), () => this.reconcile());
+    if (this.#isClosed) return;
+    const sinceMs = this.#scheduler.elapsedMs() - openRetriesForMs;
+    const isStuck = this.#held.all.some(
+      (held) => !held.hasRules && held.sinceMs > sinceMs && this.#failed.has(held.name),
+    );
+    this.#cancelTimer = this.#scheduler.after(isStuck ? openRetryMs : passIntervalMs, () => this.reconcile());
   }
 
   async #onePass(wanted: ReadonlyMap<WorkloadName, WantedWorkload>): Promise<void> {
+    this.#hasNew = false;
+    this.#watch.retry();
     const { found, problems } = findWorkloadNamespaces(wanted, {
       ownInode: this.#ownInode,
       holders: this.#held.holders,
@@ -185,43 +213,22 @@ export class WorkloadReconciler {
     await this.#held.follow(found, (name) => wanted.has(name));
     this.#sendWorkloads(wanted);
     if (!this.#isInCharge || this.#isClosed) return;
-    await this.#held.removeLeftovers(() => this.#isClosed);
-    const ready = this.#held.all.flatMap((held): Ready[] => {
-      const entry = wanted.get(held.name);
-      return entry !== undefined && this.#isReady(held, entry) ? [{ held, entry }] : [];
-    });
-    const arriving = ready.filter(({ held }) => !held.mayHaveRules);
-    const isWaiting = this.#waitsForOthers(arriving.map(({ held }) => held));
-    if (arriving.length > 1 && !isWaiting) {
-      const sources = arriving.map(({ held, entry }) => {
-        // What a document says opens nothing to a stranger.
-        return { held, addresses: addressesThere(held.netnsPath, entry.addresses) };
+    await this.#held.followCgroup();
+    const withEntry = (isNext: (held: Held, entry: WantedWorkload) => boolean): Ready[] =>
+      this.#held.all.flatMap((held): Ready[] => {
+        const entry = wanted.get(held.name);
+        return entry !== undefined && isNext(held, entry) ? [{ held, entry }] : [];
       });
-      await this.#inBatches(arriving, (each) => this.#captureFirst(each, sourcesLeftOpen(each.held.name, sources)));
-      this.#sendWorkloads(wanted);
+    await Promise.all(withEntry(({ hasRules, isClosed }) => !hasRules && !isClosed).map((each) => this.#close(each)));
+    await this.#held.removeLeftovers(() => this.#isClosed || this.#hasNew);
+    const ready = withEntry((held, entry) => this.#isReady(held, entry));
+    for (let index = 0; index < ready.length; index += captureConcurrency) {
+      // A successor waits, or a namespace that nothing has closed yet.
+      if (this.#isClosed || this.#hasNew) break;
+      const batch = ready.slice(index, index + captureConcurrency);
+      await Promise.all(batch.map(({ held, entry }) => this.#bringIn(held, entry)));
     }
-    const now = isWaiting ? ready.filter((each) => !arriving.includes(each)) : ready;
-    await this.#inBatches(now, ({ held, entry }) => this.#bringIn(held, entry));
     if (!this.#isClosed) this.#sendWorkloads(wanted);
-  }
-
-  /** See {@link awaitedBy}. */
-  #waitsForOthers(ready: readonly Held[]): boolean {
-    const coming = this.#held.all.filter((held) => !held.mayHaveRules && !ready.includes(held));
-    const awaited = awaitedBy({ ready, coming, nowMs: this.#scheduler.nowMs() });
-    this.#wakesInMs = awaited?.forMs ?? passIntervalMs;
-    if (awaited === null) return false;
-    for (const { name } of ready)
-      this.#complain(name, `it is captured together with ${awaited.name}, which is not ready yet`);
-    return true;
-  }
-
-  async #inBatches(all: readonly Ready[], step: (each: Ready) => Promise<void>): Promise<void> {
-    for (let index = 0; index < all.length; index += captureConcurrency) {
-      // A successor waits. What was begun is ended all the same.
-      const batch = all.slice(index, index + captureConcurrency);
-      await Promise.all(batch.filter(({ held }) => !this.#isClosed || held.isHalfCaptured).map(step));
-    }
   }
 
   #sendWorkloads(wanted: ReadonlyMap<WorkloadName, WantedWorkload>): void {
@@ -229,11 +236,11 @@ export class WorkloadReconciler {
     const listening = this.#held.all.filter((held) => held.isListenedFor);
     const workloads = listening.map((held) => listenedFor(held, this.#latePorts));
     const text = JSON.stringify(workloads);
-    const nowMs = this.#scheduler.nowMs();
-    const isRetry = nowMs - this.#sentAtMs >= listenRetryMs && workloads.some(({ name }) => this.#hasFailed(name));
+    const atMs = this.#scheduler.elapsedMs();
+    const isRetry = atMs - this.#sentAtMs >= listenRetryMs && workloads.some(({ name }) => this.#hasFailed(name));
     if (text === this.#sent && !isRetry) return;
     this.#sent = text;
-    this.#sentAtMs = nowMs;
+    this.#sentAtMs = atMs;
     this.#listeners.setWorkloads(workloads);
   }
 
@@ -241,10 +248,17 @@ export class WorkloadReconciler {
    * While another agent serves a workload on the same sockets, this one accepts nothing that it would have to refuse. When
    * what is missing does not come, the other agent is unlikely to have it either.
    */
-  #mayListen({ sinceMs }: Held, entry: WantedWorkload | undefined): boolean {
+  #mayListen(held: Held, entry: WantedWorkload | undefined): boolean {
+    if (this.#isInCharge && this.#isLoadedFirst(held)) return false;
+    const { sinceMs } = held;
     if (this.#isInCharge || entry === undefined) return true;
     if (this.#isRegistryComplete() && this.#canBeServed(entry)) return true;
-    return this.#scheduler.nowMs() - sinceMs >= Math.min(this.#captureWaitMs, longestHandOverWaitMs);
+    return this.#scheduler.elapsedMs() - sinceMs >= Math.min(this.#captureWaitMs, longestHandOverWaitMs);
+  }
+
+  /** For a while: with rules that cannot be loaded, some connections may still be served. */
+  #isLoadedFirst({ exemptsOther, sinceMs }: Held): boolean {
+    return exemptsOther && this.#scheduler.elapsedMs() - sinceMs < this.#captureWaitMs;
   }
 
   /**
@@ -258,9 +272,9 @@ export class WorkloadReconciler {
 
   /** Whether steps 2 and 3 are done, or are waited for no longer. */
   #isReady(held: Held, entry: WantedWorkload): boolean {
-    if (held.isHalfCaptured) return true;
+    if (this.#isLoadedFirst(held)) return true;
     const listening = this.#listeners.listeningOf(held.name);
-    const hasWaited = this.#scheduler.nowMs() - held.sinceMs >= this.#captureWaitMs;
+    const hasWaited = this.#scheduler.elapsedMs() - held.sinceMs >= this.#captureWaitMs;
     if (listening === null || listening.netnsInode !== held.netnsInode) {
       this.#complain(held.name, 'its listeners are not open yet');
       return hasWaited && held.applied === null;
@@ -276,7 +290,7 @@ export class WorkloadReconciler {
     }
     // One whose entry cannot be read waits for nothing that would come.
     if (held.applied !== null || entry.identity === null || this.#canBeServed(entry)) return true;
-    if (held.mayHaveRules || hasWaited) return true;
+    if (hasWaited || (held.mayHaveRules && !held.isClosed)) return true;
     this.#complain(held.name, 'it is waiting for rules and its certificate');
     return false;
   }
@@ -285,16 +299,16 @@ export class WorkloadReconciler {
     return identity !== null && this.#isServable(identity);
   }
 
-  /** A failure shows when the rest is loaded. */
-  async #captureFirst({ held, entry }: Ready, openTo: readonly IpAddress[]): Promise<void> {
-    const workload = { ...capturedNetnsOf(held, entry), ...(openTo.length > 0 ? { openTo } : {}) };
-    held.isHalfCaptured = openTo.length > 0;
+  /** One that cannot be closed is captured as soon as something listens, unless closing succeeds before. */
+  async #close({ held, entry }: Ready): Promise<void> {
+    const workload = { ...capturedNetnsOf(held, entry), isClosed: true as const };
     try {
       await this.#held.remember(held, workload);
-      await this.#load(held, workload, this.#applicableLatePorts(held));
-      held.hasRules = true;
+      await this.#capture.apply(workload);
+      held.isClosed = true;
+      this.#log.info({ workload: held.name, netns: held.netnsPath }, 'workload closed until it can be served');
     } catch (error) {
-      this.#log.debug({ workload: held.name, err: error }, 'the workload could not be captured; retrying');
+      this.#complainOfFailure(held.name, `it could not be closed: ${describeError(error)}`);
     }
   }
 
@@ -308,7 +322,8 @@ export class WorkloadReconciler {
       this.#log.info({ workload: held.name, netns: held.netnsPath }, 'workload captured');
       held.applied = appliedText(workload, loaded);
       held.hasRules = true;
-      held.isHalfCaptured = false;
+      held.isClosed = false;
+      held.exemptsOther = false;
       held.appliedLatePorts = loaded;
       this.#forgive(held.name);
     } catch (error) {
@@ -324,14 +339,16 @@ export class WorkloadReconciler {
    * None where the queue cannot be opened, or is not open yet: a workload is captured without it, because until then no
    * rule applies to its traffic. All connections are accepted early meanwhile, and the status says so.
    */
-  #applicableLatePorts({ name, lateRulesProblem, hasLateRules }: Held): readonly number[] {
+  #applicableLatePorts(held: Held): readonly number[] {
+    const { name, lateRulesProblem, hasLateRules } = held;
     const late = this.#listeners.listeningOf(name)?.late ?? { isOpen: false, problem: null };
     const problem = lateRulesProblem ?? late.problem;
     if (this.#latePorts.length > 0 && problem !== null) {
       this.#complainOfLate(name, problem);
       return [];
     }
-    if (!hasLateRules && this.#isQueueOpening(late)) {
+    // Without a reader a SYN is sent again, and rules without the queue would accept early what was accepted late so far.
+    if (!hasLateRules && !this.#isLoadedFirst(held) && this.#isQueueOpening(late)) {
       this.#complainOfLate(name, queueOpening, 'info');
       return [];
     }

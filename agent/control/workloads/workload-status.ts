@@ -1,3 +1,4 @@
+import type { IpAddress } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
@@ -15,6 +16,8 @@ export type WorkloadStatus = {
   readonly isListening: boolean;
   /** Why its connects to ports with `earlyAccept: false` are accepted early all the same; null: they are not. */
   readonly lateAcceptProblem: string | null;
+  /** What is registered for it, as its namespace has to have it. */
+  readonly addresses: readonly IpAddress[];
   /** Why its traffic may pass by the agent although it is captured: rules are missing or damaged; null: they are there. */
   readonly captureProblem: string | null;
 };

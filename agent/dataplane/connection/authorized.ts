@@ -3,7 +3,7 @@ import type { TerminationSignal } from './termination-signal.js';
 
 /**
  * The decision that one connection may go to one address. Everything that dials on behalf of an application takes it in
- * place of an address, so a dial without a decision does not compile. Only `TrackedConnection.authorize` makes one.
+ * place of an address, so a dial without a decision does not compile. Only `TrackedConnection` makes one.
  */
 export class Authorized {
   readonly ok = true;

@@ -131,6 +131,7 @@ export class ConnectionRecord {
     this.#reportedOpen = { sent: this.bytesSent, received: this.bytesReceived };
     return {
       direction: this.direction,
+      ...(this.path === 'probe' ? { probe: true as const } : {}),
       source: openParty(this.source),
       destination: openParty(this.destination),
       port: ruledPort(this),

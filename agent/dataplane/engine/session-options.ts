@@ -9,6 +9,7 @@ export type TunnelSettings = Pick<
   | 'streamWindowBytes'
   | 'tunnelWindowBytes'
   | 'maxStreamsPerTunnel'
+  | 'maxConnectionsPerPeer'
   | 'tunnelPingIntervalMs'
   | 'tunnelPingTimeoutMs'
   | 'tunnelIdleTimeoutMs'

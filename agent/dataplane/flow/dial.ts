@@ -1,9 +1,9 @@
 import net from 'node:net';
 import { formatHostPort, isIpv6, isLinkLocal, type HostPort } from '../../../shared/address.js';
 import { CulvertError } from '../../../shared/errors.js';
-import { closeFd, dialSocket } from '../../native/addon.js';
+import { closeFd } from '../../native/addon.js';
+import { aimSpare } from '../../native/dial-sockets.js';
 import { keepUrgentInline, setProbing } from '../../native/tcp-life.js';
-import { ownTrafficMark } from '../../ports.js';
 import type { Authorized } from '../connection/authorized.js';
 import { refused, type Refused } from '../connection/ending.js';
 import { connectFailure, errorCodeOf } from '../connection/failure-reasons.js';
@@ -119,12 +119,8 @@ export function rawDial(
 ): net.Socket {
   const { descriptors, from, target, client } = init;
   const isSameFamily = client !== undefined && isIpv6(client.ip) === isIpv6(target.ip);
-  const fd = dialSocket({
-    netnsFd: from.netnsFd,
-    family: isIpv6(target.ip) ? 6 : 4,
-    mark: ownTrafficMark,
-    ...(isSameFamily ? { transparentSource: client.ip, sourcePort: client.port } : {}),
-  });
+  const family = isIpv6(target.ip) ? 6 : 4;
+  const fd = from.dialSocket(family, descriptors);
   if (descriptors.isTouchedBy(fd)) {
     closeFd(fd);
     throw new CulvertError({
@@ -133,6 +129,7 @@ export function rawDial(
       hint: "raise the agent's limit of open files (LimitNOFILE=)",
     });
   }
+  aimSpare(fd, family, isSameFamily ? { transparentSource: client.ip, sourcePort: client.port } : {});
   try {
     init.prepare?.(fd);
   } catch (error) {

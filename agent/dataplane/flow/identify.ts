@@ -20,6 +20,8 @@ export type Arrival = {
   readonly socket: net.Socket | null;
   /** Proved by the client's certificate; null when it proved none. */
   readonly peerIdentity: SpiffeId | null;
+  /** The limit that the peer exceeds; absent: it has none, or exceeds none. */
+  readonly peerLimit?: string | null;
   /** What the record shows as the client in place of the kernel's answer, which for a tunnel is the tunnel's own port. */
   readonly shownClient?: HostPort;
 };
@@ -43,7 +45,7 @@ export type Identified = {
  * 2. the original destination and the client can be read;
  * 3. the destination is neither a port of the agent nor the loopback interface of the workload;
  * 4. a file descriptor is left;
- * 5. the workload is within its limits;
+ * 5. the workload is within its limits, and so is its peer;
  * 6. the workload is registered;
  * 7. its side of the connection has one of its registered addresses, and the other side has none of them;
  * 8. rules and a valid certificate are here.
@@ -65,7 +67,7 @@ export function identify(arrival: Arrival): Identified | Refused {
     return refused('HOST_UNREACHABLE', `${dialled.ip} is loopback of ${workload.name}, which only it can reach`);
   }
   if (socket !== null && context.descriptors.isTouchedBySocket(socket)) return refused('RESOURCE_FD', 'accept');
-  const limit = context.connections.limitPassed(workload);
+  const limit = context.connections.limitPassed(workload) ?? arrival.peerLimit ?? null;
   if (limit !== null) return refused('CONN_LIMIT', limit);
   const entry = context.state.registry.workload(workload.name);
   if (entry === undefined) return unregistered(arrival);

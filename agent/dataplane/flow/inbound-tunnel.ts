@@ -33,7 +33,9 @@ export async function serveTunnelRequest(context: FlowContext, request: TunnelRe
     reach: (connection) => {
       const captured = { kind: 'redirected', dialled, client: peerAddress } as const;
       const shownClient = clientOf(request, context.state.registry);
-      return reach({ context, connection, workload, captured, socket: null, peerIdentity, shownClient }, request);
+      const { limitPassed: peerLimit } = request;
+      const arrival = { context, connection, workload, captured, socket: null, peerIdentity, peerLimit, shownClient };
+      return reach(arrival, request);
     },
     refuse: ({ reason, rule }) => request.refuse({ reason, rule }),
   });

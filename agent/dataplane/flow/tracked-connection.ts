@@ -117,6 +117,14 @@ export class TrackedConnection {
   }
 
   /**
+   * Lets a probe of the host go to `address`: the settings of the agent allow it, and no rule is asked, now or later.
+   */
+  admitProbe(address: HostPort): Authorized {
+    this.record.undecided();
+    return new Authorized({ address, signal: this.signal });
+  }
+
+  /**
    * Decides again about an admitted connection. When the rules now deny it, `onChange` of the denying rule decides what
    * happens. When the facts no longer hold, rules do not matter, and the connection is cut at once.
    */

@@ -1,5 +1,7 @@
-/** Connections that begin in one turn of the event loop: a few milliseconds of work. */
+/** Connections that begin in one turn of the event loop. */
 const perTurn = 16;
+/** After this time no other one begins in the same turn. */
+const turnMs = 1;
 
 /**
  * Delays connections of a client that opens many at once, so that the bytes and new connections of others get their turn
@@ -10,9 +12,17 @@ const perTurn = 16;
 export class AcceptScheduler {
   readonly #waiting = new Map<string, Waiting>();
   readonly #onTurn = (): void => this.#nextTurn();
+  readonly #nowMs: () => number;
   #begun = 0;
+  /** When the first one began in this turn. */
+  #begunAtMs = 0;
   #isTurnSet = false;
   #size = 0;
+
+  /** `nowMs`: of a clock that never goes back. */
+  constructor({ nowMs }: { readonly nowMs: () => number }) {
+    this.#nowMs = nowMs;
+  }
 
   /** Connections that are waiting. */
   get size(): number {
@@ -25,7 +35,7 @@ export class AcceptScheduler {
       this.#isTurnSet = true;
       setImmediate(this.#onTurn);
     }
-    if (this.#begun < perTurn && this.#size === 0) {
+    if (this.#size === 0 && this.#mayBegin()) {
       this.#begun += 1;
       begin();
       return;
@@ -47,7 +57,14 @@ export class AcceptScheduler {
     if (this.#size === 0) return;
     this.#isTurnSet = true;
     setImmediate(this.#onTurn);
-    while (this.#size > 0 && this.#begun < perTurn) this.#beginNext();
+    while (this.#size > 0 && this.#mayBegin()) this.#beginNext();
+  }
+
+  #mayBegin(): boolean {
+    if (this.#begun >= perTurn) return false;
+    const nowMs = this.#nowMs();
+    if (this.#begun === 0) this.#begunAtMs = nowMs;
+    return nowMs - this.#begunAtMs < turnMs;
   }
 
   #beginNext(): void {

@@ -38,6 +38,7 @@ export class WaitingBytes {
     const { bySlot } = this.#published;
     for (const slot of before.keys()) if (!bySlot.has(slot)) this.#usage.setWaitingBytes(this.#workerIndex, slot, 0);
     for (const [slot, bytes] of bySlot) this.#usage.setWaitingBytes(this.#workerIndex, slot, bytes);
+    this.#usage.setWaitingInAll(this.#workerIndex, { bytes: this.#published.bytesInAll, slots: bySlot.size });
   }
 
   stop(): void {

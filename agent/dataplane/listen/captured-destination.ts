@@ -1,8 +1,9 @@
 import type net from 'node:net';
 import { isIpv6, type HostPort } from '../../../shared/address.js';
 import { describeError } from '../../../shared/errors.js';
-import { acceptedFd, originalDestination, originalSourcePort } from '../../native/addon.js';
+import { acceptedFd, originalDestination } from '../../native/addon.js';
 import { capturePorts } from '../../ports.js';
+import type { HostedWorkload } from './hosted-workload.js';
 import { socketAddresses, type OriginalDestination, type PeerAddress } from '../sockets/socket-addresses.js';
 
 /** Where an accepted connection was going before it was redirected to one of our ports. */
@@ -29,10 +30,13 @@ export type UnreadableDestination = {
 };
 
 /**
- * Call this first in the connection handler, while the socket is paused. Never throws. Without `conntrackFd`, the client's
+ * Call this first in the connection handler, while the socket is paused. Never throws. Without a `workload`, the client's
  * port may be one that the redirect gave it.
  */
-export function capturedDestination(socket: net.Socket, conntrackFd: number | null = null): CapturedDestination {
+export function capturedDestination(
+  socket: net.Socket,
+  workload: Pick<HostedWorkload, 'clientPort'> | null = null,
+): CapturedDestination {
   let client: PeerAddress | null = null;
   let hasLeft = false;
   let local: HostPort;
@@ -51,14 +55,17 @@ export function capturedDestination(socket: net.Socket, conntrackFd: number | nu
   if (client === null) return unreadable({ dialled, hasLeft: true });
   if (isDirect) return { kind: 'direct', dialled, client };
   if (isIpv6(dialled.ip) !== isIpv6(local.ip)) return { kind: 'mapped', dialled, client };
-  return { kind: 'redirected', dialled, client: ownClient(socket, client, conntrackFd) };
+  return { kind: 'redirected', dialled, client: ownClient(socket, client, workload) };
 }
 
 /** With the port that the client dialled from. It is only shown, so a fault here does not end the connection. */
-function ownClient(socket: net.Socket, client: PeerAddress, conntrackFd: number | null): PeerAddress {
-  if (conntrackFd === null) return client;
+function ownClient(
+  socket: net.Socket,
+  client: PeerAddress,
+  workload: Pick<HostedWorkload, 'clientPort'> | null,
+): PeerAddress {
   try {
-    const port = originalSourcePort({ conntrackFd, fd: acceptedFd(socket) });
+    const port = workload?.clientPort(socket) ?? null;
     return port === null || port === client.port ? client : ({ ip: client.ip, port } as PeerAddress);
   } catch {
     return client;

@@ -1,9 +1,13 @@
 import { closeSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { CulvertError } from '../../../shared/errors.js';
 import { closeFd, openConntrack } from '../../native/addon.js';
+import { ClientPorts } from '../../native/client-ports.js';
 import { openNetns } from '../../native/netns.js';
 import { SocketTable } from '../../native/socket-table.js';
 import type { SlottedWorkload } from '../messages.js';
+import type { DescriptorReserve } from '../sockets/descriptor-reserve.js';
+import { SpareSockets } from '../sockets/spare-sockets.js';
 import { entryProbing, type EntryProbing } from './conntrack-timeouts.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
@@ -23,6 +27,8 @@ export class HostedWorkload {
   #probing: EntryProbing;
   /** Null: not needed yet. False: the namespace has none. */
   #conntrackFd: number | false | null = null;
+  readonly #spares = new SpareSockets();
+  readonly #clientPorts = new ClientPorts();
   /** Null until it is first needed. */
   #sockets: SocketTable | null = null;
 
@@ -53,6 +59,11 @@ export class HostedWorkload {
     throw new CulvertError({ code: 'EBADF', message: `workload ${this.name} has left this node` });
   }
 
+  /** A socket of this namespace to dial with, for `aimSpare`: the caller's. Throws `EBADF` after `close`. */
+  dialSocket(family: 4 | 6, descriptors: DescriptorReserve): number {
+    return this.#spares.take(this.netnsFd, family, descriptors);
+  }
+
   /** The sockets of its applications. Use it at once and never keep it. Throws `EBADF` after `close`. */
   get sockets(): SocketTable {
     this.#sockets ??= SocketTable.open(this.netnsFd);
@@ -74,6 +85,15 @@ export class HostedWorkload {
     return true;
   }
 
+  /**
+   * The port that the client of a connection dialled from that was redirected and accepted here; null when that is not known.
+   * Throws `EPERM`, for example.
+   */
+  clientPort(accepted: Socket): number | null {
+    const { conntrackFd } = this;
+    return conntrackFd === null ? null : this.#clientPorts.of(accepted, { netnsFd: this.netnsFd, conntrackFd });
+  }
+
   /** For questions to the namespace's connection tracking; null when it cannot be asked. Use it at once. */
   get conntrackFd(): number | null {
     if (!this.#isOpen) return null;
@@ -90,6 +110,8 @@ export class HostedWorkload {
     this.#isOpen = false;
     this.#sockets?.close();
     this.#sockets = null;
+    this.#spares.close();
+    this.#clientPorts.close();
     closeSync(this.#fd);
     if (typeof this.#conntrackFd === 'number') closeFd(this.#conntrackFd);
   }

@@ -103,7 +103,7 @@ async function openServer(init: {
       reject(error);
     };
     server.once('error', onError);
-    server.listen({ fd, backlog }, () => {
+    server.listen({ fd }, backlog, () => {
       server.off('error', onError);
       server.on('error', (error) => handlers.acceptFailed(workload, name, error));
       resolve();

@@ -1,6 +1,13 @@
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import { assertNever } from '../../../shared/assert-never.js';
-import type { CertificatesMessage, LocalWorkload, StateCommand, StateMessage } from '../messages.js';
+import type {
+  CertificatesMessage,
+  LocalWorkload,
+  ProbesMessage,
+  RulesAgeMessage,
+  StateCommand,
+  StateMessage,
+} from '../messages.js';
 import { SharedRegistry } from './shared-registry.js';
 
 /**
@@ -11,7 +18,9 @@ export class LatestState {
   readonly #registry = new SharedRegistry();
   #sequence: { readonly sequence?: number } = {};
   #rules: Extract<StateMessage, { type: 'rules' }> | null = null;
+  #rulesAge: RulesAgeMessage | null = null;
   #certificates: CertificatesMessage | null = null;
+  #probes: ProbesMessage | null = null;
   #workloads: readonly LocalWorkload[] = [];
 
   /** Returns the command for workers that have everything before this message. */
@@ -23,8 +32,14 @@ export class LatestState {
       case 'rules':
         this.#rules = message;
         return message;
+      case 'rulesAge':
+        this.#rulesAge = message;
+        return message;
       case 'certificates':
         this.#certificates = message;
+        return message;
+      case 'probes':
+        this.#probes = message;
         return message;
       case 'workloads':
         this.#workloads = message.workloads;
@@ -51,8 +66,10 @@ export class LatestState {
     const registry = this.#registry.replay();
     if (registry !== null) messages.push({ type: 'registry', ...this.#sequence, ...registry });
     if (this.#rules !== null) messages.push(this.#rules);
+    if (this.#rulesAge !== null) messages.push(this.#rulesAge);
     if (this.#certificates !== null) messages.push(this.#certificates);
     messages.push({ type: 'workloads', workloads: this.#workloads });
+    if (this.#probes !== null) messages.push(this.#probes);
     return messages;
   }
 }

@@ -2,6 +2,7 @@ import { closeSync } from 'node:fs';
 import { CulvertError, describeError } from '../../../shared/errors.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 import { listenTcp, makeTransparent, stopListening } from '../../native/addon.js';
+import { mayChangeEarlyDemux } from '../../native/early-demux.js';
 import { listenerOf } from '../../native/passed-sockets.js';
 import { openNetns } from '../../native/netns.js';
 import { type CapturePortName, capturePortNames, capturePorts, isGuardedPort } from '../../ports.js';
@@ -182,7 +183,7 @@ export class ListeningSockets {
       const kept = this.#kept.get(key) ?? [];
       this.#kept.delete(key);
       // Those of an older version are not.
-      if (isGuardedPort(capturePorts[name])) for (const fd of kept) makeTransparent(fd);
+      if (this.#isGuarded(capturePorts[name])) for (const fd of kept) makeTransparent(fd);
       return kept;
     };
     return {
@@ -224,8 +225,13 @@ export class ListeningSockets {
   }
 
   #listen(netnsFd: number, port: number): number {
-    const transparent = isGuardedPort(port);
+    const transparent = this.#isGuarded(port);
     return listenTcp({ netnsFd, host: '::', port, backlog: this.#backlog, reusePort: false, transparent });
+  }
+
+  /** Capture switches early demultiplexing off where it can. */
+  #isGuarded(port: number): boolean {
+    return isGuardedPort(port, { hasEarlyDemux: !mayChangeEarlyDemux() });
   }
 
   #close(inode: number, opened: Opened): void {

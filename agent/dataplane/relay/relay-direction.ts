@@ -1,4 +1,5 @@
 import net from 'node:net';
+import { loopTurn } from '../../thread/loop-turn.js';
 import { readInto } from '../sockets/read-into.js';
 import { WaitingBlock } from '../sockets/waiting-block.js';
 import type { Direction, BackpressureTracker } from './backpressure-tracker.js';
@@ -40,6 +41,7 @@ export function pumpDirection(init: {
   const usualBoundBytes = isSocket ? socketBoundBytes : streamBoundBytes;
   let boundBytes = isSocket ? lateBoundBytes : usualBoundBytes;
   let isGathering = false;
+  let promptTurn = -1;
   let isPaused = false;
   let pausedAtMs = 0;
   /** Since the connection began, or since the receiver was last late. */
@@ -81,8 +83,13 @@ export function pumpDirection(init: {
   const moveToSocket = (chunk: Buffer): void => {
     onBytes(chunk.length);
     if (chunk.length < promptBytes && to.writableLength === 0 && !isGathering) {
-      to.write(Buffer.from(chunk));
-      return;
+      // What follows in the same turn is gathered: a peer that sends single bytes must not make a system call of each.
+      const turn = loopTurn();
+      if (turn !== promptTurn) {
+        promptTurn = turn;
+        to.write(Buffer.from(chunk));
+        return;
+      }
     }
     if (!isGathering) {
       isGathering = true;

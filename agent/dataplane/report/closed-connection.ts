@@ -12,6 +12,8 @@ const connectionPaths = [
   'local',
   /** Plain TCP that came from outside the mesh to a captured workload, or went to a workload without an agent. */
   'plaintext',
+  /** From a program of the host that may probe (`hostProbes`), to a workload of it: no rule was asked. */
+  'probe',
   /** To an address that no workload or service has. */
   'passthrough',
   /** Refused before a path was chosen. */

@@ -18,6 +18,8 @@ export type LiveBytes = {
  */
 export type OpenConnections = {
   readonly direction: 'outbound' | 'inbound';
+  /** A program of the host that may probe opened them; absent: none did. */
+  readonly probe?: true;
   readonly source: OpenParty;
   readonly destination: OpenParty;
   readonly port: number;
@@ -52,9 +54,9 @@ export function ruledPort(connection: {
 export function sumOpenConnections(parts: Iterable<OpenConnections>): OpenConnections[] {
   const sums = new Map<string, OpenConnections>();
   for (const part of parts) {
-    const { direction, source, destination, port, rule, audited } = part;
+    const { direction, probe = false, source, destination, port, rule, audited } = part;
     const rules = [rule === null ? '' : formatRuleRef(rule), ...audited.map(formatRuleRef)];
-    const key = [direction, endKey(source), endKey(destination), port, ...rules].join(' ');
+    const key = [direction, probe, endKey(source), endKey(destination), port, ...rules].join(' ');
     const sum = sums.get(key);
     sums.set(key, sum === undefined ? part : add(sum, part));
   }

@@ -14,6 +14,8 @@ export class WorkerState {
   readonly registry = new RegistryIndex();
   /** The workloads of this node whose namespaces the worker holds open. */
   readonly hosted = new Map<WorkloadName, HostedWorkload>();
+  /** Why the rules are too old to be trusted with new connections; null: they are not. */
+  rulesTooOld: string | null = null;
   #snapshot: Snapshot | null = null;
   #lateExternals = new LateExternals([]);
   #certificateEnds: ReadonlyMap<SpiffeId, number> = new Map();
@@ -49,6 +51,7 @@ export class WorkerState {
   notReadyReason(workload: WorkloadEntry, nowMs: number): Refused | null {
     if (!this.registry.isFilled) return refused('NO_RULES_YET', 'no registry yet');
     if (this.#snapshot === null) return refused('NO_RULES_YET', 'no rules yet');
+    if (this.rulesTooOld !== null) return refused('RULES_TOO_OLD', this.rulesTooOld);
     const notAfterMs = this.#certificateEnds.get(workload.identity);
     if (notAfterMs === undefined) return refused('NO_RULES_YET', `no certificate for ${workload.identity}`);
     if (notAfterMs > nowMs) return null;

@@ -6,6 +6,7 @@ import { ignoreError } from '../sockets/ignore-error.js';
 import { Http2TunnelSide } from './http2-tunnel-side.js';
 import type { CertificateChange } from './identity-contexts.js';
 import { ServerHandshakes, type ProvedPeer } from './server-handshakes.js';
+import { PeerUses } from './peer-uses.js';
 import { ServerTunnel } from './server-tunnel.js';
 import type { TunnelCertificates, TunnelListener, TunnelRequest, TunnelServer } from './tunnel.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
@@ -15,18 +16,24 @@ export class Http2TunnelServer extends Http2TunnelSide implements TunnelServer {
   readonly #onConnect: (request: TunnelRequest) => void;
   readonly #handshakes: ServerHandshakes;
   readonly #tunnels = new Set<ServerTunnel>();
+  readonly #uses: PeerUses;
   readonly #refused = Object.fromEntries(refusedHandshakeKinds.map((kind) => [kind, 0])) as Record<
     RefusedHandshake,
     number
   >;
 
-  /** `onConnect` gets every well-formed request and answers it, now or later, with accept() or refuse(). */
+  /**
+   * `onConnect` gets every well-formed request and answers it, now or later, with accept() or refuse(). `workers`: the threads
+   * of the agent that have such a server; default: one.
+   */
   constructor(init: {
     readonly settings: TunnelSettings;
     readonly engine: Http2Engine;
     readonly onConnect: (request: TunnelRequest) => void;
+    readonly workers?: number;
   }) {
     super(init);
+    this.#uses = new PeerUses({ limits: init.settings, workers: init.workers ?? 1 });
     this.#onConnect = init.onConnect;
     this.#handshakes = new ServerHandshakes({
       timeoutMs: init.settings.tlsHandshakeTimeoutMs,
@@ -61,13 +68,24 @@ export class Http2TunnelServer extends Http2TunnelSide implements TunnelServer {
   }
 
   #serve(peer: ProvedPeer): void {
+    const use = this.#uses.beginTunnel(peer);
+    if (use === null) {
+      this.#count('overload');
+      peer.socket.destroy();
+      return;
+    }
     const tunnel = new ServerTunnel({
       peer,
       engine: this.engine,
       settings: this.settings,
       onConnect: this.#onConnect,
       onRefused: (kind) => this.#count(kind),
-      onClosed: () => this.#tunnels.delete(tunnel),
+      use,
+      limitPassed: () => this.#uses.exceeded(use),
+      onClosed: () => {
+        this.#tunnels.delete(tunnel);
+        this.#uses.tunnelEnded(use);
+      },
     });
     this.#tunnels.add(tunnel);
     if (peer.isOutdated) tunnel.retire();

@@ -1,3 +1,4 @@
+import type { IpAddress } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { TunnelDump } from '../messages.js';
 import type { Http2Engine } from '../engine/http2-engine.js';
@@ -7,12 +8,16 @@ import type { TunnelCertificates, TunnelCounts } from './tunnel.js';
 import type { TunnelConnection } from './tunnel-connection.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
+/** What the other agent proves, and the address of its workload. */
+export type TunnelPeer = { readonly ip: IpAddress; readonly identity: SpiffeId };
+
 /** Tunnels of one workload that start and end together: a client's pool, or one tunnel of a server. */
 export interface TunnelGroup {
   /** `namespace/name` of the workload of this node. */
   readonly workload: WorkloadName;
   /** The identity that this node proves on them. */
   readonly ownIdentity: SpiffeId;
+  readonly peer: TunnelPeer;
   readonly connections: Iterable<TunnelConnection>;
   /** Open streams continue; new ones need another tunnel. */
   retire(): void;
@@ -25,7 +30,7 @@ export interface TunnelGroup {
 }
 
 const pollMs = 20;
-/** What is left after the grace period of a drain is ended, and closes within this time. */
+/** What is left after the grace period of a drain is ended, and closes within this time. Also the grace for unproved peers. */
 const closingMs = 1000;
 
 /** What both sides of HBONE do in the same way: follow certificates, release workloads, drain, and report. */
@@ -64,6 +69,22 @@ export abstract class Http2TunnelSide {
   releaseWorkload(workload: WorkloadName): void {
     this.abort?.(workload);
     for (const group of this.groups()) if (group.workload === workload) group.release();
+  }
+
+  /**
+   * Ends the tunnels of peers that are no longer what they proved, after a moment in which the other side learns why its
+   * connections were cut.
+   */
+  endUnproved(isUnproved: (peer: TunnelPeer) => boolean): void {
+    for (const group of this.groups()) {
+      const { peer } = group;
+      if (!isUnproved(peer)) continue;
+      group.retire();
+      const timer = setTimeout(() => {
+        if (isUnproved(peer)) group.end(`${peer.ip} is no longer ${peer.identity}`);
+      }, closingMs);
+      timer.unref();
+    }
   }
 
   dump(): TunnelDump[] {

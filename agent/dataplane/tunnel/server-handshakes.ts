@@ -1,6 +1,6 @@
 import type net from 'node:net';
 import tls from 'node:tls';
-import { formatHostPort, type HostPort, type IpAddress } from '../../../shared/address.js';
+import { formatHostPort, type HostPort } from '../../../shared/address.js';
 import { parseSpiffeId, type SpiffeId } from '../../../shared/identity.js';
 import { spiffeIdOf } from '../../../shared/pki/spiffe-id-of-certificate.js';
 import type { Reason } from '../../../shared/reasons.js';
@@ -16,6 +16,10 @@ import { socketAddresses, type PeerAddress } from '../sockets/socket-addresses.j
 import { rejectFrames } from './reject-handshake.js';
 import type { TunnelCertificates, TunnelListener } from './tunnel.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
+import { acceptedFd } from '../../native/addon.js';
+import { unreadOn } from '../../native/tcp-life.js';
+import { sourceOf } from '../../../shared/source-of.js';
+import { HandshakeTurns } from './handshake-turns.js';
 
 /** A peer that proved its identity and speaks h2. */
 export type ProvedPeer = {
@@ -33,19 +37,18 @@ export type ProvedPeer = {
 
 type PairOfAddresses = { readonly local: HostPort; readonly peer: PeerAddress };
 
+/** A connection from its accept until its peer is proved or refused, which happens once. */
 type Pending = {
   readonly raw: net.Socket;
   readonly listener: TunnelListener;
   readonly addresses: PairOfAddresses;
+  readonly timers: readonly NodeJS.Timeout[];
   isOutdated: boolean;
+  isDecided: boolean;
 };
 
-/** Handshakes under way at once, for all workloads. Each holds a socket, an SSL object and up to about 100 KiB. */
-const maxPending = 1024;
-/** From one address, so that one stranger cannot use up all places. More than an agent needs that starts again. */
-const maxPendingPerPeer = 256;
-/** Used when the setting is 0 or longer: every stranger is disconnected within 10 s. */
-const longestHandshakeMs = 9500;
+/** Every stranger is disconnected within 10 s, also when the setting is 0 or longer. */
+const longestMs = 9500;
 /** How long a refused peer may take to read the reason. */
 const rejectMs = 1000;
 
@@ -60,8 +63,11 @@ export class ServerHandshakes {
   readonly #onRefused: (kind: RefusedHandshake) => void;
   readonly #contexts = new IdentityContexts();
   readonly #servers = new Map<string, { readonly identity: SpiffeId; readonly server: tls.Server }>();
+  /** Handshakes under way, by `pendingKey`. */
   readonly #pending = new Map<string, Pending>();
-  readonly #pendingByPeer = new Map<IpAddress, number>();
+  /** Failures of sockets that no longer had addresses: the next sockets to close have failed in these ways. */
+  readonly #unmatched: RefusedHandshake[] = [];
+  readonly #turns = new HandshakeTurns();
 
   constructor(init: {
     readonly timeoutMs: number;
@@ -69,17 +75,40 @@ export class ServerHandshakes {
     readonly onRefused: (kind: RefusedHandshake) => void;
   }) {
     const { timeoutMs } = init;
-    this.#timeoutMs = timeoutMs === 0 ? longestHandshakeMs : Math.min(timeoutMs, longestHandshakeMs);
+    this.#timeoutMs = timeoutMs === 0 ? longestMs : Math.min(timeoutMs, longestMs);
     this.#onPeer = init.onPeer;
     this.#onRefused = init.onRefused;
   }
 
+  /** The handshake begins when the peer does, in its turn. */
   begin(raw: net.Socket, listener: TunnelListener): void {
     raw.on('error', ignoreError);
-    const refusal = this.#tryBegin(raw, listener);
-    if (refusal === null) return;
-    this.#onRefused(refusal);
-    raw.destroy();
+    const addresses = addressesOf(raw);
+    if (addresses === null) {
+      this.#onRefused('handshake_aborted');
+      raw.destroy();
+      return;
+    }
+    const onLate = () => this.#refuse(pending, 'handshake_timeout');
+    const silence = setTimeout(onLate, this.#timeoutMs);
+    // From here to the proof. A handshake that has begun has its own timeout too, which counts from there.
+    const timers = [silence, setTimeout(onLate, longestMs)];
+    const pending: Pending = { raw, listener, addresses, timers, isOutdated: false, isDecided: false };
+    raw.once('close', () => {
+      if (!pending.isDecided) this.#refuse(pending, this.#unmatched.shift() ?? 'handshake_aborted');
+    });
+    this.#turns.enter({
+      socket: raw,
+      listener: listener.workload,
+      source: sourceOf(addresses.peer.ip),
+      look: () => lookAt(raw),
+      begin: () => {
+        clearTimeout(silence);
+        const refusal = this.#tryBegin(pending);
+        if (refusal !== null) this.#refuse(pending, refusal);
+      },
+      cut: (why) => this.#refuse(pending, why === 'gone' ? 'handshake_aborted' : why),
+    });
   }
 
   replaceCertificates(certificates: TunnelCertificates): CertificateChange {
@@ -94,29 +123,36 @@ export class ServerHandshakes {
 
   /** Ends the handshakes under way for one workload, or for all (null). */
   abort(workload: WorkloadName | null): void {
-    for (const pending of this.#pending.values()) {
-      if (workload === null || pending.listener.workload === workload) pending.raw.destroy();
-    }
+    for (const { socket } of this.#turns.of(workload)) socket.destroy();
     for (const key of this.#servers.keys()) {
       if (workload === null || key.startsWith(`${workload} `)) this.#servers.delete(key);
     }
   }
 
-  #tryBegin(raw: net.Socket, listener: TunnelListener): RefusedHandshake | null {
-    const addresses = addressesOf(raw);
-    if (addresses === null) return 'handshake_aborted';
-    const ofPeer = this.#pendingByPeer.get(addresses.peer.ip) ?? 0;
-    if (this.#pending.size >= maxPending || ofPeer >= maxPendingPerPeer) return 'overload';
+  /** Counts a connection once: closing its socket makes Node report one more failure, and two limits can end together. */
+  #refuse(pending: Pending, kind: RefusedHandshake): void {
+    if (pending.isDecided) return;
+    this.#decide(pending);
+    this.#onRefused(kind);
+    pending.raw.destroy();
+  }
+
+  #decide(pending: Pending): void {
+    pending.isDecided = true;
+    for (const timer of pending.timers) clearTimeout(timer);
+    const key = pendingKey(pending.listener, pending.addresses);
+    if (this.#pending.get(key) === pending) this.#pending.delete(key);
+    this.#turns.leave(pending.raw);
+  }
+
+  #tryBegin(pending: Pending): RefusedHandshake | null {
+    const { raw, listener, addresses } = pending;
     const server = this.#serverFor(listener);
     if (server === null) return 'no_own_certificate';
     const key = pendingKey(listener, addresses);
     // Without their zones, link-local peers of two interfaces can have the same address and port. One at a time.
     if (this.#pending.has(key)) return 'overload';
-    this.#pending.set(key, { raw, listener, addresses, isOutdated: false });
-    this.#pendingByPeer.set(addresses.peer.ip, ofPeer + 1);
-    raw.once('close', () => {
-      if (this.#pending.get(key)?.raw === raw) this.#forget(key);
-    });
+    this.#pending.set(key, pending);
     raw.setNoDelay(true);
     // A tunnel has no half-close. The TLS socket inherits this, and would otherwise survive the peer's FIN.
     raw.allowHalfOpen = false;
@@ -146,7 +182,7 @@ export class ServerHandshakes {
       });
       server.on('secureConnection', (socket) => this.#verifyPeer(socket, listener));
       server.on('tlsClientError', (error, socket) => {
-        this.#onRefused(refusedHandshakeOf(errorCodeOf(error)) ?? 'tls_failed');
+        this.#onFailure(socket, listener, errorCodeOf(error) ?? '');
         socket.destroy();
       });
       return server;
@@ -155,15 +191,26 @@ export class ServerHandshakes {
     }
   }
 
+  #onFailure(socket: tls.TLSSocket, listener: TunnelListener, code: string): void {
+    const kind = refusedHandshakeOf(code) ?? 'tls_failed';
+    // The close of the socket itself says so, and whether the agent had a reason of its own to end it.
+    if (kind === 'handshake_aborted') return;
+    const pending = this.#pendingOf(socket, listener);
+    if (pending !== undefined) this.#refuse(pending, kind);
+    // A timeout that finds no addresses fired while the agent closed the socket for a reason of its own.
+    else if (kind !== 'handshake_timeout') this.#unmatched.push(kind);
+  }
+
   /** The TLS handshake is complete. Nothing is proved until this accepts it. */
   #verifyPeer(socket: tls.TLSSocket, listener: TunnelListener): void {
     socket.on('error', ignoreError);
-    const pending = this.#takePending(socket, listener);
+    const pending = this.#pendingOf(socket, listener);
     if (pending === undefined) {
-      this.#onRefused('handshake_aborted');
+      // The peer has gone. The close of its socket counts it.
       socket.destroy();
       return;
     }
+    this.#decide(pending);
     const verdict = verdictOn(socket, listener.identity);
     if (typeof verdict !== 'string') {
       this.#onRefused(verdict.kind);
@@ -176,21 +223,9 @@ export class ServerHandshakes {
   }
 
   /** Node does not tell which raw socket a TLS socket was made of, but both have the same addresses. */
-  #takePending(socket: tls.TLSSocket, listener: TunnelListener): Pending | undefined {
+  #pendingOf(socket: tls.TLSSocket, listener: TunnelListener): Pending | undefined {
     const addresses = addressesOf(socket);
-    if (addresses === null) return undefined;
-    return this.#forget(pendingKey(listener, addresses));
-  }
-
-  #forget(key: string): Pending | undefined {
-    const pending = this.#pending.get(key);
-    if (pending === undefined) return undefined;
-    this.#pending.delete(key);
-    const { ip } = pending.addresses.peer;
-    const left = (this.#pendingByPeer.get(ip) ?? 1) - 1;
-    if (left === 0) this.#pendingByPeer.delete(ip);
-    else this.#pendingByPeer.set(ip, left);
-    return pending;
+    return addresses === null ? undefined : this.#pending.get(pendingKey(listener, addresses));
   }
 }
 
@@ -208,6 +243,11 @@ function addressesOf(socket: net.Socket): PairOfAddresses | null {
   } catch {
     return null;
   }
+}
+
+function lookAt(raw: net.Socket): 'bytes' | 'nothing' | 'gone' {
+  if (raw.destroyed) return 'gone';
+  return raw.readableLength > 0 ? 'bytes' : unreadOn(acceptedFd(raw));
 }
 
 function pendingKey(listener: TunnelListener, { peer, local }: PairOfAddresses): string {

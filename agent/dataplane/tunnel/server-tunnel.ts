@@ -11,7 +11,8 @@ import type { HeadersOfPeer, Http2Engine, ServerStream } from '../engine/http2-e
 import type { TunnelSettings } from '../engine/session-options.js';
 import type { TunnelStream } from '../engine/tunnel-stream.js';
 import type { OriginalDestination } from '../sockets/socket-addresses.js';
-import type { TunnelGroup } from './http2-tunnel-side.js';
+import type { TunnelGroup, TunnelPeer } from './http2-tunnel-side.js';
+import type { PeerUse } from './peer-uses.js';
 import type { ProvedPeer } from './server-handshakes.js';
 import { textOf, type TunnelHeaders, type TunnelRefusal, type TunnelRequest } from './tunnel.js';
 import { TunnelConnection } from './tunnel-connection.js';
@@ -24,6 +25,8 @@ const firstRequestMs = 9500;
 export class ServerTunnel extends TunnelConnection implements TunnelGroup {
   readonly connections = [this];
   readonly #peer: ProvedPeer;
+  readonly #use: PeerUse;
+  readonly #limitPassed: () => string | null;
   readonly #onConnect: (request: TunnelRequest) => void;
   readonly #onRefused: (kind: RefusedHandshake) => void;
   #retireTimer: NodeJS.Timeout | undefined;
@@ -35,6 +38,9 @@ export class ServerTunnel extends TunnelConnection implements TunnelGroup {
     readonly settings: TunnelSettings;
     readonly onConnect: (request: TunnelRequest) => void;
     readonly onRefused: (kind: RefusedHandshake) => void;
+    /** What the peer uses in all its tunnels; this one counts its streams there. */
+    readonly use: PeerUse;
+    readonly limitPassed: () => string | null;
     readonly onClosed: () => void;
   }) {
     const { peer, engine, settings } = init;
@@ -52,6 +58,8 @@ export class ServerTunnel extends TunnelConnection implements TunnelGroup {
       },
     });
     this.#peer = peer;
+    this.#use = init.use;
+    this.#limitPassed = init.limitPassed;
     this.#onConnect = init.onConnect;
     this.#onRefused = init.onRefused;
     session.on('error', () => init.onRefused('protocol_error'));
@@ -68,6 +76,10 @@ export class ServerTunnel extends TunnelConnection implements TunnelGroup {
 
   get ownIdentity(): SpiffeId {
     return this.#peer.listener.identity;
+  }
+
+  get peer(): TunnelPeer {
+    return { ip: this.#peer.address.ip, identity: this.#peer.identity };
   }
 
   /**
@@ -104,7 +116,12 @@ export class ServerTunnel extends TunnelConnection implements TunnelGroup {
     return this.isClosing ? 0 : 2 * this.settings.tunnelIdleTimeoutMs;
   }
 
+  protected override onStreamClosed(): void {
+    this.#use.streams -= 1;
+  }
+
   #receive(stream: ServerStream, headers: HeadersOfPeer): void {
+    this.#use.streams += 1;
     this.track(stream);
     if (stream.destroyed || stream.closed) return;
     const authority = this.#authorityOf(headers);
@@ -141,6 +158,7 @@ export class ServerTunnel extends TunnelConnection implements TunnelGroup {
       authority,
       headers: headersOf(headers),
       pulse: this.pulse,
+      limitPassed: this.#limitPassed(),
       workload: this.#peer.listener.workload,
       signal,
       accept: () => {

@@ -4,7 +4,7 @@ import { ClientTunnel } from './client-tunnel.js';
 import type { KeyedSemaphore } from './keyed-semaphore.js';
 import type { Http2Engine } from '../engine/http2-engine.js';
 import type { TunnelSettings } from '../engine/session-options.js';
-import type { TunnelGroup } from './http2-tunnel-side.js';
+import type { TunnelGroup, TunnelPeer } from './http2-tunnel-side.js';
 import { StreamOrder } from './stream-order.js';
 import type { TunnelTarget } from './tunnel.js';
 import { dialTunnel, type DialRaw, type NoTunnel } from './tunnel-dial.js';
@@ -70,6 +70,10 @@ export class TunnelPool implements TunnelGroup {
 
   get ownIdentity(): SpiffeId {
     return this.#target.sourceIdentity;
+  }
+
+  get peer(): TunnelPeer {
+    return { ip: this.#target.destinationIp, identity: this.#target.destinationIdentity };
   }
 
   get connections(): ReadonlySet<ClientTunnel> {

@@ -96,6 +96,8 @@ export type TunnelRequest = {
   readonly headers: TunnelHeaders;
   /** Of the tunnel that it came through. */
   readonly pulse: TunnelPulse;
+  /** The limit that the peer exceeds with this request; null: none. */
+  readonly limitPassed: string | null;
   /** `namespace/name` of the workload whose listener it came to. */
   readonly workload: WorkloadName;
   /** Raised when the peer gives up, or the tunnel ends, before the answer. */

@@ -5,6 +5,7 @@ import { applyPatch, type SnapshotPatch } from '../../../shared/wire/snapshot-pa
 import type { ConnectionRecord } from '../connection/connection-record.js';
 import { externalNames } from '../../../shared/routing/external-names.js';
 import { IdleHeapTrimmer } from '../../thread/idle-heap-trimmer.js';
+import { serveHostProbe } from '../flow/host-probe.js';
 import { serveTunnelRequest } from '../flow/inbound-tunnel.js';
 import { ConnectionWatch } from '../flow/connection-watch.js';
 import type { FlowContext } from '../flow/flow-context.js';
@@ -16,7 +17,9 @@ import { WaitingBytes } from '../limit/waiting-bytes.js';
 import { WorkloadLimits } from '../limit/workload-limits.js';
 import { drainConnections } from '../flow/drain-connections.js';
 import { giveUpConnection, recordAcceptFailure } from '../flow/run-flow.js';
+import { ignoreError } from '../sockets/ignore-error.js';
 import { DescriptorReserve } from '../sockets/descriptor-reserve.js';
+import { ProbeListener } from '../listen/probe-listener.js';
 import { Hosting } from '../listen/hosting.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type {
@@ -41,6 +44,8 @@ import { WorkerState } from '../state/worker-state.js';
 import { WorkloadUsage } from '../workload-usage.js';
 import { Http2TunnelClient } from '../tunnel/http2-tunnel-client.js';
 import { Http2TunnelServer } from '../tunnel/http2-tunnel-server.js';
+import type { TunnelPeer } from '../tunnel/http2-tunnel-side.js';
+import type { RegistryChange } from '../image/registry-image.js';
 import type { Http2Engine } from '../engine/http2-engine.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
@@ -66,9 +71,10 @@ export class DataplaneWorker {
   readonly #watch: ConnectionWatch;
   readonly #entrance: Entrance;
   readonly #ruleClock: RuleClock;
-  readonly #turns = new AcceptScheduler();
+  readonly #turns = new AcceptScheduler({ nowMs: () => performance.now() });
   readonly #backpressure = new BackpressureTracker();
   readonly #waitingBytes: WaitingBytes;
+  #probes: ProbeListener | null = null;
   // A full collection also drops compiled code, which would delay the next connections.
   readonly #heapTrimmer = new IdleHeapTrimmer({ mayPause: () => !this.#connections.hasCarried });
 
@@ -102,6 +108,7 @@ export class DataplaneWorker {
     this.#server = new Http2TunnelServer({
       settings,
       engine,
+      workers: init.workers,
       onConnect: (request) =>
         this.#turns.take(request.peerAddress.ip, () => void serveTunnelRequest(this.#context, request)),
     });
@@ -176,8 +183,14 @@ export class DataplaneWorker {
       case 'rules':
         this.#useRules(command.patch);
         return;
+      case 'rulesAge':
+        this.#state.rulesTooOld = command.tooOld;
+        return;
       case 'certificates':
         this.#useCertificates(command);
+        return;
+      case 'probes':
+        if (this.#workerIndex === 0) this.#listenForProbes(command.sockets);
         return;
       case 'workloads':
         void this.#hosting.apply(command.list, command.workloads);
@@ -215,8 +228,23 @@ export class DataplaneWorker {
   #useRegistry({ sequence, ...change }: RegistryCommand): void {
     this.#state.registry.apply(change);
     void this.#connections.recheckAll().then(() => {
+      this.#endUnproved(change);
       if (sequence !== undefined) this.#post({ type: 'registered', sequence });
     });
+  }
+
+  /** Connections were cut before, so that their records say why. */
+  #endUnproved({ image, upserts }: RegistryChange): void {
+    const changed = new Set(upserts.flatMap((entry) => (entry.kind === 'workload' ? entry.addresses : [])));
+    if (image === null && changed.size === 0) return;
+    // Nothing is registered at the address of a peer of which this agent has not heard yet, and of one that is gone.
+    const isUnproved = ({ ip, identity }: TunnelPeer): boolean => {
+      if (image === null && !changed.has(ip)) return false;
+      const registered = this.#state.registry.workloadAt(ip);
+      return registered !== undefined && registered.identity !== identity;
+    };
+    this.#client.endUnproved(isUnproved);
+    this.#server.endUnproved(isUnproved);
   }
 
   #useCertificates(message: CertificatesMessage): void {
@@ -236,6 +264,15 @@ export class DataplaneWorker {
     this.#server.accept(socket, { workload: workload.name, identity });
   }
 
+  #listenForProbes(sockets: readonly number[]): void {
+    this.#probes?.close();
+    const onConnection = (socket: net.Socket): void => {
+      socket.on('error', ignoreError);
+      this.#turns.take('host', () => void serveHostProbe(this.#context, socket));
+    };
+    this.#probes = new ProbeListener({ sockets, backlog: this.#context.settings.listenBacklog, onConnection });
+  }
+
   #letGo(workload: HostedWorkload): void {
     const detail = `${workload.name} left this node`;
     this.#connections.cutWorkload(workload, new ConnectionCut({ reason: 'DRAIN', detail }));
@@ -245,6 +282,7 @@ export class DataplaneWorker {
 
   /** Listeners close first, so that a successor on the same ports gets all new connections; then the tunnels send GOAWAY. */
   async #drain(graceMs: number): Promise<void> {
+    this.#probes?.close();
     await this.#hosting.stopListening();
     const startedAtMs = performance.now();
     await this.#entrance.finish(Math.min(graceMs, reachingMs));

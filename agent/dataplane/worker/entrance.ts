@@ -68,7 +68,7 @@ export class Entrance {
 
   accept(entry: EntryName, workload: HostedWorkload, socket: net.Socket): void {
     socket.on('error', ignoreError);
-    const captured = capturedDestination(socket, workload.conntrackFd);
+    const captured = capturedDestination(socket, workload);
     const client = clientOf({ entry, workload: workload.name, captured });
     if (this.#links.isAlone || captured.kind !== 'redirected') {
       this.#turns.take(client, () => this.#serve(entry, workload, socket, captured));

@@ -1,6 +1,6 @@
-import { ipBytes, isIpv6, parseIp, type IpAddress } from '../../../shared/address.js';
+import type { IpAddress } from '../../../shared/address.js';
 import { formatRuleRef, type RuleRef } from '../../../shared/policy/connection.js';
-import { flowKey, flowRulePattern, maxAuditedRules, verdictOf } from '../../../shared/wire/flows.js';
+import { addressClass, flowKey, flowRulePattern, maxAuditedRules, verdictOf } from '../../../shared/wire/flows.js';
 import type { FlowAgain } from '../../../shared/wire/recent-flows.js';
 import type { Reason } from '../../../shared/reasons.js';
 import type { FlowParty, ReportedFlow } from '../../../shared/wire/flows.js';
@@ -139,6 +139,7 @@ export class FlowAggregator {
     const port = ruledPort(connection);
     this.#add({
       direction,
+      ...(connection.path === 'probe' ? { probe: true as const } : {}),
       source: this.#source(openParty(connection.source)),
       destination: this.#destination(openParty(connection.destination), port),
       port,
@@ -315,15 +316,4 @@ function addFlow(sum: Sum, flow: ReportedFlow): void {
   sum.bytesReceived += flow.bytesReceived;
   sum.firstSeenMs = Math.min(sum.firstSeenMs, flow.firstSeenMs);
   sum.lastSeenMs = Math.max(sum.lastSeenMs, flow.lastSeenMs);
-}
-
-/**
- * The network that represents an address outside the mesh in flow records: /24 for IPv4 and /64 for IPv6, the smallest
- * that is routed separately. So a record identifies no person's device, and a scan makes few records.
- */
-export function addressClass(ip: IpAddress): string {
-  if (!isIpv6(ip)) return `${ip.slice(0, ip.lastIndexOf('.'))}.0/24`;
-  const bytes = ipBytes(ip);
-  const groups = [0, 2, 4, 6].map((at) => (((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)).toString(16));
-  return `${parseIp(`${groups.join(':')}::`) ?? '::'}/64`;
 }

@@ -1,5 +1,5 @@
 import type { FlowRecord } from '../../../shared/wire/flows.js';
-import { conversationKey, conversations, flowEndName } from './conversations.js';
+import { conversationKey, conversations, flowEndName, type TellingEnds } from './conversations.js';
 
 /** A pair that an audited rule would have denied. */
 export type AuditedPair = {
@@ -10,6 +10,8 @@ export type AuditedPair = {
   readonly connections: number;
   readonly daysSeen: number;
   readonly lastSeenMs: number;
+  /** Which ends tell that this rule would have denied it. See `Conversation`. */
+  readonly toldBy: TellingEnds | null;
 };
 
 /** What one rule would have denied if it were enforced. `Mesh/default` stands for `defaultAction: audit`. */
@@ -37,7 +39,7 @@ export function auditReport({ flows }: { readonly flows: readonly FlowRecord[] }
 
 function reportOf(rule: string, hits: readonly FlowRecord[]): AuditedRule {
   const pairs = conversations(hits).map((conversation) => {
-    const { source, destination, port, allowed, denied, daysSeen, lastSeenMs } = conversation;
+    const { source, destination, port, allowed, denied, daysSeen, lastSeenMs, toldBy } = conversation;
     const connections = allowed + denied;
     const key = conversationKey(conversation);
     return {
@@ -49,6 +51,7 @@ function reportOf(rule: string, hits: readonly FlowRecord[]): AuditedRule {
         connections,
         daysSeen,
         lastSeenMs,
+        toldBy,
       },
     };
   });

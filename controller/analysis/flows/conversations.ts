@@ -1,5 +1,5 @@
-import { reasonInfo, type Reason } from '../../../shared/reasons.js';
-import type { FlowParty, FlowRecord } from '../../../shared/wire/flows.js';
+import type { NodeName } from '../../../shared/routing/names.js';
+import { outcomeOf, type FlowParty, type FlowRecord } from '../../../shared/wire/flows.js';
 
 /**
  * All records between two ends on one port, merged. Both agents record a connection, and each kind of ending (by rule,
@@ -14,6 +14,12 @@ export type Conversation = {
   readonly denied: number;
   /** The allowed connections that reached the application. Scans of closed ports do not. */
   readonly worked: number;
+  /** Of these, those that every agent tells which can see them. */
+  readonly confirmed: number;
+  /** The nodes whose agents tell that it worked. */
+  readonly tellers: ReadonlySet<NodeName>;
+  /** Null: only one agent sees it, or one agent sees both ends. */
+  readonly toldBy: TellingEnds | null;
   readonly firstSeenMs: number;
   readonly lastSeenMs: number;
   /** When the last connection was allowed; null: none was. */
@@ -25,10 +31,20 @@ export type Conversation = {
   readonly audited: readonly string[];
 };
 
-/** Merges records into conversations. The order depends only on the contents of the records. */
+/**
+ * Which ends of a conversation tell it, where an agent sees each of the two. `differently`: both do, and not with the same
+ * outcome.
+ */
+export type TellingEnds = 'both' | 'source' | 'destination' | 'differently';
+
+/**
+ * Merges records into conversations, without probes of hosts, which no rule decides. The order depends only on the contents of
+ * the records.
+ */
 export function conversations(flows: readonly FlowRecord[]): Conversation[] {
   const groups = new Map<string, FlowRecord[]>();
   for (const flow of flows) {
+    if (flow.probe === true) continue;
     const key = conversationKey(flow);
     const group = groups.get(key);
     if (group === undefined) groups.set(key, [flow]);
@@ -50,12 +66,16 @@ export function conversationKey({
 function merge(group: readonly FlowRecord[]): Conversation {
   const { source, destination, port } = group[0] as FlowRecord;
   const allowing = group.filter(({ verdict }) => verdict === 'allow');
+  const working = group.filter((flow) => outcomeOf(flow) === 'worked');
   return {
     source,
     destination: group.map((flow) => flow.destination).find(({ identity }) => identity !== null) ?? destination,
     port,
     allowed: seenOnce(allowing),
-    worked: seenOnce(allowing.filter(({ reason }) => hasReached(reason))),
+    worked: seenOnce(working),
+    confirmed: confirmedOf(working),
+    tellers: new Set(working.map(({ node }) => node)),
+    toldBy: tellingEnds(group),
     denied: seenOnce(group.filter(({ verdict }) => verdict === 'deny')),
     firstSeenMs: Math.min(...group.map(({ firstSeenMs }) => firstSeenMs)),
     lastSeenMs: Math.max(...group.map(({ lastSeenMs }) => lastSeenMs)),
@@ -66,25 +86,29 @@ function merge(group: readonly FlowRecord[]): Conversation {
   };
 }
 
-/** Whether a connection that ended like this had reached the application. */
-function hasReached(reason: Reason): boolean {
-  const { side } = reasonInfo(reason);
-  return (
-    side === 'none' || side === 'client' || reason === 'PEER_RESET' || reason === 'DRAIN' || isEndedByLimit(reason)
-  );
-}
-
-function isEndedByLimit(reason: Reason): boolean {
-  return reason === 'IDLE_TIMEOUT' || reason === 'MAX_DURATION' || reason === 'POLICY_TERMINATED';
-}
-
 /**
  * The larger count of the two agents is the total: a connection refused at the source never reaches the other agent.
  */
 function seenOnce(flows: readonly FlowRecord[]): number {
-  const sum = (direction: FlowRecord['direction']): number =>
-    flows.reduce((total, flow) => (flow.direction === direction ? total + flow.connections : total), 0);
-  return Math.max(sum('outbound'), sum('inbound'));
+  return Math.max(sumOf(flows, 'outbound'), sumOf(flows, 'inbound'));
+}
+
+/** The smaller count where two agents have to tell it: the other one has no second voice. */
+function confirmedOf(working: readonly FlowRecord[]): number {
+  const told = working.filter(({ toldBy }) => toldBy !== 'one');
+  if (!told.some(({ toldBy }) => toldBy === 'both')) return seenOnce(told);
+  return Math.min(sumOf(told, 'outbound'), sumOf(told, 'inbound'));
+}
+
+function sumOf(flows: readonly FlowRecord[], direction: FlowRecord['direction']): number {
+  return flows.reduce((total, flow) => (flow.direction === direction ? total + flow.connections : total), 0);
+}
+
+function tellingEnds(group: readonly FlowRecord[]): TellingEnds | null {
+  if (group.every(({ toldBy }) => toldBy === undefined)) return null;
+  const directions = new Set(group.map(({ direction }) => direction));
+  if (directions.size === 2) return group.some(({ toldBy }) => toldBy === 'both') ? 'both' : 'differently';
+  return directions.has('outbound') ? 'source' : 'destination';
 }
 
 const dayMs = 86_400_000;

@@ -1,6 +1,6 @@
 import type { Clock, RuleName } from '../../../shared/policy/connection.js';
 import type { FlowRecord } from '../../../shared/wire/flows.js';
-import { conversations, flowEndName } from './conversations.js';
+import { conversations, flowEndName, type TellingEnds } from './conversations.js';
 import { Replay } from './replay.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 
@@ -17,6 +17,8 @@ export type FlowChange = {
   readonly worked: number;
   readonly daysSeen: number;
   readonly lastSeenMs: number;
+  /** A connection that one end alone tells may be invented. See `Conversation`. */
+  readonly toldBy: TellingEnds | null;
   /** The rule that decides now, and the one that would decide after the change. */
   readonly before: RuleName;
   readonly after: RuleName;
@@ -52,8 +54,8 @@ export function diffFlows(input: {
   const unknown: UnknownFlow[] = [];
   let unchanged = 0;
   for (const conversation of conversations(flows)) {
-    const { source, destination, port, allowed, denied, worked, daysSeen, lastSeenMs } = conversation;
-    const seen = { port, allowed, denied, worked, daysSeen, lastSeenMs };
+    const { source, destination, port, allowed, denied, worked, daysSeen, lastSeenMs, toldBy } = conversation;
+    const seen = { port, allowed, denied, worked, daysSeen, lastSeenMs, toldBy };
     const flow = { source: flowEndName(source), destination: flowEndName(destination), ...seen };
     const [was, will] = [old.ask(conversation), fresh.ask(conversation)];
     if (was.verdict === 'unknown' || will.verdict === 'unknown') {

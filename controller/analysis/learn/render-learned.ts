@@ -5,13 +5,14 @@ import type { Learned } from './learn-rules.js';
  * Renders learned rules as a file for `culvert apply`, with comments about what was not learned or not seen. Equal
  * records give equal bytes.
  */
-export function renderLearned({ rules, notLearned, notSeen }: Learned): string {
+export function renderLearned({ rules, notLearned, notSeen, wider }: Learned): string {
   const notes = [
+    ...section('Wider than what was seen:', wider === null ? [] : [wider]),
     ...section(
       'Not learned:',
       notLearned.map(
         ({ source, destination, port, connections, why }) =>
-          `${source} -> ${destination}:${port}, ${connections} connections: ${why}`,
+          `${source} -> ${destination}:${port}, ${connections} ${connections === 1 ? 'connection' : 'connections'}: ${why}`,
       ),
     ),
     ...section('No connection was seen to these workloads:', notSeen.destinations),

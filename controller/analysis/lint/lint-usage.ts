@@ -32,7 +32,11 @@ export function lintUsage(
     // Records do not show what an audited rule would allow or pass.
     const isRecorded = rule.mode === 'enforce' ? rule.action !== 'pass' : rule.action === 'deny';
     const seen = byRule.get(`SegmentationRule/${rule.name}`) ?? [];
-    if (seen.length > 0) return rule.action === 'allow' ? broad(rule, seen, counts) : [];
+    if (seen.length > 0) {
+      // What one agent alone tells keeps no rule from being called broad.
+      const proved = seen.filter(({ toldBy }) => toldBy !== 'one');
+      return rule.action === 'allow' && proved.length > 0 ? broad(rule, proved, counts) : [];
+    }
     if (!isRecorded) return [];
     const message = 'decided or audited no recorded connection';
     const hint = 'delete it if the records cover everything that it is for';

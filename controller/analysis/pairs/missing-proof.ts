@@ -31,4 +31,4 @@ export function missingProofText(name: string, { verdict, rule }: MissingProof):
   return `${name} has no agent and proves no identity; with one, ${rule} would ${verdict} it`;
 }
 
-export const missingProofHint = 'give the Workload a node and a netns';
+export const missingProofHint = 'give the Workload a node with an agent, and a netns';

@@ -3,6 +3,7 @@ import { CulvertError } from '../../../shared/errors.js';
 import { describeCertificate, notACertificate, onOneLine } from '../../../shared/pki/certificate-info.js';
 import { authorityKeyIdentifier } from './authority-key-identifier.js';
 import { exportPrivateKey, generateKeyPair, importPrivateKey, isKeyOf, keyAlgorithm } from './key-pair.js';
+import { der, derTree } from '../../../shared/pki/der-writer.js';
 import { encodePem, joinCertificates, splitCertificates } from '../../../shared/pki/pem.js';
 import { newSerial, parseCertificate, x509 } from './x509.js';
 
@@ -22,13 +23,17 @@ export type CertificateAuthority = {
   readonly notAfterMs: number;
 };
 
+const nameConstraintsOid = '2.5.29.30';
 const dayMs = 86_400_000;
 const rootValidForMs = 3650 * dayMs;
 const issuingValidForMs = 365 * dayMs;
 /** A certificate is valid from a little before it was created, because the clocks of hosts differ. */
 export const defaultBackdateMs = 300_000;
 
-/** Creates a self-signed root. `now` is in milliseconds since the epoch. */
+/**
+ * Creates a self-signed root, below which there is one issuing CA at most, and identities of this trust domain only. `now` is in
+ * milliseconds since the epoch.
+ */
 export async function createRootCa(options: {
   readonly trustDomain: string;
   readonly validForMs?: number;
@@ -45,7 +50,7 @@ export async function createRootCa(options: {
     signingAlgorithm: keyAlgorithm,
     extensions: await caExtensions(
       keys.publicKey,
-      undefined,
+      { pathLength: 1, trustDomain: options.trustDomain },
       await x509.AuthorityKeyIdentifierExtension.create(keys.publicKey),
     ),
   });
@@ -59,7 +64,10 @@ export async function createRootCa(options: {
   };
 }
 
-/** Creates an authority under `root` that may sign only leaves (path length 0). It never outlives the root. */
+/**
+ * Creates an authority under `root` that may sign only leaves (path length 0), with identities of this trust domain only. It
+ * never outlives the root.
+ */
 export async function createIssuingCa(options: {
   readonly root: CertificateAuthority;
   readonly trustDomain: string;
@@ -84,7 +92,11 @@ export async function createIssuingCa(options: {
     notBefore: new Date(Math.max(now - defaultBackdateMs, issuer.notBefore.getTime())),
     notAfter: new Date(Math.min(wantedMs, options.root.notAfterMs)),
     signingAlgorithm: issuerKeys.algorithm,
-    extensions: await caExtensions(keys.publicKey, 0, await authorityKeyIdentifier(issuer)),
+    extensions: await caExtensions(
+      keys.publicKey,
+      { pathLength: 0, trustDomain: options.trustDomain },
+      await authorityKeyIdentifier(issuer),
+    ),
   });
   const certificatePem = `${certificate.toString('pem')}\n`;
   return {
@@ -158,18 +170,25 @@ function readCertificate(pem: string): X509Certificate {
   }
 }
 
-/** RFC 5280, sections 4.2.1.1, .2, .3 and .9. */
+/** RFC 5280, sections 4.2.1.1, .2, .3, .9 and .10. */
 async function caExtensions(
   own: webcrypto.CryptoKey,
-  pathLength: number | undefined,
+  limits: { readonly pathLength: number; readonly trustDomain: string },
   issuerIdentifier: x509.Extension,
 ): Promise<x509.Extension[]> {
   return [
-    new x509.BasicConstraintsExtension(true, pathLength, true),
+    new x509.BasicConstraintsExtension(true, limits.pathLength, true),
+    // Names of servers are not limited: the operator chooses those of the controller.
+    new x509.Extension(nameConstraintsOid, true, permittedUris(limits.trustDomain)),
     new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
     await x509.SubjectKeyIdentifierExtension.create(own),
     issuerIdentifier,
   ];
+}
+
+/** `permittedSubtrees` with the host of all SPIFFE IDs; a constraint without a leading dot is exactly this host. */
+function permittedUris(trustDomain: string): Uint8Array {
+  return derTree.sequence(derTree.context0(derTree.sequence(der.uri(trustDomain))));
 }
 
 function invalidCa(why: string): CulvertError {

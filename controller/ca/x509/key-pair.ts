@@ -72,6 +72,11 @@ function invalidKey(why: string, cause?: unknown): CulvertError {
   });
 }
 
+/** Whether two private keys (PEM) are one. */
+export function isSameKey(one: string, other: string): boolean {
+  return createPrivateKey(one).equals(createPrivateKey(other));
+}
+
 /** Whether a private key (PEM) belongs to a certificate's public key (SubjectPublicKeyInfo, DER). */
 export function isKeyOf(privateKeyPem: string, spki: Uint8Array): boolean {
   return createPublicKey(privateKeyPem).export({ type: 'spki', format: 'der' }).equals(spki);

@@ -1,8 +1,8 @@
 import { CulvertError } from '../../../shared/errors.js';
-import { parseSpiffeId, type SpiffeId } from '../../../shared/identity.js';
-import { nodeSpiffeId } from '../../../shared/identity.js';
+import { nodeSpiffeId, parseSpiffeId, type SpiffeId } from '../../../shared/identity.js';
 import type { NodeName } from '../../../shared/routing/names.js';
 import { issueLeaf, type IssuedCertificate, type LeafRequest } from './leaf-certificate.js';
+import { exportPrivateKey, generateKeyPair, keyAlgorithm } from './key-pair.js';
 import { parseCsr } from './parsed-certificate-request.js';
 import { x509 } from './x509.js';
 
@@ -40,29 +40,56 @@ export async function issueNodeCertificate(
 
 /**
  * Signs the certificate of the controller's HTTPS endpoint or of nats-server. The first name is also the common name,
- * for people; clients check the alternative names. Takes a certificate request or a public key (SubjectPublicKeyInfo,
- * PEM).
+ * for people; clients check the alternative names. Errors: `CSR_INVALID`, `CA_EXPIRED`.
  */
 export async function issueServerCertificate(
-  options: Issuance & { readonly dnsNames: readonly string[]; readonly ipAddresses: readonly string[] } & (
-      { readonly csrPem: string } | { readonly publicKeyPem: string }
-    ),
+  options: Issuance & {
+    readonly csrPem: string;
+    readonly dnsNames: readonly string[];
+    readonly ipAddresses: readonly string[];
+    readonly spiffeId?: string;
+  },
 ): Promise<IssuedCertificate> {
-  const publicKey =
-    'csrPem' in options ? (await parseCsr(options.csrPem)).publicKey : new x509.PublicKey(options.publicKeyPem);
-  const { issuer, dnsNames, ipAddresses, ttlMs } = options;
+  const { csrPem, issuer, dnsNames, ipAddresses, ttlMs } = options;
+  const { publicKey } = await parseCsr(csrPem);
   return issueLeaf({
     issuer,
     ttlMs,
     publicKey,
-    names: [
-      ...dnsNames.map((value) => ({ type: 'dns', value }) as const),
-      ...ipAddresses.map((value) => ({ type: 'ip', value }) as const),
-    ],
+    names: serverNames(options),
     // A common name holds at most 64 characters (RFC 5280, appendix A.1, ub-common-name).
     commonName: (dnsNames[0] ?? ipAddresses[0] ?? 'culvert').slice(0, 64),
     usages: ['server'],
     ...(options.backdateMs === undefined ? {} : { backdateMs: options.backdateMs }),
     ...(options.now === undefined ? {} : { now: options.now }),
   });
+}
+
+/** A new P-256 key for a server, and a request for it with exactly these names and no subject. */
+export async function createServerCsr(names: ServerNames): Promise<{ csrPem: string; privateKeyPem: string }> {
+  const keys = await generateKeyPair();
+  const request = await x509.Pkcs10CertificateRequestGenerator.create({
+    keys,
+    signingAlgorithm: keyAlgorithm,
+    extensions: [new x509.SubjectAlternativeNameExtension(serverNames(names), true)],
+  });
+  return { csrPem: `${request.toString('pem')}\n`, privateKeyPem: exportPrivateKey(keys.privateKey) };
+}
+
+type ServerNames = {
+  readonly dnsNames: readonly string[];
+  readonly ipAddresses: readonly string[];
+  readonly spiffeId?: string;
+};
+
+function serverNames({
+  dnsNames,
+  ipAddresses,
+  spiffeId,
+}: ServerNames): { type: 'dns' | 'ip' | 'url'; value: string }[] {
+  return [
+    ...dnsNames.map((value) => ({ type: 'dns', value }) as const),
+    ...ipAddresses.map((value) => ({ type: 'ip', value }) as const),
+    ...(spiffeId === undefined ? [] : [{ type: 'url', value: spiffeId } as const]),
+  ];
 }

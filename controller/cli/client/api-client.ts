@@ -1,6 +1,7 @@
 import { request } from 'node:https';
 import type { IncomingMessage } from 'node:http';
-import type { ProblemsAnswer } from '../../api/api-types.js';
+import { namesOfOther } from '../../../shared/tls-failure.js';
+import { nextRootHeader, type ProblemsAnswer } from '../../api/api-types.js';
 import type { Context } from './context.js';
 import { CliError, type ExitName } from '../exit-codes.js';
 
@@ -16,6 +17,8 @@ export type ApiRequest = {
   readonly query?: Readonly<Record<string, string | undefined>>;
   readonly body?: unknown;
 };
+
+type Received = { readonly status: number; readonly text: string; readonly nextRoot?: string };
 
 /** The controller refused the resources; nothing was changed. */
 export class RefusedError extends CliError {
@@ -35,19 +38,23 @@ export class RefusedError extends CliError {
  */
 export class ApiClient {
   readonly #context: Context;
+  readonly #onNextRoot: (hash: string) => Promise<void>;
 
-  constructor({ context }: { readonly context: Context }) {
-    this.#context = context;
+  /** `onNextRoot` is called with the hash of a root that is about to sign, and the answer waits for it. */
+  constructor(init: { readonly context: Context; readonly onNextRoot?: (hash: string) => Promise<void> }) {
+    this.#context = init.context;
+    this.#onNextRoot = init.onNextRoot ?? (() => Promise.resolve());
   }
 
   async call<Answer>(call: ApiRequest): Promise<Answer> {
-    const { status, text } = await this.#send(call);
+    const { status, text, nextRoot } = await this.#send(call);
+    if (nextRoot !== undefined) await this.#onNextRoot(nextRoot);
     const json = parseJson(text);
     if (status >= 200 && status < 300 && json !== undefined) return json as Answer;
     throw this.#refusal(status, json);
   }
 
-  #send({ method, path, query = {}, body }: ApiRequest): Promise<{ status: number; text: string }> {
+  #send({ method, path, query = {}, body }: ApiRequest): Promise<Received> {
     const { url, caPem, token } = this.#context;
     const target = new URL(`/v1/${path.map(encodeURIComponent).join('/')}`, url);
     for (const [name, value] of Object.entries(query)) if (value !== undefined) target.searchParams.set(name, value);
@@ -67,7 +74,9 @@ export class ApiClient {
       const fail = (cause: unknown): void => reject(unreachable(url, cause));
       outgoing.on('error', fail);
       outgoing.on('response', (incoming) => {
-        readBody(incoming).then((text) => resolve({ status: incoming.statusCode ?? 0, text }), fail);
+        const nextRoot = incoming.headers[nextRootHeader];
+        const root = typeof nextRoot === 'string' ? { nextRoot } : {};
+        readBody(incoming).then((text) => resolve({ status: incoming.statusCode ?? 0, text, ...root }), fail);
       });
       outgoing.end(payload);
     });
@@ -100,7 +109,7 @@ export class ApiClient {
 
 /** How a controller begins that has no such route: another version. */
 const noRoute = 'there is nothing at ';
-const unauthorizedHint = 'copy admin.yaml again from the state directory of the controller';
+const unauthorizedHint = 'ask an administrator for a new context file: culvert user renew NAME';
 
 function parseJson(text: string): unknown {
   try {
@@ -121,7 +130,8 @@ async function readBody(incoming: IncomingMessage): Promise<string> {
   return Buffer.concat(pieces).toString('utf8');
 }
 
-const certificateHint = 'the context file has an old CA or that of another controller: copy admin.yaml again';
+const certificateHint =
+  'the context file has an old CA or that of another controller: ask an administrator for a new one (culvert user renew NAME)';
 
 function exitOf(status: number): ExitName {
   if (status === 404) return 'notFound';
@@ -140,11 +150,17 @@ const certificateCodes = [
   'UNABLE_TO_GET_ISSUER_CERT',
 ];
 
-function unreachable({ origin }: URL, cause: unknown): CliError {
+function unreachable({ origin, hostname }: URL, cause: unknown): CliError {
   const { code = '', message, name } = cause as NodeJS.ErrnoException;
   if (certificateCodes.includes(code)) {
     const text = `the certificate of ${origin} is not trusted (${code})`;
     return new CliError({ exit: 'unreachable', code: 'UNTRUSTED', message: text, hint: certificateHint, cause });
+  }
+  const names = namesOfOther(cause);
+  if (names !== null) {
+    const text = `the certificate of ${origin} is for other names: ${names.join(', ')}`;
+    const hint = `use one of these in the context file, or add ${hostname} to --advertise of the controller`;
+    return new CliError({ exit: 'unreachable', code: 'UNTRUSTED', message: text, hint, cause });
   }
   const [detail, hint] =
     name === 'AbortError' || name === 'TimeoutError'
@@ -162,9 +178,5 @@ const reasons: Readonly<Record<string, readonly [detail: string, hint: string]>>
   ENETUNREACH: ['there is no route to it', 'check routes and firewalls'],
   ETIMEDOUT: ['it did not answer', 'check routes and firewalls'],
   ECONNRESET: ['it closed the connection', 'check the log of the controller, or try again'],
-  ERR_TLS_CERT_ALTNAME_INVALID: [
-    'its certificate is for another name',
-    'use one of the names in --advertise of the controller in the context file',
-  ],
   EPROTO: ['it does not speak TLS', 'correct the address in the context file'],
 };

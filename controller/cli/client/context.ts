@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { readNamedFile } from '../../../shared/named-file.js';
@@ -7,6 +8,13 @@ import { readPlainContext } from './plain-context.js';
 
 /** The controller's address, the CA to trust for it, and the credential. */
 export type Context = { readonly url: URL; readonly caPem: string; readonly token: string };
+
+/** A context, and the files that it is from. */
+export type LoadedContext = Context & {
+  readonly path: string;
+  /** The file of the CA; null: it is in the context file. */
+  readonly caPath: string | null;
+};
 
 /** More than a context file with a long chain has. */
 const maxContextBytes = 1024 * 1024;
@@ -24,27 +32,32 @@ export function defaultContextPaths(env: Readonly<Record<string, string | undefi
 export async function loadContext(
   option: string | undefined,
   env: Readonly<Record<string, string | undefined>>,
-): Promise<Context> {
+  warn: (text: string) => void = () => undefined,
+): Promise<LoadedContext> {
   const named = option ?? env['CULVERT_CONTEXT'];
   const paths = named === undefined || named === '' ? defaultContextPaths(env) : [named];
   for (const path of paths) {
     const text = await readIfPresent(path);
-    if (text !== undefined) return await parseContext(path, text);
+    if (text === undefined) continue;
+    if (await isOpenToOthers(path))
+      warn(`warning: other users can read ${path}, and it has a token: chmod 600 ${path}`);
+    return await parseContext(path, text);
   }
   throw usageError(
     `there is no context file at ${paths.join(' or ')}`,
-    'copy admin.yaml from the state directory of the controller and pass it with --context or CULVERT_CONTEXT',
+    'pass yours with --context or CULVERT_CONTEXT; an administrator makes one: culvert user create NAME --out FILE (on the host of the controller, sudo finds admin.yaml)',
   );
 }
 
-async function parseContext(path: string, text: string): Promise<Context> {
+async function parseContext(path: string, text: string): Promise<LoadedContext> {
   const fields = readPlainContext(text) ?? parseYaml(path, text);
   const problems = problemsOf(fields);
   if (problems.length > 0) throw unusable(path, problems.join('; '));
   const { controller, ca, caFile, token } = fields as Fields;
-  const caPem = ca ?? (await readCa(path, resolve(dirname(path), caFile ?? '')));
+  const caPath = ca === undefined ? resolve(dirname(path), caFile ?? '') : null;
+  const caPem = ca ?? (await readCa(path, caPath ?? ''));
   if (!caPem.includes('-----BEGIN CERTIFICATE-----')) throw unusable(path, 'its CA is not a PEM certificate');
-  return { url: new URL(controller), caPem, token };
+  return { url: new URL(controller), caPem, token, path, caPath };
 }
 
 type Fields = {
@@ -99,6 +112,12 @@ async function readIfPresent(path: string): Promise<string | undefined> {
     throw unusable(path, file.problem, file.cause);
   const hint = 'pass your own context file with --context, or use sudo';
   throw usageError(`no permission to read ${path}`, hint, file.cause);
+}
+
+/** A pipe or a device has no one else to read it, or rights that this user did not choose. */
+async function isOpenToOthers(path: string): Promise<boolean> {
+  const found = await stat(path).catch(() => undefined);
+  return found?.isFile() === true && (found.mode & 0o007) !== 0;
 }
 
 function unusable(path: string, detail: string, cause?: unknown): CliError {

@@ -3,6 +3,7 @@ import type { FlowsAnswer } from '../../api/api-types.js';
 import type { ApiClient } from './api-client.js';
 import { readDuration } from '../input/quantity-arguments.js';
 import type { Cli } from '../cli.js';
+import { countText } from '../view/amounts.js';
 import { formatAge } from '../view/format-time.js';
 
 export type RecordedFlows = FlowsAnswer & {
@@ -61,11 +62,15 @@ function gapsOf(answer: FlowsAnswer, sinceMs: number, nowMs: number): string[] {
   return [
     ...(isCurrent ? [] : ['the controller is still reading records or NATS is unavailable: the newest may be missing']),
     ...(flows.length === 0 ? ['no connection was recorded in this time'] : []),
-    ...(leftOut > 0 ? [`${leftOut} older records were left out: use a shorter --since`] : []),
+    ...(leftOut > 0 ? [`${countText(leftOut, 'older record')} left out: use a shorter --since`] : []),
     ...(notKept > 0
-      ? [`${notKept} connections have no record of their own, because there were too many different ones`]
+      ? [
+          `${countText(notKept, 'connection')} without a record of ${notKept === 1 ? 'its' : 'their'} own, because there were too many different ones`,
+        ]
       : []),
-    ...(lost > 0 ? [`${lost} connections are in no record: agents were killed before they reported them`] : []),
+    ...(lost > 0
+      ? [`${countText(lost, 'connection')} in no record: agents were killed before they reported them`]
+      : []),
     ...behindText(behind, nowMs),
     ...(oldestMs !== null && oldestMs > sinceMs + 60_000
       ? [`the oldest record is from ${formatAge(oldestMs, nowMs)}: nothing is known about the time before`]

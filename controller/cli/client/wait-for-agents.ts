@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { RolloutAnswer, Uncaptured } from '../../api/api-types.js';
-import { mayBeExpected } from '../../fleet/capture-progress.js';
+import { mayBeExpected, mayBeUncaptured } from '../../fleet/capture-progress.js';
 import { isSilent } from '../../fleet/rollout-progress.js';
 import type { ApiClient } from './api-client.js';
 import type { CliIo } from '../cli-io.js';
@@ -21,8 +21,10 @@ type Wait = {
   readonly waitMs: number;
   /** Does not wait for silent agents. */
   readonly ignoreSilent: boolean;
-  /** Workloads to wait for until their agent captures them, unless it is silent or there is none; absent: not asked. */
+  /** Workloads to wait for until their agent captures them; absent: not asked. */
   readonly workloads?: ReadonlySet<string> | undefined;
+  /** Does not wait for those of them whose agent is silent or missing. */
+  readonly ignoreSilentWorkloads?: boolean | undefined;
   /** Waits until no captured workload's connects are accepted early at ports with `earlyAccept: false`. */
   readonly isLate?: boolean | undefined;
 };
@@ -43,6 +45,7 @@ export async function settledRollout({
   waitMs,
   ignoreSilent,
   workloads,
+  ignoreSilentWorkloads = false,
   isLate = false,
 }: Wait): Promise<RolloutAnswer> {
   const deadlineMs = io.nowMs() + waitMs;
@@ -51,7 +54,8 @@ export async function settledRollout({
     const capture = workloads === undefined ? undefined : 'true';
     const query = { revision: asked?.toString(), inventory: sequence?.toString(), capture };
     const answer = await client.call<RolloutAnswer>({ method: 'GET', path: ['rollout'], query });
-    const isMissing = workloads !== undefined && mayBeExpected(answer.uncaptured ?? noneUncaptured, workloads);
+    const uncaptured = answer.uncaptured ?? noneUncaptured;
+    const isMissing = workloads !== undefined && mayBeMissing(ignoreSilentWorkloads)(uncaptured, workloads);
     const isEarly = isLate && earlyOf(answer).total > 0;
     if ((isSettled(answer, ignoreSilent) && !isMissing && !isEarly) || io.nowMs() >= deadlineMs) return answer;
     asked = answer.revision;
@@ -71,8 +75,18 @@ export function agentsBehind(
     exit: 'failed',
     code: 'AGENTS_BEHIND',
     message: `${after}these agents do not enforce revision ${revision}${sequence === null ? '' : ` with inventory ${sequence}`} yet: ${names}`,
-    hint: waitMs === 0 ? 'wait for them with --wait 30s' : 'they keep trying; check them with: culvert status',
+    hint: behindHint(behind.every(isSilent), waitMs),
   });
+}
+
+function behindHint(areSilent: boolean, waitMs: number): string {
+  if (areSilent)
+    return 'start culvert-agent there, pass --ignore-silent, or remove a node for good: culvert node remove NODE';
+  return waitMs === 0 ? 'wait for them with --wait 30s' : 'they keep trying; check them with: culvert status';
+}
+
+function mayBeMissing(ignoreSilent: boolean): typeof mayBeExpected {
+  return ignoreSilent ? mayBeExpected : mayBeUncaptured;
 }
 
 const noneUncaptured: Uncaptured = { workloads: [], total: 0 };
@@ -99,8 +113,10 @@ function notCaptured(uncaptured: Uncaptured, waitMs: number): CliError {
   return new CliError({
     exit: 'failed',
     code: 'WORKLOADS_NOT_CAPTURED',
-    message: `after ${formatSpan(waitMs)} no rule is enforced for these workloads, because they are not captured: ${uncapturedText(uncaptured)}`,
-    hint: 'their agents keep trying; check them with: culvert check',
+    message: `after ${formatSpan(waitMs)} these workloads are not captured and served by an agent that runs: ${uncapturedText(uncaptured)}`,
+    hint: uncaptured.workloads.every(({ isExpected }) => isExpected)
+      ? 'their agents keep trying; check them with: culvert check'
+      : 'start or join the agents there; --ignore-silent does not wait for workloads whose agent is silent or missing',
   });
 }
 
@@ -117,22 +133,30 @@ function uncapturedText({ workloads, total }: Uncaptured): string {
 /**
  * Implements `--wait` of commands that change something: waits until all workers of every agent that is not silent
  * enforce it, the workloads in it are captured and, if asked, connects are accepted late, and prints how many agents
- * do. Throws CliError (failed), which names the others. Lists the workloads of the mesh for which nothing is enforced,
- * because no agent captures them.
+ * do. Throws CliError (failed), which names the others. Lists the other workloads of the mesh that no running agent captures.
  */
 export async function waitForAgents(o: Omit<Wait, 'ignoreSilent'> & { readonly output: OutputFormat }): Promise<void> {
-  const { workloads = noWorkloads, waitMs, output, io } = o;
+  const { workloads = noWorkloads, ignoreSilentWorkloads = false, waitMs, output, io } = o;
   const rollout = await settledRollout({ ...o, workloads, ignoreSilent: true });
   if (!rollout.isCompleteButSilent) throw agentsBehind(rollout, { waitMs, ignoreSilent: true });
   const uncaptured = rollout.uncaptured ?? noneUncaptured;
-  const awaited = uncaptured.workloads.filter(({ workload, isExpected }) => isExpected && workloads.has(workload));
+  const awaited = uncaptured.workloads.filter(
+    ({ workload, isExpected }) => (isExpected || !ignoreSilentWorkloads) && workloads.has(workload),
+  );
   if (awaited.length > 0) throw notCaptured({ workloads: awaited, total: awaited.length }, waitMs);
-  if (mayBeExpected(uncaptured, workloads)) throw notCaptured(uncaptured, waitMs);
+  if (mayBeMissing(ignoreSilentWorkloads)(uncaptured, workloads)) throw notCaptured(uncaptured, waitMs);
   const early = earlyOf(rollout);
   if (o.isLate === true && early.total > 0) throw acceptedEarly(early, waitMs);
   const count = rollout.agents.filter(({ state }) => state === 'done').length;
   if (output === 'table') io.print(`enforced by ${count} ${count === 1 ? 'agent' : 'agents'}`);
   const silent = rollout.agents.filter(isSilent).map(({ node }) => node);
   if (silent.length > 0) io.printError(printable(`silent, so unknown: ${silent.join(', ')}`));
-  if (uncaptured.total > 0) io.printError(`not captured, so nothing is enforced there: ${uncapturedText(uncaptured)}`);
+  const troubled = (rollout.troubled ?? noneUncaptured).workloads.filter(({ workload }) => workloads.has(workload));
+  if (troubled.length > 0) {
+    io.printError(
+      `warning: captured, with a problem: ${uncapturedText({ workloads: troubled, total: troubled.length })}`,
+    );
+  }
+  if (uncaptured.total > 0)
+    io.printError(`not captured and served by an agent that runs: ${uncapturedText(uncaptured)}`);
 }

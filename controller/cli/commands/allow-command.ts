@@ -53,7 +53,7 @@ async function allow(cli: Cli, source: string, destination: string, options: Opt
   const { name } = rule.metadata;
   const revoke = `culvert delete SegmentationRule ${name}`;
   if (output === 'table') {
-    cli.printProblems(answer.warnings);
+    cli.printWarnings(answer.warnings);
     io.print(renderChanges(answer));
     io.print(`expires ${formatExpiry(expiresAtMs, io.nowMs())}, at ${new Date(expiresAtMs).toISOString()}`);
     io.print(`revoke it with: ${revoke}`);

@@ -8,10 +8,18 @@ import { CliError } from '../exit-codes.js';
 import { readDuration } from '../input/quantity-arguments.js';
 import { readMessage } from '../input/text-arguments.js';
 import { readInput, type Input } from '../input/input-files.js';
+import { countText } from '../view/amounts.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
 import { waitForAgents } from '../client/wait-for-agents.js';
 
-type Options = { file: string[]; dryRun: boolean; message?: string; wait?: number; output: OutputFormat };
+type Options = {
+  file: string[];
+  dryRun: boolean;
+  message?: string;
+  wait?: number;
+  ignoreSilent: boolean;
+  output: OutputFormat;
+};
 
 /** `culvert apply`: applies all documents of all files in one change, or none of them. */
 export function addApplyCommand(program: Command, cli: Cli): void {
@@ -23,14 +31,15 @@ export function addApplyCommand(program: Command, cli: Cli): void {
     .option('-m, --message <text>', 'why, for culvert history', readMessage)
     .option(
       '--wait <duration>',
-      'wait until every agent that is not silent enforces it, has captured the workloads in the files, and accepts late what asks for it, such as 30s',
+      'wait until every agent that is not silent enforces it, the workloads in the files are captured and served, and what asks for it is accepted late, such as 30s. Exits with 1 when they are not',
       readDuration,
-    );
+    )
+    .option('--ignore-silent', 'do not wait for workloads whose agent is silent or has not joined', false);
   command.addHelpText('after', '\nExample: culvert apply -f rules/ --message CHG-1182 --wait 30s');
   addOutputOption(command).action(async (options: Options) => apply(cli, options));
 }
 
-async function apply(cli: Cli, { file, dryRun, message, wait, output }: Options): Promise<void> {
+async function apply(cli: Cli, { file, dryRun, message, wait, ignoreSilent, output }: Options): Promise<void> {
   const { io } = cli;
   const input = await readInput(file, io);
   const documents = await withoutAssertions(cli, input);
@@ -39,7 +48,7 @@ async function apply(cli: Cli, { file, dryRun, message, wait, output }: Options)
   const answer = await cli.change<ApplyAnswer>(client, { method: 'POST', path: ['apply'], body }, input.locate);
   const warnings = answer.warnings.map(input.locate);
   if (output === 'table') {
-    cli.printProblems(warnings);
+    cli.printWarnings(warnings);
     io.print(renderChanges(answer));
   } else {
     io.print(renderData({ ...answer, warnings }, output));
@@ -48,7 +57,17 @@ async function apply(cli: Cli, { file, dryRun, message, wait, output }: Options)
   const sequence = answer.inventory.changes > 0 ? answer.inventory.sequence : undefined;
   const workloads = appliedWorkloads(answer);
   const isLate = mayAskForLateAccept(answer, documents);
-  await waitForAgents({ client, io, revision: answer.revision, sequence, workloads, isLate, waitMs: wait, output });
+  await waitForAgents({
+    client,
+    io,
+    revision: answer.revision,
+    sequence,
+    workloads,
+    ignoreSilentWorkloads: ignoreSilent,
+    isLate,
+    waitMs: wait,
+    output,
+  });
 }
 
 /**
@@ -84,7 +103,7 @@ async function withoutAssertions(cli: Cli, input: Input): Promise<string> {
     });
   }
   cli.io.printError(
-    `note: ${assertions.length} assertions of PolicyTests are not applied; check them with culvert test -f`,
+    `note: ${countText(assertions.length, 'assertion')} of PolicyTests not applied; check with: culvert test -f`,
   );
   return rest.text;
 }

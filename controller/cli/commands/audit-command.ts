@@ -1,10 +1,13 @@
 import type { Command } from 'commander';
 import { auditReport, type AuditedRule } from '../../analysis/flows/audit-report.js';
+import { networksNote } from '../../analysis/flows/recorded-networks.js';
 import type { Cli } from '../cli.js';
 import { formatAge } from '../view/format-time.js';
+import { countText } from '../view/amounts.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
 import { addSinceOption, loadFlows } from '../client/recorded-flows.js';
 import { printable, renderTable } from '../view/table.js';
+import { toldByText } from '../view/told-by-text.js';
 
 type Options = { since: number; output: OutputFormat };
 
@@ -22,9 +25,10 @@ export function addAuditCommand(program: Command, cli: Cli): void {
   });
 }
 
-function renderAudit(rules: readonly AuditedRule[], nowMs: number): string {
+export function renderAudit(rules: readonly AuditedRule[], nowMs: number): string {
   if (rules.length === 0) return 'No audited rule would have denied anything.';
-  return rules.map((rule) => renderRule(rule, nowMs)).join('\n\n');
+  const note = networksNote(rules.flatMap(({ pairs }) => pairs.flatMap((pair) => [pair.source, pair.destination])));
+  return [...rules.map((rule) => renderRule(rule, nowMs)), ...(note === null ? [] : [printable(note)])].join('\n\n');
 }
 
 function renderRule({ rule, connections, lastSeenMs, pairs }: AuditedRule, nowMs: number): string {
@@ -35,7 +39,8 @@ function renderRule({ rule, connections, lastSeenMs, pairs }: AuditedRule, nowMs
     String(pair.connections),
     String(pair.daysSeen),
     formatAge(pair.lastSeenMs, nowMs),
+    toldByText(pair.toldBy),
   ]);
-  const head = `${rule} would have denied ${connections} connections, the last ${formatAge(lastSeenMs, nowMs)}`;
-  return `${printable(head)}\n${renderTable(['FROM', 'TO', 'PORT', 'CONNECTIONS', 'DAYS', 'LAST SEEN'], rows)}`;
+  const head = `${rule} would have denied ${countText(connections, 'connection')}, the last ${formatAge(lastSeenMs, nowMs)}`;
+  return `${printable(head)}\n${renderTable(['FROM', 'TO', 'PORT', 'CONNECTIONS', 'DAYS', 'LAST SEEN', 'TOLD BY'], rows)}`;
 }

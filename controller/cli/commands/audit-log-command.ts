@@ -49,10 +49,14 @@ async function list(cli: Cli, { since, user, action, limit, output }: ListOption
   cli.io.print(renderRequests(answer.requests));
 }
 
+/** What the log has of a command on the controller's host for itself, and when it ran. */
+const localFields: ReadonlySet<string> = new Set(['at', 'command', 'file']);
+
 function renderRequests(requests: readonly AuditItem[]): string {
   const rows = requests.map(({ seq, at, user, source, action, target, result, code, detail }) => [
     String(seq),
-    at,
+    // The controller took it into its log later than that.
+    source === 'local' && typeof detail['at'] === 'string' ? detail['at'] : at,
     user,
     source,
     action,
@@ -60,6 +64,7 @@ function renderRequests(requests: readonly AuditItem[]): string {
     // A request that never ended: the controller was killed.
     result === 'begun' ? 'no end' : code === null ? result : `${result} ${code}`,
     Object.entries(detail)
+      .filter(([name]) => source !== 'local' || !localFields.has(name))
       .map(([name, value]) => `${name}=${Array.isArray(value) ? value.join(',') : String(value)}`)
       .join(' '),
   ]);

@@ -30,22 +30,22 @@ export type Deleted = {
   readonly changes: readonly ResourceChange[];
 };
 
-/** `culvert delete`: deletes one resource by name, or those in files. */
+/** `culvert delete`: deletes resources by name, or those in files. */
 export function addDeleteCommand(program: Command, cli: Cli): void {
   const command = program
     .command('delete')
     .description(
-      'Delete a resource, or those in files. Refuses to delete a Segment that others name, and warns of what names a deleted Workload or Service.',
+      'Delete resources by name, or those in files. Refuses to delete a Segment that others name, and warns of what names a deleted Workload or Service.',
     )
-    .argument('[kind]', 'kind of the resource')
-    .argument('[name]', 'name of the resource, or NAMESPACE/NAME')
-    .option('-n, --namespace <namespace>', 'namespace of the resource; "default" unless given')
+    .argument('[kind]', 'kind of the resources')
+    .argument('[name...]', 'names of the resources, or NAMESPACE/NAME')
+    .option('-n, --namespace <namespace>', 'namespace of the resources; "default" unless given')
     .option('-f, --file <path...>', 'delete the resources in these files; - for the standard input')
     .option('--dry-run', 'check and show what would be deleted; each resource is checked alone', false)
     .option('--ignore-not-found', 'do not fail for a resource that does not exist', false);
   command.addHelpText('after', '\nExample: culvert delete SegmentationRule db-only');
-  addOutputOption(command).action(async (kind: string | undefined, name: string | undefined, options: Options) => {
-    const ids = await wanted(cli, kind, name, options);
+  addOutputOption(command).action(async (kind: string | undefined, names: readonly string[], options: Options) => {
+    const ids = await wanted(cli, kind, names, options);
     const client = await cli.client();
     const deletion = new Deletion({ cli, client, options });
     try {
@@ -57,18 +57,24 @@ export function addDeleteCommand(program: Command, cli: Cli): void {
   });
 }
 
-async function wanted(cli: Cli, kind: string | undefined, name: string | undefined, options: Options) {
+async function wanted(
+  cli: Cli,
+  kind: string | undefined,
+  names: readonly string[],
+  options: Options,
+): Promise<ResourceId[]> {
   const hint = 'write either: culvert delete KIND NAME, or: culvert delete -f FILE';
   if (options.file !== undefined) {
     if (kind !== undefined) throw usageError('a kind and files cannot be combined', hint);
     return await idsInFiles(cli, options.file);
   }
-  if (kind === undefined || name === undefined) throw usageError('nothing to delete was named', hint);
+  if (kind === undefined || names.length === 0) throw usageError('nothing to delete was named', hint);
   const known = kindOf(kind);
-  const named = namedIn(known, name, options.namespace);
-  return [
-    { kind: known, namespace: named.namespace ?? (kindInfo(known).isNamespaced ? 'default' : null), name: named.name },
-  ];
+  const { isNamespaced } = kindInfo(known);
+  return names.map((text) => {
+    const { name, namespace = isNamespaced ? 'default' : null } = namedIn(known, text, options.namespace);
+    return { kind: known, namespace, name };
+  });
 }
 
 async function idsInFiles(cli: Cli, files: readonly string[]): Promise<ResourceId[]> {
@@ -161,7 +167,8 @@ class Deletion {
 
   /** What no longer matches anything. Warnings about the rest of the mesh come with each of several deletions. */
   #warn({ kind }: ResourceId, warnings: readonly Problem[]): void {
-    const fresh = warnings.filter((warning) => !this.#warned.has(formatProblem(warning)));
+    const ofChange = warnings.filter(({ isEarlier }) => isEarlier !== true);
+    const fresh = ofChange.filter((warning) => !this.#warned.has(formatProblem(warning)));
     for (const warning of fresh) this.#warned.add(formatProblem(warning));
     this.#cli.printProblems(fresh);
     if (kind !== 'Workload' || fresh.length === 0) return;

@@ -1,14 +1,18 @@
 import type { Command } from 'commander';
 import { diffSets } from '../../analysis/diff/diff-sets.js';
+import type { RuleSet } from '../../analysis/pairs/rule-set.js';
+import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
 import { resourceKey } from '../../resources/kinds/resource-key.js';
 import type { Resource } from '../../resources/kinds/resource.js';
 import type { Cli } from '../cli.js';
 import { CliError, usageError } from '../exit-codes.js';
 import { readInput } from '../input/input-files.js';
 import { compileLocalSet, parseRuleFiles } from '../input/local-set.js';
+import { countText } from '../view/amounts.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
-import { loadPresentDocuments } from '../client/present-set.js';
+import { asEnforced, loadPresentDocuments, type PresentSet } from '../client/present-set.js';
 import { addSinceOption, loadFlows } from '../client/recorded-flows.js';
+import { printable } from '../view/table.js';
 import { renderDiff } from '../view/render-diff.js';
 
 type Options = { file: string[]; flows: boolean; since: number; whole: boolean; output: OutputFormat };
@@ -39,10 +43,12 @@ async function diff(cli: Cli, { file, flows: isWanted, since, whole, output }: O
     throw usageError('these files contain no document', 'name the files that you want to apply');
   }
   const client = await cli.client();
-  const before = await loadPresentDocuments(client);
-  const proposed = whole ? resources : merged(before.resources, resources);
-  const { trustDomain } = before.snapshot;
-  const after = compileLocalSet(cli, { resources: proposed, locations, problems, input, trustDomain });
+  const present = await loadPresentDocuments(client);
+  const proposed = whole ? resources : merged(present.resources, resources);
+  const { trustDomain } = present.snapshot;
+  const compiled = compileLocalSet(cli, { resources: proposed, locations, problems, input, trustDomain });
+  const before = asEnforced(present, present, () => undefined);
+  const after = asEnforced(compiled, withNewNodes(present, compiled, io.printError), io.printError);
   const recorded = isWanted ? await loadFlows(cli, client, since) : null;
   const result = diffSets({ before, after, flows: recorded?.flows ?? null, clock: { nowMs: io.nowMs } });
   if (output === 'table') io.print(renderDiff(result, io.nowMs()));
@@ -51,9 +57,28 @@ async function diff(cli: Cli, { file, flows: isWanted, since, whole, output }: O
   throw new CliError({
     exit: 'wouldBreak',
     code: 'WOULD_BREAK',
-    message: `${result.flows?.broken.length ?? 0} recorded flows that work would be denied`,
+    message: `this would deny ${countText(result.flows?.broken.length ?? 0, 'recorded flow')} that worked`,
     hint: 'allow them in the files, or start with mode: audit',
   });
+}
+
+/** Hosts of workloads that only the files have are about to join: the preview is of the mesh with them. */
+function withNewNodes(present: PresentSet, { entries }: RuleSet, print: (line: string) => void): PresentSet {
+  const { nodesWithAgent } = present;
+  if (nodesWithAgent === null) return present;
+  const known = new Set([...nodesWithAgent, ...nodesIn(present.entries)]);
+  const added = [...nodesIn(entries)].filter((node) => !known.has(node));
+  if (added.length === 0) return present;
+  print(
+    printable(`note: no agent has joined for ${added.slice(0, 10).join(', ')} yet: this is how it will be when it has`),
+  );
+  return { ...present, nodesWithAgent: new Set([...nodesWithAgent, ...added]) };
+}
+
+function nodesIn(entries: readonly RegistryEntry[]): Set<string> {
+  return new Set(
+    entries.flatMap((entry) => (entry.kind === 'workload' && entry.protocol === 'hbone' ? (entry.node ?? []) : [])),
+  );
 }
 
 /** Merges as `culvert apply` does: a document replaces the one with the same kind and name. */

@@ -1,6 +1,7 @@
 import { Option, type Command } from 'commander';
 import { setTimeout as delay } from 'node:timers/promises';
-import { resourceId } from '../../resources/kinds/resource-key.js';
+import { failureLine } from '../../../shared/program/failure-line.js';
+import { resourceId, type ResourceId } from '../../resources/kinds/resource-key.js';
 import { kindInfo, kindNames, type ResourceKind } from '../../resources/kinds/resource.js';
 import type { ResourceItem, ResourceList } from '../../api/api-types.js';
 import type { ApiClient } from '../client/api-client.js';
@@ -28,9 +29,9 @@ const watchEveryMs = 1000;
 export function addGetCommand(program: Command, cli: Cli): void {
   program
     .command('get')
-    .description('Show the resources of a kind (or "all"), or one resource.')
+    .description('Show the resources of a kind (or "all"), or those that are named.')
     .argument('<kind>', `one of ${kindNames.join(', ')}, in any case, singular or plural; or all`)
-    .argument('[name]', 'name of one resource, or NAMESPACE/NAME')
+    .argument('[name...]', 'names of resources, or NAMESPACE/NAME')
     .option('-n, --namespace <namespace>', 'only this namespace; with a name, "default" unless given')
     .option('-A, --all-namespaces', 'all namespaces, as without -n', false)
     .option('-l, --selector <labels>', 'only resources with these labels, such as app=api,tier!=db', (text: string) =>
@@ -42,10 +43,10 @@ export function addGetCommand(program: Command, cli: Cli): void {
     )
     .addHelpText('after', '\nExample: culvert get rules -o yaml')
     .addHelpText('after', 'Example: culvert get workloads -l app=api -o name')
-    .action(async (kindText: string, name: string | undefined, options: Options) => {
-      const query = { ...options, ...wanted(kindText, name, options) };
+    .action(async (kindText: string, names: readonly string[], options: Options) => {
+      const query = { ...options, ...wanted(kindText, names, options) };
       const client = await cli.client();
-      if (query.name !== undefined && !query.watch) return await showOne(cli, client, query);
+      if (query.names.length > 0 && !query.watch) return await showNamed(cli, client, query);
       let items = await listed(client, query);
       show(cli, query, items);
       const outage = new Outage(cli);
@@ -86,51 +87,53 @@ class Outage {
 type Query = Options & {
   readonly kinds: readonly ResourceKind[];
   readonly isAll: boolean;
-  readonly name: string | undefined;
+  /** Empty: all. */
+  readonly names: readonly Named[];
 };
+
+type Named = ReturnType<typeof namedIn>;
 
 type Listed = { readonly revision: number; readonly items: readonly ResourceItem[] };
 
 function wanted(
   kindText: string,
-  name: string | undefined,
+  names: readonly string[],
   { namespace, allNamespaces, output, watch }: Options,
-): Pick<Query, 'kinds' | 'isAll' | 'name'> & { namespace?: string } {
+): Pick<Query, 'kinds' | 'isAll' | 'names'> {
   if (allNamespaces && namespace !== undefined) throw usageError('-A and -n exclude each other', 'omit one of them');
   if (watch && output === 'json') throw usageError('-w prints no JSON', 'use -w with -o name, wide or yaml');
   const isAll = kindText.toLowerCase() === 'all';
-  if (isAll && name !== undefined) {
+  if (isAll && names.length > 0) {
     throw usageError('"all" takes no name', 'name the kind: culvert get Workload NAME');
   }
-  if (isAll) return { kinds: kindNames, isAll, name };
+  if (isAll) return { kinds: kindNames, isAll, names: [] };
   const kind = kindOf(kindText);
-  if (name === undefined) {
-    namespaceFor(kind, namespace);
-    return { kinds: [kind], isAll, name };
-  }
-  const named = namedIn(kind, name, namespace);
-  return {
-    kinds: [kind],
-    isAll,
-    name: named.name,
-    ...(named.namespace === undefined ? {} : { namespace: named.namespace }),
-  };
+  namespaceFor(kind, namespace);
+  return { kinds: [kind], isAll, names: names.map((name) => namedIn(kind, name, namespace)) };
 }
 
-async function showOne({ io }: Cli, client: ApiClient, query: Query): Promise<void> {
-  const { kinds, name = '', namespace, output } = query;
+/** One resource as it is, several as a list. Shows those that exist before it fails for the others. */
+async function showNamed({ io }: Cli, client: ApiClient, query: Query): Promise<void> {
+  const { kinds, names, output } = query;
   const [kind = 'Mesh'] = kinds;
-  const item = await client.call<ResourceItem>({
-    method: 'GET',
-    path: ['resources', kind, name],
-    query: { namespace },
-  });
-  if (output === 'json') io.print(renderData(item, 'json'));
-  else if (output === 'yaml') io.print(renderData(item.resource, 'yaml'));
-  else io.print(renderItems(query, kind, [item], io.nowMs()));
+  const asked = names.map(({ name, namespace }) =>
+    client.call<ResourceItem>({ method: 'GET', path: ['resources', kind, name], query: { namespace } }),
+  );
+  const answers = await Promise.allSettled(asked);
+  const items = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
+  const failures = answers.flatMap((answer): unknown[] => (answer.status === 'rejected' ? [answer.reason] : []));
+  const [first] = items;
+  if (first !== undefined) {
+    if (output === 'json') io.print(renderData(names.length === 1 ? first : { items }, 'json'));
+    else if (output === 'yaml') io.print(renderDocuments(items.map(({ resource }) => resource)));
+    else io.print(renderItems(query, kind, items, io.nowMs()));
+  }
+  if (failures.length === 0) return;
+  for (const failure of failures.slice(0, -1)) io.printError(failureLine('culvert', failure));
+  throw failures.at(-1);
 }
 
-async function listed(client: ApiClient, { kinds, isAll, name, namespace, selector }: Query): Promise<Listed> {
+async function listed(client: ApiClient, { kinds, isAll, names, namespace, selector }: Query): Promise<Listed> {
   const lists = await Promise.all(
     kinds
       .filter((kind) => !isAll || namespace === undefined || kindInfo(kind).isNamespaced)
@@ -138,9 +141,13 @@ async function listed(client: ApiClient, { kinds, isAll, name, namespace, select
   );
   const items = lists
     .flatMap((list) => list.items)
-    .filter(({ resource }) => name === undefined || resourceId(resource).name === name)
+    .filter(({ resource }) => names.length === 0 || names.some((named) => isNamed(resourceId(resource), named)))
     .filter(({ resource }) => selector === undefined || selector.fits(resource.metadata.labels ?? {}));
   return { revision: lists[0]?.revision ?? 0, items };
+}
+
+function isNamed(id: ResourceId, { name, namespace }: Named): boolean {
+  return id.name === name && (id.namespace === null || id.namespace === (namespace ?? 'default'));
 }
 
 function show({ io }: Cli, query: Query, { revision, items }: Listed): void {

@@ -17,6 +17,7 @@ export function addHistoryCommand(program: Command, cli: Cli): void {
     .description('List the revisions of the rules, newest first, or show the changes of one.')
     .argument('[revision]', 'a revision', (text) => readCount(text, 'revision'))
     .option('--limit <count>', 'how many revisions to list', (text) => readCount(text, 'limit'), 20)
+    .addHelpText('after', '\nChanges of Workloads and Services have no revision: culvert audit-log lists them.')
     .addHelpText('after', '\nExample: culvert history 12');
   addOutputOption(command).action(async (revision: number | undefined, { limit, output }: Options) => {
     const client = await cli.client();
@@ -50,6 +51,7 @@ const maxNamed = 2;
 /** `+SegmentationRule/db-only, ~Segment/batch and 3 more`. */
 function summary({ areChangesKnown, changeCount, changes, rollbackOf }: HistoryItem): string {
   const back = rollbackOf === null ? '' : `back to ${rollbackOf}: `;
+  if (areChangesKnown && changeCount === 0) return `${back}no rule`;
   if (!areChangesKnown) return `${back}no longer known`;
   const named = changes.slice(0, maxNamed).map((change) => `${marks[change.change]}${formatResourceId(change)}`);
   const rest = changeCount - named.length;

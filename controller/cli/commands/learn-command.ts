@@ -21,13 +21,17 @@ export function addLearnCommand(program: Command, cli: Cli): void {
       (text) => readCount(text, 'number of connections'),
       1,
     );
-  addSinceOption(command, '7d').addHelpText('after', '\nExample: culvert learn -n billing --since 7d > billing.yaml');
+  const networks =
+    'Flow records keep networks, not addresses, of what is outside the mesh (/24, and /64 of IPv6): a learned rule allows the whole network, and says so. Narrow its cidr, or make a ServiceEntry, before you promote it.';
+  addSinceOption(command, '7d').addHelpText('after', `\n${networks}`);
+  command.addHelpText('after', '\nExample: culvert learn -n billing --since 7d > billing.yaml');
   addOutputOption(command).action(async ({ namespace, since, minConnections, output }: Options) => {
     const client = await cli.client();
     const { entries, snapshot } = await loadPresentSet(client);
     const { flows } = await loadFlows(cli, client, since);
-    const { trustDomain } = snapshot;
-    const learned = learnRules({ flows, entries, trustDomain, namespace: namespace ?? null, minConnections });
+    const { trustDomain, externals } = snapshot;
+    const scope = { namespace: namespace ?? null, minConnections };
+    const learned = learnRules({ flows, entries, trustDomain, externals, ...scope });
     cli.io.print(output === 'table' ? renderLearned(learned).trimEnd() : renderData(learned, output));
   });
 }

@@ -7,7 +7,7 @@ import { readInput } from '../input/input-files.js';
 import { compileLocalSet, parseRuleFiles } from '../input/local-set.js';
 import { readTrustDomain } from '../input/text-arguments.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
-import { loadPresentDocuments } from '../client/present-set.js';
+import { asEnforced, loadPresentDocuments } from '../client/present-set.js';
 import { addSinceOption, loadFlows } from '../client/recorded-flows.js';
 import { printable } from '../view/table.js';
 
@@ -38,7 +38,8 @@ export function addLintCommand(program: Command, cli: Cli): void {
 
 async function lintPresent(cli: Cli, sinceMs: number): Promise<LintFinding[]> {
   const client = await cli.client();
-  const present = await loadPresentDocuments(client);
+  const registered = await loadPresentDocuments(client);
+  const present = asEnforced(registered, registered, cli.io.printError);
   const { flows } = await loadFlows(cli, client, sinceMs);
   return lintSet({ ...present, flows: flows.length === 0 ? null : flows, clock: { nowMs: cli.io.nowMs } });
 }

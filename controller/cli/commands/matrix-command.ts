@@ -6,8 +6,8 @@ import type { Cli } from '../cli.js';
 import { readCount } from '../input/quantity-arguments.js';
 import { CliError } from '../exit-codes.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
-import { namesText, portText } from '../view/port-text.js';
-import { loadPresentSet, type PresentSet } from '../client/present-set.js';
+import { namesText, portText } from '../view/amounts.js';
+import { asEnforced, loadPresentSet, type PresentSet } from '../client/present-set.js';
 import { renderTable } from '../view/table.js';
 import { workloadName } from '../../../shared/routing/names.js';
 
@@ -24,7 +24,8 @@ export function addMatrixCommand(program: Command, cli: Cli): void {
     .addHelpText('after', '\nExample: culvert matrix --blast-radius guest/shell --hops 2');
   addOutputOption(command).action(async ({ blastRadius: workload, hops, output }: Options) => {
     const client = await cli.client();
-    const present = await loadPresentSet(client);
+    const registered = await loadPresentSet(client);
+    const present = asEnforced(registered, registered, cli.io.printError);
     const clock = { nowMs: cli.io.nowMs };
     if (workload === undefined) {
       const groups = reachability({ ...present, clock });

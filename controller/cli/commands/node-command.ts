@@ -9,7 +9,7 @@ export function addNodeCommand(program: Command, cli: Cli): void {
   const node = program.command('node').description('Manage one node.');
   const remove = node
     .command('remove')
-    .description('Remove a node: its credentials are revoked, and nothing is signed for it until it joins again.')
+    .description('Remove a node: its credentials and the identities of its workloads end until it joins again.')
     .argument('<node>', 'name of the node')
     .addHelpText('after', '\nExample: culvert node remove host-a');
   addOutputOption(remove).action(async (name: string, { output }: { output: OutputFormat }) => {
@@ -21,7 +21,7 @@ export function addNodeCommand(program: Command, cli: Cli): void {
 
 const maxNamedWorkloads = 10;
 
-export function renderRemoved({ node, nats, tokensRevoked, workloads }: NodeRemovedAnswer): string {
+export function renderRemoved({ node, nats, tokensRevoked, identities, workloads }: NodeRemovedAnswer): string {
   const lines = [`node ${node} removed`];
   if (tokensRevoked > 0) lines.push(`${tokensRevoked} unused join ${tokensRevoked === 1 ? 'token' : 'tokens'} revoked`);
   if (nats.kind === 'operator') {
@@ -43,7 +43,13 @@ export function renderRemoved({ node, nats, tokensRevoked, workloads }: NodeRemo
     const named = workloads.slice(0, maxNamedWorkloads).join(', ');
     const more = workloads.length > maxNamedWorkloads ? ` and ${workloads.length - maxNamedWorkloads} more` : '';
     lines.push(
-      `still registered there: ${named}${more}; their certificates are accepted until they expire, or until you delete these Workloads`,
+      `still registered there: ${named}${more}; other agents refuse them and cut their connections. Move these Workloads, or delete them last`,
+    );
+  }
+  if (identities === 'pending') {
+    lines.push(
+      'their certificates are still accepted, because the registry could not be written',
+      'the controller tries again every minute and logs when it is done; if the disk is full, make room',
     );
   }
   return lines.map(printable).join('\n');

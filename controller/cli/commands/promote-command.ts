@@ -6,6 +6,7 @@ import type { ApplyAnswer, ResourceItem } from '../../api/api-types.js';
 import { renderChanges } from './apply-command.js';
 import type { Cli } from '../cli.js';
 import { CliError } from '../exit-codes.js';
+import { countText } from '../view/amounts.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
 import { loadPresentSet } from '../client/present-set.js';
 import { addSinceOption, loadFlows, type RecordedFlows } from '../client/recorded-flows.js';
@@ -83,13 +84,15 @@ function refusalOf(
       'there is nothing to do',
     );
   if (check.broken.length > 0) {
-    const message = `${check.broken.length} flows that work would be denied by ${name}`;
+    const message = `${name} would deny ${countText(check.broken.length, 'recorded flow')} that worked`;
     const all = [...new Set([...check.together, ...rules])];
     const hint = `some of them are allowed by rules that are only audited; promote them together: culvert promote ${all.join(' ')}`;
-    return refuse('WOULD_BREAK', message, check.together.length === 0 ? anyway : hint);
+    const oneSided = check.broken.filter(({ toldBy }) => toldBy !== null && toldBy !== 'both').length;
+    const doubt = oneSided === 0 ? '' : `; only one end tells ${oneSided} of them, which its node may have invented`;
+    return refuse('WOULD_BREAK', message, (check.together.length === 0 ? anyway : hint) + doubt);
   }
   if (check.doubtful.length > 0) {
-    const message = `${name} would have denied ${check.doubtful.length} recorded flows, and it is unknown whether they work`;
+    const message = `${name} would have denied ${countText(check.doubtful.length, 'recorded flow')}, and it is unknown whether they work`;
     return refuse('CANNOT_TELL', message, anyway);
   }
   if (check.records === 0) {

@@ -29,7 +29,7 @@ async function rollback(cli: Cli, revision: number, { dryRun, message, wait, out
   const body = { revision, dryRun, ...(message === undefined ? {} : { message }) };
   const answer = await cli.change<RollbackAnswer>(client, { method: 'POST', path: ['rollback'], body });
   if (output === 'table') {
-    cli.printProblems(answer.warnings);
+    cli.printWarnings(answer.warnings);
     io.print(answer.changes.length === 0 ? renderNothing(answer) : renderChanges(answer));
   } else io.print(renderData(answer, output));
   if (wait === undefined || dryRun) return;

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { formatProblem } from '../../resources/kinds/problem.js';
-import type { StatusAnswer } from '../../api/api-types.js';
+import type { NodeWithoutAgent, StatusAnswer } from '../../api/api-types.js';
 import type { Cli } from '../cli.js';
 import { formatAge, formatExpiry, formatLeft, formatSkew } from '../view/format-time.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
@@ -21,18 +21,22 @@ type Agent = StatusAnswer['agents'][number];
 
 export function renderStatus(answer: StatusAnswer, nowMs: number): string {
   const { controller, revision, appliedAt, appliedBy, agents, warnings, breakGlass } = answer;
-  const { version, trustDomain, startedAt, pending, issuingCaNotAfter } = controller;
+  const { version, trustDomain, startedAt, pending, issuingCaNotAfter, issuer } = controller;
   const lines = [
     `controller  ${version}, trust domain ${trustDomain}, started ${formatAge(Date.parse(startedAt), nowMs)}`,
     `revision    ${revision}, applied ${formatAge(Date.parse(appliedAt), nowMs)} by ${appliedBy}`,
     `issuing CA  expires ${formatExpiry(Date.parse(issuingCaNotAfter), nowMs)}`,
+    ...(issuer == null ? [] : [printable(`issuer      ${issuer.place}: ${issuer.problem ?? 'signs'}`)]),
     ...(pending.length === 0 ? [] : [`waits for   ${pending.join(', ')}`]),
     '',
   ];
-  const shown =
-    agents.length === 0
-      ? ['No agent has joined: culvert token create --node NAME']
-      : [renderAgents(agents, nowMs), ...agents.flatMap(remarks)];
+  const missing = answer.nodesWithoutAgent ?? [];
+  const shown = [
+    ...(agents.length === 0 ? ['No agent has joined: culvert token create --node NAME'] : []),
+    ...(agents.length + missing.length === 0 ? [] : [renderAgents(agents, missing, nowMs)]),
+    ...agents.flatMap(remarks),
+    ...missing.map(missingRemark),
+  ];
   return [...lines, ...shown, ...renderBreakGlass(breakGlass), ...renderWarnings(warnings)].join('\n');
 }
 
@@ -53,7 +57,7 @@ function renderWarnings(warnings: StatusAnswer['warnings']): string[] {
   return ['', ...warnings.map((problem) => printable(`warning: ${formatProblem(problem)}`))];
 }
 
-function renderAgents(agents: readonly Agent[], nowMs: number): string {
+function renderAgents(agents: readonly Agent[], missing: readonly NodeWithoutAgent[], nowMs: number): string {
   const rows = agents.map((agent) => {
     const { node, state, heartbeat, revisionLag, clockSkewMs, isClockWrong, lastSeenMs } = agent;
     const workloads = heartbeat?.workloads ?? [];
@@ -69,17 +73,33 @@ function renderAgents(agents: readonly Agent[], nowMs: number): string {
     ];
   });
   const header = ['NODE', 'STATE', 'REVISION', 'LAG', 'CAPTURED', 'CERTIFICATES', 'CLOCK', 'SEEN'];
-  return renderTable(header, rows);
+  const others = missing.map(({ node, workloads }) => [node, 'no agent', '', '', `0/${workloads}`, '', '', '']);
+  return renderTable(header, [...rows, ...others]);
 }
 
-/** One line each for rules that the agent rejected, tasks it is waiting for, and problems of its workloads. */
-function remarks({ node, heartbeat }: Agent): string[] {
+function missingRemark({ node, workloads }: NodeWithoutAgent): string {
+  const count = `${workloads} ${workloads === 1 ? 'workload is' : 'workloads are'}`;
+  return printable(`${node} has no agent: ${count} registered on it, neither encrypted nor subject to rules`);
+}
+
+/** One line each for rules that the agent rejected, tasks it is waiting for, weaknesses, and problems of its workloads. */
+function remarks({ node, state, heartbeat }: Agent): string[] {
   if (heartbeat === null) return [];
   const alarm = heartbeat.rulesAlarm;
   const refused = alarm === undefined ? [] : [`ALARM: ${node} rejects the rules in NATS: ${alarm}`];
+  const registry = heartbeat.registryAlarm;
+  if (registry !== undefined) refused.push(`ALARM: ${node} rejects part of the registry in NATS: ${registry}`);
+  if (state === 'ahead') {
+    refused.push(
+      `ALARM: ${node} holds a later revision or inventory than this controller has made: was an older backup restored? see culvert advance`,
+    );
+  }
+  const age = heartbeat.rulesAgeProblem;
+  const old = age === undefined ? [] : [`ALARM: ${node}: ${age}`];
   const pending = heartbeat.pending.map((task) => `${node} is waiting for ${task}`);
+  const weaknesses = (heartbeat.weaknesses ?? []).map((text) => `${node} protects less than others: ${text}`);
   const problems = heartbeat.workloads
     .filter(({ problem }) => problem !== null)
     .map(({ name, problem }) => `${node}: ${name}: ${problem ?? ''}`);
-  return [...refused, ...pending, ...problems].map(printable);
+  return [...refused, ...old, ...pending, ...weaknesses, ...problems].map(printable);
 }

@@ -62,6 +62,7 @@ function addCreate(token: Command, cli: Cli): void {
     .option('--out <file>', outHelp);
   create.addHelpText('after', '\nExample: culvert token create --node host-a --ttl 15m');
   addOutputOption(create).action(async ({ node, ttl, out, output }: Options) => {
+    const { url } = await cli.context();
     const client = await cli.client();
     const body = { node, ...(ttl === undefined ? {} : { ttlMs: ttl }) };
     const answer = await writeSecret(cli.io, out, async () => {
@@ -76,7 +77,7 @@ function addCreate(token: Command, cli: Cli): void {
     if (output !== 'table') return;
     const expiry = formatExpiry(answer.expiresAtMs, cli.io.nowMs());
     cli.io.printError(
-      `for node ${answer.node}, expires ${expiry}; on that host: culvert-agent join --controller URL --token-file FILE`,
+      `for node ${answer.node}, expires ${expiry}; on that host: culvert-agent join --node ${answer.node} --controller ${answer.controller ?? url.origin} --token-file FILE`,
     );
   });
 }

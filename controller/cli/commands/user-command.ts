@@ -1,11 +1,12 @@
 import { Option, type Command } from 'commander';
 import { tiers } from '../../../shared/policy/snapshot.js';
 import { roles, type Role } from '../../access/role.js';
-import { describeScope } from '../../access/scope.js';
+import { describeScope, type Scope } from '../../access/scope.js';
 import type { UserAnswer, UserCreatedAnswer } from '../../api/api-types.js';
 import { usageError } from '../exit-codes.js';
 import { readDuration } from '../input/quantity-arguments.js';
 import type { Cli } from '../cli.js';
+import type { Context } from '../client/context.js';
 import { formatAge, formatExpiry } from '../view/format-time.js';
 import { lazyYaml } from '../view/lazy-yaml.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
@@ -17,6 +18,7 @@ type CreateOptions = {
   namespaces?: readonly string[];
   tiers?: readonly string[];
   breakGlass?: true;
+  deleteWorkloads?: true;
   ttl?: number;
   out?: string;
 };
@@ -25,6 +27,7 @@ type CreateOptions = {
 export function addUserCommand(program: Command, cli: Cli): void {
   const user = program.command('user').description('Manage the users of the controller and their roles.');
   addCreate(user, cli);
+  addRenew(user, cli);
   addList(user, cli);
   user
     .command('delete')
@@ -69,6 +72,10 @@ function addCreate(user: Command, cli: Cli): void {
       '--break-glass',
       'of an editor: also rules that break glass, as culvert allow makes them; within a scope for 24h at most',
     )
+    .option(
+      '--delete-workloads',
+      'of an editor of a scope: also deleting Workloads, for whose network namespaces no rule holds afterwards',
+    )
     .option('--ttl <duration>', 'lifetime, such as 90d; without it the user is valid until deleted', readDuration)
     .option('--out <file>', outHelp)
     .addHelpText('after', '\nExample: culvert user create ci --role viewer --ttl 90d --out ci.yaml')
@@ -78,20 +85,51 @@ function addCreate(user: Command, cli: Cli): void {
       const body = { name, ...wanted, ...(ttl === undefined ? {} : { ttlMs: ttl }) };
       const made = await writeSecret(cli.io, out, async () => {
         const result = await client.call<UserCreatedAnswer>({ method: 'POST', path: ['users'], body });
-        const file = { controller: context.url.origin, ca: context.caPem, token: result.token };
         return {
-          text: lazyYaml().stringify(file).trimEnd(),
+          text: contextText(context, result.token),
           result,
           revoke: () => client.call({ method: 'DELETE', path: ['users', name] }),
           revokeCommand: `culvert user delete ${name}`,
         };
       });
-      const until =
-        made.expiresAt === null ? '' : `, expires ${formatExpiry(Date.parse(made.expiresAt), cli.io.nowMs())}`;
-      cli.io.printError(
-        `context file of ${made.name}, role ${made.role}${until}: keep it secret, pass it with --context`,
-      );
+      cli.io.printError(`context file of ${describeUser(made, cli)}: keep it secret, pass it with --context`);
     });
+}
+
+/** Prints only the context file to the standard output. */
+function addRenew(user: Command, cli: Cli): void {
+  user
+    .command('renew')
+    .description('Print a new context file of a user, with a new token and the roots of now. The old token is refused.')
+    .argument('<name>', 'name of the user')
+    .option('--ttl <duration>', 'lifetime from now on, such as 90d; without it the user ends when it did', readDuration)
+    .option('--out <file>', outHelp)
+    .addHelpText('after', '\nExample: culvert user renew ci --ttl 90d --out ci.yaml')
+    .action(async (name: string, { ttl, out }: { ttl?: number; out?: string }) => {
+      const client = await cli.client();
+      const renew = (body: object): Promise<UserCreatedAnswer> =>
+        client.call<UserCreatedAnswer>({ method: 'POST', path: ['users', name, 'token'], body });
+      const made = await writeSecret(cli.io, out, async () => {
+        const result = await renew(ttl === undefined ? {} : { ttlMs: ttl });
+        return {
+          text: contextText(await cli.context(), result.token),
+          result,
+          // The next token makes this one worthless.
+          revoke: () => renew({}),
+          revokeCommand: `culvert user renew ${name}`,
+        };
+      });
+      cli.io.printError(`new context file of ${describeUser(made, cli)}: keep it secret, pass it with --context`);
+    });
+}
+
+function contextText({ url, caPem }: Context, token: string): string {
+  return lazyYaml().stringify({ controller: url.origin, ca: caPem, token }).trimEnd();
+}
+
+function describeUser({ name, role, expiresAt }: UserCreatedAnswer, cli: Cli): string {
+  const until = expiresAt === null ? '' : `, expires ${formatExpiry(Date.parse(expiresAt), cli.io.nowMs())}`;
+  return `${name}, role ${role}${until}`;
 }
 
 function addList(user: Command, cli: Cli): void {
@@ -105,15 +143,23 @@ function addList(user: Command, cli: Cli): void {
   });
 }
 
+/** A controller of an earlier version says less of it. */
+function scopeIn({ namespaces, tiers: ofTiers, breakGlass, deleteWorkloads }: UserAnswer): Scope {
+  return {
+    namespaces: namespaces ?? null,
+    tiers: ofTiers ?? null,
+    mayBreakGlass: breakGlass ?? true,
+    mayDeleteWorkloads: deleteWorkloads ?? false,
+  };
+}
+
 function renderUsers(users: readonly UserAnswer[], nowMs: number): string {
-  const rows = users.map(({ name, role, namespaces, tiers: ofTiers, breakGlass, createdBy, createdAt, expiresAt }) => [
-    name,
-    role,
-    role === 'viewer'
-      ? ''
-      : describeScope({ namespaces: namespaces ?? null, tiers: ofTiers ?? null, mayBreakGlass: breakGlass ?? true }),
-    `${formatAge(Date.parse(createdAt), nowMs)} by ${createdBy}`,
-    expiresAt === null ? 'never' : formatExpiry(Date.parse(expiresAt), nowMs),
+  const rows = users.map((user) => [
+    user.name,
+    user.role,
+    user.role === 'viewer' ? '' : describeScope(scopeIn(user)),
+    `${formatAge(Date.parse(user.createdAt), nowMs)} by ${user.createdBy}`,
+    user.expiresAt === null ? 'never' : formatExpiry(Date.parse(user.expiresAt), nowMs),
   ]);
   return renderTable(['NAME', 'ROLE', 'MAY CHANGE', 'CREATED', 'EXPIRES'], rows);
 }

@@ -10,7 +10,8 @@ export function kindOf(text: string): ResourceKind {
     const message = 'PolicyTests are never stored';
     throw new CliError({ exit: 'notFound', code: 'UNKNOWN_KIND', message, hint: 'check files with: culvert test -f' });
   }
-  const hint = didYouMean(text, kindNames, `the kinds are ${kindNames.join(', ')}`);
+  const words = kindNames.flatMap((name) => [name, ...kindInfo(name).aliases]);
+  const hint = didYouMean(text, words, `the kinds are ${kindNames.join(', ')}`);
   throw new CliError({ exit: 'notFound', code: 'UNKNOWN_KIND', message: `there is no kind "${text}"`, hint });
 }
 

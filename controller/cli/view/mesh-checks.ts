@@ -1,6 +1,7 @@
 import { formatProblem } from '../../resources/kinds/problem.js';
-import type { StatusAnswer, Uncaptured } from '../../api/api-types.js';
-import { formatExpiry, formatLeft, formatSkew } from './format-time.js';
+import type { IssuerAnswer, NodeWithoutAgent, StatusAnswer, Uncaptured } from '../../api/api-types.js';
+import { countText } from './amounts.js';
+import { formatAge, formatExpiry, formatLeft, formatSkew } from './format-time.js';
 
 /** `warn`: works now, but will stop working or probably not as intended. `fail`: does not work. */
 export type CheckState = 'ok' | 'warn' | 'fail';
@@ -43,7 +44,7 @@ export function checkMesh(facts: MeshFacts): MeshCheck[] {
     ...group('controller', 'the controller is ready', controllerFindings(facts)),
     ...group('issuing CA', 'the issuing CA is valid', caFindings(facts)),
     ...group('nodes', 'every node that has workloads has an agent', nodeFindings(facts)),
-    ...group('agents', 'every agent enforces the current revision', facts.status.agents.flatMap(agentFindings)),
+    ...group('agents', 'every agent enforces the current revision', agentsFindings(facts)),
     ...group('workloads', capturedText(facts), workloadFindings(facts)),
     ...group('certificates', 'no certificate is about to expire', certificateFindings(facts)),
     ...group('clocks', 'the clocks agree', facts.status.agents.flatMap(clockFindings)),
@@ -77,51 +78,117 @@ function controllerFindings({ status }: MeshFacts): Finding[] {
 }
 
 function caFindings({ status, nowMs }: MeshFacts): Finding[] {
-  const notAfterMs = Date.parse(status.controller.issuingCaNotAfter);
-  if (notAfterMs - nowMs > issuingCaWarningMs) return [];
+  const { issuingCaNotAfter, issuer } = status.controller;
+  const notAfterMs = Date.parse(issuingCaNotAfter);
+  const problems = issuer == null ? [] : issuerFindings(issuer, nowMs);
+  if (notAfterMs - nowMs > issuingCaWarningMs) return problems;
   const when = formatExpiry(notAfterMs, nowMs);
-  const hint = 'restart the controller, which creates a new one, and check its log';
-  return [notAfterMs <= nowMs ? fail(`the issuing CA ${when}`, hint) : warn(`the issuing CA expires ${when}`, hint)];
+  const hint =
+    issuer == null
+      ? 'restart the controller, which creates a new one, and check its log'
+      : `give ${issuer.place} another CA; the controller takes it by itself where it is under a root that agents trust`;
+  const expiring =
+    notAfterMs <= nowMs ? fail(`the issuing CA ${when}`, hint) : warn(`the issuing CA expires ${when}`, hint);
+  return [...problems, expiring];
 }
 
-function nodeFindings({ status, workloadsByNode }: MeshFacts): Finding[] {
-  const joined = new Set<string>(status.agents.map(({ node }) => node));
-  const missing = [...workloadsByNode].filter(([node]) => !joined.has(node));
-  const removed = new Set(status.removedNodes);
-  return missing.map(([node, count]) => {
+function issuerFindings(issuer: IssuerAnswer, nowMs: number): Finding[] {
+  const problem = issuer.problem === null ? [] : [fail(issuerText(issuer, nowMs), 'see issuers.md, and its own log')];
+  if (issuer.hasNamedRoots !== false) return problem;
+  const hint =
+    'compare the root in culvert ca status with the one that it should have, write it into a file, and name that: --issuer-roots-file';
+  return [
+    ...problem,
+    warn(`the root of ${issuer.place} is the one that it gave at the first start; no file confirms it`, hint),
+  ];
+}
+
+function issuerText({ place, problem, problemSince }: IssuerAnswer, nowMs: number): string {
+  const age = problemSince === null ? '' : `, first seen ${formatAge(Date.parse(problemSince), nowMs)}`;
+  return `${place} does not sign as it should${age}; certificates that are not renewed run out: ${problem ?? ''}`;
+}
+
+function nodeFindings(facts: MeshFacts): Finding[] {
+  return withoutAgent(facts).map(({ node, workloads: count, why }) => {
     const workloads = `${count} ${count === 1 ? 'workload is' : 'workloads are'} on ${node}`;
-    if (removed.has(node)) {
+    if (why === 'removed') {
       const hint = `when nothing answers at ${count === 1 ? 'its' : 'their'} addresses any more, delete ${count === 1 ? 'the Workload' : 'the Workloads'}, or move ${count === 1 ? 'it' : 'them'} to another node`;
       return warn(
         `${workloads}, a node that was removed: other agents send to such workloads only through tunnels`,
         hint,
       );
     }
-    return warn(
-      `${workloads}, which has no agent: neither encrypted nor subject to rules`,
-      `join it: culvert token create --node ${node}`,
+    const message = `${workloads}, which has no agent: neither encrypted nor subject to rules`;
+    if (why === 'expected') return warn(message, 'its join token was not used yet: join the host');
+    return fail(
+      message,
+      `join it: culvert token create --node ${node}, or correct the node in ${count === 1 ? 'the Workload' : 'the Workloads'}`,
     );
   });
 }
 
+type Without = { readonly node: string; readonly workloads: number; readonly why: NodeWithoutAgent['why'] };
+
+/** A controller of an earlier version does not say: then those without an agent are all that workloads name and do not report. */
+function withoutAgent({ status, workloadsByNode }: MeshFacts): readonly Without[] {
+  if (status.nodesWithoutAgent !== undefined) return status.nodesWithoutAgent;
+  const joined = new Set<string>(status.agents.map(({ node }) => node));
+  const removed = new Set(status.removedNodes);
+  return [...workloadsByNode]
+    .filter(([node]) => !joined.has(node))
+    .map(([node, workloads]) => ({ node, workloads, why: removed.has(node) ? 'removed' : 'unknown' }));
+}
+
+function agentsFindings({ status: { agents }, workloadsByNode }: MeshFacts): Finding[] {
+  // Nodes with workloads and no agent are findings of their own.
+  if (agents.length > 0 || workloadsByNode.size > 0) return agents.flatMap(agentFindings);
+  const message = 'no agent has joined: no connection is encrypted or subject to rules';
+  return [warn(message, 'join a host: culvert token create --node NODE')];
+}
+
+const refusalHint =
+  'if an older backup of the controller was restored, run culvert advance; if not, check whether NATS was tampered with';
+
 function agentFindings({ node, state, heartbeat, revisionLag }: Agent): Finding[] {
   const alarm = heartbeat?.rulesAlarm;
   if (alarm !== undefined) {
-    return [fail(`${node} rejects the rules in NATS: ${alarm}`, 'check whether NATS was tampered with')];
+    return [fail(`${node} rejects the rules in NATS: ${alarm}`, refusalHint)];
+  }
+  if (state === 'ahead') {
+    const { appliedRevision, registrySequence } = heartbeat ?? {};
+    const held = `revision ${appliedRevision ?? 0} with inventory ${registrySequence ?? 0}`;
+    return [fail(`${node} holds ${held}, which this controller has not made, and refuses older ones`, refusalHint)];
+  }
+  const refused = heartbeat?.registryAlarm;
+  if (refused !== undefined && state !== 'stopped' && state !== 'stale') {
+    return [fail(`${node} rejects part of the registry in NATS: ${refused}`, refusalHint)];
+  }
+  const age = heartbeat?.rulesAgeProblem;
+  if (age !== undefined && state !== 'stopped' && state !== 'stale') {
+    return [fail(`${node}: ${age}`, 'check the link of that host to NATS, and the clocks of host and controller')];
   }
   if (state === 'joined') return [fail(`${node} has sent no heartbeat since it joined`, 'start culvert-agent there')];
   if (state === 'stopped') return [fail(`the agent of ${node} was stopped`, 'start culvert-agent there')];
   if (state === 'stale') return [fail(`${node} no longer sends heartbeats`, 'check that culvert-agent runs there')];
   if (state === 'behind') {
     return [
-      fail(`${node} is ${revisionLag ?? '?'} revisions behind`, 'wait for it: culvert rollout status --wait 30s'),
+      fail(
+        `${node} is ${revisionLag === null ? 'some revisions' : countText(revisionLag, 'revision')} behind`,
+        'wait for it: culvert rollout status --wait 30s',
+      ),
     ];
   }
   const pending = heartbeat?.pending ?? [];
   if (state === 'pending' && pending.length === 0) {
     return [fail(`${node} has no rules yet and refuses all connections`, 'check the log of culvert-agent there')];
   }
-  return pending.map((task) => fail(`${node} is waiting for ${task}`, 'check the log of culvert-agent there'));
+  const weaknesses = heartbeat?.weaknesses ?? [];
+  return [
+    ...pending.map((task) => fail(`${node} is waiting for ${task}`, 'check the log of culvert-agent there')),
+    ...weaknesses.map((text) =>
+      warn(`${node} protects less than others: ${text}`, 'see security.md, "What a host has"'),
+    ),
+  ];
 }
 
 /** The last heartbeat of a silent agent is out of date. */
@@ -130,7 +197,8 @@ function hasCurrentHeartbeat({ state }: Agent): boolean {
 }
 
 /** Of the workloads of other nodes, the checks of nodes and agents say that nothing is known. */
-function capturedText({ uncaptured }: MeshFacts): string {
+function capturedText({ status, uncaptured }: MeshFacts): string {
+  if (status.agents.length === 0) return 'no workload is on a node that has an agent';
   const isAllKnown = uncaptured?.workloads.every(({ isExpected }) => isExpected) ?? true;
   return isAllKnown ? 'every workload is captured' : 'every workload on a node whose agent reports is captured';
 }

@@ -1,9 +1,11 @@
 import type { FlowChange, FlowDiff, UnknownFlow } from '../../analysis/flows/diff-flows.js';
-import type { PairChange, PairDiff } from '../../analysis/diff/diff-pairs.js';
+import type { PairChange, PairDiff, PairOutcome } from '../../analysis/diff/diff-pairs.js';
 import type { SetDiff } from '../../analysis/diff/diff-sets.js';
+import { networksNote } from '../../analysis/flows/recorded-networks.js';
 import { formatAge } from './format-time.js';
-import { namesText, portText } from './port-text.js';
+import { countText, namesText, portText } from './amounts.js';
 import { renderTable } from './table.js';
+import { toldByText } from './told-by-text.js';
 
 /** Renders what a proposed set changes, for people: newly denied pairs first. */
 export function renderDiff({ pairs, flows }: SetDiff, nowMs: number): string {
@@ -11,11 +13,13 @@ export function renderDiff({ pairs, flows }: SetDiff, nowMs: number): string {
   return [...pairBlocks(pairs), ...ofFlows].join('\n\n');
 }
 
-function pairBlocks({ changed, addedWorkloads, removedWorkloads }: PairDiff): string[] {
+function pairBlocks({ changed, addedWorkloads, removedWorkloads, ofAdded }: PairDiff): string[] {
   const blocks = [
     ...pairTable('Newly denied', 'denied', changed),
     ...pairTable('Newly allowed', 'allowed', changed),
-    ...(addedWorkloads.length === 0 ? [] : [`New workloads, not compared: ${namesText(addedWorkloads)}`]),
+    ...(addedWorkloads.length === 0 ? [] : [`New workloads: ${namesText(addedWorkloads)}`]),
+    ...outcomeTable('Denied from or to new workloads', 'deny', ofAdded),
+    ...outcomeTable('Allowed from or to new workloads', 'allow', ofAdded),
     ...(removedWorkloads.length === 0 ? [] : [`Removed workloads, not compared: ${namesText(removedWorkloads)}`]),
   ];
   return blocks.length === 0 ? ['Nothing changes for any pair of workloads and addresses.'] : blocks;
@@ -35,13 +39,25 @@ function pairTable(title: string, wanted: 'denied' | 'allowed', changed: readonl
   return rows.length === 0 ? [] : [`${title}:\n${renderTable(['FROM', 'TO', 'PORTS', 'RULE'], rows)}`];
 }
 
+function outcomeTable(title: string, wanted: 'deny' | 'allow', pairs: readonly PairOutcome[]): string[] {
+  const rows = pairs.flatMap(({ sources, destinations, outcomes }) =>
+    outcomes
+      .filter(({ verdict }) => verdict === wanted)
+      .map(({ ports, rule }) => [namesText(sources), namesText(destinations), portText(ports), rule]),
+  );
+  return rows.length === 0 ? [] : [`${title}:\n${renderTable(['FROM', 'TO', 'PORTS', 'RULE'], rows)}`];
+}
+
 function flowBlocks({ broken, opened, newlyAudited, unknown, unchanged }: FlowDiff, nowMs: number): string[] {
+  const shown = [...broken, ...opened, ...newlyAudited, ...unknown];
+  const note = networksNote(shown.flatMap(({ source, destination }) => [source, destination]));
   return [
     ...flowTable('WOULD BREAK: recorded connections that worked and would be denied', broken, 'worked', nowMs),
     ...flowTable('Recorded refusals that would be allowed', opened, 'denied', nowMs),
     ...flowTable('Would stay allowed, but newly audited as denied', newlyAudited, 'worked', nowMs),
     ...(unknown.length === 0 ? [] : [unknownTable(unknown, nowMs)]),
-    `${unchanged} recorded flows would not change, ${broken.length} would break, ${unknown.length} unknown.`,
+    ...(note === null ? [] : [note]),
+    `${countText(unchanged, 'recorded flow')} would not change, ${broken.length} would break, ${unknown.length} unknown.`,
   ];
 }
 
@@ -58,7 +74,7 @@ function changesTable(changes: readonly FlowChange[], counted: Counted, nowMs: n
 }
 
 /** Columns of {@link seen}; the caller adds a last one. */
-const seenHeader = ['FROM', 'TO', 'PORT', 'CONNECTIONS', 'DAYS', 'LAST SEEN'];
+const seenHeader = ['FROM', 'TO', 'PORT', 'CONNECTIONS', 'DAYS', 'LAST SEEN', 'TOLD BY'];
 
 export function renderBrokenFlows(changes: readonly FlowChange[], nowMs: number): string {
   return changesTable(changes, 'worked', nowMs);
@@ -76,7 +92,7 @@ function unknownTable(unknown: readonly UnknownFlow[], nowMs: number): string {
 }
 
 function seen(flow: UnknownFlow | FlowChange, connections: number, nowMs: number): string[] {
-  const { source, destination, port, daysSeen, lastSeenMs } = flow;
+  const { source, destination, port, daysSeen, lastSeenMs, toldBy } = flow;
   return [
     source,
     destination,
@@ -84,5 +100,6 @@ function seen(flow: UnknownFlow | FlowChange, connections: number, nowMs: number
     String(connections),
     String(daysSeen),
     formatAge(lastSeenMs, nowMs),
+    toldByText(toldBy),
   ];
 }

@@ -1,4 +1,4 @@
-import { kindInfo, type ResourceKind } from '../../resources/kinds/resource.js';
+import { kindInfo, kindNames, type ResourceKind } from '../../resources/kinds/resource.js';
 import { fieldsOf, type FieldRow } from '../../resources/fields/field-rows.js';
 import { didYouMean } from '../../../shared/nearest-name.js';
 import { CliError } from '../exit-codes.js';
@@ -33,6 +33,20 @@ export function renderExplain(kind: ResourceKind, field: string | undefined): st
   ].join('\n');
 }
 
+/** What `culvert explain` prints of an object that several fields have, such as `peer`. Null: there is none of this name. */
+export function renderPart(text: string): string | null {
+  for (const kind of kindNames) {
+    for (const [name, schema] of fieldsOf(kindInfo(kind).schema).parts) {
+      if (name.toLowerCase() !== text.toLowerCase()) continue;
+      const { rows } = fieldsOf(schema, { withParts: true });
+      const meaning = (schema as { readonly description?: string }).description ?? '';
+      const about = meaning === '' ? [] : [wrapped(plain(meaning), ''), ''];
+      return [`OBJECT   ${name}`, `such as  in ${kind}`, '', ...about, 'FIELDS', ...listed(rows, 2)].join('\n');
+    }
+  }
+  return null;
+}
+
 /** With the fields of objects that several kinds have, which the reference describes once. */
 function allRows(kind: ResourceKind): FieldRow[] {
   const { rows } = fieldsOf(kindInfo(kind).schema, { withParts: true });
@@ -42,9 +56,11 @@ function allRows(kind: ResourceKind): FieldRow[] {
 function listed(rows: readonly FieldRow[], depth: number): string[] {
   return rows
     .filter(({ path }) => depthOf(path) <= depth)
-    .map(({ path, type, presence, meaning }) => {
+    .map(({ path, type, presence, limits, meaning }) => {
       const [first = ''] = plain(meaning).split(/(?<=\.)\s/);
-      return `  ${path} <${plain(type)}>${presence === 'required' ? ' required' : ''}\n${wrapped(first, '      ')}`;
+      const values = type === 'word' && limits.includes(', ') ? ` One of: ${plain(limits)}.` : '';
+      const without = presence === 'optional' ? '' : ` ${plain(presence)}`;
+      return `  ${path} <${plain(type)}>${without}\n${wrapped(`${first}${values}`, '      ')}`;
     });
 }
 

@@ -36,7 +36,7 @@ export function resourceName(resource: Resource): string {
   return formatResourceId(resourceId(resource));
 }
 
-/** `isWide`: shortens nothing, however narrow the terminal is. */
+/** Rules in the order of evaluation. `isWide`: shortens nothing, however narrow the terminal is. */
 export function renderResources(
   kind: ResourceKind,
   items: readonly ResourceItem[],
@@ -45,12 +45,22 @@ export function renderResources(
 ): string {
   const { isNamespaced } = kindInfo(kind);
   const header = [...(isNamespaced ? ['NAMESPACE'] : []), 'NAME', ...headers[kind], 'REVISION', 'APPLIED'];
-  const rows = items.map(({ resource, revision, appliedAt }) => {
+  const ordered = [...items].sort((a, b) => orderOf(a.resource) - orderOf(b.resource));
+  const rows = ordered.map(({ resource, revision, appliedAt }) => {
     const { namespace, name } = resourceId(resource);
     const age = formatAge(Date.parse(appliedAt), nowMs);
     return [...(isNamespaced ? [namespace ?? ''] : []), name, ...cells(resource), String(revision), age];
   });
   return renderTable(header, rows, { isWide });
+}
+
+const tierOrder = { platform: 0, team: 1, baseline: 2 } as const;
+
+/** Rules stand in the order in which they are evaluated; of other kinds the order of the answer is kept. */
+function orderOf(resource: Resource): number {
+  if (resource.kind !== 'SegmentationRule') return 0;
+  // A priority is at most a million.
+  return tierOrder[resource.spec.tier] * 10_000_000 + resource.spec.priority;
 }
 
 function cells(resource: Resource): string[] {

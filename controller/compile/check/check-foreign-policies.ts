@@ -34,7 +34,9 @@ function checkPeerAuthentications(
   const selective = new Map<string, PeerAuthentication[]>();
   for (const policy of sorted.filter(isSelective)) {
     const { namespace } = policy.metadata;
-    selective.set(namespace, [...(selective.get(namespace) ?? []), policy]);
+    const rivals = selective.get(namespace);
+    if (rivals === undefined) selective.set(namespace, [policy]);
+    else rivals.push(policy);
   }
   for (const [namespace, rivals] of selective) {
     if (rivals.length > 1) checkSelected(rivals, registered.workloadsIn(namespace), problems);
@@ -48,13 +50,38 @@ export function checkSelected(
   problems: ProblemList,
 ): void {
   const reported = new Set<PeerAuthentication>();
+  const candidatesFor = byLabel(policies.filter(isSelective));
   for (const workload of workloads) {
-    const [first, ...others] = policies.filter((policy) => isSelective(policy) && selects(policy, workload));
+    const [first, ...others] = candidatesFor(workload).filter((policy) => selects(policy, workload));
     const other = others.find((candidate) => modesOf(candidate) !== (first === undefined ? '' : modesOf(first)));
     if (first === undefined || other === undefined || reported.has(other)) continue;
     reported.add(other);
     refuse(other, first, `Workload/${workload.namespace}/${workload.name}`, problems);
   }
+}
+
+/** Finds the policies that may select a workload, in their order, without a look at each: by the rarest label of each. */
+function byLabel(policies: readonly PeerAuthentication[]): (workload: RegisteredWorkload) => PeerAuthentication[] {
+  const pairsOf = ({ spec }: PeerAuthentication): string[] =>
+    Object.entries(spec.selector?.matchLabels ?? {}).map(keyOf);
+  const counts = new Map<string, number>();
+  for (const key of policies.flatMap(pairsOf)) counts.set(key, (counts.get(key) ?? 0) + 1);
+  const indexed = new Map<string, number[]>();
+  for (const [index, policy] of policies.entries()) {
+    const [rarest = ''] = pairsOf(policy).toSorted((a, b) => (counts.get(a) ?? 0) - (counts.get(b) ?? 0));
+    const those = indexed.get(rarest);
+    if (those === undefined) indexed.set(rarest, [index]);
+    else those.push(index);
+  }
+  return ({ labels }) =>
+    Object.entries(labels)
+      .flatMap((pair) => indexed.get(keyOf(pair)) ?? [])
+      .toSorted((a, b) => a - b)
+      .flatMap((index) => policies[index] ?? []);
+}
+
+function keyOf([name, value]: readonly [string, string]): string {
+  return `${name}=${value}`;
 }
 
 function refuse(policy: PeerAuthentication, first: PeerAuthentication, what: string, problems: ProblemList): void {

@@ -1,5 +1,6 @@
 import { nearestName } from '../../../shared/nearest-name.js';
 import type { ProblemList } from '../../resources/parse/problem-list.js';
+import type { ReferencedName } from '../../resources/match/peer-field.js';
 import type { Resource } from '../../resources/kinds/resource.js';
 import type { Service } from '../../resources/kinds/service.js';
 import { labelKey } from '../../../shared/policy/prepared/policy-scope.js';
@@ -8,15 +9,17 @@ import { carries, hasEndpoint, type Registered, type RegisteredWorkload } from '
 
 /**
  * Warns about names that do not exist: often typing mistakes, but a rule may be written before its workloads. Missing
- * segments are errors, which the expansion of segments reports. `trustDomain`: of the mesh; undefined: not known.
+ * segments are errors, which the expansion of segments reports. `trustDomain`: of the mesh; undefined: not known. `isLost`:
+ * whether the change that is checked removes what has this name.
  */
 export function checkReferences(
   resources: readonly Resource[],
   registered: Registered,
   problems: ProblemList,
   trustDomain?: string,
+  isLost: (to: ReferencedName, name: string) => boolean = () => false,
 ): void {
-  const known = new KnownNames({ resources, registered });
+  const known = new KnownNames({ resources, registered, isLost });
   const endpoints = new Endpoints({ registered });
   for (const resource of resources) {
     known.check(resource, trustDomain, problems);
@@ -73,9 +76,16 @@ class Endpoints {
 class KnownNames {
   readonly #registered: Registered;
   readonly #entries: ReadonlySet<string>;
+  readonly #isLost: (to: ReferencedName, name: string) => boolean;
 
-  constructor({ resources, registered }: { resources: readonly Resource[]; registered: Registered }) {
+  constructor(init: {
+    readonly resources: readonly Resource[];
+    readonly registered: Registered;
+    readonly isLost: (to: ReferencedName, name: string) => boolean;
+  }) {
+    const { resources, registered, isLost } = init;
     this.#registered = registered;
+    this.#isLost = isLost;
     const entries = resources.filter((resource) => resource.kind === 'ServiceEntry');
     this.#entries = new Set(entries.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`));
   }
@@ -83,6 +93,11 @@ class KnownNames {
   check(resource: Resource, trustDomain: string | undefined, problems: ProblemList): void {
     for (const { path, to, written, missing } of referencesIn(resource, trustDomain)) {
       if (this.#registered.has(to, written) || (to === 'service' && this.#entries.has(written))) continue;
+      if (this.#isLost(to, written)) {
+        const message = `names the ${to} ${written}, which this change removes`;
+        problems.warn({ resource, path }, message, 'it matches nothing until there is one again');
+        continue;
+      }
       problems.warn({ resource, path }, missing, () =>
         meant(written, [...this.#registered.names(to), ...(to === 'service' ? this.#entries : [])]),
       );

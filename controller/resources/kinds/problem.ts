@@ -16,6 +16,8 @@ export type Problem = {
   readonly message: string;
   /** How to fix it: the nearest name, the allowed values or an example. */
   readonly hint: string;
+  /** Of a warning that comes with a change: it was there before, about a document that the change does not contain. */
+  readonly isEarlier?: true;
 };
 
 /** `rules.yaml:12: SegmentationRule/db-only: spec.from[0].segment: there is no such segment (did you mean "batch"?)`. */

@@ -26,7 +26,13 @@ export function readResource(json: unknown, writtenAt?: WrittenAt): ReadResource
   const { apiVersions, schema } = kindInfo(kind);
   if (typeof apiVersion !== 'string' || !apiVersions.includes(apiVersion)) {
     const written = apiVersion === undefined ? 'is missing' : `must not be ${JSON.stringify(apiVersion)}`;
-    return refuse(json, ['apiVersion'], written, `for ${kind} it is ${apiVersions.join(' or ')}`);
+    const hint = `for ${kind} it is ${apiVersions.join(' or ')}`;
+    const first = { path: ['apiVersion'], isKey: false, message: written, hint };
+    const rest = isOwn(apiVersion, apiVersions)
+      ? readResource({ ...json, apiVersion: culvertApiVersion }, writtenAt)
+      : null;
+    const others = rest !== null && 'problems' in rest ? rest.problems : [];
+    return { name: readableName(json), problems: [first, ...others] };
   }
   const document = apiVersion === culvertApiVersion ? json : withoutNullFields(schema, withoutBookkeeping(json));
   const parsed = schema.safeParse(document);
@@ -34,6 +40,12 @@ export function readResource(json: unknown, writtenAt?: WrittenAt): ReadResource
   const issues = withoutConsequences(parsed.error.issues);
   const problems = issues.flatMap((issue) => describeIssue(schema, issue, document, writtenAt));
   return { name: readableName(json), problems };
+}
+
+/** Documents of another project's version may have other fields: only of a kind of our own the rest is judged too. */
+function isOwn(written: unknown, apiVersions: readonly string[]): boolean {
+  const isOurs = written === undefined || (typeof written === 'string' && written.startsWith('culvert.dev/'));
+  return isOurs && apiVersions.includes(culvertApiVersion);
 }
 
 /** Drops reports that an object lacks a field which is present but misspelt. */

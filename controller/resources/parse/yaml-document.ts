@@ -1,4 +1,4 @@
-import { Lexer, Parser, isAlias, isMap, isScalar, isSeq, visit } from 'yaml';
+import { Lexer, Parser, Scalar, isAlias, isMap, isScalar, isSeq, visit } from 'yaml';
 import type { Document, LineCounter, Node, YAMLMap } from 'yaml';
 import { DocumentLimits } from './document-limits.js';
 
@@ -33,14 +33,31 @@ export function yamlProblems(document: Document.Parsed): YamlProblem[] {
   visit(document, {
     Pair(_, pair) {
       const key = isScalar(pair.key) ? pair.key : null;
-      if (key?.value !== '__proto__') return;
-      problems.push({ offset: key.range?.[0] ?? 0, message: '"__proto__" is not a field', hint: 'remove it' });
+      const offset = key?.range?.[0] ?? 0;
+      if (key?.value === '__proto__') {
+        problems.push({ offset, message: '"__proto__" is not a field', hint: 'remove it' });
+      } else if (isMergeKey(key) && !canBeMerged(document, pair.value)) {
+        const message = 'is not valid YAML: "<<" merges something that is no map';
+        problems.push({ offset, message, hint: 'give it the alias of a map, or a list of such aliases' });
+      }
     },
     Map(_, map) {
       problems.push(...repeatedFields(map));
     },
   });
   return problems;
+}
+
+/** The key of https://yaml.org/type/merge.html, which the library resolves to a symbol. In quotes it is a field. */
+function isMergeKey(key: Scalar | null): boolean {
+  return typeof key?.value === 'symbol' || (key?.value === '<<' && key.type === Scalar.PLAIN);
+}
+
+/** The library throws at anything else. */
+function canBeMerged(document: Document.Parsed, value: unknown): boolean {
+  const source = isAlias(value) ? value.resolve(document) : value;
+  const all = isSeq(source) ? source.items : [source];
+  return all.every((each) => isMap(isAlias(each) ? each.resolve(document) : each));
 }
 
 function* repeatedFields({ items }: YAMLMap): Generator<YamlProblem> {

@@ -22,7 +22,7 @@ export async function joinAgent(
   signal: AbortSignal,
 ): Promise<{ readonly bus: Bus; readonly credentials: NodeCredentials }> {
   const { token } = (await post(api, '/v1/tokens', { node })) as { readonly token: string };
-  const keys = await createJoinKeys(node);
+  const keys = await createJoinKeys();
   const credentials = await joinMesh({ controllerUrl: api.url, token, node, keys, version: 'simulated', signal });
   const { natsServers, natsServerName, natsCaPem, rootsPem, natsJwt, natsSeed } = credentials;
   const bus = await connectBus({

@@ -3,7 +3,7 @@ import net from 'node:net';
 import process from 'node:process';
 
 /** Prints a load program's report for the benchmark: one line, `report` and JSON. */
-export function report(figures: Readonly<Record<string, number>>): void {
+export function report(figures: Readonly<Record<string, number | readonly number[]>>): void {
   process.stdout.write(`report ${JSON.stringify(figures)}\n`);
 }
 

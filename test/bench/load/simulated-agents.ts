@@ -70,6 +70,7 @@ async function startAgent(node: string): Promise<void> {
     trustDomain: credentials.trustDomain,
     open: (sealed) => openOnce(sealed, credentials.signingPublicKeys),
     applied: null,
+    leastRevision: () => 0,
     log,
     onRules: ({ snapshot: { revision } }) => {
       applied = revision;

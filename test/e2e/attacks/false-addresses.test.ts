@@ -3,7 +3,13 @@ import process from 'node:process';
 import { after, before, describe, test } from 'node:test';
 import type { LabNode } from '../../lab/lab-node.js';
 import { type Mesh, startMesh } from '../../lab/mesh.js';
+import { waitUntil } from '../../lab/wait-until.js';
+import type { FlowsAnswer } from '../../../controller/api/api-types.js';
+import { hostPorts } from '../../../agent/ports.js';
+import { markedDial } from '../../support/agent/marked-dial.js';
 import { serveSeenAddress } from '../../support/mesh/attempt.js';
+import { HeldConnection, startEcho } from '../../support/mesh/echo-traffic.js';
+import { loggedIn } from '../../support/mesh/log-lines.js';
 import { documents, meshOf } from '../../support/mesh/rule-world.js';
 import { twoHosts } from '../../support/mesh/two-hosts.js';
 
@@ -15,10 +21,12 @@ import { twoHosts } from '../../support/mesh/two-hosts.js';
 const port = 8080;
 /** What the neighbour dials; its own nat rule sends it to the address under test. */
 const alias = '2001:db8:bad::1';
+/** The user of the host whose programs may probe. */
+const prober = 65_534;
 let mesh: Mesh;
 
 before(async () => {
-  mesh = await startMesh({ topology: twoHosts });
+  mesh = await startMesh({ topology: twoHosts, agentArgs: ['--host-probes', `uid:${prober}`] });
   await Promise.all(['server', 'neighbour'].map((name) => serveSeenAddress(mesh.lab.workload(name), port)));
   // All that a mesh can allow.
   await mesh.apply(documents(meshOf('{ mtls: PERMISSIVE, defaultAction: allow, outbound: allow }')));
@@ -116,4 +124,98 @@ describe('a neighbour on the link', () => {
   test('reaches the workload at its own address, so that the way there is open', async () => {
     assert.match(await dialThroughLink(server().ipv6), /^server /);
   });
+});
+
+describe('a program of the host', () => {
+  const server = () => mesh.lab.workload('server');
+  const host = () => mesh.lab.host('node2');
+
+  before(async () => {
+    await mesh.apply(documents(meshOf('{ mtls: STRICT, defaultAction: deny, outbound: deny }')));
+  });
+
+  async function dialAs(uid: number, from: LabNode, ip: string, to = port): Promise<string> {
+    const as = ['setpriv', `--reuid=${uid}`, '--clear-groups', 'perl', '-e', markedDial, ip, String(to), '0'];
+    return (await from.check(as)).trim();
+  }
+
+  test('that the settings do not name is judged like any other, as root too', async () => {
+    for (const ip of [server().ipv4, server().ipv6])
+      assert.match(await dialAs(0, host(), ip), /^reset: Connection reset/);
+    const record = await mesh
+      .agent('node2')
+      .waitForRecord('the refusal', (line) => line.destinationWorkload === 'shop/server' && line.reason !== 'OK');
+    assert.equal(record.path, 'none');
+    assert.equal(record.reason, 'SOURCE_UNKNOWN');
+  });
+
+  test('that they name reaches workloads of its own host, and each connection has a record, a metric and an answer', async () => {
+    for (const ip of [server().ipv4, server().ipv6]) {
+      assert.match(await dialAs(prober, host(), ip), /^server /);
+      const record = await mesh
+        .agent('node2')
+        .waitForRecord('the probe', (line) => line.path === 'probe' && line.requested?.includes(ip) === true);
+      assert.deepEqual([record.reason, record.direction, record.rule ?? null], ['OK', 'inbound', null]);
+    }
+    const counted = { path: 'probe', reason: 'OK', destination_workload: 'shop/server' };
+    await waitUntil('the metric', async () =>
+      (await mesh.agent('node2').metric('culvert_connections_closed_total', counted)) === 2 ? true : undefined,
+    );
+    await waitUntil('the flow record', async () => {
+      const { flows } = (await mesh.controller.api('/v1/flows?namespace=shop')) as FlowsAnswer;
+      return (
+        flows.some(({ probe, destination }) => probe === true && destination.workload === 'shop/server') || undefined
+      );
+    });
+    const why = await mesh.controller.culvert(['why', mesh.lab.host('outside').ipv4, `shop/server:${port}`]);
+    assert.match(why.stdout, /Programs on node2 that its agent's hostProbes names \(uid:65534\) pass without a rule/);
+    assert.match(await dialAs(prober, mesh.lab.host('node1'), server().ipv4), /^reset: /, 'of another host');
+    assert.match(await dialAs(prober, mesh.lab.host('outside'), server().ipv4), /^reset: /, 'of no host');
+    assert.match(await dialAs(prober, mesh.lab.workload('spare'), server().ipv4), /^reset: /, 'of a workload');
+  });
+
+  test('gets nothing from the listener for probes itself', async () => {
+    for (const ip of ['127.0.0.1', '::1'])
+      assert.match(await dialAs(prober, host(), ip, hostPorts.probes), /^reset: Connection reset/);
+    assert.match(await dialAs(0, mesh.lab.host('outside'), host().ipv4, hostPorts.probes), /^refused: /);
+  });
+
+  test('reaches workloads through the agent that took over, while the one before lets its connections end', async () => {
+    await mesh.apply(documents(meshOf('{ mtls: STRICT, defaultAction: allow, outbound: allow }')));
+    await using echo = await startEcho(server());
+    const held = await HeldConnection.open(mesh.lab.workload('client'), { ip: server().ipv4, port: echo.port });
+    const node2 = mesh.agent('node2');
+    const old = node2.process;
+    await node2.start();
+    await waitUntil('it took over', () => loggedIn(node2.logFile, 'this agent took over')[0], 30_000);
+    // In a group with a socket of the old one, on which nothing accepts, some probes would wait in vain.
+    const listening = ['ss', '-Hltn', `sport = :${hostPorts.probes}`];
+    const listeners = async (): Promise<number> => (await host().check(listening)).trim().split('\n').length;
+    await waitUntil('one socket for each address', async () => (await listeners()) === 2 || undefined);
+    assert.equal(old.hasExited, false);
+    for (let probe = 0; probe < 20; probe++) assert.match(await dialAs(prober, host(), server().ipv4), /^server /);
+    await held.exchange();
+    await held.close();
+    assert.deepEqual(await old.exited, { code: 0, signal: null });
+  });
+});
+
+test('a registered address that the namespace lacks is said by apply --wait, check and status', async () => {
+  const culvert = (args: readonly string[], input?: string) => mesh.controller.culvert(args, input);
+  const right = (await culvert(['get', 'workload', 'spare', '-n', 'shop', '-o', 'yaml'])).stdout;
+  const { ipv4 } = mesh.lab.workload('spare');
+  const wrong = ipv4.replace(/\d+$/, '250');
+  const problem = `its namespace does not have the registered address ${wrong}`;
+  const applied = await culvert(['apply', '-f', '-', '--wait', '20s'], right.replace(ipv4, wrong));
+  assert.equal(applied.code, 0, applied.stderr);
+  assert.ok(applied.stderr.includes(`warning: captured, with a problem: shop/spare on node`), applied.stderr);
+  assert.ok(applied.stderr.includes(problem), applied.stderr);
+  const [check, status] = [await culvert(['check']), await culvert(['status'])];
+  assert.equal(check.code, 1);
+  assert.ok(check.stdout.includes(problem), check.stdout);
+  assert.ok(status.stdout.includes(problem), status.stdout);
+  assert.equal((await culvert(['apply', '-f', '-', '--wait', '20s'], right)).code, 0);
+  await waitUntil('the check that passes again', async () =>
+    (await culvert(['check'])).stdout.includes(problem) ? undefined : true,
+  );
 });

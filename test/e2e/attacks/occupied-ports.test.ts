@@ -1,21 +1,21 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { capturePorts, hostPorts, isGuardedPort } from '../../../agent/ports.js';
+import { capturePorts, hostPorts, ownTrafficMark } from '../../../agent/ports.js';
 import type { LabNode, LabWorkload } from '../../lab/lab-node.js';
 import { labHttp } from '../../lab/lab-http.js';
 import type { LabProcess } from '../../lab/lab-process.js';
 import { type Mesh, prepareMesh } from '../../lab/mesh.js';
 import { patientMs } from '../../lab/patience.js';
 import { waitUntil } from '../../lab/wait-until.js';
+import { markedDial } from '../../support/agent/marked-dial.js';
 import { attempt, serveSeenAddress } from '../../support/mesh/attempt.js';
 import { documents, meshOf } from '../../support/mesh/rule-world.js';
 import { twoHosts } from '../../support/mesh/two-hosts.js';
 
-/** Programs of a workload on the ports of the agent. None of them has a capability. */
+/** Programs of a workload on the ports of the agent. None of them has a capability, except for the one with the mark. */
 
 const port = 8080;
 const ports = Object.values(capturePorts);
-const guarded = ports.filter(isGuardedPort);
 let mesh: Mesh;
 
 /** Says which of the addresses it got, and serves what comes there. SO_REUSEADDR and SO_REUSEPORT help it. */
@@ -49,6 +49,8 @@ const squatter = `
 `;
 
 const unprivileged = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+/** Not all that root in a container has by default, and what matters here: neither CAP_NET_ADMIN nor CAP_SYS_ADMIN. */
+const netRaw = ['setpriv', '--bounding-set=-all,+net_raw,+setuid,+setgid,+setpcap', '--inh-caps=-all'];
 const rootWithoutCapabilities = ['setpriv', '--bounding-set=-all', '--inh-caps=-all'];
 
 async function occupy(at: LabNode, as: readonly string[], addresses: readonly string[]): Promise<LabProcess> {
@@ -118,6 +120,15 @@ describe('a program that takes a port of the agent', { timeout: patientMs(240_00
       return code !== 0 && /shop\/client on node1: no worker listens.*uid 65534/.test(stdout) ? true : undefined;
     });
 
+    const registered = await mesh.controller.culvert(['get', 'workload', 'client', '-n', 'shop', '-o', 'yaml']);
+    const applied = await mesh.controller.culvert(['apply', '-f', '-', '--wait', '1s'], registered.stdout);
+    assert.equal(applied.code, 1, applied.stdout);
+    assert.doesNotMatch(applied.stdout, /enforced by/);
+    assert.match(
+      applied.stderr,
+      /not captured and served .*: shop\/client on node1 \(no worker listens in its namespace/,
+    );
+
     assert.deepEqual(await outcomes(workload('client'), outside(), 5), ['ECONNREFUSED']);
     assert.deepEqual(await outcomes(workload('client'), workload('server'), 5), ['ECONNREFUSED']);
     const tunnel = await attempt(outside(), workload('neighbour').ipv4, capturePorts.inboundTunnel);
@@ -132,10 +143,21 @@ describe('a program that takes a port of the agent', { timeout: patientMs(240_00
     assert.deepEqual(await outcomes(workload('client'), outside(), 3), ['ECONNRESET']);
   });
 
+  test('and one with CAP_NET_RAW that sets the mark of the agent does not leave the mesh', async () => {
+    const { ipv4, ipv6 } = outside();
+    for (const ip of [ipv4, ipv6]) {
+      const marked = [...netRaw, 'perl', '-e', markedDial, ip, String(port), String(ownTrafficMark)];
+      const { stdout } = await workload('client').exec(marked);
+      assert.match(stdout, /^refused: Connection refused/);
+    }
+    const status = await mesh.controller.culvert(['check']);
+    assert.doesNotMatch(status.stdout, /protects less/);
+  });
+
   test('while the agent is away gets no connection', async () => {
     const node2 = mesh.agent('node2');
     await node2.stop('SIGKILL');
-    const addresses = guarded.map((own) => `::/${own}`);
+    const addresses = ports.map((own) => `::/${own}`);
     await using program = await occupy(workload('server'), unprivileged, addresses);
     assert.deepEqual(
       program.lines.filter((line) => line.startsWith('has')),

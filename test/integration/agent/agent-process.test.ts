@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { createLab } from '../../lab/lab.js';
 import { programs } from '../../lab/programs.js';
 import { waitUntil } from '../../lab/wait-until.js';
 import { AgentProcess } from '../../support/agent/agent-process-fixture.js';
@@ -113,16 +114,18 @@ test('with fail mode open the capture goes when the agent stays away, and comes 
 });
 
 test('a command line that is wrong ends with 64 and says what to do', async () => {
-  await using mesh = await AgentProcess.prepare();
-  const wrong = await mesh.command('run', '--idle-timeout', '5', '--log-level', 'loud');
+  await using lab = await createLab({ hosts: [{ name: 'node1' }] });
+  const host = lab.host('node1');
+  const empty = path.join(lab.tempDir, 'empty');
+  const wrong = await host.exec([...programs.agent, 'run', '--idle-timeout', '5', '--log-level', 'loud']);
   assert.equal(wrong.code, 64);
   assert.match(wrong.stderr, /--idle-timeout: "5" must be a time with a unit.*such as 1h/);
   assert.match(wrong.stderr, /--log-level: "loud" must be one of/);
-  const lost = await mesh.command('run', '--node', 'node1', '--state-dir', path.join(mesh.lab.tempDir, 'empty'));
+  const lost = await host.exec([...programs.agent, 'run', '--node', 'node1', '--state-dir', empty]);
   assert.equal(lost.code, 1);
-  assert.match(lost.stderr, /has not joined the mesh yet \(create a token with "culvert token create/);
+  assert.match(lost.stderr, /has not joined the mesh yet \(pass .*culvert token create --node node1 makes one/);
   const asNobody = ['setpriv', '--reuid=65534', '--clear-groups', ...programs.agent];
-  const plain = await mesh.host.exec([...asNobody, 'run', '--state-dir', path.join(mesh.lab.tempDir, 'empty')]);
+  const plain = await host.exec([...asNobody, 'run', '--state-dir', empty]);
   assert.equal(plain.code, 1);
   assert.match(plain.stderr, /^culvert-agent: the agent needs Linux and root.*start it with sudo.*\n$/);
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { describe, test } from 'node:test';
-import { HttpEndpoint } from '../../../agent/admin/http-endpoint.js';
+import type { HttpEndpoint } from '../../../agent/admin/http-endpoint.js';
 import type { ConnectionCut } from '../../../shared/http/bounded-server.js';
 import { parseMetrics } from '../../lab/metric-samples.js';
 import { waitUntil } from '../../lab/wait-until.js';
@@ -13,6 +13,7 @@ import {
 } from '../../support/controller/controller-fixture.js';
 import { ready, spawnedController } from '../../support/controller/controller-process.js';
 import { holdConnections } from '../../support/http/held-connections.js';
+import { listeningEndpoint } from '../../support/agent/listening-endpoint.js';
 
 /**
  * Someone opens connections and asks for nothing, or slowly. A server that lets them keep its places answers no one else; here
@@ -20,11 +21,9 @@ import { holdConnections } from '../../support/http/held-connections.js';
  */
 
 async function endpoint(onCut: (why: ConnectionCut) => void = () => undefined): Promise<HttpEndpoint> {
-  return HttpEndpoint.listen({
-    address: { host: '127.0.0.1', port: 0 },
+  return listeningEndpoint({
     routes: { 'GET /healthz': () => ({ status: 200, body: 'ok' }) },
     log: silentLog,
-    setting: '--health-address',
     onCut,
   });
 }

@@ -23,6 +23,7 @@ import {
   temporaryDirectory,
   workloadDocument,
 } from '../../support/controller/controller-fixture.js';
+import { joinNodes } from '../../support/controller/joined-agent.js';
 
 const shop = documents(
   workloadDocument('shop', 'api', { ip: '198.18.1.1', node: 'host-a' }),
@@ -64,7 +65,7 @@ test('every route but those for joining and probes needs the credential', async 
       assert.equal((answer.body as { code: string }).code, 'UNAUTHORIZED');
     }
   }
-  for (const pathname of ['/healthz', '/readyz', '/metrics', '/v1/ca']) {
+  for (const pathname of ['/healthz', '/readyz', '/metrics', '/v1/ca', '/v1/spiffe/bundle']) {
     assert.equal((await callApi(controller, 'GET', pathname, { token: null })).status, 200, pathname);
   }
   assert.equal((await stat(path.join(directory.path, 'admin.yaml'))).mode & 0o777, 0o600);
@@ -216,6 +217,7 @@ test('resources are listed, read and deleted; what is referred to or missing say
 test('why names the rule for a workload, a service, an account, an address and the port behind a service', async () => {
   await using directory = await temporaryDirectory();
   await using controller = await startedController(directory.path);
+  await joinNodes(controller, 'host-a', 'host-b');
   assert.equal((await apply(controller, shop)).status, 200);
   const why = async (source: string, destination: string, port?: number): Promise<WhyAnswer> => {
     const query = new URLSearchParams({ source, destination, ...(port === undefined ? {} : { port: String(port) }) });
@@ -264,6 +266,7 @@ test('why names the rule for a workload, a service, an account, an address and t
 test('in a STRICT mesh why says that a source without an agent is refused before any rule', async () => {
   await using directory = await temporaryDirectory();
   await using controller = await startedController(directory.path);
+  await joinNodes(controller, 'host-a');
   const mesh = JSON.stringify({
     apiVersion: 'culvert.dev/v1',
     kind: 'Mesh',

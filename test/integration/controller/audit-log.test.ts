@@ -2,8 +2,16 @@ import assert from 'node:assert/strict';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { AuditItem, AuditList, TokenAnswer, UserCreatedAnswer } from '../../../controller/api/api-types.js';
+import type { RunningController } from '../../../controller/app.js';
+import type {
+  AuditItem,
+  AuditLines,
+  AuditList,
+  TokenAnswer,
+  UserCreatedAnswer,
+} from '../../../controller/api/api-types.js';
 import { exportCa } from '../../../controller/ca/ca-commands.js';
+import { parseMetrics } from '../../lab/metric-samples.js';
 import { patientMs } from '../../lab/patience.js';
 import { culvert } from '../../support/controller/cli-fixture.js';
 import {
@@ -93,6 +101,9 @@ test('the audit log tells who asked for what and how it ended, is whole, and hol
   for (const secret of secrets) assert.ok(!text.includes(secret), `${secret.slice(0, 12)}… is in the audit log`);
   assert.doesNotMatch(text, /PRIVATE KEY|culvert1\./);
 
+  const ofCa = (await culvert(['audit-log', '--action', 'ca'], { env })).out;
+  const ranAt = String(requests.find(({ source }) => source === 'local')?.detail['at']);
+  assert.match(ofCa, new RegExp(`^\\d+ +${ranAt} .* ca\\.export +- +done +-$`, 'm'), 'when it ran, and without ids');
   const ofUsers = await culvert(['audit-log', '--action', 'user', '--user', 'admin', '--since', '1h'], { env });
   assert.equal(ofUsers.out.split('\n').length, 1 + 4);
   assert.match(ofUsers.out, /user\.create +alice +refused USER_EXISTS/);
@@ -126,14 +137,47 @@ test(
     assert.match(refused.text, /the audit log cannot be written, so nothing was done/);
     assert.match(refused.text, /free space \(df\)/);
     assert.deepEqual((await callApi(controller, 'GET', '/v1/users')).body, []);
+    assert.equal(await gauge(controller, 'audit_log_writable'), 0);
+    assert.ok((await gauge(controller, 'audit_lines_lost_total')) > 0);
     assert.equal((await callApi(controller, 'GET', '/v1/status')).status, 200);
     await disk.free();
     await eventually('the user is made', async () => ((await create()).status === 201 ? true : undefined));
+    assert.equal(await gauge(controller, 'audit_log_writable'), 1);
     const env = { CULVERT_CONTEXT: join(disk.path, 'admin.yaml') };
     const verified = await culvert(['audit-log', 'verify'], { env });
     assert.equal(verified.code, 0, verified.err);
   },
 );
+
+async function gauge(controller: RunningController, name: string): Promise<number> {
+  const { text } = await callApi(controller, 'GET', '/metrics', { token: null });
+  return parseMetrics(text).find((sample) => sample.name === `culvert_controller_${name}`)?.value ?? Number.NaN;
+}
+
+test('requests of an administrator that are refused for what they ask cannot fill the audit log either', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  const call = (method: string, path: string, body?: object) =>
+    callApi(controller, method, path, body === undefined ? {} : { body });
+  assert.equal((await call('POST', '/v1/users', { name: 'alice', role: 'viewer' })).status, 201);
+  const before = await callApi(controller, 'GET', '/v1/audit-log/lines?after=0');
+  for (let round = 0; round < 20; round++) {
+    for (const [method, path, body] of [
+      ['POST', '/v1/users', { name: 'alice', role: 'viewer' }],
+      ['POST', '/v1/users', { name: 'alice', role: 'king' }],
+      ['DELETE', '/v1/users/nobody-here'],
+      ['POST', '/v1/tokens', { node: 'no node' }],
+      ['DELETE', '/v1/tokens/000000000000'],
+      ['DELETE', '/v1/nodes/host-z'],
+    ] as const) {
+      const { status, text } = await call(method, path, body);
+      assert.ok(status >= 400 && status < 500, `${method} ${path}: ${status} ${text}`);
+    }
+  }
+  const count = ({ body }: Awaited<typeof before>): number => (body as AuditLines).lines.length;
+  const more = count(await callApi(controller, 'GET', '/v1/audit-log/lines?after=0')) - count(before);
+  assert.ok(more > 0 && more <= 20, `${more} lines for 120 requests`);
+});
 
 test('strangers cannot fill the audit log: what is beyond a bound is counted', async () => {
   await using directory = await temporaryDirectory();

@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import { chown, mkdir, mkdtemp, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chown, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { pino } from 'pino';
 import { exportCa, importCa, rotateCa } from '../../../controller/ca/ca-commands.js';
+import { CaFiles } from '../../../controller/ca/ca-files.js';
 import { MeshCa } from '../../../controller/ca/mesh-ca.js';
 import { ConfirmationFile, type TrustConfirmation } from '../../../controller/ca/rotation-confirmations.js';
+import { rotationSteps } from '../../../controller/ca/root-rotation.js';
+import { proveAuthority } from '../../../controller/ca/prove-authority.js';
+import { createIssuingCa, createRootCa } from '../../../controller/ca/x509/certificate-authority.js';
 import { lockState } from '../../../controller/store/state-lock.js';
 import { endsAtRoot, readCertificateChain } from '../../../shared/pki/certificate-chain.js';
 import { certificateHash } from '../../../shared/pki/certificate-info.js';
@@ -159,7 +163,7 @@ test('a step out of turn, a controller that runs and a directory of another user
     await assert.rejects(rotateCa(place, 'prepare'), { code: 'CA_ROTATION', hint: /rotate activate first/ });
     await assert.rejects(rotateCa(place, 'finish'), { code: 'CA_ROTATION', hint: /rotate activate first/ });
     const unlock = await lockState(place.stateDir);
-    await assert.rejects(rotateCa(place, 'activate'), { code: 'STATE_LOCKED', hint: /stop the other controller/ });
+    await assert.rejects(rotateCa(place, 'activate'), { code: 'STATE_LOCKED', hint: /^stop the controller first/ });
     await unlock();
     await chown(place.stateDir, 65_534, 65_534);
     await assert.rejects(rotateCa(place, 'activate'), { code: 'WRONG_USER', hint: /sudo -u '#65534'/ });
@@ -195,11 +199,18 @@ test('an exported CA signs for the same mesh elsewhere, and never overwrites any
   });
 });
 
-test('an export from a state directory that is not there does not make it', async () => {
+test('a state directory that is not there is neither exported from, nor rotated, nor made', async () => {
   await inPlace(async (place) => {
     const typo = { ...place, stateDir: path.join(place.scratch, 'typo') };
     const out = path.join(place.scratch, 'ca.p12');
     await assert.rejects(exportCa(typo, out, place.password), { code: 'CA_MISSING', hint: /--state-dir/ });
+    for (const step of rotationSteps) {
+      for (const isForced of [false, true]) {
+        await assert.rejects(rotateCa(typo, step, { isForced }), { code: 'CA_MISSING', message: /typo/ });
+      }
+    }
+    const source = { file: out, passwordFile: place.password, replaces: true };
+    await assert.rejects(importCa(typo, source), { code: 'CA_MISSING' });
     assert.ok(!(await readdir(place.scratch)).includes('typo'));
   });
 });
@@ -239,5 +250,72 @@ test('the CA that signs is renewed under the same root before its leaves would b
     assert.ok(isTrusted(chain, ca.rootsPem) && isTrusted(first, ca.rootsPem));
     const [leaf = ''] = splitCertificates(chain);
     assert.ok(Date.parse(new X509Certificate(leaf).validTo) >= nowMs + 7 * dayMs - 1000);
+  });
+});
+
+test('the key of the root is kept off line, and makes the next issuing CA without coming back', async () => {
+  await inPlace(async (place) => {
+    const own = await started(place);
+    const file = path.join(place.scratch, 'root.p12');
+    const filesOf = async (): Promise<string[]> => (await readdir(path.join(place.stateDir, 'ca'))).sort();
+    await rotateCa(place, 'prepare');
+    await assert.rejects(exportCa(place, file, place.password, { removesRoot: true }), { code: 'CA_ROTATION' });
+    await rotateCa(place, 'activate');
+    await rotateCa(place, 'finish');
+    const rotated = await started(place);
+    assert.notEqual(rotated.rootHash, own.rootHash);
+
+    const unlock = await lockState(place.stateDir);
+    await assert.rejects(exportCa(place, file, place.password, { removesRoot: true }), { code: 'STATE_LOCKED' });
+    await unlock();
+    assert.match(await exportCa(place, file, place.password, { removesRoot: true }), /removed the key of the root/);
+    assert.deepEqual(await filesOf(), ['issuing.pem']);
+    const without = await started(place);
+    assert.equal(without.rootHash, rotated.rootHash);
+    const old = await nodeChain(without);
+    assert.ok(isTrusted(old, rotated.rootsPem), 'it signs as before');
+    const again = path.join(place.scratch, 'again.p12');
+    await assert.rejects(exportCa(place, again, place.password, { removesRoot: true }), { code: 'CA_MISSING' });
+
+    await record(place, { trusts: [rotated.rootHash], proves: [rotated.rootHash] });
+    const source = { file, passwordFile: place.password, replaces: true, withoutRoot: true };
+    assert.match(await importCa(place, source), /imported the issuing CA/);
+    const renewed = await started(place);
+    assert.deepEqual([renewed.rootHash, splitCertificates(renewed.rootsPem).length], [rotated.rootHash, 1]);
+    assert.notEqual(renewed.trust.issuingPem, without.trust.issuingPem);
+    assert.ok(isTrusted(await nodeChain(renewed), rotated.rootsPem) && isTrusted(old, renewed.rootsPem));
+    const [key] =
+      /-----BEGIN PRIVATE KEY[^]+?END PRIVATE KEY-----/.exec(
+        await readFile(path.join(place.stateDir, 'ca/issuing.pem'), 'utf8'),
+      ) ?? [];
+    assert.ok(key !== undefined && (await filesOf()).every((name) => name !== 'root.pem'));
+  });
+});
+
+test('root and issuing CA can sign for identities of this trust domain only, and no further CA', async () => {
+  await inPlace(async (place) => {
+    await started(place);
+    const { rootPem, issuingPem } = (await started(place)).trust;
+    const root = await new CaFiles(place).readAuthority('root');
+    const issuing = await new CaFiles(place).readAuthority('issuing');
+    assert.ok(root !== undefined && issuing !== undefined);
+    for (const pem of [rootPem, issuingPem]) assert.ok(new X509Certificate(pem).ca);
+    const serverNames = ['controller.example'];
+    await proveAuthority({ issuer: issuing, trustDomain, serverNames, nowMs: Date.now });
+    for (const issuer of [issuing, root]) {
+      await assert.rejects(proveAuthority({ issuer, trustDomain: 'other.test', serverNames, nowMs: Date.now }), {
+        code: 'CA_UNUSABLE',
+        message: /permitted subtree violation/,
+      });
+    }
+    // Of other days, because a CA with its issuer's own name does not count (RFC 5280, section 4.2.1.9).
+    const nowMs = Date.now();
+    const oldRoot = await createRootCa({ trustDomain, now: nowMs - 2 * dayMs });
+    const parent = await createIssuingCa({ root: oldRoot, trustDomain, now: nowMs - dayMs });
+    const below = await createIssuingCa({ root: parent, trustDomain, now: nowMs });
+    await assert.rejects(proveAuthority({ issuer: below, trustDomain, serverNames, nowMs: () => nowMs }), {
+      code: 'CA_UNUSABLE',
+      message: /path length/,
+    });
   });
 });

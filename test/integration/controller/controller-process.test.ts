@@ -182,3 +182,28 @@ test('a root is rotated in three steps, and both roots are handed out in between
   await command(stateDir, ['ca', 'rotate', 'finish']);
   assert.deepEqual(await roots(), [prepared[1]]);
 });
+
+test('a first start that cannot succeed says why, and makes no state directory', async () => {
+  await using directory = await temporaryDirectory();
+  const stateDir = path.join(directory.path, 'state');
+  const other = createServer().listen(0, '127.0.0.1');
+  await once(other, 'listening');
+  const { port } = other.address() as AddressInfo;
+  const start = (args: readonly string[], env: NodeJS.ProcessEnv = process.env) =>
+    run(process.execPath, [program, '--state-dir', stateDir, '--listen', '127.0.0.1:0', ...args], { env });
+  const withoutNats = { ...process.env, PATH: directory.path };
+  try {
+    for (const [stderr, args, env] of [
+      [/stop the program that uses the port .*NATS_START_FAILED/, ['--nats-listen', `127.0.0.1:${port}`]],
+      [/is not the address of a NATS server .*CONFIG_INVALID/, ['--nats', 'tls://a b:4222']],
+      [/--nats-account-seed-file is missing .*CONFIG_INVALID/, ['--nats', 'tls://nats.example.net:4222']],
+      [/NATS_SERVER_MISSING/, ['--nats-listen', '127.0.0.1:0'], withoutNats],
+    ] as const) {
+      await assert.rejects(start(args, env), { stderr });
+      assert.ok(!existsSync(stateDir));
+    }
+  } finally {
+    other.close();
+    await once(other, 'close');
+  }
+});

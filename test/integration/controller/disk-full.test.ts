@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
+import { mkdir, rename, rm } from 'node:fs/promises';
+import path from 'node:path';
 import { test } from 'node:test';
 import { patientMs } from '../../lab/patience.js';
-import { apply, callApi, eventually, startedController } from '../../support/controller/controller-fixture.js';
+import {
+  apply,
+  callApi,
+  eventually,
+  startedController,
+  temporaryDirectory,
+} from '../../support/controller/controller-fixture.js';
 import { smallDisk } from '../../support/controller/small-disk.js';
 import { runCli } from '../../../controller/cli/program.js';
 import type { ReadyAnswer } from '../../../controller/api/api-types.js';
@@ -62,3 +70,29 @@ test('flow records fit on a small disk: their stream is made, whatever its limit
     return (body as { isCurrent?: boolean }).isCurrent === true ? true : undefined;
   });
 });
+
+test(
+  'a state directory that was replaced under the controller is named, and a change is refused for it at once',
+  { timeout: patientMs(90_000) },
+  async () => {
+    await using directory = await temporaryDirectory();
+    const stateDir = path.join(directory.path, 'state');
+    await using controller = await startedController(stateDir);
+    await rename(stateDir, `${stateDir}.away`);
+    await mkdir(stateDir, { mode: 0o700 });
+    const pending = await eventually('the controller is not ready', async () => {
+      const { pending } = (await callApi(controller, 'GET', '/readyz')).body as ReadyAnswer;
+      return pending.find(({ name }) => name === 'disk');
+    });
+    assert.match(pending.detail, /is another directory than at the start: it was replaced/);
+    const refused = await apply(controller, namespaces.slice(0, namespaces.indexOf('\n---')));
+    assert.equal(refused.status, 503, refused.text);
+    assert.match(refused.text, /AUDIT_WRITE|is another directory than at the start/);
+    await rm(stateDir, { recursive: true });
+    await rename(`${stateDir}.away`, stateDir);
+    await eventually('changes are possible again', async () => {
+      const { status } = await apply(controller, namespaces.slice(0, namespaces.indexOf('\n---')));
+      return status === 200 ? true : undefined;
+    });
+  },
+);

@@ -184,6 +184,19 @@ test('a delete that breaks the test of a rule is refused, and a test that failed
   assert.equal(own.status, 422, own.text);
 });
 
+test('an apply says that a rule of it has expired already, once', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  const expired = rule('old', { action: 'allow', expiresAt: '2020-01-01T00:00:00Z' });
+  const warningsOf = async (): Promise<string> => {
+    const { status, body, text } = await apply(controller, documents(workloads, expired));
+    assert.equal(status, 200, text);
+    return JSON.stringify((body as ApplyAnswer).warnings);
+  };
+  assert.match(await warningsOf(), /"path":"spec.expiresAt","message":"has expired at 2020-01-01T00:00:00Z/);
+  assert.doesNotMatch(await warningsOf(), /has expired/);
+});
+
 test('history survives a restart, and so does the way back', async () => {
   await using directory = await temporaryDirectory();
   {

@@ -5,12 +5,17 @@ import { test } from 'node:test';
 import type { RunningController } from '../../../controller/app.js';
 import { connectBus } from '../../../shared/bus/connect-bus.js';
 import { createUser } from '../../../shared/bus/nats-accounts.js';
-import { inboxPrefixFor, subjectFor } from '../../../shared/bus/subjects.js';
+import { buckets, consumerPrefixFor, inboxPrefixFor, subjectFor } from '../../../shared/bus/subjects.js';
 import { formatSpiffeId } from '../../../shared/identity.js';
 import { certificateHash } from '../../../shared/pki/certificate-info.js';
 import { createCsr } from '../../../shared/pki/certificate-request.js';
 import { splitCertificates } from '../../../shared/pki/pem.js';
 import { spiffeIdOf } from '../../../shared/pki/spiffe-id-of-certificate.js';
+import {
+  newestStatementKey,
+  openNewestStatement,
+  type NewestStatement,
+} from '../../../shared/wire/newest-statement.js';
 import { encodeWire, renewResponseSchema, signResponseSchema, type Heartbeat } from '../../../shared/wire/requests.js';
 import type { NodeKey } from '../../../shared/wire/sealed-request.js';
 import type { StatusAnswer, TokenItem } from '../../../controller/api/api-types.js';
@@ -19,6 +24,7 @@ import {
   callApi,
   documents,
   eventually,
+  ruleDocument,
   startedController,
   temporaryDirectory,
   workloadDocument,
@@ -227,6 +233,31 @@ test('a node renews its certificate and its credential, and the new credential w
   assert.equal(bus.status, 'connected');
 });
 
+test('a node that named its consumers gets no credential for other names until it joins again', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  const node = nodeNamed('host-a');
+  // Agents of the version before do not say that they can.
+  await using agent = await joinedBus(controller, node);
+  const { csrPem } = await createCsr({ commonName: node });
+  const renew = async (body: object): Promise<{ prefix: string | undefined; mayMakeAny: boolean }> => {
+    const wanted = { csrPem, natsUserPublicKey: agent.user.publicKey, ...body };
+    const { natsJwt, consumerPrefix } = await ask(agent, subjectFor('renew', node), wanted, renewResponseSchema);
+    const claims = Buffer.from(natsJwt.split('.')[1] ?? '', 'base64url').toString();
+    return { prefix: consumerPrefix, mayMakeAny: claims.includes('CONSUMER.CREATE.KV_culvert_rules.*') };
+  };
+  const [any, own] = [
+    { prefix: undefined, mayMakeAny: true },
+    { prefix: consumerPrefixFor(node), mayMakeAny: false },
+  ];
+  assert.deepEqual(await renew({}), any);
+  assert.deepEqual(await renew({ namesConsumers: true }), own);
+  assert.deepEqual(await renew({}), own, 'who holds its key gets no more by asking as an earlier version');
+  await using other = await joinedBus(controller, node);
+  assert.equal(other.joined.consumerPrefix, undefined);
+  assert.deepEqual(await renew({}), any, 'its operator has put an earlier version there');
+});
+
 test('a stolen NATS credential without the node key yields neither certificates nor credentials', async () => {
   await using directory = await temporaryDirectory();
   await using controller = await startedController(directory.path);
@@ -319,4 +350,28 @@ test('heartbeats show revision, lag and clock, and survive a restart of the cont
   await using controller = await startedController(directory.path, { changes: { agentStaleAfter: 1000 } });
   const stale = await statusOf(controller, 'stale');
   assert.equal(stale.heartbeat?.version, '9.9.9');
+});
+
+test('a join and the bucket of the rules say what is the newest, signed and with the time, again after a change', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  const before = Date.now();
+  assert.equal(
+    (await apply(controller, workloadDocument('shop', 'api', { ip: '198.18.1.1', node: 'host-a' }))).status,
+    200,
+  );
+  await using agent = await joinedBus(controller, 'host-a');
+  const open = (bytes: Uint8Array): NewestStatement =>
+    openNewestStatement({ bytes, publicKeysPem: agent.joined.signingPublicKeys });
+  const atJoin = open(Buffer.from(agent.joined.newest ?? '', 'base64'));
+  const { revision, registrySequence } = await controller.store.newest();
+  assert.deepEqual(atJoin, { atMs: atJoin.atMs, revision, registrySequence });
+  assert.ok(atJoin.atMs >= before && atJoin.atMs <= Date.now() && registrySequence > 0);
+  const bucket = await agent.bus.bucket(buckets.rules);
+  const rule = { tier: 'team', action: 'allow', from: [{ namespace: 'shop' }], to: [{ namespace: 'shop' }] };
+  assert.equal((await apply(controller, ruleDocument('open', rule))).status, 200);
+  await eventually('the statement of the change', async () => {
+    const entry = await bucket.get(newestStatementKey);
+    return entry !== undefined && open(entry.value).revision === revision + 1 ? true : undefined;
+  });
 });

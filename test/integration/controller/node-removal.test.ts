@@ -1,11 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { FlowsAnswer, NodeRemovedAnswer, RolloutAnswer, StatusAnswer } from '../../../controller/api/api-types.js';
+import type {
+  FlowsAnswer,
+  NodeRemovedAnswer,
+  RolloutAnswer,
+  StatusAnswer,
+  WhyAnswer,
+} from '../../../controller/api/api-types.js';
 import type { RunningController } from '../../../controller/app.js';
 import { connectBus } from '../../../shared/bus/connect-bus.js';
 import { createUser } from '../../../shared/bus/nats-accounts.js';
-import { inboxPrefixFor, subjectFor } from '../../../shared/bus/subjects.js';
+import { buckets, inboxPrefixFor, subjectFor } from '../../../shared/bus/subjects.js';
 import { formatSpiffeId } from '../../../shared/identity.js';
 import { createCsr } from '../../../shared/pki/certificate-request.js';
 import {
@@ -16,6 +22,7 @@ import {
   signResponseSchema,
   type Heartbeat,
 } from '../../../shared/wire/requests.js';
+import { openRegistryEntry } from '../../../shared/wire/signed.js';
 import { openAnswer } from '../../../shared/wire/sealed-answer.js';
 import {
   encodeRecentFlows,
@@ -79,6 +86,18 @@ async function isLetIn({ joined, user }: Joined, node: string): Promise<boolean>
   return outcome;
 }
 
+/** The identity of billing/api as another agent reads it, once it matches. */
+async function seenIdentity({ bus, joined }: Joined, wanted: RegExp): Promise<string> {
+  const bucket = await bus.bucket(buckets.registry);
+  const key = 'workload.billing.api';
+  return eventually(`the identity is ${wanted}`, async () => {
+    const bytes = (await bucket.get(key))?.value;
+    if (bytes === undefined) return undefined;
+    const { entry } = openRegistryEntry({ bytes, key, publicKeysPem: joined.signingPublicKeys });
+    return entry.kind === 'workload' && wanted.test(entry.identity) ? entry.identity : undefined;
+  });
+}
+
 async function signed(agent: Joined, node: string): Promise<boolean> {
   const { csrPem } = await createCsr({ identity });
   const { certificates } = await ask(
@@ -134,9 +153,16 @@ test('a node that was removed is out of NATS, gets nothing signed, and is gone f
       node: 'host-a',
       nats: { kind: 'revoked' },
       tokensRevoked: 1,
+      identities: 'withdrawn',
       workloads: ['billing/api'],
     });
     await statuses.until('its connection has ended', (seen) => seen.includes('disconnected'));
+    assert.match(
+      await seenIdentity(other, /removed-node/),
+      /^spiffe:\/\/removed-node\.culvert\.invalid\/ns\/billing\/sa\/api$/,
+    );
+    const why = await callApi(controller, 'GET', '/v1/why?source=billing/api&destination=203.0.113.1&port=80');
+    assert.match((why.body as WhyAnswer).notes.join(), /The node of billing\/api, host-a, was removed/);
     assert.equal(await isLetIn(agent, 'host-a'), false);
     assert.equal((await join(controller, unused, 'host-a')).status, 401);
     assert.deepEqual(await nodesOf(controller), ['host-b']);
@@ -157,6 +183,7 @@ test('a node that joins again is a member, and what it held before its removal s
   await remove(controller, 'host-a');
   await using again = await joinedBus(controller, 'host-a');
   assert.ok(await signed(again, 'host-a'));
+  await seenIdentity(again, /culvert\.local/);
   await eventually('it is listed', async () => ((await nodesOf(controller)).includes('host-a') ? true : undefined));
 
   // The old key and certificate, over the connection of the new ones.

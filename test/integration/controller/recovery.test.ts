@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { RunningController } from '../../../controller/app.js';
@@ -178,6 +178,12 @@ test('a lost journal is taken over from NATS, and a damaged one is moved aside f
   await using controller = await startedController(directory.path);
   const { revision, names } = await agentView(controller);
   assert.deepEqual([revision, names], [2, ['api', 'db', 'third']]);
+  const status = async () => (await callApi(controller, 'GET', '/v1/status')).body as StatusAnswer;
+  assert.match((await status()).warnings[0]?.message ?? '', /^journal\.log\.corrupt-\d+ .* was damaged/);
+  for (const name of await readdir(directory.path)) {
+    if (name.startsWith('journal.log.corrupt-')) await rm(path.join(directory.path, name));
+  }
+  assert.deepEqual((await status()).warnings, []);
 });
 
 test('a state directory from a backup learns from NATS what it missed, and never goes back', async () => {

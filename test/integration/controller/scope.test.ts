@@ -174,6 +174,7 @@ test('an editor without the tier platform ends no enforcement, neither by changi
   };
   const team = await create({ name: 'team', namespaces: ['shop'] });
   const tiers = await create({ name: 'tiers', tiers: ['team', 'baseline'] });
+  const cleaner = await create({ name: 'cleaner', namespaces: ['shop'], deleteWorkloads: true });
   const platform = await create({ name: 'platform', namespaces: ['shop'], tiers: ['platform'] });
   const tried = (token: string, text: string) =>
     callApi(controller, 'POST', '/v1/apply', { token, body: { documents: text, dryRun: true } });
@@ -191,7 +192,10 @@ test('an editor without the tier platform ends no enforcement, neither by changi
     const tryDelete = (token: string) => callApi(controller, 'DELETE', `/v1/resources/${path}?dryRun=true`, { token });
     for (const token of [team, tiers]) assert.equal((await tryDelete(token)).status, 403, path);
     assert.equal((await tryDelete(platform)).status, 200, path);
+    // The right is for Workloads that have an agent, and for nothing else.
+    assert.equal((await tryDelete(cleaner)).status, path === 'Workload/shop/db' ? 200 : 403, path);
   }
+  for (const [text] of unenforced) assert.equal((await tried(cleaner, text)).status, 403, text);
   for (const text of harmless) {
     for (const token of [team, tiers, platform]) {
       const taken = await tried(token, text);

@@ -10,10 +10,12 @@ import {
   temporaryDirectory,
   workloadDocument,
 } from '../../support/controller/controller-fixture.js';
+import { joinNodes } from '../../support/controller/joined-agent.js';
 
 test('why explains every endpoint of a service as it does the first', async () => {
   await using directory = await temporaryDirectory();
   await using controller = await startedController(directory.path);
+  await joinNodes(controller, 'host-a');
   const replica = (name: string, ip: string) => workloadDocument('shop', name, { ip, labels: { set: 'one' } });
   const service = JSON.stringify({
     apiVersion: 'culvert.dev/v1',

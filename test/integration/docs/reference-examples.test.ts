@@ -4,11 +4,13 @@ import { test } from 'node:test';
 import { kindNames } from '../../../controller/resources/kinds/resource.js';
 import { culvert } from '../../support/controller/cli-fixture.js';
 import { startedController, temporaryDirectory } from '../../support/controller/controller-fixture.js';
+import { joinNodes } from '../../support/controller/joined-agent.js';
 
 test('a controller takes every example of the reference, without a warning, and decides what its PolicyTest says', async () => {
   await using directory = await temporaryDirectory();
   const state = path.join(directory.path, 'state');
-  await using _controller = await startedController(state);
+  await using controller = await startedController(state);
+  await joinNodes(controller, 'host-a', 'host-b');
   const env = { CULVERT_CONTEXT: path.join(state, 'admin.yaml') };
   const applied = await culvert(['apply', '-f', 'deploy/docs/examples'], { env });
   assert.equal(applied.code, 0, applied.err);

@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline';
 import { describe, it } from 'node:test';
 import type { Lab } from '../../lab/lab.js';
 import { createLab } from '../../lab/lab.js';
+import { foldersOfCgroup, makeCgroup } from '../../lab/lab-cgroups.js';
 import { readLabStates } from '../../lab/lab-state.js';
 import { removeLab, statusOf } from '../../lab/held-lab.js';
 import { processesIn, sweepStaleLabs } from '../../lab/teardown.js';
@@ -38,6 +39,15 @@ describe('taking a lab down', { timeout: patientMs(60_000) }, () => {
     assert.ok(socket.destroyed);
     await assert.rejects(web.connect({ ip: ipv4, port }), { code: 'LAB_CLOSED' });
     assert.deepEqual(readdirSync('/sys/class/net'), interfaces);
+  });
+
+  it('takes the cgroups along that have the name of a namespace, with those below', async () => {
+    const lab = await createLab(topology);
+    const { netns } = lab.host('node1');
+    for (const name of [netns, `${netns}/pods`, `${netns}/pods/one`]) makeCgroup(name);
+    assert.ok(foldersOfCgroup(netns).length > 0);
+    await lab.close();
+    assert.deepEqual(foldersOfCgroup(netns), []);
   });
 
   it('can be asked for twice', async () => {

@@ -10,8 +10,10 @@ import type { LeakScope } from '../../lab/leak-check.js';
 import { findLeaks, removeLeaks, takeInventory } from '../../lab/leak-check.js';
 import { patientMs } from '../../lab/patience.js';
 import type { SuiteName } from '../../runner/suites.js';
+import { groupFiles, type FileGroup } from '../../runner/file-groups.js';
 import { lanesOf, runLane } from '../../runner/lanes.js';
 
+const orderOfHooks = 'before a,each a,one a,end a,after a,before b,each b,one b,end b,each b';
 const suiteModule = new URL('../../runner/run-suite.js', import.meta.url).href;
 
 describe('the test runner', { timeout: patientMs(60_000) }, () => {
@@ -23,7 +25,7 @@ describe('the test runner', { timeout: patientMs(60_000) }, () => {
 
   const outcomes: readonly [what: string, code: string, passed: number, failures: RegExp | null][] = [
     ['passes a file whose tests pass', "test('one', () => {}); test('two', () => {});", 2, null],
-    ['fails for a test that fails', "test('one', () => { throw new Error('no'); });", 0, /^f\.test\.mjs: one$/],
+    ['fails for a test that fails', "test('one', () => { throw new Error('no'); });", 0, /^f\.test\.mjs: one: no$/],
     ['fails for a test that is skipped', "test('one', { skip: 'not here' }, () => {});", 0, /skipped: one$/],
     ['fails for a file without a test', '', 0, /the file has no test$/],
     ['fails for a file that cannot be loaded', "throw new Error('broken');", 0, /failed outside its tests/],
@@ -48,7 +50,11 @@ describe('the test runner', { timeout: patientMs(60_000) }, () => {
       test('one', () => assert.deepEqual(state('a'), state('b')));`;
     writeFileSync(file, code);
     const { stdout, failures } = await runInNewProcess(file);
-    assert.deepEqual(failures, ['f.test.mjs: one']);
+    assert.equal(failures.length, 1);
+    assert.match(
+      failures[0] ?? '',
+      /^f\.test\.mjs: one: Expected values to be strictly deep-equal: .*last: 'a'.{1,400}$/,
+    );
     assert.match(stdout, /^ +\+ +last: 'a'/m);
     assert.match(stdout, /^ +- +last: 'b'/m);
     assert.match(stdout, /at .*f\.test\.mjs:5:/);
@@ -56,18 +62,77 @@ describe('the test runner', { timeout: patientMs(60_000) }, () => {
     assert.ok(stdout.length < 4000, `${stdout.length} characters`);
   });
 
+  const groupFailures: readonly [what: string, code: string, passed: number, failures: readonly RegExp[]][] = [
+    [
+      'a hook before all',
+      "before(() => { throw new Error('no'); });",
+      1,
+      [/a hook of "a\.test\.mjs" failed$|^a\.test\.mjs: one: no$/],
+    ],
+    ['a hook after all', "after(() => { throw new Error('no'); });", 2, [/a hook of "a\.test\.mjs" failed$/]],
+    [
+      'loading',
+      "throw new Error('broken');",
+      1,
+      [/a\.test\.mjs is loaded: broken$/, /^a\.test\.mjs: the file has no test$/],
+    ],
+  ];
+  for (const [what, code, passed, failures] of groupFailures) {
+    it(`counts a failure of ${what} in a process of several files, and runs the other files`, async () => {
+      const files = ['a', 'b'].map((name) => path.join(directory, `${name}.test.mjs`));
+      const start = "import test, { before, after } from 'node:test';\n";
+      for (const file of files) {
+        writeFileSync(file, `${start}${file.endsWith('a.test.mjs') ? code : ''}\ntest('one', () => {});\n`);
+      }
+      const group = groupOf(files);
+      const result = await runInNewProcess(...group);
+      assert.equal(result.passed, passed);
+      for (const failure of failures) {
+        assert.ok(
+          result.failures.some((text) => failure.test(text)),
+          result.failures.join('\n'),
+        );
+      }
+    });
+  }
+
+  it('runs the hooks of a file around its own tests, whatever shares its process', async () => {
+    const code = (name: string) => `
+      import assert from 'node:assert/strict';
+      import test, { after, afterEach, before, beforeEach } from 'node:test';
+      const calls = (globalThis.calls ??= []);
+      before(() => calls.push('before ${name}'));
+      beforeEach(() => calls.push('each ${name}'));
+      afterEach(() => calls.push('end ${name}'));
+      after(() => calls.push('after ${name}'));
+      test('one', () => calls.push('one ${name}'));
+      if ('${name}' === 'b') test('order', () => assert.equal(calls.join(), ${JSON.stringify(orderOfHooks)}));`;
+    const files = ['a', 'b'].map((name) => path.join(directory, `${name}.test.mjs`));
+    for (const file of files) writeFileSync(file, code(path.basename(file)[0] ?? ''));
+    const { passed, failures } = await runInNewProcess(...groupOf(files));
+    assert.deepEqual(failures, []);
+    assert.equal(passed, 3);
+  });
+
+  function groupOf(files: readonly string[]): FileGroup[] {
+    const each = { filesPerProcess: 2, alone: /^$/, builtDirectory: directory, entryDirectory: directory };
+    return groupFiles({ ...each, files });
+  }
+
   it('runs suites of a mesh and suites without one side by side, and again with another Node', () => {
     const lanes = (suites: readonly SuiteName[], otherNode?: string) =>
       lanesOf({ suites, node: 'own', otherNode, worlds: 0.5 }).map(
-        ({ node, suites: of, worlds }) => `${node} ${worlds} ${of.join()}`,
+        ({ node, suites: of, worlds, isSecondNode = false }) =>
+          `${node} ${worlds} ${of.join()}${isSecondNode ? ' without what ends alike' : ''}`,
       );
     assert.deepEqual(lanes(['unit', 'contract']), ['own 0.5 unit,contract']);
     assert.deepEqual(lanes(['e2e', 'systemd']), ['own 0.5 e2e,systemd']);
     assert.deepEqual(lanes(['unit', 'e2e']), ['own 0.5 e2e', 'own 0.5 unit']);
     const all = [
       'own 0.5 e2e,e2e-one-worker',
-      'own 0.5 unit,contract,integration',
-      'other 0.2 unit,contract,integration',
+      'own 0.5 unit,contract',
+      'own 0.5 integration',
+      'other 0.2 unit,contract,integration without what ends alike',
     ];
     assert.deepEqual(lanes(['unit', 'contract', 'integration', 'e2e', 'e2e-one-worker'], 'other'), all);
   });
@@ -126,12 +191,13 @@ describe('the test runner', { timeout: patientMs(60_000) }, () => {
 type Outcome = { readonly passed: number; readonly failures: readonly string[]; readonly stdout: string };
 
 /** In a process of its own, because Node runs no test files from within a test file. */
-async function runInNewProcess(file: string): Promise<Outcome> {
+async function runInNewProcess(...groups: readonly (FileGroup | string)[]): Promise<Outcome> {
+  const own = groups.map((group) => (typeof group === 'string' ? { entry: group, files: [group] } : group));
   const program = `
     import { runSuite } from ${JSON.stringify(suiteModule)};
-    const result = await runSuite({ suite: 'unit', groups: [{ entry: ${JSON.stringify(file)}, files: [${JSON.stringify(file)}] }], signal: new AbortController().signal });
+    const result = await runSuite({ suite: 'unit', groups: ${JSON.stringify(own)}, signal: new AbortController().signal });
     console.error('result ' + JSON.stringify(result));`;
-  const runner = path.join(path.dirname(file), 'runner.mjs');
+  const runner = path.join(path.dirname(own[0]?.entry ?? ''), 'runner.mjs');
   writeFileSync(runner, program);
   const { stdout, stderr } = await runCommand(['env', '-u', 'NODE_TEST_CONTEXT', process.execPath, runner]);
   const line = stderr.split('\n').find((text) => text.startsWith('result '));

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { labUser } from '../../lab/programs.js';
 import { readPrivateFile, writePrivateFile } from '../../../shared/private-file.js';
 
 async function temporaryDirectory(): Promise<AsyncDisposable & { readonly path: string }> {
@@ -29,6 +30,17 @@ function onMount(prepare: string, script: string): Outcome {
   assert.equal(status, 0, `unshare (util-linux) or mount failed: ${stderr}`);
   return JSON.parse(stdout) as Outcome;
 }
+
+test('root gives a file to the owner of its directory, when it is asked to', async () => {
+  await using directory = await temporaryDirectory();
+  await chown(directory.path, labUser.uid, labUser.gid);
+  const [theirs, own] = [join(directory.path, 'theirs'), join(directory.path, 'own')];
+  await writePrivateFile(theirs, 'one', { forOwnerOfDirectory: true });
+  await writePrivateFile(own, 'two');
+  const { uid, gid, mode } = await stat(theirs);
+  assert.deepEqual([uid, gid, mode & 0o777], [labUser.uid, labUser.gid, 0o600]);
+  assert.equal((await stat(own)).uid, 0);
+});
 
 test('a private file is written whole, for its owner only, in directories for the owner only', async () => {
   await using directory = await temporaryDirectory();

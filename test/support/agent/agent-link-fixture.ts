@@ -10,7 +10,7 @@ import { agentPermissions } from '../../../controller/nats/agent-permissions.js'
 import type { Bucket } from '../../../shared/bus/bucket.js';
 import type { Bus } from '../../../shared/bus/bus.js';
 import { createUser, mintUserJwt } from '../../../shared/bus/nats-accounts.js';
-import { buckets, rulesPointerKey } from '../../../shared/bus/subjects.js';
+import { buckets, consumerPrefixFor, rulesPointerKey } from '../../../shared/bus/subjects.js';
 import { formatSpiffeId } from '../../../shared/identity.js';
 import { createLog } from '../../../shared/log.js';
 import { createCsr } from '../../../shared/pki/certificate-request.js';
@@ -78,6 +78,7 @@ export class LinkFixture implements AsyncDisposable {
   readonly logLines = new Inbox<string>();
   readonly connections = new Inbox<true>();
   readonly hints = new Inbox<TrustHint>();
+  readonly statements = new Inbox<Uint8Array>();
   readonly untrusted = new Inbox<true>();
   registryAlarms = 0;
   registry!: RegistryFollower;
@@ -86,6 +87,7 @@ export class LinkFixture implements AsyncDisposable {
   controller!: Bus;
   rulesBucket!: Bucket;
   registryBucket!: Bucket;
+  #leastRevision = 0;
   #sequence = 0;
   readonly #sealed = new Map<string, Uint8Array>();
 
@@ -93,8 +95,9 @@ export class LinkFixture implements AsyncDisposable {
     this.nats = nats;
   }
 
-  static async start(o: { applied?: AppliedRules } = {}): Promise<LinkFixture> {
+  static async start(o: { applied?: AppliedRules; leastRevision?: number } = {}): Promise<LinkFixture> {
     const fixture = new LinkFixture(await NatsFixture.start());
+    fixture.#leastRevision = o.leastRevision ?? 0;
     await fixture.openBuckets();
     fixture.credentials = await fixture.#credentials();
     fixture.#startLink(o.applied ?? null);
@@ -173,6 +176,8 @@ export class LinkFixture implements AsyncDisposable {
       registry: this.registry,
       appliedRules: applied,
       openSnapshot: (bytes) => openSnapshot({ bytes, publicKeysPem: credentials.signingPublicKeys, reader }),
+      leastRevision: () => this.#leastRevision,
+      onStatement: this.statements.push,
       resyncIntervalMs: 1000,
       log,
       onRules: ({ snapshot }) => this.rules.push(snapshot.revision),
@@ -210,6 +215,7 @@ export class LinkFixture implements AsyncDisposable {
       natsSeed: user.seed,
       natsUserPublicKey: user.publicKey,
       natsJwt,
+      consumerPrefix: consumerPrefixFor(nodeNamed(node)),
       natsServers: [`127.0.0.1:${this.nats.server.port}`],
       natsServerName: serverName,
       natsCaPem: null,

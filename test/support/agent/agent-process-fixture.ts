@@ -1,7 +1,8 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { TokenAnswer } from '../../../controller/api/api-types.js';
 import { createLab, type Lab } from '../../lab/lab.js';
+import { labHttp, type LabRequest, type LabResponse } from '../../lab/lab-http.js';
 import type { LabNode, LabWorkload } from '../../lab/lab-node.js';
 import type { LabProcess } from '../../lab/lab-process.js';
 import { programs } from '../../lab/programs.js';
@@ -21,9 +22,10 @@ const topology: LabTopology = {
   ],
 };
 
+const apiPort = 15443;
+
 /**
- * One agent with two workloads and its controller, as processes in a lab. Every question is asked by a curl that runs
- * inside the lab too.
+ * One agent with two workloads and its controller, as processes in a lab. Every question is asked from inside the lab.
  */
 export class AgentProcess implements AsyncDisposable {
   readonly lab: Lab;
@@ -79,13 +81,25 @@ export class AgentProcess implements AsyncDisposable {
     this.#controller = controller;
     const isReady = async (): Promise<true | undefined> => {
       controller.requireRunning();
-      return (await this.#curl(node, `${this.#url}/readyz`)).status === 200 ? true : undefined;
+      return (await this.#askController('/readyz')).status === 200 ? true : undefined;
     };
     await waitUntil('the controller is ready', isReady, 45_000);
   }
 
+  /** Not before the agent has on disk what it needs without one: it is ready a moment earlier. */
   async killController(): Promise<void> {
+    if (this.#agent !== null) await waitUntil('the state is saved', () => this.#hasSavedState || undefined);
     await this.#controller?.stop('SIGKILL', 1000);
+  }
+
+  get #hasSavedState(): boolean {
+    const [, text = '{}'] = readFileSync(path.join(this.stateDir, 'state.json'), 'utf8').split('\n');
+    const { sealedSnapshot, certificates = [] } = JSON.parse(text) as {
+      sealedSnapshot?: string;
+      certificates?: object[];
+    };
+    const hasBoth = certificates.length === 2 && existsSync(path.join(this.stateDir, 'registry.state'));
+    return hasBoth && typeof sealedSnapshot === 'string';
   }
 
   async startAgent(command: 'run' | 'supervise' = 'run', extra: readonly string[] = []): Promise<void> {
@@ -112,15 +126,15 @@ export class AgentProcess implements AsyncDisposable {
     );
   }
 
-  get(port: number, pathname: string): Promise<{ status: number; body: string }> {
-    return this.#curl(this.host, `http://127.0.0.1:${port}${pathname}`);
+  get(port: number, pathname: string): Promise<LabResponse> {
+    return labHttp({ from: this.host, ip: '127.0.0.1', port, path: pathname });
   }
 
   async api(method: 'GET' | 'POST' | 'DELETE', pathname: string, body?: unknown): Promise<unknown> {
     const token = /^token: (\S+)/m.exec(readFileSync(path.join(this.#controllerDir, 'admin.yaml'), 'utf8'))?.[1] ?? '';
-    const more = ['-X', method, '-H', `authorization: Bearer ${token}`];
-    if (body !== undefined) more.push('-H', 'content-type: application/json', '-d', JSON.stringify(body));
-    const answer = await this.#curl(this.lab.host('controller'), `${this.#url}${pathname}`, more);
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+    const sent = body === undefined ? {} : { body: JSON.stringify(body) };
+    const answer = await this.#askController(pathname, { method, headers, ...sent });
     if (answer.status >= 300) throw new Error(`${method} ${pathname}: ${answer.status} ${answer.body}`);
     return JSON.parse(answer.body);
   }
@@ -173,13 +187,11 @@ export class AgentProcess implements AsyncDisposable {
   }
 
   get #url(): string {
-    return `https://${this.lab.host('controller').ipv4}:15443`;
+    return `https://${this.lab.host('controller').ipv4}:${apiPort}`;
   }
 
-  async #curl(from: LabNode, url: string, more: readonly string[] = []): Promise<{ status: number; body: string }> {
-    const argv = ['curl', '-sk', '--noproxy', '*', '--max-time', '5', '-w', '\n%{http_code}', ...more, url];
-    const { stdout } = await from.exec(argv);
-    const end = stdout.lastIndexOf('\n');
-    return { status: Number(stdout.slice(end + 1)), body: stdout.slice(0, Math.max(0, end)) };
+  #askController(pathname: string, more: Partial<LabRequest> = {}): Promise<LabResponse> {
+    const from = this.lab.host('controller');
+    return labHttp({ from, ip: from.ipv4, port: apiPort, path: pathname, isTls: true, ...more });
   }
 }

@@ -7,7 +7,8 @@ import { isSelfTest } from '../../../agent/self-test-target.js';
 import { transparentRulePriority } from '../../../agent/capture/firewall/workload-rules.js';
 import { WorkloadCapture } from '../../../agent/capture/workload-capture.js';
 import { capturePorts, transparentReplyTable } from '../../../agent/ports.js';
-import { acceptedFd, dialSocket, listenTcp, originalDestination } from '../../../agent/native/addon.js';
+import { acceptedFd, listenTcp, originalDestination } from '../../../agent/native/addon.js';
+import { dialSocket } from '../../../agent/native/dial-sockets.js';
 import { openNetns } from '../../../agent/native/netns.js';
 import { formatHostPort, type IpAddress, isIpv6 } from '../../../shared/address.js';
 
@@ -141,6 +142,7 @@ export class CaptureNetwork implements AsyncDisposable {
     mark?: number;
     source?: IpAddress;
     localPort?: number;
+    withinMs?: number;
   }): Promise<{ socket: Socket; line: string }> {
     const family = isIpv6(o.ip as IpAddress) ? 6 : 4;
     const source = o.source === undefined ? {} : { transparentSource: o.source };
@@ -151,7 +153,7 @@ export class CaptureNetwork implements AsyncDisposable {
     const bind =
       o.localPort === undefined ? {} : { localAddress: o.source ?? o.from.ip[family], localPort: o.localPort };
     const line = await new Promise<string>((resolve) => {
-      const deadline = setTimeout(() => resolve('TIMEOUT'), 1500);
+      const deadline = setTimeout(() => resolve('TIMEOUT'), o.withinMs ?? 1500);
       let text = '';
       const finish = (result: string): void => {
         clearTimeout(deadline);

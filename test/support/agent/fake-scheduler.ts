@@ -3,6 +3,7 @@ import type { Scheduler } from '../../../agent/thread/scheduler.js';
 /** A clock that moves only when a test moves it. */
 export class FakeScheduler implements Scheduler {
   #nowMs: number;
+  #elapsedMs = 0;
   #timers: { readonly atMs: number; readonly callback: () => void }[] = [];
 
   constructor(startMs = 1_800_000_000_000) {
@@ -11,6 +12,10 @@ export class FakeScheduler implements Scheduler {
 
   nowMs(): number {
     return this.#nowMs;
+  }
+
+  elapsedMs(): number {
+    return this.#elapsedMs;
   }
 
   /** In the middle: no jitter. */
@@ -43,7 +48,9 @@ export class FakeScheduler implements Scheduler {
     const next = this.#timers.toSorted((a, b) => a.atMs - b.atMs)[0];
     if (next === undefined) throw new Error('no timer is set');
     this.#timers = this.#timers.filter((timer) => timer !== next);
-    this.#nowMs = Math.max(this.#nowMs, next.atMs);
+    const passedMs = Math.max(0, next.atMs - this.#nowMs);
+    this.#nowMs += passedMs;
+    this.#elapsedMs += passedMs;
     next.callback();
   }
 }

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +9,7 @@ import { agentPermissions, controllerPermissions } from '../../../controller/nat
 import type { Bus } from '../../../shared/bus/bus.js';
 import { connectBus, type ConnectBusOptions } from '../../../shared/bus/connect-bus.js';
 import { createUser, mintUserJwt, type UserPermissions } from '../../../shared/bus/nats-accounts.js';
-import { controllerInboxPrefix, inboxPrefixFor } from '../../../shared/bus/subjects.js';
+import { consumerPrefixFor, controllerInboxPrefix, inboxPrefixFor } from '../../../shared/bus/subjects.js';
 import { createLog } from '../../../shared/log.js';
 import {
   createIssuingCa,
@@ -76,12 +77,20 @@ export class NatsFixture implements AsyncDisposable {
 
   /** Connects as the controller. */
   controller(overrides: Partial<ConnectBusOptions> = {}): Promise<Bus> {
-    return this.connect('controller', controllerPermissions, controllerInboxPrefix, overrides);
+    return this.connect('controller', controllerPermissions, `${controllerInboxPrefix}.${randomUUID()}`, overrides);
   }
 
   /** Connects as the agent of a node, with exactly an agent's permissions. */
   agent(node: string, overrides: Partial<ConnectBusOptions> = {}): Promise<Bus> {
-    return this.connect(node, agentPermissions(nodeNamed(node)), inboxPrefixFor(nodeNamed(node)), overrides);
+    const name = nodeNamed(node);
+    const consumerPrefix = (): string => consumerPrefixFor(name);
+    return this.connect(node, agentPermissions(name), inboxPrefixFor(name), { consumerPrefix, ...overrides });
+  }
+
+  /** As {@link agent}, with a credential that agents of the version before need. */
+  earlierAgent(node: string): Promise<Bus> {
+    const name = nodeNamed(node);
+    return this.connect(node, agentPermissions(name, { anyConsumer: true }), inboxPrefixFor(name));
   }
 
   async connect(

@@ -51,8 +51,20 @@ export async function join(
   return callApi(controller, 'POST', '/v1/join', { body, token: null });
 }
 
-/** An agent that has joined: its bus and what it got. */
-export async function joinedBus(controller: RunningController, node: string): Promise<AsyncDisposable & Joined> {
+/** Nodes with an agent that has joined and says nothing. */
+export async function joinNodes(controller: RunningController, ...nodes: readonly string[]): Promise<void> {
+  for (const node of nodes) {
+    const answer = await join(controller, await newToken(controller, node), node);
+    assert.equal(answer.status, 200, answer.text);
+  }
+}
+
+/** An agent that has joined: its bus and what it got. `inboxPrefix`: where it asks for answers. */
+export async function joinedBus(
+  controller: RunningController,
+  node: string,
+  inboxPrefix = inboxPrefixFor(nodeNamed(node)),
+): Promise<AsyncDisposable & Joined> {
   const user = createUser();
   const request = await createCsr({ commonName: node });
   const answer = await join(controller, await newToken(controller, node), node, user, request);
@@ -66,7 +78,7 @@ export async function joinedBus(controller: RunningController, node: string): Pr
     },
     auth: { kind: 'jwt', jwt: joined.natsJwt, seed: user.seed },
     name: node,
-    inboxPrefix: inboxPrefixFor(nodeNamed(node)),
+    inboxPrefix,
     signal: new AbortController().signal,
   });
   const nodeKey = { nodeCertificatePem: joined.nodeCertificatePem, nodeKeyPem: request.privateKeyPem };

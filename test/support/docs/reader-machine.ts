@@ -13,7 +13,7 @@ done
 cp -a "$@" "$0"`;
 
 /**
- * The machine of a reader of the README: a host of a lab with a /usr/local/bin, /etc and /var/lib of its own, so
+ * The machine of a reader of the README: a host of a lab with a /usr/local/bin and share, /etc and /var/lib of its own, so
  * that commands run as they are written and leave nothing on the real machine.
  */
 export class ReaderMachine {
@@ -54,7 +54,7 @@ export class ReaderMachine {
   }): Promise<ReaderMachine> {
     const { node, cwd, programs, namespaces = new Map<string, string>(), hosts = '' } = init;
     const directory = path.join(init.directory, node.name);
-    for (const name of ['lib', 'netns', 'etc']) await mkdir(path.join(directory, name), { recursive: true });
+    for (const name of ['lib', 'netns', 'etc', 'share']) await mkdir(path.join(directory, name), { recursive: true });
     for (const name of namespaces.keys()) await writeFile(path.join(directory, 'netns', name), '');
     await node.check(['sh', '-ec', copyOfEtc, path.join(directory, 'etc')]);
     await node.check(['sh', '-c', `printf '%s' "$1" >> "$2"`, 'sh', hosts, path.join(directory, 'etc', 'hosts')]);
@@ -86,6 +86,7 @@ export class ReaderMachine {
       `mount --bind ${this.#programs} /usr/local/bin`,
       `mount --bind ${this.#directory}/etc /etc`,
       `mount --bind ${this.#directory}/lib /var/lib`,
+      `mount --bind ${this.#directory}/share /usr/local/share`,
       `cd ${this.#cwd}`,
       `export PATH=${process.env['PATH']}:/usr/local/bin`,
       ...this.#exports,

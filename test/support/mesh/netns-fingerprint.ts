@@ -5,11 +5,12 @@ const volatile = /nf_conntrack_count|\.ipv4\.route\.|neigh\.[^.]*\.(?:.*_time)|r
 
 /**
  * Everything that capture could change in a namespace, as text to compare: both iptables and the tables of nft, policy rules,
- * all routing tables, links, addresses and sysctls; without counters and ages.
+ * all routing tables, links, addresses and sysctls; without counters and ages. Tables are
+ * sorted: they are in the order in which they were made.
  */
 export async function netnsFingerprint(node: LabNode): Promise<string> {
   const script = [
-    'iptables-save; ip6tables-save; nft list ruleset',
+    'iptables-save; ip6tables-save; nft list tables | sort | while read -r table; do nft list $table; done',
     'ip rule; ip -6 rule; ip route show table all; ip -6 route show table all; ip -o addr',
     'sysctl -a 2>/dev/null | grep ^net.',
   ].join('; ');
@@ -24,5 +25,11 @@ export async function netnsFingerprint(node: LabNode): Promise<string> {
         .replace(/ expires \d+sec/g, '')
         .replace(/ valid_lft \d+sec| preferred_lft \d+sec/g, ''),
     )
-    .join('\n');
+    .join('\n')
+    .replaceAll(/(?:^\*\w+\n(?:.*\n)*?COMMIT\n)+/gm, (blocks) =>
+      blocks
+        .split(/(?<=^COMMIT\n)/m)
+        .toSorted()
+        .join(''),
+    );
 }

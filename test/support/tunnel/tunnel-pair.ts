@@ -36,6 +36,7 @@ export const testSettings: TunnelSettings = {
   streamWindowBytes: 4_194_304,
   tunnelWindowBytes: 16_777_216,
   maxStreamsPerTunnel: 100,
+  maxConnectionsPerPeer: 10_000,
   tunnelPingIntervalMs: 10_000,
   tunnelPingTimeoutMs: 20_000,
   tunnelIdleTimeoutMs: 300_000,
@@ -73,8 +74,8 @@ export class TunnelPair implements AsyncDisposable {
 
   static async start(engine: TunnelEngine, ca: TestCa, settings: Partial<TunnelSettings> = {}): Promise<TunnelPair> {
     const pair = new TunnelPair(engine, settings);
-    pair.client.replaceCertificates(await ca.issue(clientIdentity));
-    pair.server.replaceCertificates(await ca.issue(serverIdentity));
+    pair.client.replaceCertificates(await ca.first(clientIdentity));
+    pair.server.replaceCertificates(await ca.first(serverIdentity));
     pair.#listening.listen(0, serverIp);
     await once(pair.#listening, 'listening');
     return pair;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import type { ChildProcess } from 'node:child_process';
 import { afterEach, beforeEach, test } from 'node:test';
 import { pino } from 'pino';
 import { StateDirectory } from '../../../agent/control/state/state-directory.js';
@@ -12,11 +13,15 @@ let stateDir: string;
 let directory: StateDirectory;
 let opened: string[][];
 let opener: FailOpener;
+/** Each removal waits for it. */
+let maySettle: Promise<void>;
+const child = { connected: false } as ChildProcess;
 
 beforeEach(() => {
   stateDir = mkdtempSync(path.join(tmpdir(), 'culvert-fail-opener-'));
   directory = new StateDirectory({ path: stateDir });
   opened = [];
+  maySettle = Promise.resolve();
 });
 
 afterEach(async () => {
@@ -31,10 +36,11 @@ function makeOpener(): Promise<void> {
       stateDir,
       log: pino({ level: 'silent' }),
       onOpen: () => undefined,
-      remove: ({ netnsPaths }) => {
-        opened.push([...netnsPaths]);
+      remove: async ({ netnsPaths, keepsHost }) => {
+        opened.push([...netnsPaths, ...(keepsHost === true ? [] : ['host'])]);
         resolve();
-        return Promise.resolve([]);
+        await maySettle;
+        return [];
       },
     });
   });
@@ -59,7 +65,7 @@ void test('what the dead agent had captured is opened when the next one stays aw
   assert.deepEqual(opened, []);
   t.mock.timers.tick(1);
   await isOpened;
-  assert.deepEqual(opened, [['/run/netns/client', '/run/netns/neighbour']]);
+  assert.deepEqual(opened, [['/run/netns/client', '/run/netns/neighbour', 'host']]);
 });
 
 void test('what an agent captures itself stays closed, however long its start takes', async (t) => {
@@ -75,5 +81,56 @@ void test('what an agent captures itself stays closed, however long its start ta
   await opener.expectChild(1000);
   t.mock.timers.tick(1000);
   await isOpened;
-  assert.deepEqual(opened, [['/run/netns/client', '/run/netns/neighbour']], 'after its death');
+  assert.deepEqual(opened, [['/run/netns/client', '/run/netns/neighbour', 'host']], 'after its death');
+});
+
+void test('an agent that takes rules while they are removed waits for that', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const isOpened = makeOpener();
+  let settle = (): void => undefined;
+  maySettle = new Promise((resolve) => (settle = resolve));
+  await captured('client');
+  await opener.expectChild(1000);
+  t.mock.timers.tick(1000);
+  await isOpened;
+  let isTaken = false;
+  const taken = opener.childTakes(child, 1).then(() => (isTaken = true));
+  await new Promise(setImmediate);
+  assert.equal(isTaken, false);
+  settle();
+  await taken;
+});
+
+void test('what a living agent has taken is not opened, until it gives it back or ends', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  void makeOpener();
+  await captured('client', 'neighbour', 'other');
+  await opener.expectChild(1000);
+  await opener.childTakes(child, 1);
+  await opener.childTakes(child, 2);
+  t.mock.timers.tick(1000);
+  // Ends what is under way.
+  await opener.childTakes(child, 2);
+  assert.deepEqual(opened, [['/run/netns/other']]);
+  opener.childGivesBack(child, 2);
+  await opener.childTakes(child, 1);
+  assert.deepEqual(opened.slice(1), [['/run/netns/neighbour']], 'its rules do not load');
+  opener.childEnded(child);
+  await opener.expectChild(1000);
+  t.mock.timers.tick(1000);
+  await opener.close();
+  assert.deepEqual(opened.slice(2), [['/run/netns/client', '/run/netns/neighbour', '/run/netns/other', 'host']]);
+});
+
+void test('nothing that is given back is opened while an agent serves', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  void makeOpener();
+  await captured('client');
+  await opener.expectChild(1000);
+  await opener.childTakes(child, 1);
+  opener.childServes(child);
+  opener.childGivesBack(child, 1);
+  t.mock.timers.tick(1000);
+  await opener.close();
+  assert.deepEqual(opened, []);
 });

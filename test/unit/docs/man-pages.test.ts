@@ -16,3 +16,12 @@ test('every command has its place in the page of culvert, and no line of text is
   const requests = page.text.split('\n').filter((line) => /^[.']/.test(line));
   for (const line of requests) assert.match(line, /^\.(?:TH|SH|SS|TP|B|I) |^\.TP$/);
 });
+
+test('each page says which files and variables count, gives examples, and names the other pages', async () => {
+  for (const { file, text } of await manPages()) {
+    for (const section of ['ENVIRONMENT', 'FILES', 'EXAMPLES', 'SEE ALSO'])
+      assert.match(text, new RegExp(`^\\.SH ${section}\n[^]+`, 'm'), file);
+    const [, related = ''] = text.split('.SH SEE ALSO\n');
+    assert.equal(related.trim().split(', ').length, 2, file);
+  }
+});

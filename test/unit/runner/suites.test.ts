@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { findTestFiles, type SuiteName } from '../../runner/suites.js';
+import { findTestFiles, suites, type SuiteName } from '../../runner/suites.js';
 
 describe('the search for test files', () => {
   let directory: string;
@@ -39,7 +39,44 @@ describe('the search for test files', () => {
     assert.deepEqual(found('unit'), ['unit/b.test.js', 'unit/deep/a.test.js']);
   });
 
+  it('leaves out for the second Node of the gate what ends alike with any, by the names of files that are there', () => {
+    const builtDirectory = path.resolve(import.meta.dirname, '../..');
+    const sourceDirectory = path.resolve(builtDirectory, '../../test');
+    const search = { suite: 'integration', filter: null, builtDirectory, sourceDirectory } as const;
+    const all = findTestFiles(search).map((file) => path.relative(builtDirectory, file));
+    const second = findTestFiles({ ...search, isSecondNode: true }).map((file) => path.relative(builtDirectory, file));
+    for (const pattern of suites.integration.sameWithAnyNode) {
+      for (const name of namesOf(pattern))
+        assert.ok(
+          all.some((file) => file.includes(name)),
+          `no file is ${name}`,
+        );
+      assert.deepEqual(
+        second.filter((file) => pattern.test(file)),
+        [],
+      );
+    }
+    const kept = [
+      /agent\/native\//,
+      /agent\/dataplane\/tunnel\//,
+      /agent-process/,
+      /controller-process/,
+      /shared\/bus\//,
+    ];
+    for (const each of kept)
+      assert.deepEqual(
+        second.filter((file) => each.test(file)),
+        all.filter((file) => each.test(file)),
+      );
+  });
+
   it('finds the part of the end-to-end files that is run again with one worker', () => {
     assert.deepEqual(found('e2e-one-worker'), ['e2e/paths.test.js']);
   });
 });
+
+/** The paths that a pattern such as `/room\/(?:one|two)\./` lists. */
+function namesOf({ source }: RegExp): string[] {
+  const [before = '', listed, after = ''] = source.replaceAll('\\', '').split(/\(\?:|\)/);
+  return (listed === undefined ? [''] : listed.split('|')).map((name) => `${before}${name}${after}`);
+}

@@ -109,20 +109,31 @@ export class EngineConnection {
     return this.#output.bytes > 0 || (!this.#isDead && this.#scheduler.hasWork);
   }
 
-  /** Bytes from the peer, split anywhere. Receivers get views of `chunk`. */
-  receive(chunk: Buffer): void {
-    if (this.#isDead) return;
+  /** Frames that have come. */
+  get framesBegun(): number {
+    return this.#parser.begun;
+  }
+
+  /**
+   * Bytes from the peer, split anywhere. Receivers get views of `chunk`. Stops before the next frame when `mostFrames`
+   * have begun. Returns how many bytes it took.
+   */
+  receive(chunk: Buffer, mostFrames?: number): number {
+    if (this.#isDead) return chunk.length;
     try {
-      this.#parser.push(this.#prefaceLeft === 0 ? chunk : this.#skipPreface(chunk));
+      const frames = this.#prefaceLeft === 0 ? chunk : this.#skipPreface(chunk);
+      const taken = chunk.length - frames.length + this.#parser.push(frames, mostFrames);
       if (this.#writer.owedBytes > mostOwedBytes) {
         throw new ConnectionViolation({
           code: errorCode.enhanceYourCalm,
           detail: 'answers that the peer does not read',
         });
       }
+      return taken;
     } catch (error) {
       if (!(error instanceof ConnectionViolation)) throw error;
       this.#fail(error);
+      return chunk.length;
     }
   }
 

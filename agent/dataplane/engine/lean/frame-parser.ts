@@ -46,6 +46,7 @@ export class FrameParser {
   #collected: Buffer = noBytes;
   #collectedBytes = 0;
   #isStopped = false;
+  #begun = 0;
 
   /** `maxFrameBytes`: the value of our SETTINGS_MAX_FRAME_SIZE. */
   constructor(init: { readonly handler: FrameHandler; readonly maxFrameBytes: number }) {
@@ -53,9 +54,20 @@ export class FrameParser {
     this.#maxFrameBytes = init.maxFrameBytes;
   }
 
-  push(chunk: Buffer): void {
+  /** Stops before the next frame when `mostFrames` have begun. Returns how many bytes it took. */
+  push(chunk: Buffer, mostFrames = Number.POSITIVE_INFINITY): number {
+    const last = this.#begun + mostFrames;
     let at = 0;
-    while (at < chunk.length && !this.#isStopped) at = this.#step(chunk, at);
+    while (at < chunk.length && (this.#begun < last || this.#state !== 'header')) {
+      if (this.#isStopped) return chunk.length;
+      at = this.#step(chunk, at);
+    }
+    return at;
+  }
+
+  /** Frames that have begun. */
+  get begun(): number {
+    return this.#begun;
   }
 
   /** Stops parsing, including the chunk that is being pushed. */
@@ -103,6 +115,7 @@ export class FrameParser {
     this.#flags = flags;
     this.#streamId = streamId;
     this.#left = length;
+    this.#begun += 1;
     this.#handler.onFrameBegin(type, flags, streamId, length);
     if (type === frameType.data) this.#beginData(length);
     else if (type > frameType.continuation) this.#state = length === 0 ? 'header' : 'skip';

@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import type tls from 'node:tls';
 import type { ClientSession, ServerSession } from '../http2-engine.js';
+import { loopTurn } from '../../../thread/loop-turn.js';
 import { readInto } from '../../sockets/read-into.js';
 import type { ConnectionViolation } from './hpack/connection-violation.js';
 import { EngineConnection } from './engine-connection.js';
@@ -8,6 +9,7 @@ import type { EngineLimits } from './engine-limits.js';
 import type { EngineStream } from './engine-stream.js';
 import { errorCode } from '../http2-error-code.js';
 import { FlushTiming } from './flush-timing.js';
+import { FrameTurns, promptFrames, type FrameBacklog } from './frame-turns.js';
 import type { HeaderMap } from './header-rules.js';
 import { LeanStream, type StreamHome } from './lean-stream.js';
 import { writeArenas } from './write-arenas.js';
@@ -19,6 +21,8 @@ const lingerMs = 1000;
 
 /** Shared by all sessions of this thread. TLS delivers records of at most 16 KiB, and each is consumed at once. */
 const readBuffer = Buffer.allocUnsafeSlow(16_384);
+/** Of this thread. */
+const frameTurns = new FrameTurns();
 
 /**
  * One HTTP/2 connection of the lean engine on a TLS socket. Everything to be sent in one turn of the event loop, or in
@@ -35,7 +39,15 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
   #isWriting = false;
   #isClosing = false;
   #isDestroyed = false;
+  /** The socket has closed. */
+  #isLost = false;
   #linger: NodeJS.Timeout | undefined;
+  /** The turn in which frames were handled last, and how many there were before it. */
+  #turn = -1;
+  #framesBefore = 0;
+  /** What came and has to wait for its turn. The socket is paused while there is any: up to 64 KiB are on their way then. */
+  readonly #waiting: Buffer[] = [];
+  readonly #backlog: FrameBacklog = { handle: (mostFrames) => this.#goOn(mostFrames) };
 
   constructor(init: {
     readonly socket: tls.TLSSocket;
@@ -108,8 +120,37 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
   }
 
   #receive(chunk: Buffer): void {
-    this.#engine.receive(chunk);
+    if (this.#waiting.length > 0) {
+      this.#waiting.push(Buffer.from(chunk));
+      return;
+    }
+    const turn = loopTurn();
+    if (turn !== this.#turn) {
+      this.#turn = turn;
+      this.#framesBefore = this.#engine.framesBegun;
+    }
+    const taken = this.#engine.receive(chunk, this.#framesBefore + promptFrames - this.#engine.framesBegun);
     if (this.#engine.hasOutput) this.#scheduleFlush();
+    if (taken === chunk.length) return;
+    this.#waiting.push(Buffer.from(chunk.subarray(taken)));
+    this.#socket.pause();
+    frameTurns.wait(this.#backlog);
+  }
+
+  /** Handles `mostFrames` of the frames that wait. Returns whether more are left. */
+  #goOn(mostFrames: number): boolean {
+    const end = this.#engine.framesBegun + mostFrames;
+    while (this.#waiting[0] !== undefined && this.#engine.framesBegun < end) {
+      const [first] = this.#waiting;
+      const taken = this.#engine.receive(first, end - this.#engine.framesBegun);
+      if (taken < first.length) this.#waiting[0] = first.subarray(taken);
+      else this.#waiting.shift();
+    }
+    if (this.#engine.hasOutput) this.#scheduleFlush();
+    if (this.#waiting.length > 0) return true;
+    if (this.#isLost) this.#lose();
+    else if (!this.#socket.destroyed) this.#socket.resume();
+    return false;
   }
 
   #receiveRequest(stream: EngineStream, headers: HeaderMap): void {
@@ -175,6 +216,9 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
   }
 
   #lose(): void {
+    // What came before the end is handled in its turn too.
+    this.#isLost = true;
+    if (this.#waiting.length > 0) return;
     this.#abandon();
     clearTimeout(this.#linger);
     this.#timing.cancel();
@@ -185,6 +229,8 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
 
   #abandon(): void {
     this.#isDestroyed = true;
+    this.#waiting.length = 0;
+    frameTurns.leave(this.#backlog);
     this.#engine.abandon(errorCode.cancel);
   }
 }

@@ -1,5 +1,5 @@
 import type net from 'node:net';
-import { openSynQueue } from '../../../native/syn-queue.js';
+import { giveVerdict, openSynQueue } from '../../../native/syn-queue.js';
 import { synQueueNumber } from '../../../ports.js';
 import { parseQueuedPacket, verdictOn, type QueuedPacket, type Verdict } from '../../sockets/queue-messages.js';
 import type { OriginalDestination } from '../../sockets/socket-addresses.js';
@@ -111,7 +111,7 @@ export class ConnectQueue {
   }
 
   #decide(packet: QueuedPacket, verdict: Verdict): void {
-    if (this.#isOpen) this.#socket.write(verdictOn(packet, synQueueNumber, verdict));
+    if (this.#isOpen) giveVerdict(this.#socket, verdictOn(packet, synQueueNumber, verdict));
   }
 
   /** A client that gave up meanwhile sends nothing: its kernel just has no socket for the answer any more. */

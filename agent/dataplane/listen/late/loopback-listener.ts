@@ -32,7 +32,7 @@ export class LoopbackListener {
       setProbing(fd, workload.probing.open);
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject);
-        server.listen({ fd, backlog }, () => {
+        server.listen({ fd }, backlog, () => {
           server.off('error', reject);
           resolve();
         });

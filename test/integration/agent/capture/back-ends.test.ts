@@ -56,8 +56,8 @@ for (const backend of backEnds) {
 
 const latePorts = Array.from({ length: 20 }, (_, index) => 8000 + index);
 const latePlans = {
-  4: planWorkloadChains(4, noExclusions, latePorts),
-  6: planWorkloadChains(6, noExclusions, latePorts),
+  4: planWorkloadChains(4, noExclusions, { latePorts }),
+  6: planWorkloadChains(6, noExclusions, { latePorts }),
 };
 for (const backend of backEnds) {
   test(`the ${backend.kind} back end has a queue for late accept only while a port asks for it`, async () => {

@@ -15,14 +15,16 @@ const silent: CaptureLog = { info: () => {}, warn: () => {}, error: () => {} };
 /** Runs another program's command right after a load of rules, before they are read back. */
 class DisturbedRunner extends CommandRunner {
   disturb: (() => Promise<unknown>) | null = null;
+  readonly #loaded = new Set<4 | 6>();
 
   override async run(command: Command): Promise<CommandResult> {
     const result = await super.run(command);
     const { disturb } = this;
-    // IPv6 is loaded last.
-    if (disturb === null || !command.argv[0].startsWith('ip6tables') || !command.argv[0].endsWith('-restore')) {
-      return result;
-    }
+    if (disturb === null || !command.argv[0].endsWith('-restore')) return result;
+    // Both families are loaded at the same time.
+    this.#loaded.add(command.argv[0].startsWith('ip6tables') ? 6 : 4);
+    if (this.#loaded.size < 2) return result;
+    this.#loaded.clear();
     this.disturb = null;
     await disturb();
     return result;
@@ -61,6 +63,7 @@ for (const [what, script, expected] of disturbances) {
       onRepair: (repair) => reported.push(repair),
       workload: { name, netnsPath: network.a.path, addresses: [], exclusions: noExclusions },
       inode: netnsInode(network.a.path) ?? 0,
+      ownCgroup: null,
     });
     await capture.apply(capture.workload);
     const intact = await network.fingerprint(network.a);
@@ -91,6 +94,7 @@ for (const [what, script, expected] of disturbances) {
       onRepair: () => {},
       workload: { name, netnsPath: network.b.path, addresses: [], exclusions: noExclusions },
       inode: netnsInode(network.b.path) ?? 0,
+      ownCgroup: null,
     });
     runner.disturb = () => network.sh(network.b, script);
     await assert.rejects(capture.apply(capture.workload), { code: 'CAPTURE_RULES' });

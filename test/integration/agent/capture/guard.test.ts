@@ -17,7 +17,7 @@ import { ListeningSockets } from '../../../../agent/dataplane/pool/listening-soc
 import { listenTcp } from '../../../../agent/native/addon.js';
 import { netnsInode } from '../../../../agent/native/netns.js';
 import { duplicate } from '../../../../agent/native/passed-sockets.js';
-import { capturePorts, isGuardedPort, lateAcceptPorts } from '../../../../agent/ports.js';
+import { capturePorts, lateAcceptPorts } from '../../../../agent/ports.js';
 import { CaptureNetwork, type NetworkPlace } from '../../../support/agent/capture-network.js';
 import { workloadNamed } from '../../../support/routing/names.js';
 
@@ -93,6 +93,7 @@ async function newCapture(
     onRepair: () => {},
     workload,
     inode: netnsInode(place.path) ?? 0,
+    ownCgroup: null,
   });
 }
 
@@ -124,7 +125,7 @@ async function answers(): Promise<readonly string[]> {
 
 test('a socket on a port of the agent that is not transparent gets no connection', async () => {
   const capture = await captureOf(network.a, new CommandRunner({ maxParallel: 2 }));
-  const ports = [...Object.values(capturePorts).filter(isGuardedPort), ...Object.values(lateAcceptPorts)];
+  const ports = [...Object.values(capturePorts), ...Object.values(lateAcceptPorts)];
   for (const port of ports) await network.serve({ at: network.a, port, label: 'foreign', isForeign: true });
   assert.deepEqual(new Set(await answers()), new Set(['ECONNREFUSED']));
   assert.equal(capture.status().guardProblem, null);
@@ -237,7 +238,7 @@ test('an agent from before the guard is refused everything until "remove" has ru
   await network.serve({ at: network.a, port: capturePorts.outbound, label: 'older', isForeign: true });
   const loadOlder = async (): Promise<void> => {
     for (const family of families) {
-      const chains = planWorkloadChains(family, noExclusions, [], [], false);
+      const chains = planWorkloadChains(family, noExclusions, { isGuarded: false });
       const found = await network.sh(network.a, `${backend.iptables[family]}-save`);
       const text = renderRestore(chains, existingTables(parseSave(found), backend));
       await network.sh(network.a, `${backend.iptables[family]}-restore --noflush <<'E'\n${text}E`);

@@ -1,108 +1,222 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import type { Server } from 'node:net';
 import { after, before, test } from 'node:test';
+import { promisify } from 'node:util';
 import type { CaptureLog } from '../../../../agent/capture/firewall/capture-log.js';
 import type { CaptureRepair } from '../../../../agent/capture/firewall/captured-netns.js';
 import { CommandRunner } from '../../../../agent/capture/firewall/command-runner.js';
 import { HostCapture } from '../../../../agent/capture/host-capture.js';
 import { noExclusions } from '../../../../agent/capture/namespace-capture.js';
 import { detectBackend } from '../../../../agent/capture/firewall/netfilter-backend.js';
+import { parseProbers } from '../../../../agent/capture/firewall/probers.js';
 import { WorkloadCapture } from '../../../../agent/capture/workload-capture.js';
-import { probeSource } from '../../../../agent/capture/firewall/workload-rules.js';
-import type { IpAddress } from '../../../../shared/address.js';
+import { addressesOnlyThere, missingAddresses } from '../../../../agent/capture/namespace-addresses.js';
+import { hostPorts, ownTrafficMark } from '../../../../agent/ports.js';
+import { formatHostPort, type IpAddress } from '../../../../shared/address.js';
 import { CaptureNetwork } from '../../../support/agent/capture-network.js';
+import { TestCgroup } from '../../../support/agent/cgroups.js';
+import { markedDial } from '../../../support/agent/marked-dial.js';
 import { workloadNamed } from '../../../support/routing/names.js';
 
+const execute = promisify(execFile);
 const silent: CaptureLog = { info: () => {}, warn: () => {}, error: () => {} };
 const families = [4, 6] as const;
+const port = 8200;
 
 let network: CaptureNetwork;
 let found: string;
-const repairs: CaptureRepair[] = [];
-let host: HostCapture;
 let capture: WorkloadCapture;
+let cgroup: TestCgroup;
+let own: TestCgroup;
+let listeners: Server[] = [];
+const repairs: CaptureRepair[] = [];
 
 before(async () => {
   network = new CaptureNetwork();
+  cgroup = new TestCgroup();
+  own = new TestCgroup();
   found = await network.fingerprint(network.router);
+  capture = new WorkloadCapture({ log: silent });
+  await network.serveCapturePorts(network.a);
+  await network.serve({ at: network.a, port, label: 'app' });
+  await listenForProbes({ isForeign: false });
+  const w = { name: workloadNamed('t/a'), netnsPath: network.a.path, addresses: [], exclusions: noExclusions };
+  await capture.apply(w);
+});
+after(async () => {
+  await capture.releaseAll();
+  await capture.close();
+  cgroup[Symbol.dispose]();
+  own[Symbol.dispose]();
+  await network[Symbol.asyncDispose]();
+});
+
+async function listenForProbes({ isForeign }: { readonly isForeign: boolean }): Promise<void> {
+  for (const server of listeners) server.close();
+  const where = { at: network.router, port: hostPorts.probes, label: 'probe', isForeign };
+  listeners = await Promise.all(['127.0.0.1', '::1'].map((host) => network.serve({ ...where, host })));
+}
+
+async function probedBy(...probers: readonly string[]): Promise<HostCapture & AsyncDisposable> {
   const runner = new CommandRunner({ maxParallel: 2 });
   const backend = await detectBackend(runner);
-  host = new HostCapture({
+  const host = new HostCapture({
     idleCompareIntervalMs: 60_000,
     runner,
     backend,
     log: silent,
     onRepair: (repair) => repairs.push(repair),
     netnsFd: network.router.fd,
+    probers: parseProbers(probers),
+    ownCgroup: own.path,
   });
-  capture = new WorkloadCapture({ log: silent });
-  await network.serveCapturePorts(network.a);
-  await network.serve({ at: network.a, port: 8200, label: 'app' });
-  const w = { name: workloadNamed('t/a'), netnsPath: network.a.path, addresses: [], exclusions: noExclusions };
-  await capture.apply(w);
   await host.setAddresses([network.a.ip[4], network.a.ip[6]]);
-});
-after(async () => {
-  await capture.releaseAll();
-  await capture.close();
-  await network[Symbol.asyncDispose]();
+  return Object.assign(host, { [Symbol.asyncDispose]: () => host.remove() });
+}
+
+type Run = (program: string, args: readonly string[]) => Promise<string>;
+const asUser: Run = async (program, args) => (await execute(program, [...args])).stdout;
+
+/** What a program of the host gets that dials the workload, in both families, as `uid`. */
+async function dialled(uid: number, run: Run = asUser): Promise<readonly string[]> {
+  const lines: string[] = [];
+  for (const family of families) {
+    const as = ['setpriv', `--reuid=${uid}`, '--clear-groups', 'perl', '-e', markedDial];
+    const args = [`--net=${network.router.path}`, ...as, network.a.ip[family], String(port), '0'];
+    lines.push((await run('nsenter', args)).trim());
+  }
+  return lines;
+}
+
+const seen = (label: string): readonly string[] =>
+  families.map((family) => {
+    const dialledAt = formatHostPort({ ip: network.a.ip[family], port });
+    return `${label} ${dialledAt} ${network.router.ip[family]}`;
+  });
+
+test('what no setting names is captured, also when the host itself sends it', async () => {
+  await using host = await probedBy();
+  assert.equal(host.problem, null);
+  assert.deepEqual(await dialled(0), seen('inbound'));
+  assert.equal(await network.fingerprint(network.router), found, 'no rule of the host is loaded');
 });
 
-test('a connection that a socket of the host opens reaches the workload unruled', async () => {
+test('a user that is named reaches the agent, and no other user does', async () => {
+  await using host = await probedBy('uid:65534');
   assert.equal(host.problem, null);
-  for (const family of families) {
-    const { line } = await network.dial({ from: network.router, ip: network.a.ip[family], port: 8200 });
-    assert.equal(line, `app direct ${probeSource[family]}`);
+  assert.deepEqual(await dialled(65534), seen('probe'));
+  assert.deepEqual(await dialled(0), seen('inbound'));
+});
+
+test('what the agent itself opens is no probe, also as a user that is named', async () => {
+  await using host = await probedBy('uid:0');
+  assert.equal(host.problem, null);
+  assert.deepEqual(await dialled(0, (program, args) => own.run(program, args)), seen('inbound'));
+  const { line } = await network.dial({ from: network.router, ip: network.a.ip[4], port, mark: ownTrafficMark });
+  assert.equal(line, seen('inbound')[0]);
+  assert.deepEqual(await dialled(0), seen('probe'));
+});
+
+test('another program of the host that listens for probes gets none', async () => {
+  await using host = await probedBy('uid:65534');
+  await listenForProbes({ isForeign: true });
+  assert.deepEqual(await dialled(65534), ['refused: Connection refused', 'refused: Connection refused']);
+  await listenForProbes({ isForeign: false });
+  assert.deepEqual(await dialled(65534), seen('probe'));
+  assert.equal(host.problem, null);
+});
+
+test('of the addresses that documents give a workload only those lead to the agent that it has, and not the host', () => {
+  const { a, b, router } = network;
+  const addresses = [a.ip[4], b.ip[4], a.ip[6], '127.0.0.1', '::1', '203.0.113.9'] as IpAddress[];
+  const where = { netnsPath: a.path, hostPath: router.path };
+  assert.deepEqual(addressesOnlyThere({ ...where, addresses }), [a.ip[4], a.ip[6]]);
+});
+
+test('the addresses that a namespace lacks are found, and none where it cannot be read', () => {
+  const { a, b } = network;
+  const addresses = [a.ip[4], b.ip[4], a.ip[6], b.ip[6], '127.0.0.1', '::1'] as IpAddress[];
+  assert.deepEqual(missingAddresses(a.path, addresses), [b.ip[4], b.ip[6]]);
+  assert.deepEqual(missingAddresses('/run/netns/culvert-test-not-there', addresses), []);
+});
+
+test('a cgroup that is named reaches the agent, also after it went and came again', async () => {
+  await using host = await probedBy(`cgroup:${cgroup.path}`, 'cgroup:/culvert-test-that-is-not-there');
+  assert.equal(host.problem, null, 'one that is not there is waited for');
+  const inside: Run = (program, args) => cgroup.run(program, args);
+  assert.deepEqual(await dialled(0, inside), seen('probe'));
+  assert.deepEqual(await dialled(0), seen('inbound'));
+  cgroup[Symbol.dispose]();
+  cgroup = new TestCgroup(cgroup.path);
+  assert.deepEqual(await dialled(0, inside), seen('inbound'), 'the rule means the one that is gone');
+  await host.check({ isForced: false });
+  assert.deepEqual(await dialled(0, inside), seen('probe'));
+});
+
+test('source ports that are named reach the agent, and others do not', async () => {
+  await using _host = await probedBy('port:21000-21010');
+  for (const [localPort, label] of [
+    [21_005, 'probe'],
+    [21_011, 'inbound'],
+  ] as const) {
+    const { line } = await network.dial({ from: network.router, ip: network.a.ip[4], port, localPort });
+    assert.equal(line, seen(label)[0]);
   }
 });
 
-test("forwarded traffic is ruled, also when a NAT gives it the host's address", async () => {
+test('what comes over a link is no probe, whatever address it has', async () => {
+  await using _host = await probedBy('uid:0', 'port:1-65535');
   for (const family of families) {
-    const ip = network.a.ip[family];
-    const plain = await network.dial({ from: network.x, ip, port: 8200 });
-    assert.equal(plain.line, `inbound ${family === 4 ? `${ip}:8200` : `[${ip}]:8200`} ${network.x.ip[family]}`);
+    const plain = await network.dial({ from: network.x, ip: network.a.ip[family], port });
+    assert.match(plain.line, /^inbound /);
   }
   for (const tool of ['iptables', 'ip6tables']) {
     await network.sh(network.router, `${tool} -t nat -A POSTROUTING -o to-a -p tcp -j MASQUERADE`);
   }
   for (const family of families) {
-    const ip = network.a.ip[family];
-    const masked = await network.dial({ from: network.x, ip, port: 8200 });
-    assert.equal(masked.line, `inbound ${family === 4 ? `${ip}:8200` : `[${ip}]:8200`} ${network.router.ip[family]}`);
-    const probe = await network.dial({ from: network.router, ip, port: 8200 });
-    assert.equal(probe.line, `app direct ${probeSource[family]}`, 'the probe goes before the NAT of others');
+    const masked = await network.dial({ from: network.x, ip: network.a.ip[family], port });
+    assert.equal(masked.line, seen('inbound')[family === 4 ? 0 : 1], 'with the address of the host');
   }
   for (const tool of ['iptables', 'ip6tables']) {
     await network.sh(network.router, `${tool} -t nat -D POSTROUTING -o to-a -p tcp -j MASQUERADE`);
   }
-});
-
-test('other connections cannot pass as a probe', async () => {
-  for (const family of families) {
-    const source = probeSource[family] as IpAddress;
-    await network.sh(network.x, `ip addr add ${source} dev eth0 ${family === 6 ? 'nodad' : ''}`);
-    const forged = { from: network.x, ip: network.a.ip[family], port: 8200, source };
-    assert.equal((await network.dial(forged)).line, 'TIMEOUT');
-    const dropped = await network.sh(
-      network.router,
-      `${family === 4 ? 'iptables' : 'ip6tables'} -t mangle -vnxL CULVERT_PREROUTING | grep DROP`,
-    );
-    assert.ok(Number(dropped.trim().split(/\s+/)[0]) > 0, `the host dropped it: ${dropped}`);
+  // The agents of versions before believed these addresses.
+  for (const [family, source] of [
+    [4, '169.254.7.127'],
+    [6, 'fd16:9254:7127:1337:ffff:ffff:ffff:ffff'],
+  ] as const) {
+    const nodad = family === 6 ? 'nodad' : '';
+    await network.sh(network.x, `ip addr add ${source} dev eth0 ${nodad}`);
+    await network.sh(network.router, `ip -${family} route add ${source} dev to-x`);
+    const forged = await network.dial({ from: network.x, ip: network.a.ip[family], port, source: source as IpAddress });
+    assert.match(forged.line, /^inbound /);
+    await network.sh(network.router, `ip -${family} route del ${source} dev to-x`);
+    await network.sh(network.x, `ip addr del ${source} dev eth0`);
   }
 });
 
-test('flushed rules of the host are repaired, and removal leaves the host as it was', async () => {
-  await network.sh(network.router, 'iptables -t nat -F; ip6tables -t mangle -X 2>/dev/null || true');
+test('what a version before loaded goes, flushed rules are repaired, and removal leaves the host as it was', async () => {
+  // The rules of the test before made iptables make chains, which it keeps.
+  await network.sh(network.router, 'nft flush ruleset');
+  await network.sh(
+    network.router,
+    `iptables -t nat -N CULVERT_POSTROUTING; iptables -t nat -A CULVERT_POSTROUTING -p tcp -m comment --comment culvert:host-probe -j RETURN
+     iptables -t nat -I POSTROUTING -p tcp -m comment --comment culvert:jump -j CULVERT_POSTROUTING
+     iptables -t nat -N CULVERT_MADE_TABLE`,
+  );
+  await using host = await probedBy('uid:0');
+  assert.equal(host.problem, null);
+  assert.doesNotMatch(await network.sh(network.router, 'iptables-save'), /POSTROUTING .*CULVERT|CULVERT_POSTROUTING/);
+  await network.sh(network.router, 'iptables -t nat -F; ip6tables -t nat -X CULVERT_OUTPUT 2>/dev/null || true');
   await host.check({ isForced: false });
-  assert.equal(repairs.length, 1);
-  assert.equal(repairs[0]?.name, 'host');
-  const { line } = await network.dial({ from: network.router, ip: network.a.ip[4], port: 8200 });
-  assert.equal(line, `app direct ${probeSource[4]}`);
+  assert.deepEqual(
+    repairs.map(({ name }) => name),
+    ['host'],
+  );
+  assert.deepEqual(await dialled(0), seen('probe'));
   await host.setAddresses([network.b.ip[4]]);
   assert.doesNotMatch(await network.sh(network.router, 'ip6tables-save'), /CULVERT/, 'no IPv6 workload is left');
   await host.remove();
-  const left = await network.fingerprint(network.router);
-  assert.doesNotMatch(left, /CULVERT|culvert/);
-  const withoutNft = (text: string): string => text.slice(0, text.indexOf('table ip'));
-  const expected = found.includes('table ip') ? withoutNft(found) : found;
-  assert.equal(left, expected);
+  assert.equal(await network.fingerprint(network.router), found);
 });

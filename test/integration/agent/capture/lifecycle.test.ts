@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { fstatSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
@@ -42,6 +42,29 @@ test('applying twice changes nothing, and releasing leaves the namespace byte fo
   assert.equal(await network.fingerprint(network.a), applied, 'a restarted agent loads the same');
   await another.release(workload(network.a).name);
   assert.equal(await network.fingerprint(network.a), found);
+});
+
+test('what an earlier run left is seen in the namespace itself, in both families', async () => {
+  const { a } = network;
+  const { path, fd } = a;
+  const { ino } = fstatSync(fd);
+  await using capture = network.capture({ log: silent });
+  assert.equal(await capture.isRuled(path, ino), false);
+  const before = network.capture({ log: silent });
+  await before.apply({ ...workload(a), isClosed: true });
+  assert.equal(await capture.isRuled(path, ino), true, 'closed');
+  await before.apply(workload(a));
+  await before.close();
+  assert.equal(await capture.isRuled(path, ino), true);
+  assert.equal(await capture.isRuled(path, ino + 1), false, 'of another namespace');
+  assert.equal(await capture.isRuled(`${path}-gone`, ino), false);
+  await network.sh(a, 'ip6tables -t nat -D OUTPUT 1');
+  assert.equal(await capture.isRuled(path, ino), false, 'IPv6 passes');
+  await capture.apply(workload(a));
+  await network.sh(a, 'iptables -t nat -F CULVERT_OUTPUT');
+  assert.equal(await capture.isRuled(path, ino), false, 'IPv4 passes');
+  await capture.apply(workload(a));
+  await capture.release(workload(a).name);
 });
 
 test('foreign rules, tables and policy routing survive capture and removal', async () => {
@@ -111,7 +134,7 @@ test('a change that the self-test cannot see is found by the comparison', { time
     assert.notEqual(await capture.check(workload(network.a).name), 'failed');
     return capture.status()[0]?.repairs;
   };
-  assert.equal(await repairs('ip6tables -t nat -D CULVERT_PREROUTING 4'), 1);
+  assert.equal(await repairs('ip6tables -t nat -D CULVERT_PREROUTING 3'), 1);
   assert.equal(await repairs('iptables -t nat -I CULVERT_OUTPUT 1 -p tcp --dport 99 -j ACCEPT'), 2);
   assert.equal(await repairs('nft flush ruleset'), 3);
   assert.equal(await capture.check(workload(network.a).name), 'ok');
@@ -253,6 +276,10 @@ test('everything can be removed without knowing what was loaded', async () => {
   assert.deepEqual(
     removed.map(({ problem }) => problem),
     [null, null, null],
+  );
+  assert.deepEqual(
+    removed.slice(0, 2).map(({ hadRules }) => hadRules),
+    [true, false],
   );
   assert.equal(await network.fingerprint(network.a), found);
 });

@@ -4,8 +4,8 @@ import type { CaptureLog } from '../../../../agent/capture/firewall/capture-log.
 import type { CapturedNetns, CaptureRepair } from '../../../../agent/capture/firewall/captured-netns.js';
 import { noExclusions } from '../../../../agent/capture/namespace-capture.js';
 import { WorkloadCapture } from '../../../../agent/capture/workload-capture.js';
-import { probeSource } from '../../../../agent/capture/firewall/workload-rules.js';
 import { ownTrafficMark } from '../../../../agent/ports.js';
+import { patientMs } from '../../../lab/patience.js';
 import { waitUntil } from '../../../lab/wait-until.js';
 import { CaptureNetwork, type NetworkPlace } from '../../../support/agent/capture-network.js';
 import { workloadNamed } from '../../../support/routing/names.js';
@@ -79,20 +79,54 @@ test('inbound TCP arrives on 15006 with the original destination, 15008 and loop
   }
 });
 
-test('a workload that arrives with others is open to their addresses alone, until it is applied again', async () => {
-  await using guard = await captureA();
+test('connections of a workload that is closed, and to it, wait until it is captured', async () => {
+  const capture = network.capture({ log: silent });
+  await network.serveCapturePorts(network.a);
   await network.serve({ at: network.a, port: 8012, label: 'app' });
-  await guard.capture.apply({ ...workload(network.a), openTo: [network.b.ip[4], network.b.ip[6]] });
-  assert.match(guard.capture.status()[0]?.problem ?? '', new RegExp(`from ${network.b.ip[4]}, .* not captured yet`));
-  const lineFrom = async (from: NetworkPlace, family: 4 | 6): Promise<string> =>
-    (await network.dial({ from, ip: network.a.ip[family], port: 8012 })).line;
-  for (const family of families) {
-    assert.match(await lineFrom(network.b, family), /^app direct/);
-    assert.match(await lineFrom(network.x, family), /^inbound /);
+  await capture.apply({ ...workload(network.a), isClosed: true });
+  assert.match(capture.status()[0]?.problem ?? '', /wait until it can be served/);
+  const dropped = async (): Promise<number> => {
+    const rules = await network.sh(network.a, 'iptables-save -c -t mangle; ip6tables-save -c -t mangle');
+    return [...rules.matchAll(/^\[(\d+):.*-j DROP/gm)].reduce((sum, [, packets]) => sum + Number(packets), 0);
+  };
+  const dial = (from: NetworkPlace, ip: string, port: number) =>
+    network.dial({ from, ip, port, withinMs: patientMs(30_000) });
+  const dials = families.flatMap((family) => [
+    dial(network.a, network.x.ip[family], 8012),
+    dial(network.x, network.a.ip[family], 8012),
+    dial(network.x, network.a.ip[family], 15_008),
+  ]);
+  await waitUntil('each was stopped', async () => ((await dropped()) >= dials.length ? true : undefined));
+  const itself = await network.dial({ from: network.a, ip: network.a.ip[4], port: 8012 });
+  assert.match(itself.line, /^app direct/);
+  await capture.check(workload(network.a).name);
+  assert.equal(capture.status()[0]?.state, 'captured', 'its rules are compared, and no test is dialled');
+  await capture.apply(workload(network.a));
+  const lines = (await Promise.all(dials)).map(({ line }) => line.split(' ')[0]);
+  assert.deepEqual(
+    lines,
+    families.flatMap(() => ['outbound', 'inbound', 'tunnel']),
+    'none was refused, none passed',
+  );
+  assert.equal(capture.status()[0]?.problem, null);
+  network.hangUp();
+  await capture.releaseAll();
+});
+
+test('a closed workload that is released passes everything, and nothing of it stays', async () => {
+  const capture = network.capture({ log: silent });
+  const before = await network.fingerprint(network.a);
+  await network.serve({ at: network.a, port: 8015, label: 'app' });
+  for (const isDown of [false, true]) {
+    // Capture cannot be loaded while the loopback interface of a new namespace is down.
+    if (isDown) await network.sh(network.a, 'ip link set lo down');
+    await capture.apply({ ...workload(network.a), isClosed: true });
+    if (isDown) await network.sh(network.a, 'ip link set lo up');
+    assert.notEqual(await network.fingerprint(network.a), before);
+    await capture.release(workload(network.a).name);
+    assert.match((await network.dial({ from: network.x, ip: network.a.ip[4], port: 8015 })).line, /^app direct/);
   }
-  await guard.capture.apply(workload(network.a));
-  for (const family of families) assert.match(await lineFrom(network.b, family), /^inbound /);
-  assert.equal(guard.capture.status()[0]?.problem, null);
+  assert.equal(await network.fingerprint(network.a), before);
 });
 
 test('a namespace that goes to another workload is captured throughout, also by one that drained', async () => {
@@ -217,15 +251,21 @@ test('one source port dialled to many destinations is captured each time with th
   );
 });
 
-test('a source address that only the host may use is let through, any other is ruled', async () => {
-  await using _guard = await captureA();
-  await network.serve({ at: network.a, port: 8009, label: 'app' });
-  for (const family of families) {
-    const ip = network.a.ip[family];
-    await network.sh(network.router, `ip addr add ${probeSource[family]} dev lo ${family === 6 ? 'nodad' : ''}`);
-    const probe = { from: network.router, ip, port: 8009, source: probeSource[family] as typeof ip };
-    assert.equal((await network.dial(probe)).line, `app direct ${probeSource[family]}`);
-    assert.match((await network.dial({ from: network.router, ip, port: 8009 })).line, /^inbound/);
-    await network.sh(network.router, `ip addr del ${probeSource[family]} dev lo`);
-  }
+test('what a workload that leaves still has open lives on when another one has its namespace and is closed', async () => {
+  const capture = network.capture({ log: silent });
+  await network.serveCapturePorts(network.a);
+  await capture.apply(workload(network.a));
+  const open = await network.dial({ from: network.a, ip: network.x.ip[4], port: 8016 });
+  assert.match(open.line, /^outbound/);
+  await capture.release(workload(network.a).name);
+  const [{ netnsInode } = { netnsInode: 0 }] = capture.status();
+  await capture.letGo(workload(network.a).name, netnsInode);
+  const other = { ...workload(network.a), name: workloadNamed('t/next') };
+  await capture.apply({ ...other, isClosed: true });
+  assert.equal(await network.echo(open.socket, 'still here'), 'still here');
+  await capture.apply(other);
+  assert.equal(await network.echo(open.socket, 'and captured'), 'and captured');
+  assert.match((await network.dial({ from: network.a, ip: network.x.ip[4], port: 8016 })).line, /^outbound/);
+  network.hangUp();
+  await capture.releaseAll();
 });

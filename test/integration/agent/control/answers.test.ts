@@ -36,6 +36,7 @@ class Responder {
   rootsPem: string;
   issueFor: string = 'node1';
   signingPublicKeys: string[];
+  consumerPrefix: string | null = null;
   #held: Uint8Array | null = null;
 
   /** Resolves when the server knows of its subscriptions: commands of one connection are carried out in order. */
@@ -88,6 +89,7 @@ class Responder {
     const answer: RenewResponse = {
       nodeCertificatePem: chainPem,
       natsJwt: 'jwt',
+      ...(this.consumerPrefix === null ? {} : { consumerPrefix: this.consumerPrefix }),
       notAfterMs,
       rootsPem: this.rootsPem,
       signingPublicKeys: this.signingPublicKeys,
@@ -246,6 +248,7 @@ test('node credentials change only with an answer that is signed for them and ho
     renewal.retryNow();
     await renewed.until('renewed', (seen) => seen.length > 0);
     assert.deepEqual(renewed.items[0]?.signingPublicKeys, [fixture.signingKey.publicKey]);
+    assert.ok(!('consumerPrefix' in (renewed.items[0] ?? {})), 'a JWT of an earlier controller allows any name');
   } finally {
     renewal.close();
   }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { generateSigningKey } from '../../../../shared/pki/signing-key.js';
 import { registryKey } from '../../../../shared/routing/registry-entry.js';
+import { newestStatementKey, sealNewestStatement } from '../../../../shared/wire/newest-statement.js';
 import { waitUntil } from '../../../lab/wait-until.js';
 import { LinkFixture, snapshotOf, workloadOf } from '../../../support/agent/agent-link-fixture.js';
 
@@ -208,4 +209,20 @@ test('a wiped store takes neither rules nor workloads away', async () => {
   assert.deepEqual(namesOf(fixture), [web], 'not before the controller says so');
   await fixture.publishList({}, { sequence: 8 });
   await fixture.registryMessages.until('web gone', () => fixture.registry.entries.size === 0, 20_000);
+});
+
+test('an agent that never had rules takes no replayed ones, and reads what the controller says is the newest', async () => {
+  await using fixture = await LinkFixture.start({ leastRevision: 2 });
+  const statement = sealNewestStatement({
+    statement: { atMs: 1, revision: 2, registrySequence: 0 },
+    privateKeyPem: fixture.signingKey.privateKey,
+  });
+  await fixture.rulesBucket.put(newestStatementKey, statement);
+  await fixture.publishRules(snapshotOf(1));
+  await fixture.alarms.until('alarm', (seen) => seen.includes('backwards'));
+  assert.deepEqual(fixture.rules.items, []);
+  await fixture.publishRules(snapshotOf(2));
+  await fixture.rules.until('revision 2', (seen) => seen.includes(2));
+  await fixture.statements.until('the statement', (seen) => seen.length > 0);
+  assert.deepEqual(Buffer.from(fixture.statements.items[0] ?? []), Buffer.from(statement));
 });

@@ -9,6 +9,7 @@ import { agentSettingsTable, type AgentSettings } from '../../../../agent/config
 import type { TokenAnswer, TokenItem } from '../../../../controller/api/api-types.js';
 import { joinOnce } from '../../../../agent/control/join/membership.js';
 import { StateDirectory } from '../../../../agent/control/state/state-directory.js';
+import { rotateCa } from '../../../../controller/ca/ca-commands.js';
 import type { RunningController } from '../../../../controller/app.js';
 import { createLog, type Log } from '../../../../shared/log.js';
 import { createIssuingCa, createRootCa } from '../../../../controller/ca/x509/certificate-authority.js';
@@ -133,7 +134,52 @@ test('an agent without join settings says what is needed', async () => {
   await using directory = await temporaryDirectory();
   const { log } = newLog();
   await using agent = await start(agentSettings({ stateDir: directory.path }), log);
-  await assert.rejects(agent.joined, { code: 'NOT_JOINED', hint: /culvert token create/ });
+  await assert.rejects(agent.joined, {
+    code: 'NOT_JOINED',
+    hint: /^pass the address .* and .*--node host-a makes one/,
+  });
+  const state = new StateDirectory({ path: path.join(directory.path, 'other') });
+  const o = { directory: state, version: 'test', log, signal: new AbortController().signal };
+  for (const [controllerUrl, expected] of [
+    ['https://127.0.0.1:1', { code: 'NOT_JOINED', hint: /^pass a token with --token-file [^;]*$/ }],
+    ['http://127.0.0.1:1', { code: 'CONTROLLER_URL', hint: /https:\/\/127\.0\.0\.1/ }],
+  ] as const) {
+    const settings = { node: nodeNamed('host-a'), controllerUrl, token: null, tokenFile: null };
+    await assert.rejects(joinOnce({ ...o, settings }), expected);
+  }
+});
+
+test('a token from before a rotation is refused with that as the cause, and shown as one of an old CA', async () => {
+  await using directory = await temporaryDirectory();
+  const stateDir = path.join(directory.path, 'controller');
+  const place = { stateDir, trustDomain: 'culvert.local' };
+  const { log } = newLog();
+  const join = (controllerUrl: string, token: string): Promise<unknown> =>
+    joinOnce({
+      settings: { node: nodeNamed('host-a'), controllerUrl, token, tokenFile: null },
+      directory: new StateDirectory({ path: path.join(directory.path, 'agent') }),
+      version: 'test',
+      log,
+      signal: new AbortController().signal,
+    });
+  let token: string;
+  {
+    await using controller = await startedController(stateDir, { changes: { listen: '0.0.0.0:0' } });
+    token = await newToken(controller);
+    const elsewhere = controller.url.replace('127.0.0.1', '127.0.0.9');
+    await assert.rejects(join(elsewhere, token), {
+      code: 'CONTROLLER_UNTRUSTED',
+      message: /is for other names: .*localhost.*127\.0\.0\.1/,
+      hint: /add 127\.0\.0\.9 to the setting "advertise"/,
+    });
+  }
+  const refused = { code: 'CA_MISMATCH', hint: /if the CA was rotated .*: culvert token create --node host-a;/ };
+  for (const steps of [['prepare', 'activate'], ['finish']] as const) {
+    for (const step of steps) await rotateCa(place, step, { isForced: true });
+    await using controller = await startedController(stateDir);
+    assert.deepEqual(await tokenStates(controller), ['old CA']);
+    await assert.rejects(join(controller.url, token), refused);
+  }
 });
 
 test('a token file that appears later is used, and a refusal names the reason meanwhile', async () => {

@@ -118,10 +118,11 @@ async function startWith(o: { ledger?: readonly WorkloadName[]; isListening?: ()
   const keeper = new WorkloadReconciler({
     capture: {
       whenInCharge: () => Promise.resolve(),
-      apply: async ({ name }) => {
+      followCgroup: () => Promise.resolve(undefined),
+      apply: async ({ name, isClosed }) => {
         assert.ok([...holding.keys()].every((each) => each === name));
         holding.set(name, 'captured');
-        steps.push(`capture ${name}`);
+        steps.push(`${isClosed === true ? 'close' : 'capture'} ${name}`);
       },
       release: async (name) => {
         if (!holding.has(name)) return;
@@ -133,6 +134,7 @@ async function startWith(o: { ledger?: readonly WorkloadName[]; isListening?: ()
       },
       problemOf: () => null,
       isHolding: (name) => holding.has(name),
+      isRuled: async () => true,
       removeLeftover: async ({ workload }) => void steps.push(`clean ${workload}`),
     },
     listeners: {
@@ -149,6 +151,7 @@ async function startWith(o: { ledger?: readonly WorkloadName[]; isListening?: ()
     isRegistryComplete: () => true,
     onChange: () => passed(),
     ownInode: 0,
+    ownCgroup: null,
   });
   const want = async (...claims: readonly Claim[]): Promise<void> => {
     const wanted = claims.map(([name, netns, address]): [WorkloadName, WantedWorkload] => {
@@ -172,7 +175,11 @@ test('a second registration takes a namespace from its owner neither at once nor
     const { keeper, want, statusOf, inLedger } = await startWith({ ledger });
     if (ledger.length === 0) await want([owner, alias, elsewhere]);
     await want([thief, network.a.path, network.a.ip[4]], [owner, alias, elsewhere]);
-    assert.deepEqual(steps, [`capture ${owner}`], 'nothing is released, cleaned or loaded for another');
+    assert.deepEqual(
+      steps,
+      ledger.length === 0 ? [`close ${owner}`, `capture ${owner}`] : [`capture ${owner}`],
+      'nothing is released, cleaned or loaded for another',
+    );
     assert.match(statusOf(thief)?.problem ?? '', /already the network namespace of shop\/owner/);
     assert.deepEqual([statusOf(thief)?.captured, statusOf(owner)?.captured], [false, true]);
     assert.equal(inLedger(), owner);
@@ -186,10 +193,10 @@ test('when the owner leaves, the other one takes over its capture without a gap'
   await want([owner, network.a.path, network.a.ip[4]]);
   isListening = false;
   await want([thief, alias, elsewhere]);
-  assert.deepEqual(steps, [`capture ${owner}`], 'it keeps its rules until the other one is ready');
+  assert.deepEqual(steps, [`close ${owner}`, `capture ${owner}`], 'it keeps its rules until the other one is ready');
   isListening = true;
   await want([thief, alias, elsewhere]);
-  assert.deepEqual(steps.slice(1), [`let go ${owner}`, `capture ${thief}`]);
+  assert.deepEqual(steps.slice(2), [`let go ${owner}`, `capture ${thief}`]);
   assert.equal(inLedger(), thief);
   await keeper.close();
 });
@@ -201,7 +208,7 @@ test('when both leave before the other one took over, the capture ends', async (
   isListening = false;
   await want([thief, alias, elsewhere]);
   await want();
-  assert.deepEqual(steps, [`capture ${owner}`, `release ${owner}`]);
+  assert.deepEqual(steps, [`close ${owner}`, `capture ${owner}`, `release ${owner}`]);
   await keeper.close();
 });
 
@@ -209,7 +216,7 @@ test('a workload that names its namespace by another path stays captured', async
   const { keeper, want } = await startWith();
   await want([owner, network.a.path, network.a.ip[4]]);
   await want([owner, alias, network.a.ip[4]]);
-  assert.deepEqual(steps, [`capture ${owner}`, `capture ${owner}`]);
+  assert.deepEqual(steps, [`close ${owner}`, `capture ${owner}`, `capture ${owner}`]);
   await keeper.close();
 });
 
@@ -218,7 +225,7 @@ test('a workload gets a namespace at once in which another one drains, and what 
   await want([owner, network.a.path, network.a.ip[4]]);
   await want();
   await want([thief, network.a.path, elsewhere]);
-  assert.deepEqual(steps.slice(1), [`release ${owner}`, `let go ${owner}`, `capture ${thief}`]);
+  assert.deepEqual(steps.slice(2), [`release ${owner}`, `let go ${owner}`, `close ${thief}`, `capture ${thief}`]);
   assert.equal(inLedger(), thief);
   await keeper.close();
   steps = [];

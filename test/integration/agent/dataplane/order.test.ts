@@ -35,7 +35,16 @@ for (const workers of [1, 2, 4]) {
           ],
           externalHosts: ['outside'],
         },
-        { workers, settings: { http2Engine: 'lean', maxConnectionsPerWorkload: 2000 }, snapshot },
+        {
+          workers,
+          settings: {
+            http2Engine: 'lean',
+            maxConnectionsPerWorkload: 2000,
+            maxConnectionsPerPeer: 2000,
+            listenBacklog: 511,
+          },
+          snapshot,
+        },
       );
       const servers: LabNode[] = [mesh.workload('side'), mesh.workload('db'), mesh.lab.host('outside')];
       for (const node of servers) {

@@ -210,6 +210,20 @@ describe('the rules of the data plane', { timeout: patientMs(120_000) }, () => {
     await mesh.closed('node1', outbound);
   });
 
+  test('that are too old let nothing new pass, and open connections go on', async () => {
+    const open = await openTo('side');
+    mesh.pool('node1').send({ type: 'rulesAge', tooOld: 'not confirmed' });
+    assert.equal(await refusal(mesh.workload('web'), { ip: mesh.workload('side').ipv4, port }), 'ECONNRESET');
+    const { reason, detail } = await mesh.closed('node1', outbound);
+    assert.deepEqual([reason, detail], ['RULES_TOO_OLD', 'not confirmed']);
+    assert.match(await exchange(open, 'goes on'), /goes on$/);
+    mesh.pool('node1').send({ type: 'rulesAge', tooOld: null });
+    assert.match(await exchange(await openTo('side'), 'again'), /again$/);
+    await mesh.closed('node1', outbound);
+    open.destroy();
+    await mesh.closed('node1', outbound);
+  });
+
   test('of which a broken revision is refused whole, while the last good one stays in force', async () => {
     await rules(deny('no-db', [], [{ labels: { app: 'db' } }]));
     const broken = allowAll({ revision: revision + 1, rules: [deny('bad', [{ cidrs: ['not a network'] }])] });

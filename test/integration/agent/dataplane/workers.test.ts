@@ -144,6 +144,18 @@ describe('a pool of data-plane workers', { timeout: patientMs(120_000) }, () => 
     assert.match(await exchange(await workload('web').connect(target), 'room'), /room$/);
   });
 
+  test('holds the limit of connections of one peer, and leaves the other places to others', async () => {
+    const { workload, closed } = bound(await start({ workers: 1, settings: { maxConnectionsPerPeer: 3 } }));
+    const target = { ip: workload('db').ipv4, port };
+    for (let i = 0; i < 3; i++) await once(await workload('web').connect(target), 'data');
+    assert.equal(await refusal(workload('web'), target), 'ECONNRESET');
+    const there = await closed('node2', inbound);
+    assert.equal(there.reason, 'CONN_LIMIT');
+    assert.match(there.detail, /^limit 3 of a thread for spiffe:\S+\/sa\/web at /);
+    assert.equal((await closed('node1', outbound)).reason, 'CONN_LIMIT');
+    assert.match(await exchange(await workload('side').connect(target), 'room'), /room$/);
+  });
+
   test('refuses new connections of a workload while too many bytes wait in its open ones', async () => {
     const mebibyte = 1_048_576;
     const mesh = await start({ workers: 2, settings: { maxWaitingBytesPerWorkload: mebibyte } });

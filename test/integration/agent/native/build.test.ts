@@ -26,6 +26,7 @@ before(() => {
   mkdirSync(join(root, 'agent', 'native'), { recursive: true });
   const files = readdirSync(source).filter((name) => /\.(?:c|h|mjs)$/.test(name));
   for (const file of files) cpSync(join(source, file), join(root, 'agent', 'native', file));
+  cpSync(join(source, 'helper'), join(root, 'agent', 'native', 'helper'), { recursive: true });
   // Node may have been installed without its headers.
   const headers = 'node-api-headers';
   mkdirSync(join(root, 'node_modules'));
@@ -58,33 +59,46 @@ test('without a compiler a build fails and an installation goes on, both with on
 test('it builds with the headers on this machine, leaves no temporary file, and what it built can be loaded', () => {
   const { code, out } = build(['--if-missing']);
   assert.equal(code, 0, out);
-  assert.deepEqual(readdirSync(join(root, 'dist', 'agent', 'native')), ['culvert.node']);
+  assert.deepEqual(readdirSync(join(root, 'dist', 'agent', 'native')), ['culvert-helper', 'culvert.node']);
   const loaded = createRequire(import.meta.url)(addon) as Record<string, unknown>;
   const calls = [
     'abortSocket',
+    'becomeHelper',
     'closeFd',
+    'closeMemory',
+    'confine',
     'deleteEmptyTable',
-    'dialSocket',
+    'dialFrom',
+    'dialPlain',
+    'dialSockets',
     'duplicate',
     'exitAtOnce',
     'findSocket',
+    'foundTables',
+    'giveVerdict',
+    'hasUnread',
+    'helperPair',
     'isTracked',
     'keepUrgentInline',
     'listenTcp',
     'listenerOf',
     'makeTransparent',
+    'mayChangeEarlyDemux',
     'notify',
     'openConntrack',
+    'openNetnsFile',
     'openSockDiag',
     'openSynQueue',
     'originalDestination',
     'originalSourcePort',
     'outlastSilence',
     'passSockets',
+    'pingHelper',
     'readProcFile',
     'replaceableSocket',
     'reservePort',
     'resetOnClose',
+    'runProgram',
     'setDeaf',
     'setProbing',
     'shutDown',
@@ -93,7 +107,10 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
     'takeSocketError',
     'takeSockets',
     'tcpCondition',
+    'useHelper',
     'watchChanges',
+    'watchConnections',
+    'watchedPort',
   ];
   assert.deepEqual(Object.keys(loaded).toSorted(), calls);
 });
@@ -114,5 +131,5 @@ test('a source that does not compile fails the build and leaves the last good ad
   assert.equal(code, 1);
   assert.match(out, /native addon not built: \w+ failed/);
   assert.equal(statSync(addon).mtimeMs, before);
-  assert.deepEqual(readdirSync(join(root, 'dist', 'agent', 'native')), ['culvert.node']);
+  assert.deepEqual(readdirSync(join(root, 'dist', 'agent', 'native')), ['culvert-helper', 'culvert.node']);
 });

@@ -6,15 +6,9 @@ import { closeSync, readdirSync, readlinkSync } from 'node:fs';
 import { createServer, type Server, Socket, type SocketConstructorOpts } from 'node:net';
 import { after, before, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import {
-  acceptedFd,
-  dialSocket,
-  listenTcp,
-  openNetns,
-  originalDestination,
-  readProcFile,
-} from '../../../../agent/native/addon.js';
-import { netnsInode, ownNetnsInode } from '../../../../agent/native/netns.js';
+import { acceptedFd, listenTcp, originalDestination, readProcFile } from '../../../../agent/native/addon.js';
+import { dialSocket } from '../../../../agent/native/dial-sockets.js';
+import { netnsInode, openNetns, ownNetnsInode } from '../../../../agent/native/netns.js';
 import { readNamespaceFiles } from '../../../../agent/telemetry/namespace-probe.js';
 import type { IpAddress } from '../../../../shared/address.js';
 import { CulvertError } from '../../../../shared/errors.js';
@@ -230,7 +224,8 @@ test('several worker threads use it at once, and neither they nor new threads ch
     import { closeSync, readlinkSync } from 'node:fs';
     import { lookup } from 'node:dns';
     import { parentPort } from 'node:worker_threads';
-    import { dialSocket, listenTcp } from ${JSON.stringify(new URL('../../../../agent/native/addon.js', import.meta.url).href)};
+    import { listenTcp } from ${JSON.stringify(new URL('../../../../agent/native/addon.js', import.meta.url).href)};
+    import { dialSocket } from ${JSON.stringify(new URL('../../../../agent/native/dial-sockets.js', import.meta.url).href)};
     lookup('localhost', () => {});
     for (let i = 0; i < 300; i++) {
       closeSync(listenTcp({ netnsFd: ${fd}, host: '::', port: 7009, backlog: 1, reusePort: true }));

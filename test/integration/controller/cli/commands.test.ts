@@ -97,7 +97,14 @@ describe('the culvert command with a running controller', () => {
     await file('rules/1-base.yaml', base);
     await file('rules/2-rule.yml', rule);
     await file('rules/ignored.txt', 'a: [');
-    const { code, out } = await culvert('apply', '-f', join(directory.path, 'rules'), '--wait', '5s');
+    const { code, out } = await culvert(
+      'apply',
+      '-f',
+      join(directory.path, 'rules'),
+      '--wait',
+      '5s',
+      '--ignore-silent',
+    );
     assert.equal(code, 0, out);
     assert.match(
       out,

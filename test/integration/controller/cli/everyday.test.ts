@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -63,8 +63,50 @@ test('get takes NAMESPACE/NAME, labels, all namespaces, and prints names', async
   assert.equal((await culvert('get', 'wl', '-A', '-o', 'name')).out, 'Workload/shop/api\nWorkload/shop/db');
   assert.match((await culvert('get', 'all', '-o', 'name')).out, /^Segment\/databases$/m);
   assert.match((await culvert('get', 'wl', 'shop/api', '-o', 'wide')).out, /198\.18\.0\.1/);
+  assert.match(
+    (await culvert('get', 'wl', 'api')).err,
+    /no Workload api in the namespace default \(there is shop\/api\)/,
+  );
   assert.equal((await culvert('get', 'wl', '-A', '-n', 'shop')).code, 64);
+  assert.equal((await culvert('export', '-o', 'table')).code, 64);
+  assert.match((await culvert('export', '-o', 'yaml')).out, /^apiVersion: /);
   assert.equal((await culvert('get', 'wl', 'shop/api', '-n', 'other')).code, 64);
+});
+
+test('get takes several names, shows those that exist, and fails for the others', async () => {
+  assert.equal(
+    (await culvert('get', 'wl', 'shop/db', 'shop/api', '-o', 'name')).out,
+    'Workload/shop/db\nWorkload/shop/api',
+  );
+  assert.equal((await culvert('get', 'wl', '-n', 'shop', 'api', 'db', '-o', 'name')).out.split('\n').length, 2);
+  const { items } = JSON.parse((await culvert('get', 'wl', 'shop/api', 'shop/db', '-o', 'json')).out) as {
+    items: unknown[];
+  };
+  assert.equal(items.length, 2);
+  const part = await culvert('get', 'wl', 'shop/gone', 'shop/api', 'shop/lost', '-o', 'name');
+  assert.deepEqual([part.code, part.out], [4, 'Workload/shop/api']);
+  assert.match(part.err, /no Workload gone[^]*\n[^]*no Workload lost/);
+});
+
+test('delete takes several names', async () => {
+  for (const name of ['one', 'two'])
+    await apply(controller, workloadDocument('shop', name, { ip: name === 'one' ? '198.18.1.1' : '198.18.1.2' }));
+  const { code, out } = await culvert('delete', 'workload', 'shop/one', '--dry-run');
+  assert.deepEqual([code, out], [0, 'Workload/shop/one would be deleted']);
+  assert.equal((await culvert('delete', 'workload', '-n', 'shop', 'one', 'two')).code, 0);
+  assert.equal((await culvert('get', 'wl', 'shop/one', 'shop/two')).code, 4);
+});
+
+test('version names the versions of this program and of the controller, and asks for the first alone with --client', async () => {
+  const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
+  assert.equal((await culvert('version')).out, `culvert     ${version}\ncontroller  ${version}`);
+  assert.deepEqual(JSON.parse((await culvert('version', '-o', 'json')).out), {
+    culvert: version,
+    controller: version,
+    agents: {},
+  });
+  const alone = await run(['version', '--client'], { env: { CULVERT_CONTEXT: '/nowhere' } });
+  assert.deepEqual([alone.code, alone.out], [0, `culvert     ${version}`]);
 });
 
 test('get -w prints what changes until it is interrupted', { timeout: patientMs(60_000) }, async () => {
@@ -142,7 +184,11 @@ test('delete names the rules, segments and services that no longer match, also w
   for (const dryRun of [['--dry-run'], []]) {
     const { code, err } = await culvert('delete', 'workload', 'shop/gone', ...dryRun);
     assert.equal(code, 0, err);
-    assert.match(err, /^warning: SegmentationRule\/to-gone: .*shop\/gone/m);
+    assert.match(
+      err,
+      /^warning: SegmentationRule\/to-gone: .* names the workload shop\/gone, which this change removes/m,
+    );
+    assert.doesNotMatch(err, /did you mean/);
     assert.match(err, /^warning: Service\/shop\/gone: /m);
     assert.match(err, /^while something still answers at its addresses, they count as outside the mesh: /m);
   }
@@ -152,6 +198,51 @@ test('delete names the rules, segments and services that no longer match, also w
   ]) {
     assert.deepEqual([(await culvert('delete', ...rest)).code], [0]);
   }
+});
+
+test('a change prints warnings that it has something to do with, and counts those that were there before', async () => {
+  const to = (name: string, peer: object) =>
+    JSON.stringify({
+      apiVersion: 'culvert.dev/v1',
+      kind: 'SegmentationRule',
+      metadata: { name },
+      spec: { action: 'deny', priority: 30, ports: [9], to: [peer] },
+    });
+  const file = async (name: string, ...docs: readonly string[]): Promise<string> => {
+    const path = join(directory.path, name);
+    await writeFile(path, documents(...docs));
+    return path;
+  };
+  const members = (account: string) =>
+    JSON.stringify({
+      apiVersion: 'culvert.dev/v1',
+      kind: 'Segment',
+      metadata: { name: 'apart' },
+      spec: { members: [{ workload: account }] },
+    });
+  const others = await file('others.yaml', to('others', { workload: 'shop/missing' }), members('shop/api'));
+  assert.match((await culvert('apply', '-f', others)).err, /^warning: .*SegmentationRule\/others: /m);
+  const own = await file('own.yaml', to('own', { workload: 'shop/none' }));
+  const { err } = await culvert('apply', '-f', own);
+  assert.match(err, /^warning: .*SegmentationRule\/own: .*shop\/none/);
+  assert.match(err, /^1 warning about other documents: culvert check$/m);
+  assert.doesNotMatch(err, /SegmentationRule\/others/);
+  // Applied again, what is in the file is warned of again.
+  assert.match((await culvert('apply', '-f', own)).err, /^warning: .*SegmentationRule\/own: /);
+  // The answer for programs has all of them.
+  const { warnings } = JSON.parse((await culvert('apply', '-f', own, '-o', 'json')).out) as {
+    warnings: { resource: string; isEarlier?: boolean }[];
+  };
+  const told = warnings.map(({ resource, isEarlier = false }) => `${resource} ${isEarlier}`);
+  assert.deepEqual(told.sort(), ['SegmentationRule/others true', 'SegmentationRule/own false']);
+  // A warning about another document that this change brings about is printed.
+  const rest = await culvert('delete', '-f', own);
+  assert.doesNotMatch(rest.err, /SegmentationRule\/others/);
+  const uses = await file('uses.yaml', to('uses', { segment: 'apart' }));
+  assert.doesNotMatch((await culvert('apply', '-f', uses)).err, /SegmentationRule\/uses/);
+  const emptied = await culvert('apply', '-f', await file('emptied.yaml', members('shop/none')));
+  assert.match(emptied.err, /^warning: (?:Segment|.*emptied).*apart/m);
+  for (const path of [uses, others]) assert.equal((await culvert('delete', '-f', path)).code, 0);
 });
 
 test('delete names what selects the workload by labels, or workloads by those of the Namespace, also with --dry-run', async () => {
@@ -235,6 +326,10 @@ test('a secret goes to a file that only its owner can read, and no file is left 
   assert.deepEqual([made.code, made.out], [0, '']);
   assert.equal((await stat(context)).mode & 0o777, 0o600);
   assert.match(await readFile(context, 'utf8'), /^controller: https:/);
+  const asCi = (): Promise<CliRun> => run(['user', 'list'], { env: { CULVERT_CONTEXT: context } });
+  assert.doesNotMatch((await asCi()).err, /warning/);
+  await chmod(context, 0o644);
+  assert.match((await asCi()).err, new RegExp(`^warning: other users can read .*: chmod 600 ${context}$`, 'm'));
   const again = await culvert('user', 'create', 'ci2', '--out', context);
   assert.equal(again.code, 64);
   assert.match(again.err, /exists/);
@@ -243,7 +338,12 @@ test('a secret goes to a file that only its owner can read, and no file is left 
   assert.equal(twice.code, 1);
   await assert.rejects(stat(join(directory.path, 'other.yaml')), { code: 'ENOENT' });
   const token = join(directory.path, 'token');
-  assert.equal((await culvert('token', 'create', '--node', 'host-a', '--out', token)).out, '');
+  const joining = await culvert('token', 'create', '--node', 'host-a', '--out', token);
+  assert.equal(joining.out, '');
+  assert.match(
+    joining.err,
+    /: culvert-agent join --node host-a --controller https:\/\/127\.0\.0\.1:\d+ --token-file FILE$/,
+  );
   assert.equal((await stat(token)).mode & 0o777, 0o600);
 });
 
@@ -259,6 +359,12 @@ test('explain says what a kind and a field mean, without a controller', async ()
   assert.match(kind.out, /^ {2}spec\.action <word> required$/m);
   const field = await run(['explain', 'rule.spec.from.cidr'], {});
   assert.match(field.out, /^FIELD +SegmentationRule\.spec\.from\[\]\.cidr$/m);
+  const mesh = await run(['explain', 'mesh'], {});
+  assert.match(mesh.out, /^ {2}spec\.defaultAction <word> default allow\n[^<]*One of:\s+allow,\s+audit,\s+deny\./m);
+  const object = await run(['explain', 'peer'], {});
+  assert.match(object.out, /^OBJECT +Peer\n[^]*^ {2}serviceAccount </m);
+  const nearly = await run(['explain', 'ruel'], {});
+  assert.deepEqual([nearly.code, /did you mean rule\?/.test(nearly.err)], [4, true], nearly.err);
   const wrong = await run(['explain', 'rule.spec.form'], {});
   assert.equal(wrong.code, 4);
   assert.match(wrong.err, /did you mean spec\.from\?/);

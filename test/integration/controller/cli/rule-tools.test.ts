@@ -231,7 +231,7 @@ describe('the tools for rules with recorded connections', () => {
     const { code, out } = await culvert('', 'audit');
     assert.equal(code, 0);
     assert.match(out, /^SegmentationRule\/no-shell would have denied 3 connections, the last 1m ago\n/);
-    assert.match(out, /\nbilling\/shell +billing\/db +5432 +3 +1 +1m ago$/);
+    assert.match(out, /\nbilling\/shell +billing\/db +5432 +3 +1 +1m ago +its agent$/);
   });
 
   it('matrix shows which workloads reach which, and the blast radius of one', async () => {

@@ -7,18 +7,18 @@ import { FlowPublisher } from '../../../../agent/telemetry/flows/flow-publisher.
 import { FlowAggregator } from '../../../../agent/telemetry/flows/flow-aggregator.js';
 import { FlowTally } from '../../../../agent/telemetry/flows/flow-tally.js';
 import { FlowMetrics } from '../../../../agent/telemetry/flows/flow-metrics.js';
-import { FlowHistory, type FlowBatchOutcome } from '../../../../controller/flows/flow-history.js';
+import type { FlowHistory } from '../../../../controller/flows/flow-history.js';
 import type { ClosedConnection } from '../../../../agent/dataplane/report/closed-connection.js';
 import { parseHostPort } from '../../../../shared/address.js';
 import type { Bus } from '../../../../shared/bus/bus.js';
 import { flowStream, subjectFor } from '../../../../shared/bus/subjects.js';
 import type { Reason } from '../../../../shared/reasons.js';
 import { encodeFlowBatch } from '../../../../shared/wire/flow-batch.js';
-import type { ReportedFlow } from '../../../../shared/wire/flows.js';
 import { NatsFixture } from '../../../support/bus/bus-fixture.js';
 import { eventually, silentLog } from '../../../support/controller/controller-fixture.js';
 import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
 import { patientMs } from '../../../lab/patience.js';
+import { historyOn } from '../../../support/controller/flow-history-reader.js';
 import { reportedFlow } from '../../../support/controller/reported-flow.js';
 
 const day = 86_400_000;
@@ -71,30 +71,6 @@ function publisherOn(bus: Bus, node: string) {
   return { aggregator, publisher, told };
 }
 
-/** A reader as the controller has it. */
-function historyOn(bus: Bus, o: { maxBytes?: number; isOwn?: (node: string, flow: ReportedFlow) => boolean } = {}) {
-  const outcomes: FlowBatchOutcome[] = [];
-  const history = new FlowHistory({
-    retentionMs: 14 * day,
-    maxBytes: o.maxBytes ?? 64 * 1024 * 1024,
-    isOwn: o.isOwn ?? (() => true),
-    nowMs: Date.now,
-    log: silentLog,
-    onBatch: (outcome) => outcomes.push(outcome),
-  });
-  const abort = new AbortController();
-  const done = history.follow(bus, abort.signal);
-  return {
-    history,
-    outcomes,
-    isCurrent: () => eventually('the stream is read', async () => (history.isCurrent ? true : undefined)),
-    [Symbol.asyncDispose]: async () => {
-      abort.abort();
-      await done;
-    },
-  };
-}
-
 function counts(history: FlowHistory): (string | number)[][] {
   return history
     .query({ sinceMs: 0, namespace: null })
@@ -110,7 +86,7 @@ const seen = (history: FlowHistory, wanted: (string | number)[][]) =>
 test('flows of two agents reach the controller, which reads them again after a restart of its own', async () => {
   await using nats = await NatsFixture.start();
   await using reader = historyOn(await nats.controller());
-  await reader.isCurrent();
+  await reader.current();
   for (const node of ['node1', 'node2.dc1']) {
     const { aggregator, publisher } = publisherOn(await nats.agent(node), node);
     aggregator.addClosed(connection(80));
@@ -130,7 +106,7 @@ test('flows of two agents reach the controller, which reads them again after a r
   assert.deepEqual(reader.outcomes, ['kept', 'kept', 'kept', 'kept']);
 
   await using second = historyOn(await nats.controller());
-  await second.isCurrent();
+  await second.current();
   assert.deepEqual(counts(second.history), wanted);
 });
 
@@ -138,7 +114,7 @@ test('an outage of NATS delays flow records, loses none and repeats none', { tim
   await using nats = await NatsFixture.start();
   const { port } = nats.server;
   await using reader = historyOn(await nats.controller());
-  await reader.isCurrent();
+  await reader.current();
   const { aggregator, publisher, told } = publisherOn(await nats.agent('node1'), 'node1');
   aggregator.addClosed(connection(80));
   await publisher.flush();
@@ -157,7 +133,7 @@ test('an outage of NATS delays flow records, loses none and repeats none', { tim
     return (await told()) >= 3 ? true : undefined;
   });
   await seen(reader.history, [['node1', 80, 'allow', 6]]);
-  await reader.isCurrent();
+  await reader.current();
   await publisher.close();
 });
 
@@ -168,7 +144,7 @@ test(
     await using nats = await NatsFixture.start();
     const { port } = nats.server;
     await using reader = historyOn(await nats.controller());
-    await reader.isCurrent();
+    await reader.current();
     const { aggregator, publisher, told } = publisherOn(await nats.agent('node1'), 'node1');
     for (let round = 1; round <= 3; round++) {
       aggregator.addClosed(connection(80));
@@ -178,7 +154,7 @@ test(
     await nats.server.stop();
     await rm(join(nats.stateDir, 'nats', 'store'), { recursive: true });
     await nats.startServer(port);
-    await reader.isCurrent();
+    await reader.current();
     aggregator.addClosed(connection(443));
     await eventually('a window is stored again', async () => {
       await publisher.flush();
@@ -195,7 +171,7 @@ test(
 test('the node is the one of the subject, and an agent cannot store under the subject of another', async () => {
   await using nats = await NatsFixture.start();
   await using reader = historyOn(await nats.controller(), { isOwn: (node) => node === 'node2' });
-  await reader.isCurrent();
+  await reader.current();
   const agent = await nats.agent('node1');
   const flow = { node: 'node2', ...reportedFlow(Date.now()) };
   const batch = { run: 'a'.repeat(16), sequence: 1, sentAtMs: Date.now(), notKept: 0, flows: [flow], node: 'node2' };
@@ -217,7 +193,7 @@ test('the stream has a bound, beyond which the oldest are dropped and new ones s
   await using nats = await NatsFixture.start();
   const controller = await nats.controller();
   await using reader = historyOn(controller, { maxBytes: 1024 * 1024 });
-  await reader.isCurrent();
+  await reader.current();
   const agent = await nats.agent('node1');
   const noise = Buffer.from(crypto.getRandomValues(new Uint8Array(60_000)));
   for (let sent = 0; sent < 40; sent++)
@@ -238,6 +214,6 @@ test('the stream has a bound, beyond which the oldest are dropped and new ones s
   });
   await eventually('all are read', async () => (reader.outcomes.length === 40 ? true : undefined));
   await using second = historyOn(controller, { maxBytes: 1024 * 1024 });
-  await second.isCurrent();
+  await second.current();
   assert.ok(second.outcomes.length < 20);
 });

@@ -57,7 +57,13 @@ test(
     const bus = await nats.controller();
     // A stream hangs only when it holds something: the first write of an empty one just fails.
     await (await bus.bucket('b', { create })).put('first', Buffer.from('1'));
-    await bus.ensureStream({ name: 'OTHER', subjects: ['other'], maxAgeMs: 0, maxBytes: 1_000_000 });
+    await bus.ensureStream({
+      name: 'OTHER',
+      subjects: ['other'],
+      maxAgeMs: 0,
+      maxBytes: 1_000_000,
+      whenFull: 'drop oldest',
+    });
     await using running = startWatch(nats, bus, disk.path);
     const { watch } = running;
     await disk.fill();

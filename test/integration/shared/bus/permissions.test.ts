@@ -3,7 +3,15 @@ import { after, before, test } from 'node:test';
 import { agentPermissions } from '../../../../controller/nats/agent-permissions.js';
 import type { Bus } from '../../../../shared/bus/bus.js';
 import type { DeniedOperation } from '../../../../shared/bus/bus.js';
-import { buckets, flowStream, inboxPrefixFor, parseSubject, subjectFor } from '../../../../shared/bus/subjects.js';
+import {
+  buckets,
+  consumerNamesOf,
+  consumerPrefixFor,
+  flowStream,
+  inboxPrefixFor,
+  parseSubject,
+  subjectFor,
+} from '../../../../shared/bus/subjects.js';
 import { Inbox, within } from '../../../support/bus/bus-deadline.js';
 import { NatsFixture, settled } from '../../../support/bus/bus-fixture.js';
 import { nodeNamed } from '../../../support/routing/names.js';
@@ -14,6 +22,8 @@ const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
 function fail(error: unknown): void {
   assert.fail(String(error));
 }
+
+const ownNames = consumerNamesOf(consumerPrefixFor(nodeNamed('node1')));
 
 let nats: NatsFixture;
 let controller: Bus;
@@ -31,6 +41,7 @@ before(async () => {
     subjects: ['culvert.v1.flows.*'],
     maxAgeMs: 60_000,
     maxBytes: 1e6,
+    whenFull: 'drop oldest',
   });
   agent = await nats.agent('node1');
 });
@@ -151,7 +162,7 @@ test('a consumer that an agent points at a foreign subject passes for no request
   ];
   for (const [index, target] of targets.entries()) {
     const config = {
-      name: `evil${index}`,
+      name: ownNames[index],
       deliver_subject: target,
       deliver_policy: 'all',
       ack_policy: 'none',
@@ -159,7 +170,7 @@ test('a consumer that an agent points at a foreign subject passes for no request
       filter_subject: '$KV.culvert_rules.>',
     };
     await agent.request(
-      `$JS.API.CONSUMER.CREATE.KV_culvert_rules.evil${index}.$KV.culvert_rules.>`,
+      `$JS.API.CONSUMER.CREATE.KV_culvert_rules.${ownNames[index]}`,
       Buffer.from(JSON.stringify({ stream_name: 'KV_culvert_rules', config })),
       { timeoutMs: 5000 },
     );

@@ -113,7 +113,7 @@ test('a file that a command line names and that cannot be read is named with 64,
 test('a state directory where the kernel makes none ends both daemons at once', async () => {
   for (const argv of [
     [...programs.controller, 'run', '--state-dir', '/proc/culvert/state'],
-    [...programs.controller, 'ca', 'rotate', 'prepare', '--state-dir', '/proc/culvert/state'],
+    [...programs.controller, 'keys', 'change', '--plain', '--state-dir', '/proc/culvert/state'],
     [...programs.agent, ...join, '--token', 'x', '--state-dir', '/proc/culvert/state'],
   ]) {
     const { code, err } = await ended(argv, 'ignore');

@@ -2,19 +2,18 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
 import { test } from 'node:test';
-import { HttpEndpoint, type EndpointHandler } from '../../../../agent/admin/http-endpoint.js';
+import type { HttpEndpoint, EndpointHandler } from '../../../../agent/admin/http-endpoint.js';
 import { newDeferred } from '../../../../shared/deferred.js';
 import { createLog } from '../../../../shared/log.js';
+import { listeningEndpoint } from '../../../support/agent/listening-endpoint.js';
 
 const lines: string[] = [];
 const log = createLog({ name: 'test', level: 'info', stream: { write: (line) => lines.push(line) } });
 
 function listen(handler: EndpointHandler, graceMs?: number): Promise<HttpEndpoint> {
-  return HttpEndpoint.listen({
-    address: { host: '127.0.0.1', port: 0 },
+  return listeningEndpoint({
     routes: { 'GET /x': handler },
     log,
-    setting: '--health-address',
     ...(graceMs === undefined ? {} : { graceMs }),
   });
 }

@@ -7,7 +7,9 @@ import { noExclusions } from '../../../../agent/capture/namespace-capture.js';
 const exclusions = { ...noExclusions, excludeOutboundPorts: [3306], excludeOutboundCidrs: ['10.0.0.0/8', 'fd00::/8'] };
 
 function rulesOf(table: string, latePorts: readonly number[], given = exclusions): readonly string[] {
-  const chain = planWorkloadChains(4, given, latePorts).find((each) => each.table === table && each.hook === 'OUTPUT');
+  const chain = planWorkloadChains(4, given, { latePorts }).find(
+    (each) => each.table === table && each.hook === 'OUTPUT',
+  );
   return (chain?.rules ?? []).map((rule) => rule.replace(/ -m comment --comment "culvert:[a-z-]*"/, ''));
 }
 
@@ -30,13 +32,13 @@ test('a verdict leads to the listener or to the closed port, and every other SYN
 });
 
 test('other sockets on the ports for it get no connection', () => {
-  const guarded = planWorkloadChains(4, exclusions, [80]).find(({ hook }) => hook === 'INPUT');
-  for (const rule of guarded?.rules ?? ['']) assert.match(rule, /--dports 15001,15008,15002,15003 /);
+  const guarded = planWorkloadChains(4, exclusions, { latePorts: [80] }).find(({ hook }) => hook === 'INPUT');
+  for (const rule of guarded?.rules ?? ['']) assert.match(rule, /--dports 15001,15006,15008,15002,15003 /);
 });
 
 test('without such a port, or when all of them are excluded, the rules are the same as without late accept', () => {
-  assert.deepEqual(planWorkloadChains(4, exclusions, []), planWorkloadChains(4, exclusions));
-  assert.deepEqual(planWorkloadChains(6, exclusions, [3306]), planWorkloadChains(6, exclusions));
+  assert.deepEqual(planWorkloadChains(4, exclusions, { latePorts: [] }), planWorkloadChains(4, exclusions));
+  assert.deepEqual(planWorkloadChains(6, exclusions, { latePorts: [3306] }), planWorkloadChains(6, exclusions));
 });
 
 test('any number of ports fits into rules of 15', () => {

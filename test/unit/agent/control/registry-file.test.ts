@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -46,6 +47,25 @@ test('a registry comes back as it was written, whatever its bytes are', async ()
   }
   await file.write({ entries: [], isComplete: true });
   assert.deepEqual(await file.read(), { kind: 'loaded', value: { entries: [], isComplete: true } });
+});
+
+test('an entry with a length below zero, in a file with the right checksum, is refused and not read without end', async () => {
+  const path = join(newDirectory(), 'registry.state');
+  const file = new RegistryFile({ path });
+  await file.write({ entries: [{ key: 'o', sealed: Buffer.alloc(2) }], isComplete: true });
+  for (const body of ['o -6\no -6\n', 'o 1e0\nx\n', 'o 0x1\nx\n', 'o \n\n', 'o\n\n']) {
+    const sha256 = createHash('sha256').update('true true\n').update(body).digest('hex');
+    const header = {
+      format: 'culvert-registry',
+      version: 1,
+      isWhole: true,
+      isComplete: true,
+      bytes: body.length,
+      sha256,
+    };
+    await writeFile(path, `${JSON.stringify(header)}\n${body}`, { mode: 0o600 });
+    assert.equal((await file.read()).kind, 'corrupt', JSON.stringify(body));
+  }
 });
 
 const damages: readonly [string, (content: Buffer) => Buffer][] = [

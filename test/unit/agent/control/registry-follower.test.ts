@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { RegistryFollower } from '../../../../agent/control/followers/registry-follower.js';
 import { keyHash } from '../../../../shared/wire/registry-leaf.js';
+import { registryRootKey } from '../../../../shared/wire/registry-root.js';
 import { registryKey } from '../../../../shared/routing/registry-entry.js';
 import {
   bucketOf,
@@ -103,6 +104,23 @@ describe('a registry that comes from NATS after its root and pages', () => {
     deliver(follower, [[key7, forged], ...sealed]);
     await once('the whole', () => follower.isComplete);
     assert.deepEqual([follower.entries.size, seen.alarms], [count, 1]);
+    follower.close();
+  });
+});
+
+describe('what is refused', () => {
+  test('is an alarm, which names a restored backup, until something else is there', () => {
+    const newer = new Map(keys.map((key, at) => [key, seal(`w-${at}`, { sequence: 30 })]));
+    const { follower } = restored(newer, listOf(newer, { sequence: 30 }));
+    assert.equal(follower.alarm, null);
+    const older = listOf(sealed, { sequence: 14 });
+    put(follower, registryRootKey, older.root);
+    assert.match(follower.alarm ?? '', /its sequence 14 is older than 30, .*an older backup of the controller/);
+    put(follower, key7, seal('w-7', { sequence: 14 }));
+    assert.match(follower.alarm ?? '', /and 1 more$/);
+    put(follower, key7, newer.get(key7) ?? assert.fail());
+    put(follower, registryRootKey, listOf(newer, { sequence: 31 }).root);
+    assert.equal(follower.alarm, null);
     follower.close();
   });
 });

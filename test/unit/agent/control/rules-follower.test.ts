@@ -53,6 +53,7 @@ test('rules that cannot be put in force are an alarm, and the next revision is t
     trustDomain: 'mesh.test',
     open: (sealed) => JSON.parse(Buffer.from(sealed).toString('utf8')) as Snapshot,
     applied: null,
+    leastRevision: () => 0,
     log,
     onRules: ({ snapshot }) => {
       if (snapshot.revision === 2)
@@ -72,4 +73,30 @@ test('rules that cannot be put in force are an alarm, and the next revision is t
   assert.equal(await follower.check(), 'current');
   assert.deepEqual(inForce, [1, 3]);
   assert.equal(follower.alarm, null);
+});
+
+test('an agent without rules refuses rules that are older than what the controller has signed', async () => {
+  const store = new Store();
+  const inForce: number[] = [];
+  const alarms: RulesAlarm[] = [];
+  let least = 3;
+  const follower = new RulesFollower({
+    bucket: store.bucket,
+    trustDomain: 'mesh.test',
+    open: (sealed) => JSON.parse(Buffer.from(sealed).toString('utf8')) as Snapshot,
+    applied: null,
+    leastRevision: () => least,
+    log,
+    onRules: ({ snapshot }) => inForce.push(snapshot.revision),
+    onAlarm: (kind) => alarms.push(kind),
+  });
+  store.publish(snapshotOf(2));
+  assert.equal(await follower.check(), 'backwards');
+  assert.match(follower.alarm ?? '', /the store says 2, .* revision 3/);
+  store.publish(snapshotOf(3));
+  assert.equal(await follower.check(), 'current');
+  least = 7;
+  store.publish(snapshotOf(5));
+  assert.equal(await follower.check(), 'current', 'newer than those in force, although not the newest');
+  assert.deepEqual([inForce, alarms], [[3, 5], ['backwards']]);
 });

@@ -60,6 +60,11 @@ class Recorder {
   #listened = -1;
   /** Call: no other agent manages the host any more. */
   takeCharge = (): void => undefined;
+  /** Whether the rules that the ledger names are still there. */
+  isRuled = true;
+  /** Inodes of the cgroups to which the agent is moved. */
+  readonly movedTo: number[] = [];
+  readonly ledger: CaptureLedger;
   captureFailure: string | null = null;
   lateRulesFailure: string | null = null;
   readonly keeper: WorkloadReconciler;
@@ -67,8 +72,9 @@ class Recorder {
 
   constructor(
     o: {
-      leftover?: { workload: WorkloadName; netnsPath: string; netnsInode: number };
+      leftover?: { workload: WorkloadName; netnsPath: string; netnsInode: number; boot?: string; ownCgroup?: number };
       ownInode?: number;
+      ownCgroup?: number;
       isSuccessor?: boolean;
     } = {},
   ) {
@@ -79,18 +85,23 @@ class Recorder {
     const entries = o.leftover === undefined ? [] : [{ ...o.leftover, addresses: [] }];
     const inCharge = new Promise<void>((resolve) => (this.takeCharge = resolve));
     if (o.isSuccessor !== true) this.takeCharge();
+    this.ledger = new CaptureLedger({ file, entries, log });
     this.keeper = new WorkloadReconciler({
       capture: {
         whenInCharge: () => inCharge,
-        apply: async ({ name, latePorts }) => {
+        followCgroup: async () => this.movedTo.shift(),
+        apply: async ({ name, latePorts, isClosed }) => {
           if (this.captureFailure !== null) throw new Error(this.captureFailure);
           if (latePorts !== undefined && this.lateRulesFailure !== null) throw new Error(this.lateRulesFailure);
-          this.steps.push(`capture ${name}${latePorts === undefined ? '' : ` late ${latePorts.join()}`}`);
+          this.steps.push(
+            `${isClosed === true ? 'close' : 'capture'} ${name}${latePorts === undefined ? '' : ` late ${latePorts.join()}`}`,
+          );
         },
         release: async (name) => void this.steps.push(`release ${name}`),
         problemOf: () => null,
         letGo: async () => undefined,
         isHolding: () => false,
+        isRuled: async () => this.isRuled,
         removeLeftover: async ({ workload }) => void this.steps.push(`clean ${workload}`),
       },
       listeners: {
@@ -107,7 +118,7 @@ class Recorder {
         listeningOf: () => this.listening,
         isListening: () => this.listening !== null,
       },
-      ledger: new CaptureLedger({ file, entries, log }),
+      ledger: this.ledger,
       scheduler: this.scheduler,
       log,
       captureWaitMs: 5000,
@@ -115,6 +126,7 @@ class Recorder {
       isRegistryComplete: () => this.isRegistryComplete,
       onChange: () => this.#passed?.(),
       ownInode: o.ownInode ?? 0,
+      ownCgroup: o.ownCgroup ?? null,
     });
   }
 
@@ -143,21 +155,26 @@ class Recorder {
   }
 }
 
+/** What an earlier run says that it captured: this process's namespace. */
+function leftoverOf(name: string) {
+  return { workload: workloadNamed(name), netnsPath: '/proc/self/ns/net', netnsInode: namespaceInode };
+}
+
 test('a workload is captured only after its listeners are open and it can be served', async () => {
   const recorder = new Recorder();
   await recorder.want(entryOf());
-  assert.deepEqual(recorder.steps, ['listen [shop/web]']);
+  assert.deepEqual(recorder.steps, ['listen [shop/web]', 'close shop/web']);
   assert.match(recorder.problem ?? '', /listeners are not open/);
   recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
   await recorder.tick();
-  assert.deepEqual(recorder.steps, ['listen [shop/web]']);
+  assert.deepEqual(recorder.steps, ['listen [shop/web]', 'close shop/web']);
   assert.match(recorder.problem ?? '', /rules and its certificate/);
   recorder.isServable = true;
   await recorder.tick();
-  assert.deepEqual(recorder.steps, ['listen [shop/web]', 'capture shop/web']);
+  assert.deepEqual(recorder.steps, ['listen [shop/web]', 'close shop/web', 'capture shop/web']);
   assert.equal(recorder.problem, null);
   await recorder.tick();
-  assert.equal(recorder.steps.length, 2, 'nothing to do is nothing done');
+  assert.equal(recorder.steps.length, 3, 'nothing to do is nothing done');
   await recorder.keeper.close();
 });
 
@@ -176,21 +193,105 @@ test('a workload that gets no certificate in time is captured all the same', asy
 test('a workload whose entry cannot be read is captured as soon as something listens, and has no identity', async () => {
   const recorder = new Recorder();
   await recorder.want({ ...entryOf(), identity: null });
-  assert.deepEqual(recorder.steps, ['listen [shop/web]']);
+  assert.deepEqual(recorder.steps, ['listen [shop/web]', 'close shop/web']);
   recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
   await recorder.tick();
-  assert.deepEqual(recorder.steps, ['listen [shop/web]', 'capture shop/web']);
+  assert.deepEqual(recorder.steps, ['listen [shop/web]', 'close shop/web', 'capture shop/web']);
   const [status] = recorder.keeper.statuses();
   assert.deepEqual([status?.captured, status?.identity], [true, null]);
   await recorder.keeper.close();
 });
 
 test('a namespace that an earlier run captured does not wait for a certificate', async () => {
-  const leftover = { workload: workloadNamed('shop/web'), netnsPath: '/proc/self/ns/net', netnsInode: namespaceInode };
+  const leftover = leftoverOf('shop/web');
   const recorder = new Recorder({ leftover });
   recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
   await recorder.want(entryOf());
   assert.deepEqual(recorder.steps, ['listen [shop/web]', 'capture shop/web']);
+  await recorder.keeper.close();
+});
+
+test('rules that exempt the sockets of another cgroup are loaded before anything listens', async () => {
+  const leftover = { ...leftoverOf('shop/web'), ownCgroup: 7 };
+  const recorder = new Recorder({ leftover, ownCgroup: 8 });
+  recorder.keeper.setLatePorts([80]);
+  await recorder.want(entryOf());
+  assert.deepEqual(recorder.steps, ['listen []', 'capture shop/web late 80', 'listen [shop/web late]']);
+  await recorder.keeper.close();
+  const same = new Recorder({ leftover, ownCgroup: 7 });
+  same.listening = { netnsInode: namespaceInode, error: null, late: notLate };
+  await same.want(entryOf());
+  assert.deepEqual(same.steps, ['listen [shop/web]', 'capture shop/web']);
+  await same.keeper.close();
+});
+
+test('the cgroup is looked at in each pass, and the ledger has the one that the agent was moved to', async () => {
+  const recorder = new Recorder({ ownCgroup: 7 });
+  recorder.isServable = true;
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
+  await recorder.want(entryOf());
+  await recorder.tick();
+  assert.deepEqual(
+    recorder.ledger.entries.map(({ ownCgroup }) => ownCgroup),
+    [7],
+  );
+  recorder.movedTo.push(8);
+  await recorder.tick();
+  assert.deepEqual(
+    recorder.ledger.entries.map(({ ownCgroup }) => ownCgroup),
+    [8],
+  );
+  await recorder.keeper.close();
+});
+
+test('rules that exempt others and cannot be loaded do not keep a workload from being served for ever', async () => {
+  const leftover = { ...leftoverOf('shop/web'), ownCgroup: 7 };
+  const recorder = new Recorder({ leftover, ownCgroup: 8 });
+  recorder.captureFailure = 'no';
+  await recorder.want(entryOf());
+  assert.deepEqual(recorder.steps.splice(0), ['listen []']);
+  for (let pass = 0; pass < 3; pass++) await recorder.tick();
+  assert.deepEqual(recorder.steps, ['listen [shop/web]']);
+  await recorder.keeper.close();
+});
+
+test('a namespace whose rules went while no agent ran is closed, whatever the ledger says', async () => {
+  const recorder = new Recorder({ leftover: { ...leftoverOf('shop/web'), ownCgroup: 7 }, ownCgroup: 8 });
+  recorder.isRuled = false;
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
+  await recorder.want(entryOf());
+  assert.deepEqual(recorder.steps.slice(0, 2), ['listen [shop/web]', 'close shop/web']);
+  await recorder.keeper.close();
+});
+
+test('a clock that is set back keeps nothing waiting', async () => {
+  const recorder = new Recorder({ leftover: { ...leftoverOf('shop/web'), ownCgroup: 7 }, ownCgroup: 8 });
+  recorder.captureFailure = 'no';
+  await recorder.want(entryOf());
+  assert.deepEqual(recorder.steps.splice(0), ['listen []']);
+  recorder.scheduler.setClock(recorder.scheduler.nowMs() - 3_600_000);
+  for (let pass = 0; pass < 3; pass++) await recorder.tick();
+  assert.deepEqual(recorder.steps, ['listen [shop/web]']);
+  await recorder.keeper.close();
+});
+
+test('a clock that is set forward cuts no wait short', async () => {
+  const recorder = new Recorder({ leftover: { ...leftoverOf('shop/web'), ownCgroup: 7 }, ownCgroup: 8 });
+  recorder.captureFailure = 'no';
+  await recorder.want(entryOf());
+  recorder.steps.length = 0;
+  recorder.scheduler.setClock(recorder.scheduler.nowMs() + 3_600_000);
+  await recorder.tick();
+  assert.deepEqual(recorder.steps, []);
+  await recorder.keeper.close();
+});
+
+test('a namespace with the inode of one before the machine started again is a new one', async () => {
+  const leftover = { ...leftoverOf('shop/web'), boot: 'another' };
+  const recorder = new Recorder({ leftover });
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
+  await recorder.want(entryOf());
+  assert.deepEqual(recorder.steps, ['listen [shop/web]', 'close shop/web']);
   await recorder.keeper.close();
 });
 
@@ -206,7 +307,7 @@ test('on the way out the capture goes before the listeners', async () => {
 });
 
 test('what an earlier run left in a namespace that is not wanted any more is cleaned', async () => {
-  const leftover = { workload: workloadNamed('shop/old'), netnsPath: '/proc/self/ns/net', netnsInode: namespaceInode };
+  const leftover = leftoverOf('shop/old');
   const recorder = new Recorder({ leftover });
   await recorder.want();
   assert.deepEqual(recorder.steps, ['listen []', 'clean shop/old']);
@@ -256,7 +357,7 @@ test('a capture that fails is tried again and named', async () => {
 });
 
 test('an agent that lets go during a pass begins with no further namespace', async () => {
-  const leftover = { workload: workloadNamed('shop/old'), netnsPath: '/proc/self/ns/net', netnsInode: namespaceInode };
+  const leftover = leftoverOf('shop/old');
   const recorder = new Recorder({ leftover });
   recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
   recorder.isServable = true;
@@ -269,15 +370,19 @@ test('a workload whose listeners cannot be opened is captured at once, and they 
   const recorder = new Recorder();
   recorder.listening = { netnsInode: namespaceInode, error: 'EADDRINUSE', late: notLate };
   await recorder.want(entryOf());
-  assert.deepEqual(recorder.steps, ['listen [shop/web]', 'capture shop/web'], 'without rules or a certificate');
+  assert.deepEqual(
+    recorder.steps,
+    ['listen [shop/web]', 'close shop/web', 'capture shop/web'],
+    'without rules or a certificate',
+  );
   assert.match(recorder.problem ?? '', /EADDRINUSE/);
   for (let pass = 0; pass < 3; pass++) await recorder.tick();
-  assert.deepEqual(recorder.steps.slice(2), ['listen [shop/web]'], 'again after five seconds');
+  assert.deepEqual(recorder.steps.slice(3), ['listen [shop/web]'], 'again after five seconds');
   assert.match(recorder.problem ?? '', /EADDRINUSE/, 'as long as they are not open');
   assert.equal(recorder.keeper.statuses()[0]?.hasFailed, true);
   recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
   for (let pass = 0; pass < 4; pass++) await recorder.tick();
-  assert.equal(recorder.steps.length, 3, 'and no more once they are open');
+  assert.equal(recorder.steps.length, 4, 'and no more once they are open');
   assert.equal(recorder.problem, null);
   assert.equal(recorder.keeper.statuses()[0]?.hasFailed, false);
   await recorder.keeper.close();
@@ -365,7 +470,7 @@ test('a new workload is captured while the queue is taken, and its connects are 
   recorder.isServable = true;
   recorder.keeper.setLatePorts([80]);
   await recorder.want(entryOf());
-  assert.deepEqual(recorder.steps.splice(0), ['listen [shop/web late]', 'capture shop/web']);
+  assert.deepEqual(recorder.steps.splice(0), ['listen [shop/web late]', 'close shop/web', 'capture shop/web']);
   assert.equal(recorder.problem, null, 'it is captured');
   assert.match(recorder.keeper.statuses()[0]?.lateAcceptProblem ?? '', /accepted early: the queue .* is not open yet/);
   recorder.listening = { netnsInode: namespaceInode, error: null, late: { isOpen: true, problem: null } };
@@ -376,7 +481,7 @@ test('a new workload is captured while the queue is taken, and its connects are 
 });
 
 test('a workload that an earlier run captured keeps its rules until the queue is open again', async () => {
-  const leftover = { workload: workloadNamed('shop/web'), netnsPath: '/proc/self/ns/net', netnsInode: namespaceInode };
+  const leftover = leftoverOf('shop/web');
   const recorder = new Recorder({ leftover });
   recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
   recorder.keeper.setLatePorts([80]);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Reporter } from '../../../../agent/dataplane/flow/reporter.js';
 import type { WorkerGauges, WorkerReport } from '../../../../agent/dataplane/messages.js';
-import { addressClass } from '../../../../agent/telemetry/flows/flow-aggregator.js';
+import { addressClass } from '../../../../shared/wire/flows.js';
 import type { ClosedConnection } from '../../../../agent/dataplane/report/closed-connection.js';
 import { ConnectionRecord } from '../../../../agent/dataplane/connection/connection-record.js';
 import { externalNames } from '../../../../shared/routing/external-names.js';
@@ -407,4 +407,22 @@ test('a connection that ended before the rules were asked, and was not refused, 
   flows.addClosed(closed({ reason: 'RESOURCE_FD', rule: null, revision: 0 }));
   flows.addClosed(closed({ reason: 'NO_RULES_YET', rule: null, revision: 0 }));
   assert.deepEqual(total(flows.take({ isLast: true }).flows), { allow: 2, deny: 1 });
+});
+
+test('probes of the host are flows of their own, and go over the wire as such', () => {
+  const flows = new FlowAggregator({ nameExternal: () => null });
+  const source = { address: at('198.18.11.1:40000'), workload: null, identity: null };
+  const plain = { direction: 'inbound', source, rule: null } as const;
+  flows.addClosed(closed({ ...plain, path: 'plaintext' }));
+  flows.addClosed(closed({ ...plain, path: 'probe' }));
+  const taken = flows.take({ isLast: true });
+  assert.deepEqual(
+    taken.flows.map(({ probe, connections }) => [probe ?? false, connections]),
+    [
+      [false, 1],
+      [true, 1],
+    ],
+  );
+  const batch = { run: '0af7651916cd43dd', sequence: 1, sentAtMs: 1, notKept: 0, flows: taken.flows };
+  assert.deepEqual(flowBatchSchema.parse(batch).flows, taken.flows);
 });

@@ -17,14 +17,23 @@ import { registryService, workloadEntry } from '../../../support/rules/analysis-
 import { flow, outside, recordsOf, talks } from '../../../support/rules/analysis-flow-world.js';
 import { clocks, endsOf, registries, snapshots } from '../../../support/rules/analysis-world.js';
 import { clock, snapshotOf, trustDomain } from '../../../support/rules/policy-fixture.js';
-import { workloadNamed } from '../../../support/routing/names.js';
+import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
 import { propertyHits, propertyRuns } from '../../../support/property-runs.js';
 
+/** On the node whose agent records, unless `init` says another one. */
+function entryAt(
+  name: string,
+  addresses: readonly string[],
+  init?: Parameters<typeof workloadEntry>[2],
+): ReturnType<typeof workloadEntry> {
+  return workloadEntry(name, addresses, { node: nodeNamed('n1'), ...init });
+}
+
 const entries = [
-  workloadEntry('billing/api', ['198.18.0.1']),
-  workloadEntry('billing/db', ['198.18.0.2', 'fd00::2']),
-  workloadEntry('shop/web', ['198.18.1.1']),
-  workloadEntry('legacy/box', ['198.18.2.1'], { node: null }),
+  entryAt('billing/api', ['198.18.0.1']),
+  entryAt('billing/db', ['198.18.0.2', 'fd00::2']),
+  entryAt('shop/web', ['198.18.1.1']),
+  entryAt('legacy/box', ['198.18.2.1'], { node: null }),
   registryService('billing/database', {
     vips: [],
     ports: [
@@ -68,6 +77,7 @@ describe('recorded flows against a proposed set', () => {
         worked: 7,
         daysSeen: 1,
         lastSeenMs: 9,
+        toldBy: null,
         before: 'Mesh/default',
         after: 'Mesh/default',
       },
@@ -78,6 +88,13 @@ describe('recorded flows against a proposed set', () => {
       back.opened.map(({ source, denied }) => [source, denied]),
       [['shop/web', 7]],
     );
+  });
+
+  it('leave out probes of a host, which no rule decides', () => {
+    const probe = flow({ source: outside('198.18.0.0/24'), destination: db, direction: 'inbound', probe: true });
+    assert.deepEqual(difference([probe], closed), difference([], closed));
+    const learned = learnRules({ flows: [probe], entries, trustDomain, externals: [] });
+    assert.deepEqual([learned.rules, learned.notLearned], [[], []]);
   });
 
   it('are not broken when they never reached an application', () => {
@@ -216,7 +233,7 @@ describe('learned rules', () => {
           const pair = pairOf(ends, talk);
           return pair === null ? [] : recordsOf(before, pair, time, talk.connections);
         });
-        const learned = learnRules({ flows, entries: registered, trustDomain });
+        const learned = learnRules({ flows, entries: registered, trustDomain, externals: [] });
         const after = { snapshot: promoted(before, learnedResources(learned)), entries: registered };
         const { broken } = diffFlows({ before, after, flows, clock: time });
         const excused = new Set(
@@ -247,9 +264,14 @@ describe('learned rules', () => {
           return pair === null ? [] : recordsOf(set, pair, clock, talk.connections);
         });
         const shuffled = flows.map((record) => ({ record, die: dice.next().value })).sort((a, b) => a.die - b.die);
-        const first = renderLearned(learnRules({ flows, entries: registered, trustDomain }));
+        const first = renderLearned(learnRules({ flows, entries: registered, trustDomain, externals: [] }));
         const again = renderLearned(
-          learnRules({ flows: shuffled.map(({ record }) => record), entries: [...registered].reverse(), trustDomain }),
+          learnRules({
+            flows: shuffled.map(({ record }) => record),
+            entries: [...registered].reverse(),
+            externals: [],
+            trustDomain,
+          }),
         );
         assert.equal(first, again);
       }),
@@ -266,7 +288,7 @@ describe('learned rules', () => {
       flow({ source: web, destination: db, port: 22, reason: 'CONNECT_REFUSED' }),
       flow({ source: web, destination: outside('203.0.113.0/24'), port: 443 }),
     ];
-    const learned = learnRules({ flows, entries, trustDomain });
+    const learned = learnRules({ flows, entries, trustDomain, externals: [] });
     const text = learned.rules.map(({ metadata, spec }) => [
       metadata.name,
       spec.action,
@@ -281,6 +303,9 @@ describe('learned rules', () => {
       ['learned-billing-db-5432-5433', 'allow', [{ serviceAccount: 'billing/api' }], to, ['5432-5433']],
       ['learned-billing-db-others', 'deny', undefined, to, undefined],
     ]);
+    const note = '203.0.113.0/24: flow records keep networks, not addresses';
+    assert.equal(learned.rules[0]?.spec.reason.includes(`(${note})`), true);
+    assert.ok(renderLearned(learned).includes(`# Wider than what was seen:\n#   ${note}`));
     assert.equal(learned.rules[2]?.spec.reason, 'learned: 41 connections on 4 days until 1970-01-04, from billing/api');
     assert.deepEqual(
       learned.notLearned.map(({ port, why }) => [port, why]),
@@ -291,7 +316,7 @@ describe('learned rules', () => {
       sources: ['billing/db', 'legacy/box'],
       servicePorts: ['billing/database:5001'],
     });
-    const busy = learnRules({ flows, entries, trustDomain, minConnections: 3, namespace: 'billing' });
+    const busy = learnRules({ flows, entries, trustDomain, externals: [], minConnections: 3, namespace: 'billing' });
     assert.deepEqual(
       busy.rules.map(({ metadata }) => metadata.name),
       ['learned-billing-db-5432', 'learned-billing-db-others'],
@@ -300,7 +325,7 @@ describe('learned rules', () => {
 
   it('tell the applications of a shared account apart by their label', () => {
     const shared = ['one', 'two'].map((name, index) =>
-      workloadEntry(`x/${name}`, [`198.18.3.${index + 1}`], { serviceAccount: 'default' }),
+      entryAt(`x/${name}`, [`198.18.3.${index + 1}`], { serviceAccount: 'default' }),
     );
     const identity = shared[0]?.identity ?? null;
     const flows = [
@@ -309,7 +334,7 @@ describe('learned rules', () => {
         destination: { workload: workloadNamed('x/one'), identity, cidr: null },
       }),
     ];
-    const { rules } = learnRules({ flows, entries: shared, trustDomain });
+    const { rules } = learnRules({ flows, entries: shared, trustDomain, externals: [] });
     assert.deepEqual(rules[0]?.spec.to, [{ serviceAccount: 'x/default', labels: { app: 'one' } }]);
     assert.deepEqual(rules[0].spec.from, [{ serviceAccount: 'x/default', labels: { app: 'two' } }]);
     assert.equal(rules[0].metadata.name, 'learned-x-default-one-5432');

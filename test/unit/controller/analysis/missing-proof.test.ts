@@ -25,7 +25,7 @@ function tested(expect: 'allow' | 'deny', source = unmeshed) {
 }
 
 const sentence =
-  'billing/api has no agent and proves no identity; with one, NetworkPolicy/billing/from-api would allow it (give the Workload a node and a netns)';
+  'billing/api has no agent and proves no identity; with one, NetworkPolicy/billing/from-api would allow it (give the Workload a node with an agent, and a netns)';
 
 describe('a registered workload without an agent', () => {
   it('is denied what is allowed by its labels, and a test says why', () => {
@@ -65,7 +65,9 @@ describe('a registered workload without an agent', () => {
     } as unknown as CompiledRevision;
     const notesFor = async (source: typeof meshed) => {
       const question = { source: 'billing/api', destination: 'billing/db', port: 5432 };
-      return (await explain({ release, entries: [db, source] }, question, clock)).notes.join('\n');
+      const agentOf = () => ({ hasAgent: true, problem: null });
+      const entries = [db, source];
+      return (await explain({ release, entries, probersOf: () => [], agentOf }, question, clock)).notes.join('\n');
     };
     assert.match(
       await notesFor(unmeshed),

@@ -13,6 +13,7 @@ import { formatRuleRef } from '../../../../shared/policy/connection.js';
 import { withSharedSegments } from '../../../support/rules/shared-segments.js';
 import type { PortRange } from '../../../../shared/policy/snapshot.js';
 import { parseCidr, cidrContains, ipBytes } from '../../../../shared/address.js';
+import type { RegistryEntry } from '../../../../shared/routing/registry-entry.js';
 import { workloadEntry } from '../../../support/rules/analysis-fixture.js';
 import { clocks, endsOf, registries, snapshots } from '../../../support/rules/analysis-world.js';
 import { clock, snapshotOf } from '../../../support/rules/policy-fixture.js';
@@ -185,7 +186,48 @@ describe('the difference of two sets', () => {
     const snapshot = snapshotOf({});
     const [x, y] = [workloadEntry('a/x', ['198.18.0.1']), workloadEntry('a/y', ['198.18.0.2'])];
     const diff = diffPairs({ before: { snapshot, entries: [x] }, after: { snapshot, entries: [y] }, clock });
-    assert.deepEqual(diff, { changed: [], addedWorkloads: ['a/y'], removedWorkloads: ['a/x'] });
+    const { ofAdded, ...rest } = diff;
+    assert.deepEqual(rest, { changed: [], addedWorkloads: ['a/y'], removedWorkloads: ['a/x'] });
+    assert.ok(ofAdded.length > 0);
+  });
+
+  it('tells what is decided between new workloads, and between them and the rest', () => {
+    const rule = {
+      name: 'only-80',
+      action: 'allow',
+      from: [{ workloads: ['a/x'] }],
+      to: [{ workloads: ['a/y', 'a/z'] }],
+    } as const;
+    const [before, after] = [snapshotOf({}), snapshotOf({ rules: [{ ...rule, ports: [[80, 80]] }] })];
+    const entries = ['x', 'y', 'z'].map((name, index) => workloadEntry(`a/${name}`, [`198.18.0.${index + 1}`]));
+    const [x, y] = entries;
+    assert.ok(x !== undefined && y !== undefined);
+    const of = (old: readonly RegistryEntry[]) =>
+      diffPairs({ before: { snapshot: before, entries: old }, after: { snapshot: after, entries }, clock }).ofAdded;
+    const pairsOf = (old: readonly RegistryEntry[]) =>
+      of(old).flatMap(({ sources, destinations, outcomes }) =>
+        sources.flatMap((source) => destinations.map((destination) => ({ source, destination, outcomes }))),
+      );
+    const verdictOf = (old: readonly RegistryEntry[], source: string, destination: string) => {
+      const found = pairsOf(old).filter((pair) => pair.source === source && pair.destination === destination);
+      assert.ok(found.length <= 1, `${source} -> ${destination} once`);
+      return found[0]?.outcomes.map(({ ports, verdict }) => `${verdict} ${ports.join('-')}`).join(', ');
+    };
+    const cut = 'deny 1-79, allow 80-80, deny 81-65535';
+    // On a mesh without workloads.
+    assert.equal(verdictOf([], 'a/x', 'a/y'), cut);
+    assert.equal(verdictOf([], 'a/y', 'a/x'), 'deny 1-65535');
+    // With two that were there: their own pairs belong to what changed.
+    assert.equal(verdictOf([x, y], 'a/x', 'a/z'), cut);
+    assert.equal(verdictOf([x, y], 'a/z', 'a/x'), 'deny 1-65535');
+    assert.equal(verdictOf([x, y], 'a/x', 'a/y'), undefined);
+    assert.deepEqual(of(entries), []);
+    const alone = diffPairs({
+      before: { snapshot: before, entries: [] },
+      after: { snapshot: after, entries: [x] },
+      clock,
+    });
+    assert.ok(alone.ofAdded.every(({ sources, destinations }) => sources.join() !== destinations.join()));
   });
 });
 

@@ -178,6 +178,15 @@ test('the hash of a CA is the one of its public key, not of its certificate', as
   assert.equal(certificateHash(root.certificatePem), certificateHash(new X509Certificate(root.certificatePem).raw));
 });
 
+test('the hash of a certificate whose key cannot be read is an error that says so', () => {
+  const der = Buffer.from(root.certificatePem.replace(/-----[^-]+-----/g, ''), 'base64');
+  // An EC point that is neither compressed nor not (SEC 1, section 2.3.3), after the bit string's length.
+  const point = der.indexOf(Buffer.from('03420004', 'hex')) + 3;
+  assert.equal(der[point], 4);
+  der[point] = 9;
+  assert.throws(() => certificateHash(der), { code: 'CERTIFICATE_INVALID' });
+});
+
 test('an authority is loaded from its certificates in any order behind its own', async () => {
   const loaded = await loadCertificateAuthority({
     certificatesPem: issuing.certificatePem + root.rootPem + root.rootPem,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { MeshCa } from '../../../../controller/ca/mesh-ca.js';
+import type { CertificateIssuer, ServerRequest } from '../../../../controller/ca/certificate-issuer.js';
 import { ServerCertificate } from '../../../../controller/ca/server-certificate.js';
 import { createRootCa } from '../../../../controller/ca/x509/certificate-authority.js';
 import { issueServerCertificate } from '../../../../controller/ca/x509/mesh-certificates.js';
@@ -12,9 +12,11 @@ const issuer = await createRootCa({ trustDomain: 'mesh.test', now: startMs - hou
 test('a server certificate is renewed at half of its life, and when the clock was ahead when it was made', async () => {
   let nowMs = startMs;
   const ca = {
-    signServer: (request: Parameters<MeshCa['signServer']>[0]) =>
+    signServer: (request: ServerRequest) =>
       issueServerCertificate({ issuer, ...request, ttlMs: 24 * hourMs, now: nowMs }),
-  } as MeshCa;
+    trust: { rootPem: issuer.rootPem },
+    external: null,
+  } as CertificateIssuer;
   const certificate = await ServerCertificate.issue({ ca, names: ['localhost'], nowMs: () => nowMs });
   const steps: [what: string, atMs: number, isRenewed: boolean][] = [
     ['a moment later', startMs + hourMs, false],

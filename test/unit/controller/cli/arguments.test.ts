@@ -65,7 +65,7 @@ describe('the command line', () => {
     [['why', 'a/b', 'c/d', '--expect', 'maybe'], /Allowed choices are allow, deny/],
     [['token', 'create'], /required option '--node <name>' not specified/],
     [['token', 'create', '--node', 'a', '--ttl', 'soon'], /"soon" is not a duration/],
-    [['status'], /there is no context file at .*admin\.yaml from the state directory/],
+    [['status'], /there is no context file at .*an administrator makes one: culvert user create/],
     [['apply', '-f', '/nowhere/x.yaml'], /there is no file \/nowhere\/x\.yaml/],
   ];
   for (const [argv, error] of usage) {

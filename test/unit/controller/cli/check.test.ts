@@ -89,6 +89,14 @@ const old = (leftMs: number): Heartbeat['workloads'][number] => ({
 });
 
 describe('culvert check', () => {
+  it('warns of a mesh that no agent has joined, and says nothing of capture there', () => {
+    const empty = { ...well, workloadsByNode: new Map(), status: { ...status, agents: [] } };
+    assert.deepEqual(unwell(empty), [
+      'warn agents: no agent has joined: no connection is encrypted or subject to rules',
+    ]);
+    assert.ok(!checkMesh(empty).some(({ message }) => message === 'every workload is captured'));
+  });
+
   it('says of a well mesh what it looked at', () => {
     assert.deepEqual(
       checkMesh(well).map(({ check, state, hint }) => [check, state, hint]),
@@ -105,6 +113,16 @@ describe('culvert check', () => {
       ['fail controller: the controller is waiting for nats'],
     ],
     [
+      'a host whose kernel lacks a match',
+      withAgent(
+        {},
+        { weaknesses: ['a process with CAP_NET_RAW can leave capture: no cgroup v2 hierarchy is mounted'] },
+      ),
+      [
+        'warn agents: host-a protects less than others: a process with CAP_NET_RAW can leave capture: no cgroup v2 hierarchy is mounted',
+      ],
+    ],
+    [
       'an issuing CA near its end',
       withController({ issuingCaNotAfter: '2026-01-11T01:00:00Z' }),
       ['warn issuing CA: the issuing CA expires in 10d'],
@@ -115,9 +133,42 @@ describe('culvert check', () => {
       ['fail issuing CA: the issuing CA expired 1d ago'],
     ],
     [
+      'an issuer elsewhere whose root no file confirms, which has a problem',
+      withController({
+        issuer: {
+          kind: 'vault',
+          place: 'Vault at https://vault.test',
+          hasNamedRoots: false,
+          problem: 'Vault is sealed',
+          problemSince: null,
+        },
+      }),
+      [
+        'fail issuing CA: Vault at https://vault.test does not sign as it should; certificates that are not renewed run out: Vault is sealed',
+        'warn issuing CA: the root of Vault at https://vault.test is the one that it gave at the first start; no file confirms it',
+      ],
+    ],
+    [
       'workloads on a node without an agent',
       { ...well, workloadsByNode: new Map([['host-b', 2]]) },
-      ['warn nodes: 2 workloads are on host-b, which has no agent: neither encrypted nor subject to rules'],
+      ['fail nodes: 2 workloads are on host-b, which has no agent: neither encrypted nor subject to rules'],
+    ],
+    [
+      'workloads on a node that nothing joins, and on one that a host is about to join',
+      {
+        ...well,
+        status: {
+          ...status,
+          nodesWithoutAgent: [
+            { node: nodeNamed('host-b'), workloads: 1, why: 'expected' },
+            { node: nodeNamed('hots-a'), workloads: 2, why: 'unknown' },
+          ],
+        },
+      },
+      [
+        'warn nodes: 1 workload is on host-b, which has no agent: neither encrypted nor subject to rules',
+        'fail nodes: 2 workloads are on hots-a, which has no agent: neither encrypted nor subject to rules',
+      ],
     ],
     [
       'workloads on a node that was removed',
@@ -175,6 +226,23 @@ describe('culvert check', () => {
       'refused rules',
       withAgent({}, { rulesAlarm: 'the signature is wrong' }),
       ['fail agents: host-a rejects the rules in NATS: the signature is wrong'],
+    ],
+    [
+      'a refused part of the registry',
+      withAgent({}, { registryAlarm: 'list: its sequence 14 is older than 30' }),
+      ['fail agents: host-a rejects part of the registry in NATS: list: its sequence 14 is older than 30'],
+    ],
+    [
+      'an agent with more than the controller has made',
+      withAgent({ state: 'ahead' }, { appliedRevision: 14, registrySequence: 30 }),
+      [
+        'fail agents: host-a holds revision 14 with inventory 30, which this controller has not made, and refuses older ones',
+      ],
+    ],
+    [
+      'rules that may be old',
+      withAgent({}, { rulesAgeProblem: 'the controller has not confirmed them' }),
+      ['fail agents: host-a: the controller has not confirmed them'],
     ],
     [
       'a workload that is not captured',

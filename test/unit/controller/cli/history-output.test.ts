@@ -49,6 +49,10 @@ describe('culvert history', () => {
     ]);
   });
 
+  it('says of a revision without documents that it changed no rule', () => {
+    assert.match(renderHistory([{ ...item, changeCount: 0, changes: [] }], nowMs), /admin +no rule +INC-42$/m);
+  });
+
   it('shows a revision with the lines that it changed', () => {
     const segment = (namespace: string): Segment => ({
       apiVersion: 'culvert.dev/v1',

@@ -221,6 +221,25 @@ spec: { subject: { namespaces: { matchLabels: { team: a } } } }
     });
   }
 
+  it('shows rules in the order in which they are evaluated', () => {
+    const written = [
+      ['a', 'baseline', 1],
+      ['b', 'team', 200],
+      ['c', 'team', 100],
+      ['d', 'platform', 900],
+    ].map(([name, tier, priority]) => ({
+      apiVersion: 'culvert.dev/v1',
+      kind: 'SegmentationRule',
+      metadata: { name },
+      spec: { tier, priority, action: 'deny', ports: [22] },
+    }));
+    const { resources: rules, problems } = parseDocuments(written.map((rule) => JSON.stringify(rule)).join('\n---\n'));
+    assert.deepEqual(problems, []);
+    const items = rules.map((resource) => ({ resource, revision: 7, appliedAt, appliedBy: 'admin' }));
+    const [, ...rows] = renderResources('SegmentationRule', items, nowMs).split('\n');
+    assert.equal(rows.map((row) => row[0]).join(''), 'dcba');
+  });
+
   it('writes YAML that can be applied again', () => {
     assert.deepEqual(parseDocuments(renderDocuments(resources)).resources, resources);
   });
@@ -302,6 +321,11 @@ describe('culvert status', () => {
     const { agents, ...rest } = answer;
     const shown = renderStatus({ ...rest, agents: [{ ...agent, heartbeat }, ...agents.slice(1)] }, nowMs).split('\n');
     assert.equal(shown[8], 'ALARM: host-a rejects the rules in NATS: the rules pointer cannot be read');
+    const old = { ...agent.heartbeat, rulesAgeProblem: 'the rules may be old' };
+    assert.match(
+      renderStatus({ ...rest, agents: [{ ...agent, heartbeat: old }] }, nowMs),
+      /^ALARM: host-a: the rules may be old$/m,
+    );
   });
 
   it('says how the first agent joins', () => {
@@ -417,12 +441,14 @@ describe('culvert why', () => {
 
 describe('renderRemoved', () => {
   it('does not call a credential revoked that nats-server still takes', () => {
-    const removed = { node: 'host-a', tokensRevoked: 0, workloads: [] };
+    const removed = { node: 'host-a', tokensRevoked: 0, workloads: [], identities: 'withdrawn' } as const;
     const text = renderRemoved({ ...removed, nats: { kind: 'pending', problem: 'ENOSPC' } });
     assert.match(
       text,
       /still valid.*has not taken over the revocation: ENOSPC\nthe controller tries again every minute/,
     );
     assert.equal(renderRemoved({ ...removed, nats: { kind: 'revoked' } }), 'node host-a removed');
+    const pending = renderRemoved({ ...removed, identities: 'pending', nats: { kind: 'revoked' } });
+    assert.match(pending, /their certificates are still accepted, because the registry could not be written/);
   });
 });

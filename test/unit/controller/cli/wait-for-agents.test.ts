@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, it, test } from 'node:test';
 import type { RolloutAnswer, UncapturedWorkload } from '../../../../controller/api/api-types.js';
 import type { ApiClient } from '../../../../controller/cli/client/api-client.js';
-import { waitForAgents } from '../../../../controller/cli/client/wait-for-agents.js';
+import { agentsBehind, waitForAgents } from '../../../../controller/cli/client/wait-for-agents.js';
 import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
 
 const missing = (name: string, isExpected = true): UncapturedWorkload => ({
@@ -30,7 +30,7 @@ function answerOf(uncaptured: readonly UncapturedWorkload[], total: number): Rol
 }
 
 /** Waits for billing/api; the controller gives these answers, one after another, and then the last one again. */
-async function wait(answers: readonly RolloutAnswer[], waitMs: number, isLate = false) {
+async function wait(answers: readonly RolloutAnswer[], waitMs: number, isLate = false, ignoreSilentWorkloads = false) {
   const [out, err]: [string[], string[]] = [[], []];
   let asked = 0;
   const client = {
@@ -44,7 +44,8 @@ async function wait(answers: readonly RolloutAnswer[], waitMs: number, isLate = 
     nowMs: () => asked * 200,
   };
   const workloads = new Set(['billing/api']);
-  await waitForAgents({ client, io, revision: 7, sequence: 3, workloads, isLate, waitMs, output: 'table' });
+  const asking = { client, io, revision: 7, sequence: 3, workloads, isLate, ignoreSilentWorkloads };
+  await waitForAgents({ ...asking, waitMs, output: 'table' });
   return { asked, out, err };
 }
 
@@ -58,7 +59,7 @@ describe('the wait after an apply', () => {
     await assert.rejects(wait([answer(missing('billing/api'))], 400), {
       code: 'WORKLOADS_NOT_CAPTURED',
       message:
-        /^after .* no rule is enforced for these workloads, .*: billing\/api on a \(it has no certificate yet\)$/,
+        /^after .* these workloads are not captured and served by an agent that runs: billing\/api on a \(it has no certificate yet\)$/,
     });
   });
 
@@ -79,9 +80,36 @@ describe('the wait after an apply', () => {
     assert.equal((await wait([early], 10_000)).asked, 1, 'a change of rules does not wait for that');
   });
 
-  it('does not wait for workloads whose agent is silent or missing, nor for those of others: it lists them', async () => {
-    const { asked, out, err } = await wait([answer(missing('billing/api', false), missing('shop/old'))], 10_000);
+  it('does not wait for workloads of others: it lists them', async () => {
+    const { asked, out, err } = await wait([answer(missing('shop/old'))], 10_000);
     assert.deepEqual([asked, out], [1, ['enforced by 1 agent']]);
-    assert.match(err.join('\n'), /^not captured, so nothing is enforced there: billing\/api on a .*, shop\/old on a/);
+    assert.match(err.join('\n'), /^not captured and served by an agent that runs: shop\/old on a/);
   });
+
+  it('fails for workloads in the files whose agent is silent or missing, unless these are ignored', async () => {
+    const silent = answer(missing('billing/api', false), missing('shop/old'));
+    await assert.rejects(wait([silent], 400), {
+      code: 'WORKLOADS_NOT_CAPTURED',
+      message: /: billing\/api on a \([^)]*\)$/,
+      hint: /--ignore-silent/,
+    });
+    assert.equal((await wait([silent, answer()], 10_000)).asked, 2, 'the agent came back');
+    const { asked, out, err } = await wait([silent], 10_000, false, true);
+    assert.deepEqual([asked, out], [1, ['enforced by 1 agent']]);
+    assert.match(
+      err.join('\n'),
+      /^not captured and served by an agent that runs: billing\/api on a .*, shop\/old on a/,
+    );
+  });
+});
+
+test('the advice for agents that are silent is not to wait for them', () => {
+  const of = (...states: readonly ('stale' | 'behind')[]) => {
+    const [first] = answer().agents;
+    const agents = states.map((state) => ({ ...first, state }));
+    const rollout = { ...answer(), agents } as RolloutAnswer;
+    return agentsBehind(rollout, { waitMs: 0, ignoreSilent: false }).hint;
+  };
+  assert.match(of('stale') ?? '', /^start culvert-agent there, pass --ignore-silent, .*culvert node remove NODE$/);
+  assert.equal(of('stale', 'behind'), 'wait for them with --wait 30s');
 });

@@ -1,10 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { checkSelected } from '../../../../controller/compile/check/check-foreign-policies.js';
 import { checkReferences } from '../../../../controller/compile/check/check-references.js';
-import { RegisteredIndex, type Registered } from '../../../../controller/compile/check/registered.js';
+import {
+  RegisteredIndex,
+  type Registered,
+  type RegisteredWorkload,
+} from '../../../../controller/compile/check/registered.js';
 import { ProblemList } from '../../../../controller/resources/parse/problem-list.js';
 import { compileSnapshot } from '../../../../controller/compile/compile-snapshot.js';
 import { mergePeerMatches } from '../../../../controller/compile/merge-peer-matches.js';
+import type { PeerAuthentication } from '../../../../controller/resources/kinds/peer-authentication.js';
 import type { Resource } from '../../../../controller/resources/kinds/resource.js';
 import { parseDocuments } from '../../../../controller/resources/parse/parse-documents.js';
 import type { Snapshot } from '../../../../shared/policy/snapshot.js';
@@ -152,4 +158,27 @@ it('looking for the endpoints of many services reads the workloads of a namespac
     found.warnings.map(({ resource }) => resource),
     times(10, (at) => `Service/shop/service-${300 + at}`),
   );
+});
+
+describe('a check of PeerAuthentications grows with policies and workloads, and not with their product', () => {
+  it('when each selects a workload of its own', () => {
+    const looks = (size: number): number => {
+      let count = 0;
+      const policies = times(size, (index): PeerAuthentication => {
+        const metadata = { name: `p${index}`, namespace: 'shop', labels: {}, annotations: {} };
+        const spec = { selector: { matchLabels: { tier: 'all', app: `a${index}` } }, mtls: { mode: 'STRICT' } };
+        const policy = { apiVersion: 'security.istio.io/v1', kind: 'PeerAuthentication', metadata, spec };
+        return Object.defineProperty(policy, 'spec', { get: () => (count++, spec) }) as unknown as PeerAuthentication;
+      });
+      const workloads = times(size, (index) => ({
+        namespace: 'shop',
+        name: `w${index}`,
+        labels: { tier: 'all', app: `a${index}` },
+      })) as unknown as RegisteredWorkload[];
+      checkSelected(policies, workloads, new ProblemList({ locations: new Map() }));
+      return count;
+    };
+    const [half, whole] = [looks(100), looks(200)];
+    assert.ok(whole < 2.2 * half, `${half} looks at policies, then ${whole}`);
+  });
 });

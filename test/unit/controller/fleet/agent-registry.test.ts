@@ -36,7 +36,7 @@ function heartbeat(changes: Partial<Heartbeat> = {}): Heartbeat {
 test('the state of an agent says the worst that is known of it', () => {
   const cases = [
     [heartbeat(), 0, 'ready', 0],
-    [heartbeat({ appliedRevision: 6 }), 0, 'ready', 0],
+    [heartbeat({ appliedRevision: 6 }), 0, 'ahead', 0],
     [heartbeat({ appliedRevision: 3 }), 0, 'behind', 2],
     [heartbeat({ enforcedByAllWorkers: false }), 0, 'behind', 0],
     [heartbeat({ pending: ['certificates'] }), 0, 'pending', 0],
@@ -50,14 +50,14 @@ test('the state of an agent says the worst that is known of it', () => {
     const agents = registry();
     agents.receive(nodeNamed('host-a'), message);
     clock.nowMs += laterMs;
-    const [agent] = agents.list(5);
+    const [agent] = agents.list({ revision: 5, sequence: 12 });
     assert.deepEqual([agent?.state, agent?.revisionLag], [state, lag], JSON.stringify(message));
   }
 });
 
 test('an agent that was stopped is back with its next heartbeat, and joined after a new join', () => {
   const agents = registry();
-  const state = () => agents.list(5)[0]?.state;
+  const state = () => agents.list({ revision: 5, sequence: 12 })[0]?.state;
   agents.receive(nodeNamed('host-a'), heartbeat({ isLast: true }));
   clock.nowMs += 1000;
   agents.noteJoined(nodeNamed('host-a'));
@@ -71,7 +71,7 @@ test('what an agent reported before a new join says nothing of the one that join
   agents.receive(nodeNamed('host-a'), heartbeat());
   clock.nowMs += 1;
   agents.noteJoined(nodeNamed('host-a'));
-  assert.equal(agents.list(5)[0]?.state, 'joined');
+  assert.equal(agents.list({ revision: 5, sequence: 12 })[0]?.state, 'joined');
 });
 
 test('an agent that joined and was never heard of is there as joined', () => {
@@ -79,7 +79,7 @@ test('an agent that joined and was never heard of is there as joined', () => {
   agents.noteJoined(nodeNamed('host-b'));
   agents.receive(nodeNamed('host-a'), heartbeat());
   assert.deepEqual(
-    agents.list(5).map(({ node, state }) => [node, state]),
+    agents.list({ revision: 5, sequence: 12 }).map(({ node, state }) => [node, state]),
     [
       ['host-a', 'ready'],
       ['host-b', 'joined'],
@@ -96,7 +96,7 @@ test('the clock of an agent is wrong from the configured difference on, in both 
   ] as const) {
     const agents = registry();
     agents.receive(nodeNamed('host-a'), heartbeat({ nowMs: clock.nowMs + skew }));
-    const [agent] = agents.list(5);
+    const [agent] = agents.list({ revision: 5, sequence: 12 });
     assert.deepEqual([agent?.clockSkewMs, agent?.isClockWrong], [skew, isWrong]);
   }
 });
@@ -113,7 +113,7 @@ test('the first certificate to expire counts', () => {
     nodeNamed('host-a'),
     heartbeat({ workloads: [workload('a/b', 500), workload('a/c', 400), workload('a/d', null)] }),
   );
-  assert.equal(agents.list(5)[0]?.nextCertificateExpiryMs, 400);
+  assert.equal(agents.list({ revision: 5, sequence: 12 })[0]?.nextCertificateExpiryMs, 400);
 });
 
 test('a node that is silent for longer than its credential lasts is forgotten', async () => {
@@ -123,11 +123,11 @@ test('a node that is silent for longer than its credential lasts is forgotten', 
   clock.nowMs += 86_400_000;
   agents.receive(nodeNamed('host-b'), heartbeat({ node: nodeNamed('host-b') }));
   await agents.forgetSilent();
-  assert.equal(agents.list(5).length, 2);
+  assert.equal(agents.list({ revision: 5, sequence: 12 }).length, 2);
   clock.nowMs += 1;
   await agents.forgetSilent();
   assert.deepEqual(
-    agents.list(5).map(({ node }) => node),
+    agents.list({ revision: 5, sequence: 12 }).map(({ node }) => node),
     ['host-b'],
   );
 });

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { AgentRegistry } from '../../../../controller/fleet/agent-registry.js';
+import { proposedAdvance } from '../../../../controller/fleet/agents-ahead.js';
 import { earlyAcceptedWorkloads, uncapturedWorkloads } from '../../../../controller/fleet/capture-progress.js';
 import { rolloutOf } from '../../../../controller/fleet/rollout-progress.js';
 import type { Heartbeat } from '../../../../shared/wire/requests.js';
@@ -48,7 +49,10 @@ test('a rollout names each agent that does not enforce the revision, and why', (
     heartbeat('e', { appliedRevision: 6, rulesAlarm: 'the snapshot of revision 7 is refused' }),
   );
   agents.noteJoined(nodeNamed('f'));
-  const { isComplete, agents: found } = rolloutOf({ revision: 7, sequence: null }, agents.list(7));
+  const { isComplete, agents: found } = rolloutOf(
+    { revision: 7, sequence: null },
+    agents.list({ revision: 7, sequence: 12 }),
+  );
   assert.equal(isComplete, false);
   assert.deepEqual(
     found.map(({ node, state, problem }) => [node, state, problem]),
@@ -63,22 +67,78 @@ test('a rollout names each agent that does not enforce the revision, and why', (
   );
 });
 
+test('an agent with an alarm, or one that holds more than the controller has made, does not count as done', () => {
+  const { agents } = mesh();
+  agents.receive(nodeNamed('ahead'), heartbeat('ahead', { appliedRevision: 14, inventorySequence: 30 }));
+  agents.receive(nodeNamed('listing'), heartbeat('listing', { appliedRevision: 7, registrySequence: 30 }));
+  agents.receive(nodeNamed('refusing'), heartbeat('refusing', { rulesAlarm: 'revision 7 has other content' }));
+  agents.receive(nodeNamed('partly'), heartbeat('partly', { registryAlarm: 'list: its sequence is older' }));
+  const listed = agents.list({ revision: 7, sequence: 12 });
+  assert.deepEqual(
+    listed.map(({ node, state }) => [node, state]),
+    [
+      ['ahead', 'ahead'],
+      ['listing', 'ahead'],
+      ['partly', 'ready'],
+      ['refusing', 'ready'],
+    ],
+  );
+  const { isCompleteButSilent, agents: found } = rolloutOf({ revision: 7, sequence: null }, listed);
+  assert.equal(isCompleteButSilent, false);
+  assert.deepEqual(
+    found.map(({ node, state, problem }) => [node, state, problem]),
+    [
+      ['ahead', 'alarm', 'it holds a later revision or inventory than this controller has made'],
+      ['listing', 'alarm', 'it holds a later revision or inventory than this controller has made'],
+      ['partly', 'alarm', 'list: its sequence is older'],
+      ['refusing', 'alarm', 'revision 7 has other content'],
+    ],
+  );
+});
+
+test('numbers to advance to are above those of every agent, but no agent pushes them beyond belief', () => {
+  const { agents } = mesh();
+  const newest = { revision: 7, sequence: 12 };
+  agents.receive(nodeNamed('a'), heartbeat('a', { appliedRevision: 14, registrySequence: 29, inventorySequence: 30 }));
+  agents.receive(nodeNamed('b'), heartbeat('b', { appliedRevision: 6, inventorySequence: 11 }));
+  const honest = proposedAdvance(newest, agents.list(newest));
+  assert.deepEqual(honest, {
+    revision: 15,
+    sequence: 1030,
+    ahead: [{ node: 'a', revision: 14, sequence: 30 }],
+    unbelievable: [],
+  });
+  agents.receive(nodeNamed('evil'), heartbeat('evil', { appliedRevision: 8, inventorySequence: 2 ** 53 - 1 }));
+  const { unbelievable, ...proposed } = proposedAdvance(newest, agents.list(newest));
+  assert.deepEqual({ ...proposed, unbelievable: [] }, honest);
+  assert.deepEqual(
+    unbelievable.map(({ node }) => node),
+    ['evil'],
+  );
+});
+
 test('a rollout is complete when all agents enforce the revision or a later one, and tells silent ones apart', () => {
   const { agents, pass } = mesh();
   agents.receive(nodeNamed('silent'), heartbeat('silent', { appliedRevision: 3 }));
-  assert.equal(rolloutOf({ revision: 5, sequence: null }, agents.list(7)).isComplete, false);
+  assert.equal(
+    rolloutOf({ revision: 5, sequence: null }, agents.list({ revision: 7, sequence: 12 })).isComplete,
+    false,
+  );
   pass(21_000);
   agents.receive(nodeNamed('a'), heartbeat('a', { appliedRevision: 5 }));
   agents.receive(nodeNamed('b'), heartbeat('b', { appliedRevision: 7, pending: ['workload shop/api'] }));
-  const rollout = rolloutOf({ revision: 5, sequence: null }, agents.list(7));
+  const rollout = rolloutOf({ revision: 5, sequence: null }, agents.list({ revision: 7, sequence: 12 }));
   assert.deepEqual([rollout.isComplete, rollout.isCompleteButSilent], [false, true]);
   assert.deepEqual(
     rollout.agents.map(({ node, state }) => `${node} ${state}`),
     ['a done', 'b done', 'silent stale'],
   );
-  assert.equal(rolloutOf({ revision: 6, sequence: null }, agents.list(7)).isCompleteButSilent, false);
+  assert.equal(
+    rolloutOf({ revision: 6, sequence: null }, agents.list({ revision: 7, sequence: 12 })).isCompleteButSilent,
+    false,
+  );
   agents.receive(nodeNamed('silent'), heartbeat('silent', { appliedRevision: 7 }));
-  assert.equal(rolloutOf({ revision: 5, sequence: null }, agents.list(7)).isComplete, true);
+  assert.equal(rolloutOf({ revision: 5, sequence: null }, agents.list({ revision: 7, sequence: 12 })).isComplete, true);
 });
 
 test('with a sequence of the inventory it waits for the registry too, but not of agents that do not say what they have', () => {
@@ -87,8 +147,12 @@ test('with a sequence of the inventory it waits for the registry too, but not of
   agents.receive(nodeNamed('b'), heartbeat('b', { inventorySequence: 11 }));
   agents.receive(nodeNamed('c'), heartbeat('c', { inventorySequence: null }));
   agents.receive(nodeNamed('old'), heartbeat('old', {}));
-  assert.equal(rolloutOf({ revision: 7, sequence: null }, agents.list(7)).isComplete, true);
-  const { isComplete, sequence, agents: found } = rolloutOf({ revision: 7, sequence: 12 }, agents.list(7));
+  assert.equal(rolloutOf({ revision: 7, sequence: null }, agents.list({ revision: 7, sequence: 12 })).isComplete, true);
+  const {
+    isComplete,
+    sequence,
+    agents: found,
+  } = rolloutOf({ revision: 7, sequence: 12 }, agents.list({ revision: 7, sequence: 12 }));
   assert.deepEqual([isComplete, sequence], [false, 12]);
   assert.deepEqual(
     found.map(({ node, state, problem }) => [node, state, problem]),
@@ -121,16 +185,39 @@ test('workloads that no agent captures yet are named with what is known of them'
     workloadEntry('shop/plain', ['198.18.0.6'], { node: null }),
   ];
   assert.deepEqual(
-    uncapturedWorkloads(entries, agents.list(7)).workloads.map(({ workload, node, problem, isExpected }) => {
-      return [workload, node, problem, isExpected];
-    }),
+    uncapturedWorkloads(entries, agents.list({ revision: 7, sequence: 12 })).workloads.map(
+      ({ workload, node, problem, isExpected }) => {
+        return [workload, node, problem, isExpected];
+      },
+    ),
     [
       ['shop/api', 'a', 'it has no certificate yet', true],
       ['shop/new', 'a', 'not reported yet by its agent', true],
-      ['shop/old', 'silent', 'its agent sends no heartbeats', false],
+      [
+        'shop/old',
+        'silent',
+        'its agent sends no heartbeats; what it captured keeps the rules it has, or is refused',
+        false,
+      ],
       ['shop/other', 'nowhere', 'no agent has joined for its node', false],
     ],
   );
+});
+
+test('a captured workload is not done while its agent says that its connections are refused', () => {
+  const { agents } = mesh();
+  const problem = 'no worker listens in its namespace: every new connection is refused';
+  const unserved = { ...captured('shop/api'), problem, isUnserved: true as const };
+  // Late accept, or a certificate that is to be renewed: it works all the same.
+  const withProblem = { ...captured('shop/db'), problem: 'its certificate was not renewed' };
+  agents.receive(nodeNamed('a'), heartbeat('a', { workloads: [unserved, withProblem] }));
+  const entries = ['shop/api', 'shop/db'].map((name, index) =>
+    workloadEntry(name, [`198.18.0.${index + 1}`], { node: nodeNamed('a') }),
+  );
+  assert.deepEqual(uncapturedWorkloads(entries, agents.list({ revision: 7, sequence: 12 })), {
+    workloads: [{ workload: 'shop/api', node: 'a', problem, isExpected: true }],
+    total: 1,
+  });
 });
 
 test('a workload of an agent that joined a moment ago is waited for', () => {
@@ -138,11 +225,11 @@ test('a workload of an agent that joined a moment ago is waited for', () => {
   // Of the agent before it, which was killed and whose state is gone.
   agents.receive(nodeNamed('a'), heartbeat('a', { workloads: [captured('shop/api')] }));
   const entries = [workloadEntry('shop/api', ['198.18.0.1'], { node: nodeNamed('a') })];
-  assert.equal(uncapturedWorkloads(entries, agents.list(7)).total, 0);
+  assert.equal(uncapturedWorkloads(entries, agents.list({ revision: 7, sequence: 12 })).total, 0);
   pass(1000);
   agents.noteJoined(nodeNamed('a'));
   const problem = 'not reported yet: its agent has sent no heartbeat since it joined';
-  assert.deepEqual(uncapturedWorkloads(entries, agents.list(7)).workloads, [
+  assert.deepEqual(uncapturedWorkloads(entries, agents.list({ revision: 7, sequence: 12 })).workloads, [
     { workload: 'shop/api', node: 'a', problem, isExpected: true },
   ]);
 });
@@ -162,7 +249,7 @@ test('captured workloads whose connects are accepted early against a port are na
     workloadEntry('shop/db', ['198.18.0.2'], { node: nodeNamed('a') }),
     workloadEntry('shop/old', ['198.18.0.4'], { node: nodeNamed('silent') }),
   ];
-  assert.deepEqual(earlyAcceptedWorkloads(entries, agents.list(7)), {
+  assert.deepEqual(earlyAcceptedWorkloads(entries, agents.list({ revision: 7, sequence: 12 })), {
     workloads: [{ workload: 'shop/api', node: 'a', problem: lateAcceptProblem, isExpected: true }],
     total: 1,
   });

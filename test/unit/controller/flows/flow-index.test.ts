@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FlowIndex } from '../../../../controller/flows/flow-index.js';
 import { flowOrigin } from '../../../../controller/flows/flow-origin.js';
-import type { RegistryEntry } from '../../../../shared/routing/registry-entry.js';
+import { workloadName, type NodeName } from '../../../../shared/routing/names.js';
+import { workloadEntry } from '../../../support/rules/analysis-fixture.js';
 import type { FlowBatch, ReportedFlow } from '../../../../shared/wire/flows.js';
 import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
 import { reportedFlow } from '../../../support/controller/reported-flow.js';
@@ -146,18 +147,28 @@ test('what agents could not keep apart, and what came too late, is counted', () 
 
 test('a node cannot tell of workloads of other nodes', () => {
   const entries = [
-    { kind: 'workload', namespace: 'shop', name: 'web', node: 'a' },
-    { kind: 'workload', namespace: 'data', name: 'db', node: 'b' },
-  ] as unknown as RegistryEntry[];
-  const isOwn = flowOrigin((key) => entries.find(({ namespace, name }) => key === `workload.${namespace}.${name}`));
+    workloadEntry('shop/web', [], { node: nodeNamed('a') }),
+    workloadEntry('data/db', [], { node: nodeNamed('b') }),
+  ];
+  const origin = flowOrigin({
+    workload: (name) => entries.find((entry) => workloadName(entry) === name),
+    placements: { ranOn: () => false, knownSinceMs: 0 },
+  });
+  const isOwn = (node: NodeName, reported: ReportedFlow): boolean => origin(node, reported, noon) === 'own';
   const inbound = flow({ direction: 'inbound' });
-  assert.deepEqual([isOwn(nodeNamed('a'), flow()), isOwn(nodeNamed('b'), flow())], [true, false]);
+  const web = { ...flow().source, identity: entries[0]?.identity ?? null };
+  const outbound = flow({ source: web });
+  assert.deepEqual([isOwn(nodeNamed('a'), outbound), isOwn(nodeNamed('b'), outbound)], [true, false]);
   assert.deepEqual([isOwn(nodeNamed('a'), inbound), isOwn(nodeNamed('b'), inbound)], [false, true]);
-  const gone = flow({ source: { workload: workloadNamed('shop/gone'), identity: null, cidr: null } });
-  assert.ok(isOwn(nodeNamed('a'), gone));
+  const gone = flow({ source: { ...web, workload: workloadNamed('shop/gone') } });
+  assert.equal(origin(nodeNamed('a'), gone, noon), 'unknown');
+
+  const unnamed = { ...flow().source, identity: null };
+  assert.equal(origin(nodeNamed('a'), flow({ source: unnamed }), noon), 'unknown', 'it worked without an identity');
+  assert.equal(isOwn(nodeNamed('a'), flow({ source: unnamed, verdict: 'deny', reason: 'POLICY_DENY' })), true);
 
   const index = new FlowIndex({ nowMs: () => noon, retentionMs });
-  const batch = { run: '0'.repeat(16), sequence: 1, sentAtMs: noon, notKept: 0, flows: [flow(), inbound] };
+  const batch = { run: '0'.repeat(16), sequence: 1, sentAtMs: noon, notKept: 0, flows: [outbound, inbound] };
   const outcome = index.add({
     node: nodeNamed('a'),
     batch,

@@ -27,6 +27,7 @@ function historyOn(o: { readonly file?: string; readonly failAt?: number } = {})
   let take: (message: StoredMessage) => void = () => undefined;
   const stored: string[] = [];
   let stores = 0;
+  let sequence = 0;
   const subject = subjectFor('flows', node);
   const bus = {
     status: 'connected',
@@ -39,12 +40,12 @@ function historyOn(o: { readonly file?: string; readonly failAt?: number } = {})
       if (stores++ === o.failAt) throw new Error('timed out');
       const { run, flows } = decodeFlowBatch(bytes);
       stored.push(`${run.slice(0, 1)}:${flows.length}`);
-      take({ subject, bytes, storedAtMs: now });
+      take({ subject, bytes, sizeBytes: bytes.length, storedAtMs: now, sequence: ++sequence });
     },
   } as unknown as Bus;
   const history = new FlowHistory({
     retentionMs: 14 * 86_400_000,
-    maxBytes: 1,
+    maxBytes: 1024 * 1024,
     isOwn: () => true,
     nowMs: () => now,
     log: pino({ level: 'silent' }),
@@ -57,9 +58,9 @@ function historyOn(o: { readonly file?: string; readonly failAt?: number } = {})
     follow: () => history.follow(bus, new AbortController().signal),
     report: (run: string, flows: readonly ReportedFlow[], after = 0) =>
       history.takeRecent(node, encodeRecentFlows({ run, after, sentAtMs: now, flows })),
-    batch: (sequence: number, flows: readonly ReportedFlow[], run = first) => {
-      const bytes = encodeFlowBatch({ run, sequence, sentAtMs: now, notKept: 0, flows });
-      take({ subject, bytes, storedAtMs: now });
+    batch: (batchSequence: number, flows: readonly ReportedFlow[], run = first) => {
+      const bytes = encodeFlowBatch({ run, sequence: batchSequence, sentAtMs: now, notKept: 0, flows });
+      take({ subject, bytes, sizeBytes: bytes.length, storedAtMs: now, sequence: ++sequence });
     },
     connections: () =>
       history.query({ sinceMs: 0, namespace: null }).flows.reduce((sum, { connections }) => sum + connections, 0),

@@ -226,3 +226,20 @@ test('recent flows are within the bound of all nodes', () => {
   assert.ok(found.flows.length <= 1000 / 4, String(found.flows.length));
   assert.equal(found.flows.reduce((sum, { connections }) => sum + connections, 0) + found.notKept, 401);
 });
+
+test('a node that names ever new runs costs no more than one that does not', () => {
+  const { stored, left, recent, connections, index, leftBehind } = newIndex();
+  const nameOf = (count: number): string => count.toString(16).padStart(16, '0');
+  for (let count = 0; count < 2000; count++) {
+    stored(1, [], nameOf(count));
+    recent(0, [], nameOf(count));
+  }
+  assert.equal(index.size, 0, 'a run without flows leaves nothing');
+  for (let count = 0; count < 2000; count++) left(0, [flow(1, count % 100)], nameOf(10_000 + count));
+  assert.equal(connections(), 2000, 'those that ended are history before all is read');
+  assert.ok(index.size < 100 + 66 * 4, `${index.size} entries`);
+  for (let count = 2000; count < 4000; count++) recent(0, [flow(1)], nameOf(count));
+  const kept = leftBehind().length;
+  assert.ok(kept <= 64, `${kept} runs`);
+  assert.equal(connections() + index.query(all).notKept, 4000, 'what was forgotten is counted');
+});

@@ -4,7 +4,9 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { Inventory } from '../../../../controller/inventory/inventory.js';
 import { encodeLine } from '../../../../controller/records/record-line.js';
+import type { NodeName } from '../../../../shared/routing/names.js';
 import { silentLog } from '../../../support/controller/controller-fixture.js';
+import { nodeNamed } from '../../../support/routing/names.js';
 import {
   found,
   inventoryDirectory,
@@ -276,4 +278,83 @@ test('on a disk that is too full to write the file again, changes do not try it 
   const tries = writeWhole.mock.callCount();
   writeWhole.mock.restore();
   assert.ok(tries >= 1 && tries <= 3, `${tries} tries for 24 MB of changes`);
+});
+
+test('workloads of a removed node have no identity until it joins again or they move, also in a file that was compacted', async () => {
+  await using directory = await inventoryDirectory();
+  const [gone, other] = [nodeNamed('gone'), nodeNamed('other')];
+  const on = (name: string, node: NodeName, last: number) =>
+    found(workloadEntry(name, { ip: ip(last), node, netns: name }));
+  const identitiesOf = ({ registry }: Inventory): string[] =>
+    [...registry.published.values()].map(({ entry, sequence }) =>
+      entry.kind === 'workload' ? `${entry.name}@${sequence} ${entry.identity.replace('spiffe://', '')}` : '',
+    );
+  const withdrawn = [
+    'a@3 removed-node.culvert.invalid/ns/shop/sa/a',
+    'b@2 culvert.local/ns/shop/sa/b',
+    'c@4 removed-node.culvert.invalid/ns/shop/sa/c',
+  ];
+  {
+    await using inventory = await directory.open({ isNew: true });
+    const source = inventory.source('second');
+    await source.replaceAll([on('a', gone, 1), on('b', other, 2)]);
+    await inventory.withdrawIdentities(() => [gone]);
+    await inventory.withdrawIdentities(() => [gone]);
+    await source.change({ upserts: [on('c', gone, 3)], removals: [] });
+    assert.deepEqual(identitiesOf(inventory), withdrawn);
+    assert.equal(inventory.registry.hasIdentity(gone, workloadEntry('a').identity), false, 'nothing is signed for it');
+  }
+  {
+    await using inventory = await directory.open();
+    assert.deepEqual([identitiesOf(inventory), inventory.sequence], [withdrawn, 4]);
+    // The file is written as a whole, and what is withdrawn gets a sequence above all that agents may have.
+    await inventory.exclusively((turn) => turn.adopt([], { sequence: 9, revision: 0 }));
+    assert.match(identitiesOf(inventory)[0] ?? '', /^a@10 removed-node/);
+  }
+  await using inventory = await directory.open();
+  assert.match(identitiesOf(inventory)[0] ?? '', /^a@10 removed-node/);
+  await inventory.source('second').change({ upserts: [on('a', other, 1)], removals: [] });
+  assert.equal(identitiesOf(inventory)[0], 'a@11 culvert.local/ns/shop/sa/a', 'it has moved');
+  await inventory.withdrawIdentities(() => []);
+  assert.deepEqual(identitiesOf(inventory)[2], 'c@12 culvert.local/ns/shop/sa/c', 'its node has joined again');
+});
+
+test('a withdrawal that the disk does not take changes nothing', async () => {
+  await using directory = await inventoryDirectory();
+  const gone = nodeNamed('gone');
+  await (await directory.open({ isNew: true })).close();
+  const full = (): Promise<never> => Promise.reject(new Error('ENOSPC'));
+  const inventory = await Inventory.open({
+    path: directory.file,
+    log: silentLog,
+    nowMs: () => 42,
+    trustDomain,
+    wrapFile: (file) => ({ append: full, replace: full, close: () => file.close() }),
+  });
+  await assert.rejects(
+    inventory.withdrawIdentities(() => [gone]),
+    /ENOSPC/,
+  );
+  assert.equal(inventory.sequence, 1);
+  await inventory.close();
+});
+
+test('a new number for everything is on disk, and published, with the number of every entry', async () => {
+  await using directory = await inventoryDirectory();
+  {
+    await using inventory = await directory.open({ isNew: true });
+    await put(inventory, 'api', ip(1));
+    await inventory.source('second').replaceAll([found(serviceEntry('s', ip(9)))]);
+    const published: string[] = [];
+    inventory.onChange((changed) => published.push(...changed.published));
+    await inventory.exclusively((turn) => turn.renumber(1030));
+    assert.deepEqual(published.sort(), ['service.shop.s', 'workload.shop.api']);
+    await put(inventory, 'db', ip(2));
+  }
+  await using inventory = await directory.open();
+  assert.equal(inventory.sequence, 1031);
+  assert.deepEqual(
+    publishedOf(inventory).map((text) => text.split(' ')[0]),
+    ['service.shop.s@1030', 'workload.shop.api@1030', 'workload.shop.db@1031'],
+  );
 });

@@ -18,14 +18,18 @@ async function withTokens(
   const clock = { nowMs: 1_000_000 };
   const file = path.join(directory, 'tokens.json');
   try {
-    await run({ tokens: await JoinTokens.open({ path: file, nowMs: () => clock.nowMs, log }), file, clock });
+    await run({
+      tokens: await JoinTokens.open({ path: file, nowMs: () => clock.nowMs, caHash: () => caHash, log }),
+      file,
+      clock,
+    });
   } finally {
     await chmod(directory, 0o700);
     await rm(directory, { recursive: true });
   }
 }
 
-const request = { node: nodeNamed('host-a'), ttlMs: 60_000, createdBy: 'admin', caHash };
+const request = { node: nodeNamed('host-a'), ttlMs: 60_000, createdBy: 'admin' };
 
 test('a token names the CA and can be used once, however many try at the same time', async () => {
   await withTokens(async ({ tokens }) => {
@@ -63,6 +67,24 @@ test('each refusal has its own reason, and only success uses a token up', async 
   });
 });
 
+test('a token of a root that signs no longer is listed as such, and ends with its node all the same', async () => {
+  await withTokens(async ({ tokens, file, clock }) => {
+    await tokens.create(request);
+    const rotated = await JoinTokens.open({
+      path: file,
+      nowMs: () => clock.nowMs,
+      caHash: () => 'b'.repeat(64),
+      log,
+    });
+    assert.deepEqual([rotated.list().map(({ state }) => state), rotated.usable], [['old CA'], 0]);
+    assert.equal(await rotated.revokeFor(nodeNamed('host-a')), 1);
+    assert.deepEqual(
+      rotated.list().map(({ state }) => state),
+      ['revoked'],
+    );
+  });
+});
+
 test('a released token can be used again', async () => {
   await withTokens(async ({ tokens }) => {
     const { token } = await tokens.create(request);
@@ -78,7 +100,7 @@ test('the file holds no secret, remembers what was used, and forgets it after a 
     const { token } = await tokens.create(request);
     await tokens.redeem(token, nodeNamed('host-a'));
     assert.ok(!(await readFile(file, 'utf8')).includes(token.split('.')[2] ?? ''));
-    const reopened = await JoinTokens.open({ path: file, nowMs: () => clock.nowMs, log });
+    const reopened = await JoinTokens.open({ path: file, nowMs: () => clock.nowMs, caHash: () => caHash, log });
     assert.deepEqual(await reopened.redeem(token, nodeNamed('host-a')), { ok: false, refusal: 'TOKEN_USED' });
     clock.nowMs += 86_400_000 + 120_000;
     await reopened.create(request);
@@ -117,7 +139,7 @@ test('a damaged token file is moved aside, and what was in it is refused', async
     const { token } = await tokens.create(request);
     for (const damage of ['{', '[{"id":1}]', 'null']) {
       await writeFile(file, damage);
-      const opened = await JoinTokens.open({ path: file, nowMs: () => ++clock.nowMs, log });
+      const opened = await JoinTokens.open({ path: file, nowMs: () => ++clock.nowMs, caHash: () => caHash, log });
       assert.deepEqual(await opened.redeem(token, nodeNamed('host-a')), { ok: false, refusal: 'TOKEN_UNKNOWN' });
       assert.equal(opened.usable, 0);
     }

@@ -28,7 +28,16 @@ async function withMembers(
 type Issued = Parameters<NodeMembers['noteIssued']>[0];
 
 function issued(serial: string, user = 'U1', o: Partial<Issued> = {}): Issued {
-  return { node, natsUserPublicKey: user, serial, notAfterMs: 2_000_000, standing: 0, by: 'join', ...o };
+  return {
+    node,
+    natsUserPublicKey: user,
+    serial,
+    notAfterMs: 2_000_000,
+    standing: 0,
+    by: 'join',
+    namesConsumers: true,
+    ...o,
+  };
 }
 
 test('a removal takes every certificate and every NATS user away, also after a restart', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { pino } from 'pino';
-import type { MeshCa } from '../../../../controller/ca/mesh-ca.js';
+import type { CertificateIssuer } from '../../../../controller/ca/certificate-issuer.js';
 import { controllerSettings, type ControllerSettings } from '../../../../controller/config/settings.js';
 import { openMeshNats } from '../../../../controller/nats/mesh-nats.js';
 
@@ -15,7 +15,7 @@ function open(changes: Partial<ControllerSettings>): Promise<unknown> {
   return openMeshNats({
     settings,
     advertise: [],
-    ca: {} as MeshCa,
+    ca: {} as CertificateIssuer,
     log,
     nowMs: Date.now,
     onRefused: nothing,

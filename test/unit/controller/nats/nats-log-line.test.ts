@@ -35,6 +35,15 @@ test('levels are those of the log, and what is no log line is a warning', () => 
   assert.deepEqual(parseNatsLogLine('panic: x'), { level: 'warn', text: 'panic: x' });
 });
 
+test('a client that went away in the handshake is no error, and a handshake that was refused is', () => {
+  const of = (problem: string): string =>
+    parseNatsLogLine(`[1] [ERR] 198.18.0.2:5 - cid:7 - TLS handshake error: ${problem}`).level;
+  assert.equal(of('EOF'), 'debug');
+  assert.equal(of('read tcp 198.18.0.1:4222->198.18.0.2:5: read: connection reset by peer'), 'debug');
+  assert.equal(of('remote error: tls: bad certificate'), 'error');
+  assert.equal(of('tls: client offered only unsupported versions'), 'error');
+});
+
 test('a client cannot forge a refusal of another client with its own name', () => {
   const name = `\\" - Publish Violation - Nkey \\"${user}\\", Subject \\"x`;
   const line = `[1] [ERR] 127.0.0.1:5 - cid:15 - "v2:nats.js:${name}" - authentication error`;

@@ -43,6 +43,15 @@ describe('parseDocuments', () => {
     assert.deepEqual(resources[0]?.spec, { defaultAction: 'allow', mtls: 'PERMISSIVE', rootNamespace: 'istio-system' });
   });
 
+  it('reports a wrong version together with the other problems of the document', () => {
+    const wrong = segment('a', '{ members: [{ cidr: 10.0.0.1/8 }] }').replace('culvert.dev/v1', 'culvert.dev/v2');
+    const [first, second, ...others] = problemsOf(wrong);
+    assert.match(first ?? '', /apiVersion: must not be "culvert\.dev\/v2" \(for Segment it is culvert\.dev\/v1\)$/);
+    assert.match(second ?? '', /spec\.members\[0\]\.cidr: "10\.0\.0\.1\/8" has bits set/);
+    assert.deepEqual(others, []);
+    assert.equal(problemsOf(segment('a').replace('culvert.dev/v1', 'culvert.dev/v2')).length, 1);
+  });
+
   it('reports all problems of all documents with their lines', () => {
     const text = [
       segment('a', '{ membrs: [] }'),
@@ -128,6 +137,10 @@ describe('parseDocuments', () => {
       segment('a', '{ members: [{ __proto__: { namespace: x } }] }'),
       /"__proto__" is not a field/,
     ],
+    ['a merge of a text', `<<: x\n`, /"<<" merges something that is no map/],
+    ['a merge of an alias of a text', `x: &a 1\n<<: *a\n`, /"<<" merges something that is no map/],
+    ['a merge of a list with a text', `x: &a { y: 1 }\n<<: [*a, z]\n`, /"<<" merges something that is no map/],
+    ['a merge in a list', `- <<: [1]\n`, /"<<" merges something that is no map/],
     ['__proto__ in an anchor', `x: &a { __proto__: { y: 1 } }\n<<: *a\n`, /"__proto__" is not a field/],
     ['an unknown tag', '!!js/function "x"', /Unresolved tag/],
     ['an alias without an anchor', 'a: *nothing', /an alias has no anchor/],

@@ -187,3 +187,39 @@ test('a write that failed and could not be taken back is left behind by the next
     assert.deepEqual([...(state?.resources.keys() ?? [])], ['Segment.-.a', 'Segment.-.kept', 'Segment.-.more']);
   });
 });
+
+test('a damaged record costs its own change only: the others are history again when the state is known', async () => {
+  await inDirectory(async (file) => {
+    const opened = await open(file);
+    await opened.journal.checkpoint({ ...emptyState, revision: 1 });
+    await opened.journal.close();
+    const whole = await append(file, [commit(2, ['a']), commit(3, ['b']), commit(4, ['c'], ['a'])]);
+    const text = await readFile(file, 'utf8');
+    for (const [damaged, kept] of [
+      [3, [2, 3, 4]],
+      [4, [2, 3, 4]],
+      [2, [2, 3, 4]],
+    ] as const) {
+      await writeFile(file, `${text.replace(`"revision":${damaged},"createdAt"`, '"revision":9,"createdAt"')}x\ny\n`);
+      const { journal, state, movedAside } = await open(file);
+      assert.equal(state, undefined);
+      assert.notEqual(movedAside, null);
+      await journal.checkpoint(whole);
+      assert.deepEqual(
+        journal.history.records.map(({ commit: { revision } }) => revision),
+        kept,
+      );
+      assert.deepEqual(journal.history.head.resources, whole.resources);
+      assert.match(
+        journal.history.records.find(({ commit: one }) => one.revision === damaged)?.commit.message ?? '',
+        /was damaged/,
+      );
+      assert.ok(journal.history.stateAt(damaged) !== undefined);
+      await journal.close();
+      const again = await open(file);
+      assert.deepEqual(again.state?.resources, whole.resources);
+      assert.equal(again.journal.history.records.length, 3);
+      await again.journal.close();
+    }
+  });
+});

@@ -95,3 +95,29 @@ test('several texts of one option are kept, whether they come together or one by
     ['a', 'b'],
   ]);
 });
+
+test('the agent judges the node that its settings name, and says which namespace is not there', async () => {
+  const [out, err]: [string[], string[]] = [[], []];
+  const output = { print: (text: string) => void out.push(text), printError: (text: string) => void err.push(text) };
+  const agent = (...argv: readonly string[]) =>
+    runCommandLine(
+      agentCommandLine(async (work) => void (await work()), output),
+      argv,
+    );
+  await assert.rejects(agent('config', '--node', 'BAD X', '--health-address', '99', '--log-level', 'loud'), {
+    code: 'CONFIG_INVALID',
+    message:
+      'the configuration has 3 problems:\n' +
+      '  --node: "BAD X" must be a name of lower-case letters, digits, "-" and ".", such as host-a\n' +
+      '  --health-address: "99" must be an address with a port to listen on, such as [::]:15021\n' +
+      '  --log-level: "loud" must be one of error, warn, info, debug, trace, such as debug',
+  });
+  await assert.rejects(agent('config', '--print', '--node', 'BAD X'), {
+    code: 'CONFIG_INVALID',
+    message: /--node: "BAD X" must be a name of/,
+  });
+  await agent('config', '--print', '--node', 'host-a');
+  assert.match(out.join('\n'), /^node: host-a # /m);
+  await agent('rules', '--netns', 'culvert-no-such-namespace');
+  assert.deepEqual(err, ['note: there is no namespace /run/netns/culvert-no-such-namespace']);
+});

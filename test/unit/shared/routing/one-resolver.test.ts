@@ -41,7 +41,7 @@ function testFailure(entries: readonly RegistryEntry[], to: string, from = 'shop
 function portsNotSeen(entries: readonly RegistryEntry[]): readonly string[] {
   const end = (entry: typeof server) => ({ workload: workloadName(entry), identity: entry.identity, cidr: null });
   const flows = [flow({ source: end(client), destination: end(server), port: 8080 })];
-  return learnRules({ flows, entries, trustDomain: 'culvert.test' }).notSeen.servicePorts;
+  return learnRules({ flows, entries, trustDomain: 'culvert.test', externals: [] }).notSeen.servicePorts;
 }
 
 describe('a service with an IPv6 VIP and an IPv4 workload', () => {

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { EventEmitter, once } from 'node:events';
 import { closeSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { json } from 'node:stream/consumers';
 import { afterEach, beforeEach, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
+import { HttpEndpoint } from '../../../../../agent/admin/http-endpoint.js';
 import { AgentSocket, agentSocketPath } from '../../../../../agent/control/succession/agent-socket.js';
 import { acceptedFd } from '../../../../../agent/native/addon.js';
 import { listenerOf } from '../../../../../agent/native/passed-sockets.js';
@@ -31,8 +34,10 @@ afterEach(() => {
   rmSync(stateDir, { recursive: true });
 });
 
+const noSockets = { ofWorkloads: () => [], ofEndpoints: () => [] };
+
 function openSocket(): Promise<AgentSocket> {
-  const sockets = (): readonly number[] => [acceptedFd(server)];
+  const sockets = { ofWorkloads: () => [acceptedFd(server)], ofEndpoints: () => [] };
   return AgentSocket.open({ stateDir, log, sockets, isStopping: () => false, letGo: async () => void letGo++ });
 }
 
@@ -97,7 +102,7 @@ test('a state directory whose path is too long for a socket works without one', 
   const socket = await AgentSocket.open({
     stateDir: deep,
     log,
-    sockets: () => [],
+    sockets: noSockets,
     isStopping: () => false,
     letGo: async () => {},
   });
@@ -114,7 +119,7 @@ test('a socket that cannot be made is tried again until it is there, and says so
   const socket = await AgentSocket.open({
     stateDir: late,
     log,
-    sockets: () => [],
+    sockets: noSockets,
     isStopping: () => false,
     letGo: async () => {},
     onOpen: () => opened.emit('open'),
@@ -135,7 +140,7 @@ test('a socket that comes late leaves that of an agent that has begun meanwhile 
   writeFileSync(late, '');
   // Long enough that no try is under way when the socket is closed below: it would write where the test cleans up.
   const retryMs = 1000;
-  const init = { stateDir: late, log, sockets: () => [], isStopping: () => false, letGo: async () => {}, retryMs };
+  const init = { stateDir: late, log, sockets: noSockets, isStopping: () => false, letGo: async () => {}, retryMs };
   const first = await AgentSocket.open(init);
   rmSync(late);
   const other = net.createServer();
@@ -154,7 +159,7 @@ test('a successor is in charge after the stated time, although the running agent
   const socket = await AgentSocket.open({
     stateDir,
     log,
-    sockets: () => [],
+    sockets: noSockets,
     isStopping: () => false,
     letGo: () => never,
     letGoWithinMs: 50,
@@ -163,4 +168,39 @@ test('a successor is in charge after the stated time, although the running agent
   assert.equal(await takeOver(thread), 'in charge');
   socket.close();
   await thread.terminate();
+});
+
+test('the socket also answers HTTP, for operators on this host, and nothing else of that kind', async () => {
+  const endpoint = new HttpEndpoint({
+    routes: { 'GET /dump': () => ({ status: 200, body: { is: 'here' } }) },
+    log,
+    onCut: () => undefined,
+  });
+  const socket = await AgentSocket.open({
+    stateDir,
+    log,
+    sockets: noSockets,
+    isStopping: () => false,
+    letGo: async () => undefined,
+    serveHttp: (connection) => endpoint.adopt(connection),
+  });
+  const ask = async (path: string): Promise<[number, unknown]> => {
+    const request = http.get({ socketPath: agentSocketPath(stateDir), path, agent: false });
+    const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+    return [response.statusCode ?? 0, await json(response)];
+  };
+  try {
+    assert.deepEqual(await ask('/dump'), [200, { is: 'here' }]);
+    assert.equal((await ask('/other'))[0], 404);
+    const held = net.connect(agentSocketPath(stateDir));
+    held.on('error', () => undefined);
+    held.write('GET /du');
+    await once(held, 'connect');
+    assert.deepEqual(await ask('/dump'), [200, { is: 'here' }], 'one that is slow holds up no other');
+    const closed = once(held, 'close');
+    await endpoint[Symbol.asyncDispose]();
+    await closed;
+  } finally {
+    socket.close();
+  }
 });

@@ -35,7 +35,11 @@ const openSocket = (count: () => number): Promise<AgentSocket> =>
   AgentSocket.open({
     stateDir,
     log,
-    sockets: () => Array.from({ length: count() }, () => acceptedFd(server)),
+    sockets: {
+      ofWorkloads: () => Array.from({ length: count() }, () => acceptedFd(server)),
+      // Never among what is kept: the next agent may have other addresses.
+      ofEndpoints: () => [acceptedFd(server)],
+    },
     isStopping: () => false,
     letGo: async () => {},
   });

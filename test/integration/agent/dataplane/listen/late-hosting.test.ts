@@ -11,7 +11,8 @@ import { mostHeld } from '../../../../../agent/dataplane/listen/late/connect-que
 import type { HeldConnect } from '../../../../../agent/dataplane/listen/late/held-connect.js';
 import { LateHosting } from '../../../../../agent/dataplane/listen/late/late-hosting.js';
 import { HostedWorkload } from '../../../../../agent/dataplane/listen/hosted-workload.js';
-import { dialSocket, listenTcp } from '../../../../../agent/native/addon.js';
+import { listenTcp } from '../../../../../agent/native/addon.js';
+import { dialSocket } from '../../../../../agent/native/dial-sockets.js';
 import { netnsInode } from '../../../../../agent/native/netns.js';
 import { openSynQueue } from '../../../../../agent/native/syn-queue.js';
 import { lateAcceptPorts, synQueueNumber } from '../../../../../agent/ports.js';

@@ -103,6 +103,20 @@ describe('what a tunnel brings for an application', () => {
     assert.equal(socket.bytesWritten, 5);
   });
 
+  it('is not written byte by byte when it comes so in one turn', async (t) => {
+    const { stream, socket, application } = await toSocket(t);
+    const write = t.mock.method(socket, 'write');
+    for (let index = 0; index < 1000; index++) stream.lend(Buffer.from('x'));
+    assert.equal(socket.bytesWritten, 1, 'the first one goes at once');
+    let received = 0;
+    application.on('data', (chunk: Buffer) => (received += chunk.length));
+    await eventually('everything', () => received === 1000);
+    assert.equal(write.mock.callCount(), 2);
+    await turn();
+    stream.lend(Buffer.from('y'));
+    assert.equal(socket.bytesWritten, 1001, 'and so does the first one of a later turn');
+  });
+
   it('leaves before the end of the turn when it is asked for', async (t) => {
     const { stream, socket, application, flush } = await toSocket(t);
     stream.lend(record(1));

@@ -17,7 +17,7 @@ function openConnections(t: TestContext, count: number): { connections: LiveConn
   const workload = HostedWorkload.open({ name: workloadNamed('shop/web'), netnsPath, netnsInode, slot: 0 });
   t.after(() => workload.close());
   const usage = new WorkloadUsage({ buffer: WorkloadUsage.allocate(1), workers: 1 });
-  const settings = { maxConnectionsPerWorkload: 100, maxWaitingBytesPerWorkload: 1000 };
+  const settings = { maxConnectionsPerWorkload: 100, maxWaitingBytesPerWorkload: 1000, maxWaitingBytes: 4000 };
   const limits = new WorkloadLimits({ settings, usage, workerIndex: 0 });
   const connections = new LiveConnections({ state: new WorkerState(), limits });
   const all = Array.from({ length: count }, () => {

@@ -143,6 +143,7 @@ function contextWith(
   const settings = {
     maxConnectionsPerWorkload: has.has('limit') ? 0 : 10,
     maxWaitingBytesPerWorkload: 1000,
+    maxWaitingBytes: 4000,
     connectRetries: 1,
   };
   const parts = {
@@ -186,6 +187,7 @@ function requestTo(
     authority,
     peerAddress: client,
     peerIdentity: web.identity,
+    limitPassed: null,
     headers: { forwarded: '', baggage: '', traceparent: '' },
     pulse: { hurry: () => {}, unansweredMs: 0 },
     signal: new TerminationSignal(),

@@ -55,7 +55,7 @@ test('a connection that goes to another endpoint while it is in a grace period l
   const workload = HostedWorkload.open({ name: workloadNamed('shop/web'), netnsPath, netnsInode, slot: 0 });
   const state = new WorkerState();
   const usage = new WorkloadUsage({ buffer: WorkloadUsage.allocate(1), workers: 1 });
-  const settings = { maxConnectionsPerWorkload: 10, maxWaitingBytesPerWorkload: 1000 };
+  const settings = { maxConnectionsPerWorkload: 10, maxWaitingBytesPerWorkload: 1000, maxWaitingBytes: 4000 };
   const limits = new WorkloadLimits({ settings, usage, workerIndex: 0 });
   const connections = new LiveConnections({ state, limits });
   const connection = new TrackedConnection({

@@ -5,7 +5,7 @@ import { AcceptScheduler } from '../../../../../agent/dataplane/limit/accept-sch
 
 /** `log`: who began, in the order of it, with `|` where a turn of the event loop ended. */
 function start(): { turns: AcceptScheduler; log: string[]; open: (who: string, count: number) => void } {
-  const turns = new AcceptScheduler();
+  const turns = new AcceptScheduler({ nowMs: () => 0 });
   const log: string[] = [];
   const open = (who: string, count: number): void => {
     for (let at = 0; at < count; at++) turns.take(who, () => log.push(who));
@@ -43,6 +43,23 @@ describe('the turns of new connections', () => {
     );
   });
 
+  it('let it go round as soon as those that began took a millisecond', async () => {
+    let nowMs = 0;
+    const turns = new AcceptScheduler({ nowMs: () => nowMs });
+    const inEach: number[] = [0];
+    for (let at = 0; at < 7; at++) {
+      turns.take('a', () => {
+        nowMs += 0.4;
+        inEach[inEach.length - 1]! += 1;
+      });
+    }
+    while (turns.size > 0) {
+      inEach.push(0);
+      await nextTurn();
+    }
+    assert.deepEqual(inEach, [3, 3, 1]);
+  });
+
   it('serve who wants one connection next, however many another one waits for', async () => {
     const state = start();
     state.open('many', 2000);
@@ -53,7 +70,7 @@ describe('the turns of new connections', () => {
   });
 
   it('keep the order of the connections of one', async () => {
-    const turns = new AcceptScheduler();
+    const turns = new AcceptScheduler({ nowMs: () => 0 });
     const began: number[] = [];
     for (let at = 0; at < 50; at++) turns.take('a', () => began.push(at));
     while (turns.size > 0) await nextTurn();

@@ -36,6 +36,7 @@ describe('the state for a replaced worker', () => {
     state.absorb({ type: 'registry', isFull: false, upserts: [entry('a', 81)], removals: [registryKey(entry('b'))] });
     state.absorb({ type: 'certificates', rootsPem: 'old', certificates: [] });
     state.absorb({ type: 'certificates', rootsPem: 'new', certificates: [] });
+    state.absorb({ type: 'rulesAge', tooOld: 'not confirmed' });
     const [registry, ...rest] = state.replay();
     assert.ok(registry?.type === 'registry');
     const index = new RegistryIndex();
@@ -43,6 +44,7 @@ describe('the state for a replaced worker', () => {
     assert.equal(index.size, 1);
     assert.deepEqual(index.serviceAt('198.18.200.1' as IpAddress), entry('a', 81));
     assert.deepEqual(rest, [
+      { type: 'rulesAge', tooOld: 'not confirmed' },
       { type: 'certificates', rootsPem: 'new', certificates: [] },
       { type: 'workloads', workloads: [local('shop/a')] },
     ]);

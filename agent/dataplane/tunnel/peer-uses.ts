@@ -1,0 +1,49 @@
+import type { ProvedPeer } from './server-handshakes.js';
+
+/**
+ * Tunnels of one peer beyond those that its connections need: each data-plane thread of its agent has some, and new ones
+ * while old ones end.
+ */
+const spareTunnels = 128;
+
+/** What one proved peer uses of one workload here. */
+export type PeerUse = { tunnels: number; streams: number; readonly key: string; readonly title: string };
+
+type Limits = { readonly maxConnectionsPerPeer: number; readonly maxStreamsPerTunnel: number };
+
+/**
+ * Counts tunnels and streams by what the peer has proved: its identity, and the address of its workload. So a workload
+ * elsewhere cannot take all places that a workload here has for connections.
+ */
+export class PeerUses {
+  readonly #maxStreams: number;
+  readonly #maxTunnels: number;
+  readonly #uses = new Map<string, PeerUse>();
+
+  /** `workers`: the threads that share the peer's connections; tunnels go to them in turn. */
+  constructor({ limits, workers }: { readonly limits: Limits; readonly workers: number }) {
+    this.#maxStreams = Math.ceil(limits.maxConnectionsPerPeer / workers);
+    this.#maxTunnels = Math.ceil(this.#maxStreams / limits.maxStreamsPerTunnel) + spareTunnels;
+  }
+
+  /** A tunnel begins. Null when the peer has too many; otherwise {@link tunnelEnded} must follow. */
+  beginTunnel({ listener, identity, address }: Pick<ProvedPeer, 'listener' | 'identity' | 'address'>): PeerUse | null {
+    const title = `${identity} at ${address.ip}`;
+    const key = `${listener.workload} ${title}`;
+    let use = this.#uses.get(key);
+    if (use === undefined) this.#uses.set(key, (use = { tunnels: 0, streams: 0, key, title }));
+    if (use.tunnels >= this.#maxTunnels) return null;
+    use.tunnels += 1;
+    return use;
+  }
+
+  tunnelEnded(use: PeerUse): void {
+    use.tunnels -= 1;
+    if (use.tunnels === 0) this.#uses.delete(use.key);
+  }
+
+  /** The limit that the peer exceeds, its present streams included; null when it exceeds none. */
+  exceeded({ streams, title }: PeerUse): string | null {
+    return streams > this.#maxStreams ? `limit ${this.#maxStreams} of a thread for ${title}` : null;
+  }
+}

@@ -1,0 +1,237 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+import { describeError } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
+import type { KubernetesApi } from './kubernetes-api.js';
+import { KubernetesError } from './kubernetes-error.js';
+
+const pageSize = 500;
+/** The server ends a watch after this time, so that watches spread over its replicas again. */
+const watchSeconds = 240;
+/** A watch that goes on for longer than it should is that of a server which no longer answers. */
+const watchGraceMs = 30_000;
+/** A watch that told nothing counts as one that works when it lasted for this long. */
+const soundWatchMs = 10_000;
+const defaultBackoff = { firstMs: 1000, longestMs: 30_000 };
+
+const listSchema = z.object({
+  metadata: z.object({ resourceVersion: z.string().min(1), continue: z.string().optional() }),
+  items: z.array(z.unknown()).nullish(),
+});
+const eventSchema = z.object({ type: z.string(), object: z.unknown() });
+const metadataSchema = z.object({
+  metadata: z.object({
+    namespace: z.string().default(''),
+    name: z.string().min(1),
+    resourceVersion: z.string().min(1),
+  }),
+});
+const versionSchema = z.object({ metadata: z.object({ resourceVersion: z.string().min(1) }) });
+const statusSchema = z.object({ code: z.number(), message: z.string().default('') });
+
+/** Keys are `NAMESPACE/NAME`, or `/NAME` for kinds without a namespace. */
+export interface ReflectedKind<T> {
+  /** For people: `pods`. */
+  readonly name: string;
+  /** `/api/v1/pods`. */
+  readonly path: string;
+  /** What is kept of an object; null: it does not concern the mesh. Throws where the object cannot be understood. */
+  readonly read: (object: unknown) => T | null;
+  /** Everything that there is now. */
+  readonly onReplaced: (objects: ReadonlyMap<string, T>) => void;
+  /** `object` null: it is gone, or does not concern the mesh any more. */
+  readonly onChanged: (key: string, object: T | null) => void;
+}
+
+/**
+ * Keeps what is known of one kind of object like what the API server has: lists all, then watches from the version of the
+ * list, and lists again when the server no longer has that version (410). What fails is tried again, after 1 s at first and
+ * then after up to 30 s; until then the owner keeps what it was given last. Source: "Efficient detection of changes" in the
+ * API concepts of the Kubernetes documentation.
+ */
+export class Reflector<T> {
+  readonly #api: KubernetesApi;
+  readonly #kind: ReflectedKind<T>;
+  readonly #log: Log;
+  readonly #random: () => number;
+  readonly #backoff: typeof defaultBackoff;
+  #version: string | null = null;
+  #failures = 0;
+  #problem: string | null = null;
+  /** Keys whose objects could not be understood. */
+  readonly #unreadable = new Set<string>();
+  #isSynced = false;
+
+  constructor(init: {
+    readonly api: KubernetesApi;
+    readonly kind: ReflectedKind<T>;
+    readonly log: Log;
+    readonly random?: () => number;
+    /** For tests. */
+    readonly backoff?: typeof defaultBackoff;
+  }) {
+    this.#api = init.api;
+    this.#kind = init.kind;
+    this.#log = init.log;
+    this.#random = init.random ?? Math.random;
+    this.#backoff = init.backoff ?? defaultBackoff;
+  }
+
+  /** Whether everything was listed once. */
+  get isSynced(): boolean {
+    return this.#isSynced;
+  }
+
+  /** Why what is known may be old; null: it is not. */
+  get problem(): string | null {
+    return this.#problem;
+  }
+
+  /** Objects that could not be understood, and are left out. */
+  get unreadable(): number {
+    return this.#unreadable.size;
+  }
+
+  /** Resolves when `signal` aborts; never rejects. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        if (this.#version === null) await this.#list(signal);
+        if (await this.#watch(signal)) this.#failures = 0;
+        // A server that ends watches at once is not asked in a tight loop.
+        else await this.#wait(null, signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        await this.#onFailure(error, signal);
+      }
+    }
+  }
+
+  async #list(signal: AbortSignal): Promise<void> {
+    const objects = new Map<string, T>();
+    this.#unreadable.clear();
+    let version = '';
+    let next: string | undefined = '';
+    while (next !== undefined) {
+      const from: string = next === '' ? '' : `&continue=${encodeURIComponent(next)}`;
+      const page = listSchema.safeParse(await this.#api.get(`${this.#kind.path}?limit=${pageSize}${from}`, signal));
+      if (!page.success) throw this.#unlike('a list');
+      for (const item of page.data.items ?? []) {
+        const { key } = this.#identify(item);
+        const object = this.#read(key, item);
+        if (object !== null) objects.set(key, object);
+      }
+      const { resourceVersion, continue: more = '' } = page.data.metadata;
+      version = resourceVersion;
+      next = more === '' ? undefined : more;
+    }
+    this.#kind.onReplaced(objects);
+    this.#version = version;
+    this.#isSynced = true;
+    this.#recovered();
+  }
+
+  /** Whether the watch told anything, a bookmark included, or lasted. */
+  async #watch(signal: AbortSignal): Promise<boolean> {
+    const { path } = this.#kind;
+    const query = `watch=1&allowWatchBookmarks=true&timeoutSeconds=${watchSeconds}&resourceVersion=${this.#version ?? ''}`;
+    const deadline = AbortSignal.timeout(watchSeconds * 1000 + watchGraceMs);
+    const startedAtMs = performance.now();
+    let hadEvents = false;
+    for await (const line of this.#api.watch(`${path}?${query}`, AbortSignal.any([signal, deadline]))) {
+      const event = eventSchema.safeParse(line);
+      if (!event.success) throw this.#unlike('an event of a watch');
+      this.#onEvent(event.data.type, event.data.object);
+      hadEvents = true;
+      this.#failures = 0;
+      this.#recovered();
+    }
+    return hadEvents || performance.now() - startedAtMs >= soundWatchMs;
+  }
+
+  #onEvent(type: string, object: unknown): void {
+    if (type === 'ERROR') throw this.#told(object);
+    if (type === 'BOOKMARK') {
+      const bookmark = versionSchema.safeParse(object);
+      if (!bookmark.success) throw this.#unlike('a bookmark');
+      this.#version = bookmark.data.metadata.resourceVersion;
+      return;
+    }
+    const { key, version } = this.#identify(object);
+    if (type === 'DELETED') {
+      this.#unreadable.delete(key);
+      this.#kind.onChanged(key, null);
+    } else if (type === 'ADDED' || type === 'MODIFIED') this.#kind.onChanged(key, this.#read(key, object));
+    this.#version = version;
+  }
+
+  #identify(object: unknown): { readonly key: string; readonly version: string } {
+    const read = metadataSchema.safeParse(object);
+    if (!read.success) throw this.#unlike('an object');
+    const { namespace, name, resourceVersion: version } = read.data.metadata;
+    return { key: `${namespace}/${name}`, version };
+  }
+
+  /** One object that cannot be understood costs itself only. */
+  #read(key: string, object: unknown): T | null {
+    try {
+      const read = this.#kind.read(object);
+      this.#unreadable.delete(key);
+      return read;
+    } catch (error) {
+      if (!this.#unreadable.has(key)) {
+        this.#log.warn({ kind: this.#kind.name, object: key, err: error }, 'an object of Kubernetes is left out');
+      }
+      this.#unreadable.add(key);
+      return null;
+    }
+  }
+
+  async #onFailure(error: unknown, signal: AbortSignal): Promise<void> {
+    const isExpired = error instanceof KubernetesError && error.isExpired;
+    if (isExpired) this.#version = null;
+    // Normal after a pause: listed again at once, the first time.
+    if (isExpired && this.#failures === 0) {
+      this.#failures = 1;
+      return;
+    }
+    const problem = describeError(error);
+    if (problem !== this.#problem) {
+      this.#log.warn({ kind: this.#kind.name, problem }, 'what is known of Kubernetes is not renewed');
+      this.#problem = problem;
+    }
+    await this.#wait(error, signal);
+  }
+
+  async #wait(failure: unknown, signal: AbortSignal): Promise<void> {
+    const { firstMs, longestMs } = this.#backoff;
+    const backoffMs = Math.min(longestMs, firstMs * 2 ** Math.min(this.#failures, 16)) * (0.5 + this.#random() / 2);
+    const toldMs = failure instanceof KubernetesError ? (failure.retryAfterMs ?? 0) : 0;
+    this.#failures++;
+    await delay(Math.max(backoffMs, Math.min(toldMs, longestMs)), undefined, { signal }).catch(() => undefined);
+  }
+
+  #recovered(): void {
+    if (this.#problem === null) return;
+    this.#problem = null;
+    this.#log.info({ kind: this.#kind.name }, 'what is known of Kubernetes is renewed again');
+  }
+
+  #told(object: unknown): KubernetesError {
+    const status = statusSchema.safeParse(object);
+    if (!status.success) return this.#unlike('an error of a watch');
+    const { code, message } = status.data;
+    return new KubernetesError({
+      status: code,
+      message: `the watch of ${this.#kind.name} ended with ${code}: ${message.slice(0, 300)}`,
+      hint: 'it is tried again',
+    });
+  }
+
+  #unlike(what: string): KubernetesError {
+    return new KubernetesError({
+      message: `the Kubernetes API gives ${what} of ${this.#kind.name} that cannot be understood`,
+      hint: 'check that the address is that of an API server',
+    });
+  }
+}

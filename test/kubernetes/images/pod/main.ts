@@ -1,0 +1,64 @@
+import http from 'node:http';
+import net from 'node:net';
+import os from 'node:os';
+
+/**
+ * What pods of the tests run. One file, without another of this clone: the image has it as `/app.mjs`.
+ *
+ * `server PORT`: greets every connection with one line and echoes what it sends; answers HTTP on the next port. After SIGTERM
+ * it goes on for LINGER_MS. `once HOST PORT`: prints the first line that a server sends, or the code of the error, and then ends
+ * with 1.
+ */
+const [mode = '', ...words] = process.argv.slice(2);
+
+if (mode === 'server') serve(Number(words[0]));
+else if (mode === 'once') connectOnce(words[0] ?? '', Number(words[1]));
+else fail(`unknown: ${mode}`);
+
+function serve(port: number): void {
+  const server = net.createServer((socket) => {
+    socket.on('error', () => {});
+    const address = plain(socket.remoteAddress);
+    socket.write(`${JSON.stringify({ host: os.hostname(), sees: address })}\n`);
+    socket.pipe(socket);
+    log({ accepted: address });
+  });
+  const web = http.createServer((request, response) => {
+    log({ path: request.url, from: plain(request.socket.remoteAddress) });
+    response.end('ok\n');
+  });
+  server.listen(port, '::', () => web.listen(port + 1, '::', () => log({ listening: port })));
+  process.on('SIGTERM', () => {
+    log({ ending: true });
+    setTimeout(() => process.exit(0), Number(process.env['LINGER_MS'] ?? 0));
+  });
+}
+
+function connectOnce(host: string, port: number): void {
+  const socket = net.connect({ host, port });
+  let text = '';
+  socket.setTimeout(10_000, () => fail('timeout'));
+  socket.on('data', (data) => {
+    text += data.toString('utf8');
+    const [line, rest] = text.split('\n');
+    if (rest === undefined) return;
+    console.log(line);
+    process.exit(0);
+  });
+  socket.on('error', (error: NodeJS.ErrnoException) => fail(error.code ?? error.message));
+  socket.on('close', () => fail('closed'));
+}
+
+/** An IPv4 address also where the socket is one of IPv6. */
+function plain(address = ''): string {
+  return address.replace(/^::ffff:/, '');
+}
+
+function log(entry: object): void {
+  console.log(JSON.stringify(entry));
+}
+
+function fail(why: string): never {
+  console.log(why);
+  process.exit(1);
+}

@@ -1,0 +1,3 @@
+module culvert.test/pause
+
+go 1.26.0

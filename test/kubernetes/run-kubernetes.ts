@@ -1,0 +1,142 @@
+import { rmSync } from 'node:fs';
+import path from 'node:path';
+import process from 'node:process';
+import { describeError } from '../../shared/errors.js';
+import { DeclaredPath } from '../lab/declared-path.js';
+import { findLeaks, removeLeaks, takeInventory } from '../lab/leak-check.js';
+import { requireCommands } from '../lab/requirements.js';
+import { sweepStaleLabs } from '../lab/teardown.js';
+import { requireFreshPrograms } from '../runner/fresh-programs.js';
+import { openScope } from '../runner/leak-scope.js';
+import { runSuite } from '../runner/run-suite.js';
+import { findTestFiles } from '../runner/suites.js';
+import type { ProxyMode } from './cluster/cluster-plan.js';
+import { HeldCluster } from './cluster/held-cluster.js';
+import { usualRepository, writeTestImages } from './images/test-images.js';
+import { Phases } from './phases.js';
+import { buildPrograms } from './programs/build-programs.js';
+import { describeTarget, targetVariables, usersKubectl } from './target.js';
+import { userPrograms } from './user-programs.js';
+
+export type KubernetesRun = {
+  /** Of Kubernetes, such as `1.37`. */
+  readonly minor: string;
+  readonly jobs?: number;
+  readonly proxyMode: ProxyMode;
+  /** Two families of addresses in place of one. */
+  readonly isDual: boolean;
+  /** Of the paths of test files. */
+  readonly filter: RegExp | null;
+  /** Waits for a signal in place of the suite. */
+  readonly isHeld: boolean;
+  /** Where the cluster of `KUBECONFIG` has the images from. */
+  readonly images: string;
+};
+
+/** The output folder of the build. */
+const builtDirectory = path.resolve(import.meta.dirname, '../..');
+
+/**
+ * Runs the suite on a cluster of our own, or with `KUBECONFIG` on the user's. Whether every test passed and nothing was left
+ * behind on this machine. Everything is taken down, also when a part fails and on SIGINT and SIGTERM; what a killed run
+ * has left, the next one removes.
+ */
+export async function runKubernetes(options: KubernetesRun): Promise<boolean> {
+  const { KUBECONFIG: config = '' } = process.env;
+  const isOwn = config === '';
+  // The user's kubectl may need programs of the user.
+  using declared = isOwn ? DeclaredPath.enter('kubernetes') : null;
+  if (declared !== null) {
+    declared.add(userPrograms);
+    requireCommands(['ip', 'nsenter', 'unshare']);
+    requireFreshPrograms(builtDirectory);
+    for (const prefix of sweepStaleLabs()) console.log(`removed ${prefix}, which a run that was killed has left`);
+  }
+  const scope = openScope(isOwn, false);
+  const before = await takeInventory(scope);
+  const stop = (signal: NodeJS.Signals): void => {
+    console.log(`${signal}: taking everything down`);
+    removeLeaks(scope);
+    declared?.[Symbol.dispose]();
+    // Now it does what it does by itself.
+    process.kill(process.pid, signal);
+  };
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, stop);
+  const phases = new Phases();
+  const problems: string[] = [];
+  try {
+    problems.push(
+      ...(declared === null ? await runOnUsers(options, phases) : await runOnOwn(options, declared, phases)),
+    );
+  } catch (error) {
+    problems.push(describeError(error));
+  }
+  for (const leak of await findLeaks(before, scope)) problems.push(`left behind: ${leak}`);
+  removeLeaks(scope);
+  console.log(`\n${phases.summary()}`);
+  for (const problem of problems) console.log(problem);
+  console.log(problems.length === 0 ? 'ok' : `not ok: ${problems.length} problems`);
+  return problems.length === 0;
+}
+
+async function runOnOwn(options: KubernetesRun, declared: DeclaredPath, phases: Phases): Promise<string[]> {
+  const { minor, jobs, proxyMode, isDual } = options;
+  const build = { minor, log: (line: string): void => phases.log(line), ...(jobs === undefined ? {} : { jobs }) };
+  const programs = await phases.run('programs', () => buildPrograms(build));
+  phases.log(programs.versions.join(', '));
+  const held = new HeldCluster({ programs, proxyMode, isDual, declaredDirectory: declared.directory });
+  const { cluster } = held;
+  const problems: string[] = [];
+  try {
+    const archive = path.join(cluster.plan.directory, 'images.tar');
+    await Promise.all([
+      phases.run('two nodes with containerd', () => cluster.boot()),
+      phases.run('images', () => writeTestImages({ file: archive, repository: usualRepository, programs })),
+    ]);
+    await Promise.all([
+      phases.run('images on both nodes', () => cluster.load(archive)),
+      phases.run('control plane', () => cluster.startControlPlane()),
+    ]);
+    rmSync(archive);
+    await phases.run('both nodes Ready', () => cluster.startNodes());
+    await phases.run('DNS', () => cluster.startDns());
+    phases.log(await describeTarget(cluster.kubectl));
+    process.env[targetVariables.plan] = held.file;
+    if (options.isHeld) await hold(held);
+    else problems.push(...(await phases.run('suite', () => runFiles(options.filter))));
+  } finally {
+    await phases.run('down', () => held[Symbol.dispose]());
+  }
+  return [...problems, ...held.leftovers().map((line) => `left behind: ${line}`)];
+}
+
+/** What needs the insides of nodes is left out. */
+async function runOnUsers({ filter, images }: KubernetesRun, phases: Phases): Promise<string[]> {
+  process.env[targetVariables.images] = images;
+  phases.log(await describeTarget(usersKubectl()));
+  return await phases.run('suite', () => runFiles(filter, /any-cluster/));
+}
+
+async function runFiles(filter: RegExp | null, also = /./): Promise<string[]> {
+  const sourceDirectory = path.resolve(builtDirectory, '../test');
+  const search = {
+    suite: 'kubernetes',
+    filter,
+    builtDirectory: path.join(builtDirectory, 'test'),
+    sourceDirectory,
+  } as const;
+  const files = findTestFiles(search).filter((file) => also.test(file));
+  if (files.length === 0) return ['no test file matches'];
+  const groups = files.map((entry) => ({ entry, files: [entry] }));
+  const { passed, failures } = await runSuite({ suite: 'kubernetes', groups, signal: new AbortController().signal });
+  console.log(`${files.length} files, ${passed} passed, ${failures.length} failed`);
+  return failures.map((failure) => `failed: ${failure}`);
+}
+
+/** Never returns: a signal takes the cluster down. */
+async function hold({ cluster }: HeldCluster): Promise<never> {
+  const argv = cluster.nodes[0].enter(['kubectl', ...cluster.kubectlArgs, 'get', 'nodes']);
+  console.log(`\nCtrl-C takes it down. To talk to it:\n${argv.join(' ')}\n`);
+  setInterval(() => {}, 60_000);
+  return await new Promise(() => {});
+}

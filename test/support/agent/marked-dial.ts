@@ -1,0 +1,18 @@
+/**
+ * A program in Perl that dials `IP PORT MARK` and prints the first line that it gets, or why it got none. With a mark other than
+ * 0 it needs CAP_NET_RAW.
+ */
+export const markedDial = `
+  use strict;
+  use Socket qw(:all);
+  my ($ip, $port, $mark) = @ARGV;
+  my $is6 = $ip =~ /:/;
+  socket(my $socket, $is6 ? AF_INET6 : AF_INET, SOCK_STREAM, 0) or die "socket: $!";
+  !$mark or setsockopt($socket, SOL_SOCKET, 36, pack('l', $mark)) or die "mark: $!";
+  my $to = $is6 ? pack_sockaddr_in6($port, inet_pton(AF_INET6, $ip)) : pack_sockaddr_in($port, inet_aton($ip));
+  $SIG{ALRM} = sub { print "TIMEOUT\\n"; exit };
+  alarm 5;
+  unless (connect($socket, $to)) { print "refused: $!\\n"; exit }
+  my $got = sysread($socket, my $text, 4096);
+  print defined $got ? ($got ? $text : "CLOSED\\n") : "reset: $!\\n";
+`;

@@ -1,0 +1,179 @@
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:https';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { httpsIdentity } from '../http/https-identity.js';
+
+type KubernetesObject = {
+  readonly metadata: { readonly namespace?: string; readonly name: string; readonly [field: string]: unknown };
+  readonly [field: string]: unknown;
+};
+type Event = { readonly type: string; readonly object: unknown; readonly version: number; readonly path: string };
+type Watch = { readonly path: string; readonly response: ServerResponse };
+
+/**
+ * Lists and watches of an API server over HTTPS, with resource versions, pages, bookmarks and 410, as the API concepts of the
+ * Kubernetes documentation say. `caFile` and `tokenFile` are what a pod has.
+ */
+export class FakeApiServer implements AsyncDisposable {
+  readonly directory: string;
+  readonly caFile: string;
+  readonly tokenFile: string;
+  /** `METHOD /path?query` of each request, in order. */
+  readonly heard: string[] = [];
+  token = 'token-1';
+  /** Answers everything with this status; null: it works. */
+  status: number | null = null;
+  retryAfter: string | null = null;
+  /** In place of an answer. */
+  body: string | null = null;
+  /** It takes requests and never answers. */
+  isSilent = false;
+  /** Objects of a page, at most. */
+  pageSize = 500;
+  /** Called between two pages of a list. */
+  onPage: () => void = () => undefined;
+  readonly #server: Server;
+  readonly #objects = new Map<string, Map<string, KubernetesObject>>();
+  readonly #watches = new Set<Watch>();
+  #events: Event[] = [];
+  #version = 100;
+  /** Versions up to this one are no longer kept. */
+  #compacted = 0;
+
+  private constructor(init: { directory: string; caFile: string; tokenFile: string; server: Server }) {
+    this.directory = init.directory;
+    this.caFile = init.caFile;
+    this.tokenFile = init.tokenFile;
+    this.#server = init.server;
+    init.server.on('request', (request, response) => this.#serve(request, response));
+    init.server.on('tlsClientError', () => undefined);
+  }
+
+  static async start(): Promise<FakeApiServer> {
+    const directory = await mkdtemp(join(tmpdir(), 'culvert-kubernetes-'));
+    const [caFile, tokenFile] = [join(directory, 'ca.crt'), join(directory, 'token')];
+    const { cert, key, caPem } = await httpsIdentity();
+    await writeFile(caFile, caPem);
+    await writeFile(tokenFile, 'token-1\n');
+    const server = createServer({ cert, key });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return new FakeApiServer({ directory, caFile, tokenFile, server });
+  }
+
+  get url(): URL {
+    return new URL(`https://127.0.0.1:${(this.#server.address() as AddressInfo).port}`);
+  }
+
+  /** Watches that are open. */
+  get watches(): number {
+    return this.#watches.size;
+  }
+
+  put(path: string, object: KubernetesObject): void {
+    const objects = this.#objects.get(path) ?? new Map<string, KubernetesObject>();
+    this.#objects.set(path, objects);
+    const key = `${object.metadata.namespace ?? ''}/${object.metadata.name}`;
+    const type = objects.has(key) ? 'MODIFIED' : 'ADDED';
+    const stored = { ...object, metadata: { ...object.metadata, resourceVersion: String(++this.#version) } };
+    objects.set(key, stored);
+    this.#tell({ path, type, object: stored, version: this.#version });
+  }
+
+  remove(path: string, key: string): void {
+    const object = this.#objects.get(path)?.get(key);
+    if (object === undefined) return;
+    this.#objects.get(path)?.delete(key);
+    const last = { ...object, metadata: { ...object.metadata, resourceVersion: String(++this.#version) } };
+    this.#tell({ path, type: 'DELETED', object: last, version: this.#version });
+  }
+
+  bookmark(path: string): void {
+    const object = { metadata: { resourceVersion: String(++this.#version) } };
+    for (const watch of this.#watches) if (watch.path === path) write(watch, { type: 'BOOKMARK', object });
+  }
+
+  /** To all watches, as it is. */
+  say(line: string): void {
+    for (const { response } of this.#watches) response.write(line);
+  }
+
+  /** Ends all watches with a reset. What happens until they are back is kept. */
+  dropWatches(): void {
+    for (const { response } of this.#watches) response.destroy();
+  }
+
+  /** Forgets the past. Watches that are open end with 410, in an event. */
+  compact(): void {
+    this.#compacted = ++this.#version;
+    this.#events = [];
+    for (const watch of this.#watches) {
+      write(watch, { type: 'ERROR', object: status(410, 'too old resource version') });
+      watch.response.end();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+    await rm(this.directory, { recursive: true });
+  }
+
+  #serve({ method = '', url = '', headers }: IncomingMessage, response: ServerResponse): void {
+    this.heard.push(`${method} ${url}`);
+    if (this.isSilent) return;
+    if (this.body !== null) return void response.writeHead(200).end(this.body);
+    if (this.status !== null) return refuse(response, this.status, 'as the test wants it', this.retryAfter);
+    if (headers.authorization !== `Bearer ${this.token}`) return refuse(response, 401, 'Unauthorized', null);
+    const { pathname: path, searchParams: query } = new URL(url, 'https://127.0.0.1');
+    if (query.get('watch') === null) return this.#list(path, query.get('continue'), response);
+    this.#watch(path, Number(query.get('resourceVersion')), response);
+  }
+
+  #list(path: string, from: string | null, response: ServerResponse): void {
+    const [start = 0, version = this.#version] = from === null ? [] : from.split(':').map(Number);
+    if (from !== null) this.onPage();
+    if (version < this.#compacted) return refuse(response, 410, 'the continue token is too old', null);
+    const all = [...(this.#objects.get(path)?.values() ?? [])];
+    const end = start + this.pageSize;
+    const more = end < all.length ? { continue: `${end}:${version}` } : {};
+    response.end(
+      JSON.stringify({ metadata: { resourceVersion: String(version), ...more }, items: all.slice(start, end) }),
+    );
+  }
+
+  #watch(path: string, from: number, response: ServerResponse): void {
+    if (from < this.#compacted) return refuse(response, 410, 'too old resource version', null);
+    const watch: Watch = { path, response };
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.flushHeaders();
+    for (const event of this.#events) if (event.path === path && event.version > from) write(watch, event);
+    this.#watches.add(watch);
+    response.on('close', () => this.#watches.delete(watch));
+  }
+
+  #tell(event: Event): void {
+    this.#events.push(event);
+    for (const watch of this.#watches) if (watch.path === event.path) write(watch, event);
+  }
+}
+
+function write({ response }: Watch, { type, object }: { readonly type: string; readonly object: unknown }): void {
+  response.write(`${JSON.stringify({ type, object })}\n`);
+}
+
+function status(code: number, message: string): object {
+  return { kind: 'Status', apiVersion: 'v1', status: 'Failure', code, message };
+}
+
+function refuse(response: ServerResponse, code: number, message: string, retryAfter: string | null): void {
+  response.writeHead(code, {
+    'content-type': 'application/json',
+    ...(retryAfter === null ? {} : { 'retry-after': retryAfter }),
+  });
+  response.end(JSON.stringify(status(code, message)));
+}

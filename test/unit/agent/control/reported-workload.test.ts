@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { ProtectedWorkload } from '../../../../agent/control/workloads/refusals.js';
+import { reportedWorkload } from '../../../../agent/control/workloads/reported-workload.js';
+import type { SpiffeId } from '../../../../shared/identity.js';
+import { workloadNamed } from '../../../support/routing/names.js';
+
+const nowMs = 1_700_000_000_000;
+const served: ProtectedWorkload = {
+  name: workloadNamed('shop/api'),
+  identity: 'spiffe://mesh.test/ns/shop/sa/api' as SpiffeId,
+  netnsPath: '/run/netns/api',
+  captured: true,
+  problem: null,
+  hasFailed: false,
+  isListening: true,
+  lateAcceptProblem: null,
+  captureProblem: null,
+  addresses: [],
+  addressProblem: null,
+  certificateNotAfterMs: nowMs + 1000,
+  certificateProblem: null,
+  certificateChain: { notBeforeMs: nowMs - 1000, notAfterMs: nowMs + 1000, rootHash: '00' },
+};
+
+test('a heartbeat says of a captured workload whether its connections are refused', () => {
+  assert.deepEqual(reportedWorkload(served, nowMs), {
+    name: 'shop/api',
+    captured: true,
+    certificateNotAfterMs: nowMs + 1000,
+    problem: null,
+  });
+  const isUnserved = (changes: Partial<ProtectedWorkload>) =>
+    reportedWorkload({ ...served, ...changes }, nowMs).isUnserved;
+  assert.equal(isUnserved({ isListening: false, hasFailed: true, problem: 'port 15001 is taken' }), true);
+  assert.equal(isUnserved({ certificateNotAfterMs: nowMs }), true);
+  assert.equal(isUnserved({ captureProblem: 'its rules are damaged' }), true);
+  // It works all the same, or `captured` says it.
+  assert.equal(isUnserved({ certificateProblem: 'it was not renewed' }), undefined);
+  assert.equal(isUnserved({ captured: false }), undefined);
+});
