@@ -23,8 +23,6 @@ function fail(error: unknown): void {
   assert.fail(String(error));
 }
 
-const ownNames = consumerNamesOf(consumerPrefixFor(nodeNamed('node1')));
-
 let nats: NatsFixture;
 let controller: Bus;
 let agent: Bus;
@@ -155,6 +153,10 @@ test('a consumer that an agent points at a foreign subject passes for no request
     problems.push,
   );
   await settled(controller);
+  // A node that reads nothing else: none of its names is in use, whichever of them a bus looks at first.
+  const node = 'node3';
+  const rogue = await nats.agent(node);
+  const names = consumerNamesOf(consumerPrefixFor(nodeNamed(node)));
   const targets = [
     subjectFor('sign', nodeNamed('node2')),
     '$KV.culvert_config.evil',
@@ -162,18 +164,19 @@ test('a consumer that an agent points at a foreign subject passes for no request
   ];
   for (const [index, target] of targets.entries()) {
     const config = {
-      name: ownNames[index],
+      name: names[index],
       deliver_subject: target,
       deliver_policy: 'all',
       ack_policy: 'none',
       headers_only: true,
       filter_subject: '$KV.culvert_rules.>',
     };
-    await agent.request(
-      `$JS.API.CONSUMER.CREATE.KV_culvert_rules.${ownNames[index]}`,
+    const created = await rogue.request(
+      `$JS.API.CONSUMER.CREATE.KV_culvert_rules.${names[index]}`,
       Buffer.from(JSON.stringify({ stream_name: 'KV_culvert_rules', config })),
       { timeoutMs: 5000 },
     );
+    assert.doesNotMatch(text(created), /"error"/, 'the attack is really tried');
   }
   await problems.until('the delivery', (items) => items.length > 0);
   assert.match(
