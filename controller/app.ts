@@ -56,6 +56,7 @@ import { positionOf } from './fleet/agents-ahead.js';
 import { NodesWithoutAgent } from './fleet/nodes-without-agent.js';
 import { assertNatsCanStart, openMeshNats, type MeshNats } from './nats/mesh-nats.js';
 import { StatementPublisher } from './publish/statement-publisher.js';
+import { openCluster } from './kubernetes/open-cluster.js';
 import { openStore } from './store/open-store.js';
 import { keepPrivate } from '../shared/private-state.js';
 import { makeStateDirectory } from '../shared/private-file.js';
@@ -159,6 +160,8 @@ async function open(
     nowMs,
   });
   closing.push('journal', closeStore);
+  const kubernetes = openCluster({ settings, source: (name) => store.inventory.source(name), log });
+  if (kubernetes !== null) closing.push('kubernetes', () => kubernetes[Symbol.asyncDispose]());
   const tokens = await JoinTokens.open({ path: join(stateDir, 'tokens.json'), nowMs, caHash: () => ca.rootHash, log });
   const members = await NodeMembers.open({
     path: join(stateDir, 'nodes.json'),
@@ -265,6 +268,7 @@ async function open(
   closing.push('confirmations', () => confirmations[Symbol.asyncDispose]());
   const joining = new JoinService({
     tokens,
+    review: kubernetes?.review ?? null,
     credentials,
     nats: () => nats.advertisement,
     trustDomain,
@@ -327,6 +331,7 @@ async function open(
         startedAtMs: nowMs(),
         nowMs,
         pending,
+        kubernetes: () => kubernetes?.state ?? null,
       }),
     ],
     authenticate: (authorization) => admin.authenticate(authorization) ?? users.authenticate(authorization),

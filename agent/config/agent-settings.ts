@@ -47,8 +47,17 @@ export const agentSettingsTable = defineSettings({
     env: 'CULVERT_AGENT_TOKEN_FILE',
     key: 'tokenFile',
     default: null,
-    help: 'File that contains the join token; read again for every attempt.',
+    help: 'File that contains the join token, or the token of a Kubernetes service account; read again for every attempt.',
     example: '/etc/culvert/token',
+  },
+  controllerCaFile: {
+    kind: 'path',
+    flag: '--controller-ca-file',
+    env: 'CULVERT_AGENT_CONTROLLER_CA_FILE',
+    key: 'controllerCaFile',
+    default: null,
+    help: 'PEM of the roots of the mesh, for a join with the token of a service account, which names no CA. Read again for every attempt.',
+    example: '/etc/culvert/ca/ca.crt',
   },
   stateDir: {
     kind: 'path',

@@ -25,6 +25,7 @@ import { reportedAlarms, type RefusalAlarms } from './followers/registry-refusal
 import { reportedWorkload } from './workloads/reported-workload.js';
 import { LateAcceptPorts } from './workloads/late-accept-ports.js';
 import { OwnWorkloads } from './workloads/own-workloads.js';
+import { PodSandboxes } from './workloads/pod-sandboxes.js';
 import { RegisteredAddresses } from './workloads/registered-addresses.js';
 import { WorkloadReconciler } from './workloads/workload-reconciler.js';
 
@@ -50,6 +51,7 @@ export class ControlPlane {
   readonly #trust: TrustKeeper;
   readonly #recovery: RootsRecovery;
   readonly #own: OwnWorkloads;
+  readonly #sandboxes: PodSandboxes;
   readonly #latePorts = new LateAcceptPorts();
   #rules: AppliedRules | null = null;
   #link: ControlLink | null = null;
@@ -63,7 +65,8 @@ export class ControlPlane {
   constructor(init: ControlPlaneInit) {
     const { settings, log, metrics, pool } = init;
     this.#init = init;
-    this.#own = new OwnWorkloads({ node: init.node });
+    this.#sandboxes = new PodSandboxes({ log, scheduler: systemScheduler, onChange: () => this.#followOwn() });
+    this.#own = new OwnWorkloads({ node: init.node, sandboxOf: (uid) => this.#sandboxes.pathOf(uid) });
     this.#credentials = new CredentialsRotator({
       credentials: init.credentials,
       renew: async (request) => (await this.#startedLink()).renew(request),
@@ -205,6 +208,7 @@ export class ControlPlane {
     this.#credentials.close();
     // So the controller does not have to wait for missed heartbeats. Open connections may go on: the drain follows.
     if (o.isLastOfHost) this.#beat({ isLast: true });
+    this.#sandboxes.close();
     await this.#workloads.close();
     if (o.removesCapture) await this.#workloads.releaseAll();
     const savers = [this.#saver, this.#registrySaver, this.#rulesAge];
@@ -289,7 +293,7 @@ export class ControlPlane {
   }
 
   get watchProblem(): string | null {
-    return this.#workloads.watchProblem;
+    return this.#workloads.watchProblem ?? this.#sandboxes.problem;
   }
 
   get stateProblem(): string | null {
@@ -380,7 +384,12 @@ export class ControlPlane {
     const { wanted } = this.#own;
     for (const { name } of this.#workloads.statuses()) if (!wanted.has(name)) this.#init.metrics.workloadGone(name);
     this.#certificates.setIdentities(this.#own.identities);
-    this.#workloads.setWanted(wanted);
+    this.#followOwn();
+  }
+
+  #followOwn(): void {
+    this.#workloads.setWanted(this.#own.wanted);
+    this.#sandboxes.follow(this.#own.pods);
   }
 
   /** Throws if the rules cannot be evaluated; the current ones stay in force. */

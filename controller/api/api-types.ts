@@ -13,6 +13,7 @@ import type { AgentPosition, MeshPosition } from '../fleet/agents-ahead.js';
 import type { BreakGlassRule } from '../fleet/mesh-warnings.js';
 import type { NodeWithoutAgent } from '../fleet/nodes-without-agent.js';
 import type { Uncaptured } from '../fleet/capture-progress.js';
+import type { KubernetesState } from '../kubernetes/kubernetes-state.js';
 import type { TokenState } from '../join/join-tokens.js';
 import type { Eviction } from '../fleet/evict-node.js';
 import type { Rollout } from '../fleet/rollout-progress.js';
@@ -132,6 +133,8 @@ export type StatusAnswer = {
   readonly warnings: readonly Problem[];
   /** Emergency rules in force now, soonest expiry first. */
   readonly breakGlass: readonly BreakGlassRule[];
+  /** The cluster that the controller follows; null: none. A controller of an older version sends none. */
+  readonly kubernetes?: KubernetesState | null;
 };
 
 /** A root by the SHA-256 of its public key. `next`: prepared; `previous`: trusted until the rotation is finished. */

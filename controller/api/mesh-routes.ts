@@ -5,6 +5,7 @@ import type { CertificateIssuer } from '../ca/certificate-issuer.js';
 import type { AgentRegistry } from '../fleet/agent-registry.js';
 import { unservedProblem } from '../fleet/capture-progress.js';
 import type { NodeMembers } from '../join/node-members.js';
+import type { KubernetesState } from '../kubernetes/kubernetes-state.js';
 import { damagedFiles } from '../store/damaged-files.js';
 import type { ResourceStore } from '../store/resource-store.js';
 import { positionOf } from '../fleet/agents-ahead.js';
@@ -29,6 +30,8 @@ export function meshRoutes(init: {
   readonly startedAtMs: number;
   readonly nowMs: () => number;
   readonly pending: () => readonly PendingTask[];
+  /** Null: the controller follows no cluster. */
+  readonly kubernetes: () => KubernetesState | null;
 }): Route[] {
   const { store, agents, members, nodes, ca, nowMs } = init;
 
@@ -80,6 +83,7 @@ export function meshRoutes(init: {
       nodesWithoutAgent: nodes.among(store.inventory.entries),
       warnings: [...(await damagedFiles(init.stateDir)), ...warnings.of(store, nowMs())],
       breakGlass: breakGlassRules(store.release, nowMs()),
+      kubernetes: init.kubernetes(),
     };
     return { status: 200, body };
   };

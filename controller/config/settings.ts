@@ -2,6 +2,7 @@ import { listenAddressProblem } from '../../shared/config/listen-address.js';
 import { defineSettings, type SettingsOf } from '../../shared/config/settings-table.js';
 import { logLevels } from '../../shared/log.js';
 import { issuerSettings } from './issuer-settings.js';
+import { kubernetesSettings } from './kubernetes-settings.js';
 import { defaultHistoryLimits } from '../store/history.js';
 
 const second = 1000;
@@ -242,6 +243,7 @@ export const controllerSettings = defineSettings({
     example: '1GiB',
   },
   ...issuerSettings,
+  ...kubernetesSettings,
   logLevel: {
     kind: 'enum',
     flag: '--log-level',

@@ -44,9 +44,11 @@ export type InventoryConflict = {
 export type Claimant = { readonly source: string; readonly key: string };
 
 export const documentsSource = 'documents';
+/** Pods and services of a cluster. */
+export const kubernetesSource = 'kubernetes';
 
 /** Sources by rank, highest first. A source that is not listed ranks below them. */
-const rankedSources: readonly string[] = [documentsSource];
+const rankedSources: readonly string[] = [documentsSource, kubernetesSource];
 
 /**
  * The order that decides conflicts; the first claimant wins:

@@ -3,16 +3,19 @@ import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { isUserPublicKey } from '../../shared/bus/nats-accounts.js';
 import { parseCsr } from '../ca/x509/parsed-certificate-request.js';
+import { isAccountToken } from '../../shared/wire/account-token.js';
 import type { JoinRequest, JoinResponse } from '../../shared/wire/requests.js';
 import type { NatsAdvertisement } from '../nats/mesh-nats.js';
 import type { BegunRequest } from '../audit-log/audit-trail.js';
 import { RateLimiter } from '../access/rate-limiter.js';
+import { proveNode, type TokenReviewer } from './account-tokens.js';
 import { FailureLimiter } from './failure-limiter.js';
-import type { JoinTokens, TokenRefusal } from './join-tokens.js';
+import type { JoinTokens, Redemption, TokenRefusal } from './join-tokens.js';
 import type { NodeCredentials } from './node-credentials.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
-export type JoinRefusal = TokenRefusal | 'TOO_MANY_FAILURES' | 'TOO_MANY_JOINS';
+export type JoinRefusal =
+  TokenRefusal | 'ACCOUNT_TOKEN' | 'ACCOUNT_TOKEN_NODE' | 'TOO_MANY_FAILURES' | 'TOO_MANY_JOINS';
 
 /** A secret of 192 bits cannot be guessed anyway; this bounds the noise and the load. */
 const maxFailures = 10;
@@ -47,12 +50,16 @@ const refusals: Readonly<Record<TokenRefusal, { readonly message: string; readon
   },
 };
 
+/** A token of a service account is not used up. */
+const usableAgain: Redemption = { ok: true, release: () => Promise.resolve() };
+
 /**
  * Decides which hosts become nodes of the mesh. Every refusal is logged with its source and counted; its hint says what
  * to do.
  */
 export class JoinService {
   readonly #tokens: JoinTokens;
+  readonly #review: TokenReviewer | null;
   readonly #credentials: NodeCredentials;
   readonly #nats: () => NatsAdvertisement;
   readonly #trustDomain: string;
@@ -67,6 +74,8 @@ export class JoinService {
 
   constructor(init: {
     readonly tokens: JoinTokens;
+    /** For tokens of service accounts; null: they do not count here. */
+    readonly review: TokenReviewer | null;
     readonly credentials: NodeCredentials;
     readonly nats: () => NatsAdvertisement;
     readonly trustDomain: string;
@@ -81,6 +90,7 @@ export class JoinService {
     readonly onRefused: (refusal: JoinRefusal) => void;
   }) {
     this.#tokens = init.tokens;
+    this.#review = init.review;
     this.#credentials = init.credentials;
     this.#nats = init.nats;
     this.#trustDomain = init.trustDomain;
@@ -101,8 +111,10 @@ export class JoinService {
     const waitMs = this.#limiter.waitMs(source);
     if (waitMs > 0) this.#refuse(request.node, source, tooManyFailures(waitMs), 'TOO_MANY_FAILURES');
     // What costs least comes first: without a token that counts, no signature is verified.
-    const worthless = this.#tokens.refusalOf(request.token, request.node);
+    const isOfAccount = isAccountToken(request.token);
+    const worthless = isOfAccount ? null : this.#tokens.refusalOf(request.token, request.node);
     if (worthless !== null) this.#refuseToken(request.node, source, worthless);
+    if (isOfAccount) await this.#proveByAccount(request, source);
     if (!this.#rates.take(request.node, this.#nowMs())) {
       this.#refuse(request.node, source, tooManyJoins(request.node), 'TOO_MANY_JOINS');
     }
@@ -116,7 +128,9 @@ export class JoinService {
       .digest('hex');
     // Before the token is: a removal revokes tokens first, so one that begins later is either seen in them or in this.
     const standing = this.#credentials.standing(request.node);
-    const redemption = await this.#tokens.redeem(request.token, request.node, holder);
+    const redemption = isOfAccount
+      ? usableAgain
+      : await this.#tokens.redeem(request.token, request.node, holder);
     if (!redemption.ok) this.#refuseToken(request.node, source, redemption.refusal);
     let begun: BegunRequest | undefined;
     try {
@@ -139,6 +153,17 @@ export class JoinService {
       begun?.end({ result: 'failed', code: error instanceof CulvertError ? error.code : 'INTERNAL', detail: {} });
       await redemption.release();
       throw error;
+    }
+  }
+
+  async #proveByAccount({ token, node }: JoinRequest, source: string): Promise<void> {
+    try {
+      await proveNode(token, node, this.#review);
+    } catch (error) {
+      const code = error instanceof CulvertError ? error.code : '';
+      if (code !== 'ACCOUNT_TOKEN' && code !== 'ACCOUNT_TOKEN_NODE') throw error;
+      this.#limiter.fail(source);
+      this.#refuse(node, source, error as CulvertError, code);
     }
   }
 

@@ -19,6 +19,13 @@ const answerTimeoutMs = 30_000;
 /** A connection whose other end has gone without a word is noticed in about a minute. */
 const keepAliveMs = 15_000;
 
+type Ask = {
+  readonly method: 'GET' | 'POST' | 'PATCH';
+  readonly path: string;
+  readonly body: object | null;
+  readonly type?: string;
+};
+
 const statusSchema = z.object({ message: z.string().default(''), code: z.number().optional() });
 
 /**
@@ -38,9 +45,21 @@ export class KubernetesApi {
   }
 
   /** The JSON of an answer. `path` has its query. */
-  async get(path: string, signal: AbortSignal): Promise<unknown> {
+  get(path: string, signal: AbortSignal): Promise<unknown> {
+    return this.#answer({ method: 'GET', path, body: null }, signal);
+  }
+
+  /** Sends an object, whose `Content-Type` is JSON unless it is a patch. Returns the JSON of the answer. */
+  send(
+    what: { readonly method: 'POST' | 'PATCH'; readonly path: string; readonly body: object; readonly type?: string },
+    signal: AbortSignal,
+  ): Promise<unknown> {
+    return this.#answer(what, signal);
+  }
+
+  async #answer(ask: Ask, signal: AbortSignal): Promise<unknown> {
     const limited = AbortSignal.any([signal, AbortSignal.timeout(answerTimeoutMs)]);
-    const response = await this.#ask(path, limited);
+    const response = await this.#ask(ask, limited);
     const bytes = await readUpTo(response, maxAnswerBytes).catch((error: unknown) => {
       throw this.#unreachable(error, limited);
     });
@@ -53,7 +72,7 @@ export class KubernetesApi {
 
   /** The events of a watch, until the server ends it. A consumer that takes no more ends the request. */
   async *watch(path: string, signal: AbortSignal): AsyncGenerator<unknown, void> {
-    const response = await this.#ask(path, signal);
+    const response = await this.#ask({ method: 'GET', path, body: null }, signal);
     try {
       for await (const line of splitLines(response, maxEventBytes)) yield this.#parse(line);
     } catch (error) {
@@ -68,19 +87,20 @@ export class KubernetesApi {
     this.#agent.destroy();
   }
 
-  async #ask(path: string, signal: AbortSignal): Promise<IncomingMessage> {
+  async #ask(ask: Ask, signal: AbortSignal): Promise<IncomingMessage> {
     const [ca, token] = await Promise.all([this.#read(this.#caFile), this.#read(this.#tokenFile)]);
-    const response = await this.#send(path, { ca, token: token.split('\n', 1)[0]?.trim() ?? '', signal }).catch(
+    const response = await this.#transmit(ask, { ca, token: token.split('\n', 1)[0]?.trim() ?? '', signal }).catch(
       (error: unknown) => {
         throw this.#unreachable(error, signal);
       },
     );
-    if (response.statusCode === 200) return response;
-    throw await this.#refusal(response, path);
+    const { statusCode = 0 } = response;
+    if (statusCode === 200 || (ask.body !== null && statusCode === 201)) return response;
+    throw await this.#refusal(response, ask);
   }
 
-  #send(
-    path: string,
+  #transmit(
+    { method, path, body, type = 'application/json' }: Ask,
     { ca, token, signal }: { readonly ca: string; readonly token: string; readonly signal: AbortSignal },
   ): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
@@ -88,12 +108,14 @@ export class KubernetesApi {
         accept: 'application/json',
         authorization: `Bearer ${token}`,
         'user-agent': `culvert-controller/${version}`,
+        ...(body === null ? {} : { 'content-type': type }),
       };
       const url = new URL(this.#base.pathname.replace(/\/$/, '') + path, this.#base);
-      const outgoing = httpsRequest(url, { agent: this.#agent, ca, headers, minVersion: 'TLSv1.2', signal }, resolve);
+      const options = { agent: this.#agent, ca, headers, method, minVersion: 'TLSv1.2', signal } as const;
+      const outgoing = httpsRequest(url, options, resolve);
       outgoing.setSocketKeepAlive(true, keepAliveMs);
       outgoing.on('error', reject);
-      outgoing.end();
+      outgoing.end(body === null ? undefined : JSON.stringify(body));
     });
   }
 
@@ -106,7 +128,7 @@ export class KubernetesApi {
     });
   }
 
-  async #refusal(response: IncomingMessage, path: string): Promise<KubernetesError> {
+  async #refusal(response: IncomingMessage, { path, method }: Ask): Promise<KubernetesError> {
     const { statusCode: status = 0, headers } = response;
     const bytes = await readUpTo(response, maxRefusalBytes).catch(() => null);
     response.destroy();
@@ -115,7 +137,7 @@ export class KubernetesApi {
     return new KubernetesError({
       status,
       message: `the Kubernetes API answered ${status} to ${path.split('?', 1)[0] ?? path}${said === '' ? '' : `: ${said}`}`,
-      hint: refusalHint(status),
+      hint: refusalHint(status, method === 'GET'),
       retryAfterMs: Number.isInteger(seconds) && seconds > 0 ? seconds * 1000 : null,
     });
   }
@@ -147,9 +169,10 @@ export class KubernetesApi {
   }
 }
 
-function refusalHint(status: number): string {
+function refusalHint(status: number, isRead: boolean): string {
   if (status === 401) return 'the token does not count: see the service account of the controller';
-  if (status === 403) return 'its role must allow "list" and "watch" of this kind in all namespaces';
+  if (status === 403 && isRead) return 'its role must allow "list" and "watch" of this kind in all namespaces';
+  if (status === 403) return 'its role must allow this: see the roles in the manifests of Culvert';
   if (status === 404) return 'this cluster does not serve the kind in this version';
   return 'it is tried again';
 }

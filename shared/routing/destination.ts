@@ -34,13 +34,20 @@ export function resolveService(
 ): readonly Endpoint[] {
   const served = servedPort(service, dialled.port);
   if (served === undefined) return [];
-  const endpoints: Endpoint[] = [];
-  for (const workload of registry.endpointsOf(service)) {
-    const ip = addressFor(workload, dialled.ip);
-    const port = targetPortOf(served, workload);
-    if (ip !== undefined && port !== undefined) endpoints.push({ workload, address: { ip, port } });
-  }
-  return endpoints;
+  const selected = registry.endpointsOf(service);
+  const endpointsAmong = (isTaken: (workload: WorkloadEntry) => boolean): Endpoint[] => {
+    const endpoints: Endpoint[] = [];
+    for (const workload of selected) {
+      if (!isTaken(workload)) continue;
+      const ip = addressFor(workload, dialled.ip);
+      const port = targetPortOf(served, workload);
+      if (ip !== undefined && port !== undefined) endpoints.push({ workload, address: { ip, port } });
+    }
+    return endpoints;
+  };
+  if (service.takesUnready === true) return endpointsAmong(() => true);
+  const ready = endpointsAmong(({ availability }) => availability === undefined);
+  return ready.length > 0 ? ready : endpointsAmong(({ availability }) => availability === 'ending');
 }
 
 /** The dialled port, or the only one when `dialled` is null; undefined when the service does not serve it. */

@@ -19,7 +19,10 @@ export type WorkloadEntry = {
   readonly addresses: readonly IpAddress[];
   /** The host that it runs on; null when no agent manages it. */
   readonly node: NodeName | null;
-  /** Name under /run/netns or an absolute path of its network namespace on `node`; null: not captured. */
+  /**
+   * Its network namespace on `node`: a name under /run/netns, an absolute path, or {@link podNetns} of a pod, whose sandbox
+   * the agent finds. Null: not captured.
+   */
   readonly netns: string | null;
   /** `hbone`: reached only through a tunnel. `tcp`: no agent captures it, so it is dialled directly. */
   readonly protocol: 'hbone' | 'tcp';
@@ -28,6 +31,11 @@ export type WorkloadEntry = {
   readonly ports?: Readonly<Record<string, number>>;
   /** Ports with `earlyAccept: false`, in ascending order; absent: none. */
   readonly lateAcceptPorts?: readonly number[];
+  /**
+   * Whether services send connections to it. `unready`: none does, except with `takesUnready`. `ending`: it was told to end
+   * and still serves, so a service uses it where it has no ready endpoint, as in Kubernetes. Absent: it is ready.
+   */
+  readonly availability?: 'unready' | 'ending';
 };
 
 /** Traffic of a workload that the agent does not capture. */
@@ -50,6 +58,8 @@ export type RegistryService = {
   readonly ports: readonly ServicePort[];
   /** The endpoints are the workloads of the same namespace that have all these labels. */
   readonly selector: Readonly<Record<string, string>>;
+  /** Workloads are endpoints before they are ready, and while they end. Absent: they are not. */
+  readonly takesUnready?: true;
 };
 
 export type ServicePort = {
@@ -59,6 +69,18 @@ export type ServicePort = {
   /** Absent: accepted early. */
   readonly earlyAccept?: false;
 };
+
+const podPrefix = 'pod:';
+
+/** The network namespace of a pod's sandbox, as `netns` of an entry has it. No file under /run/netns has such a name in it. */
+export function podNetns(uid: string): string {
+  return podPrefix + uid;
+}
+
+/** The UID of {@link podNetns}; null: `netns` names a namespace in another way. */
+export function podOfNetns(netns: string): string | null {
+  return netns.startsWith(podPrefix) ? netns.slice(podPrefix.length) : null;
+}
 
 export function registryKey(entry: RegistryEntry): string {
   return `${entry.kind}.${entry.namespace}.${entry.name}`;

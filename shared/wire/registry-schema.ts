@@ -38,6 +38,7 @@ const workload = z.strictObject({
   }),
   ports: z.record(portName, port).readonly().exactOptional(),
   lateAcceptPorts: z.array(port).readonly().exactOptional(),
+  availability: z.enum(['unready', 'ending']).exactOptional(),
 });
 
 const service = z.strictObject({
@@ -55,6 +56,7 @@ const service = z.strictObject({
     )
     .readonly(),
   selector: labels,
+  takesUnready: z.literal(true).exactOptional(),
 });
 
 /** The schema of a received registry entry; strict for the same reason as `snapshotSchema`. */

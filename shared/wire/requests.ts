@@ -149,7 +149,8 @@ export type Heartbeat = z.infer<typeof heartbeatSchema>;
 
 /** `POST /v1/join`. The agent sends the secret in the token only after it has verified the CA hash. */
 export const joinRequestSchema = z.object({
-  token: z.string().min(1).max(1024),
+  /** One of the controller's, or that of a service account of Kubernetes. */
+  token: z.string().min(1).max(16_384),
   node: nodeName,
   csrPem: pem,
   natsUserPublicKey,

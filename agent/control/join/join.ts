@@ -4,6 +4,7 @@ import { certificateHash, describeCertificate } from '../../../shared/pki/certif
 import { nodeSpiffeId } from '../../../shared/identity.js';
 import { createCsrKey, csrFor } from '../../../shared/pki/certificate-request.js';
 import { splitCertificates } from '../../../shared/pki/pem.js';
+import { isAccountToken } from '../../../shared/wire/account-token.js';
 import { caResponseSchema, joinResponseSchema } from '../../../shared/wire/requests.js';
 import { callController, parseControllerUrl } from './controller-client.js';
 import type { NodeCredentials } from '../credentials/node-credentials.js';
@@ -21,34 +22,25 @@ export async function createJoinKeys(): Promise<JoinKeys> {
 
 /**
  * Makes this host a member of the mesh, in this order: fetch the CA without trusting it, compare it with the hash in
- * the token, and only then send the secret, over TLS that must end at exactly that CA.
+ * the token, and only then send the secret, over TLS that must end at exactly that CA. The token of a service account has no
+ * hash, so everything is TLS that must end at `caPem`.
  *
- * Throws CulvertError: `TOKEN_INVALID`, `CA_MISMATCH`, `CONTROLLER_…`, or the controller's code for a refusal.
+ * Throws CulvertError: `TOKEN_INVALID`, `CA_MISMATCH`, `CA_UNKNOWN`, `CONTROLLER_…`, or the controller's code for a refusal.
  */
 export async function joinMesh(o: {
   readonly controllerUrl: string;
   readonly token: string;
+  /** Roots of the mesh; null: the token names one. */
+  readonly caPem: string | null;
   readonly node: NodeName;
   readonly keys: JoinKeys;
   readonly version: string;
   readonly signal: AbortSignal;
 }): Promise<NodeCredentials> {
-  const { caHash } = parseJoinToken(o.token);
   const base = parseControllerUrl(o.controllerUrl);
-  const { rootsPem, trustDomain } = await callController({
-    url: new URL('/v1/ca', base),
-    trust: 'unverified',
-    schema: caResponseSchema,
-    signal: o.signal,
-  });
-  const rootPem = splitCertificates(rootsPem).find((pem) => certificateHash(pem) === caHash);
-  if (rootPem === undefined || !describeCertificate(rootPem).isCa) {
-    throw new CulvertError({
-      code: 'CA_MISMATCH',
-      message: `the controller at ${base.origin} does not have the CA that the token names; nothing was sent to it`,
-      hint: `check the address; if the CA was rotated since the token was made, make a new one: ${newToken(o.node)}; if neither is it, the connection may be intercepted`,
-    });
-  }
+  const { rootPem, trustDomain } = isAccountToken(o.token)
+    ? await knownController(base, o.caPem, o.signal)
+    : await namedController(base, o);
   const { privateKeyPem, natsUser } = o.keys;
   // A controller of an earlier version does not tell it, and puts the name into the certificate itself.
   const name = trustDomain === undefined ? { commonName: o.node } : { identity: nodeSpiffeId(trustDomain, o.node) };
@@ -88,6 +80,49 @@ export async function joinMesh(o: {
     notAfterMs: answer.notAfterMs,
     obtainedAtMs: Date.now(),
   };
+}
+
+type Controller = {
+  /** At which its TLS must end, PEM. */
+  readonly rootPem: string;
+  /** Undefined: a controller of an earlier version does not say. */
+  readonly trustDomain: string | undefined;
+};
+
+/** The controller that has the CA which the token names. */
+async function namedController(
+  base: URL,
+  { token, node, signal }: { readonly token: string; readonly node: NodeName; readonly signal: AbortSignal },
+): Promise<Controller> {
+  const { caHash } = parseJoinToken(token);
+  const url = new URL('/v1/ca', base);
+  const { rootsPem, trustDomain } = await callController({
+    url,
+    trust: 'unverified',
+    schema: caResponseSchema,
+    signal,
+  });
+  const rootPem = splitCertificates(rootsPem).find((pem) => certificateHash(pem) === caHash);
+  if (rootPem !== undefined && describeCertificate(rootPem).isCa) return { rootPem, trustDomain };
+  throw new CulvertError({
+    code: 'CA_MISMATCH',
+    message: `the controller at ${base.origin} does not have the CA that the token names; nothing was sent to it`,
+    hint: `check the address; if the CA was rotated since the token was made, make a new one: ${newToken(node)}; if neither is it, the connection may be intercepted`,
+  });
+}
+
+/** The controller that proves itself with a CA which is known here. */
+async function knownController(base: URL, caPem: string | null, signal: AbortSignal): Promise<Controller> {
+  if (caPem === null || splitCertificates(caPem).length === 0) {
+    throw new CulvertError({
+      code: 'CA_UNKNOWN',
+      message: 'the token of a service account names no CA, and there is no file with the roots of the mesh',
+      hint: 'pass one with --controller-ca-file; the controller writes them into the ConfigMap culvert-ca',
+    });
+  }
+  const url = new URL('/v1/ca', base);
+  const { trustDomain } = await callController({ url, trust: { rootPem: caPem }, schema: caResponseSchema, signal });
+  return { rootPem: caPem, trustDomain };
 }
 
 /** The controller still shows the root of the token, but proves itself with another one. */

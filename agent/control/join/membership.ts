@@ -16,6 +16,8 @@ export type JoinSettings = {
   readonly controllerUrl: string | null;
   readonly token: string | null;
   readonly tokenFile: string | null;
+  /** Roots of the mesh, for a token that names none. */
+  readonly controllerCaFile: string | null;
 };
 
 const maxRetryMs = 30_000;
@@ -87,6 +89,7 @@ type JoinAttemptInit = {
 
 /** Many times a token. */
 const maxTokenBytes = 64 * 1024;
+const maxCaBytes = 1024 * 1024;
 /** More than credentials have, with a chain of several RSA certificates. */
 const probeBytes = 64 * 1024;
 
@@ -119,7 +122,8 @@ class JoinAttempt {
       const { createJoinKeys, joinMesh } = await import('./join.js');
       this.#keys ??= await createJoinKeys();
       const { node } = settings;
-      this.#obtained = await joinMesh({ controllerUrl, token, node, keys: this.#keys, version, signal });
+      const caPem = settings.controllerCaFile === null ? null : await readRoots(settings.controllerCaFile);
+      this.#obtained = await joinMesh({ controllerUrl, token, caPem, node, keys: this.#keys, version, signal });
     }
     const credentials = this.#obtained;
     await directory.credentials.write(credentials);
@@ -168,6 +172,17 @@ async function readToken(path: string): Promise<string> {
   const byHelper = readByHelper(path);
   if (byHelper !== null) return byHelper.trim();
   throw unreadableToken(path, file, process.geteuid?.() ?? 0);
+}
+
+async function readRoots(path: string): Promise<string> {
+  const file = await readNamedFile(path, { maxBytes: maxCaBytes });
+  if (file.isRead) return file.bytes.toString('utf8');
+  throw new CulvertError({
+    code: 'CA_UNREADABLE',
+    message: `cannot read the roots of the mesh from ${path}: ${file.problem}`,
+    hint: 'the controller writes them into the ConfigMap culvert-ca; or pass another file with --controller-ca-file',
+    cause: file.cause,
+  });
 }
 
 /** `uid`: of the agent, which is root only at its start. */

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { describeError } from '../../../shared/errors.js';
+import { podOfNetns } from '../../../shared/routing/registry-entry.js';
 import { netnsInode } from '../../native/netns.js';
 
 export type FoundNamespace =
@@ -16,6 +17,8 @@ export function namespacePath(netns: string): string {
  * Makes two system calls synchronously: through Node's thread pool they would cost an idle agent ten times as much.
  */
 export function findNamespace(netns: string): FoundNamespace {
+  const pod = podOfNetns(netns);
+  if (pod !== null) return { kind: 'missing', problem: `the sandbox of the pod ${pod} is not on this node yet` };
   const path = namespacePath(netns);
   if (!netns.startsWith('/') && !/^[A-Za-z0-9][A-Za-z0-9._@:-]*$/.test(netns)) {
     return { kind: 'missing', problem: `"${netns}" is neither a name under /run/netns nor an absolute path` };

@@ -1,7 +1,7 @@
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { NodeName, WorkloadName } from '../../../shared/routing/names.js';
 import { workloadName } from '../../../shared/routing/names.js';
-import { registryKey, type RegistryEntry, type WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import { podOfNetns, registryKey, type RegistryEntry, type WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { UnreadableWorkload } from '../../../shared/wire/unreadable-entry.js';
 import { noExclusions } from '../../capture/namespace-capture.js';
 import type { RegistryMessage } from '../../dataplane/messages.js';
@@ -15,12 +15,15 @@ export type WantedWorkload = Pick<WorkloadEntry, 'netns' | 'addresses' | 'captur
 /** The workloads of this node, as the registry has them. */
 export class OwnWorkloads {
   readonly #node: NodeName;
+  readonly #sandboxOf: (uid: string) => string | null;
   /** By registry key. */
   readonly #readable = new Map<string, WorkloadEntry>();
   #unreadable: readonly UnreadableWorkload[] = [];
 
-  constructor(init: { readonly node: NodeName }) {
+  /** `sandboxOf`: the path of a pod's network namespace; null: it is not known. */
+  constructor(init: { readonly node: NodeName; readonly sandboxOf: (uid: string) => string | null }) {
     this.#node = init.node;
+    this.#sandboxOf = init.sandboxOf;
   }
 
   /** `unreadable`: all workloads of the mesh whose entries cannot be read. */
@@ -41,16 +44,30 @@ export class OwnWorkloads {
   /** Those that must be captured. Of one that cannot be read any more, the version that could be stays in force. */
   get wanted(): ReadonlyMap<WorkloadName, WantedWorkload> {
     const wanted = new Map<WorkloadName, WantedWorkload>();
-    for (const entry of this.#readable.values()) wanted.set(workloadName(entry), entry);
+    for (const entry of this.#readable.values()) wanted.set(workloadName(entry), this.#located(entry));
     for (const { name, netns, addresses } of this.#unreadable) {
-      if (!wanted.has(name)) wanted.set(name, { identity: null, netns, addresses, capture: noExclusions });
+      if (wanted.has(name)) continue;
+      wanted.set(name, this.#located({ identity: null, netns, addresses, capture: noExclusions }));
     }
     return wanted;
+  }
+
+  /** UIDs of the pods among them. */
+  get pods(): ReadonlySet<string> {
+    const all = [...this.#readable.values(), ...this.#unreadable];
+    return new Set(all.flatMap(({ netns }) => podOfNetns(netns ?? '') ?? []));
   }
 
   /** Of those that can be read. */
   get identities(): ReadonlySet<SpiffeId> {
     return new Set([...this.#readable.values()].map(({ identity }) => identity));
+  }
+
+  /** With the path of its sandbox, where it is a pod whose sandbox is known. */
+  #located(workload: WantedWorkload): WantedWorkload {
+    const uid = podOfNetns(workload.netns ?? '');
+    const netns = uid === null ? null : this.#sandboxOf(uid);
+    return netns === null ? workload : { ...workload, netns };
   }
 
   #isOwn(entry: RegistryEntry): entry is WorkloadEntry {

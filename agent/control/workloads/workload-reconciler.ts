@@ -295,8 +295,9 @@ export class WorkloadReconciler {
     return false;
   }
 
-  #canBeServed({ identity }: WantedWorkload): boolean {
-    return identity !== null && this.#isServable(identity);
+  /** A pod's addresses come a moment after its sandbox, and without them all that it sends would be refused. */
+  #canBeServed({ identity, addresses }: WantedWorkload): boolean {
+    return identity !== null && addresses.length > 0 && this.#isServable(identity);
   }
 
   /** One that cannot be closed is captured as soon as something listens, unless closing succeeds before. */

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "rule-programs.h"
 
+#include "pod-sandboxes.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -144,5 +146,6 @@ const char *program_refusal(rule_program *what, bool is_host) {
   }
   if (what->argc >= 3 && strcmp(program, "sh") == 0 && strcmp(what->argv[1], "-c") == 0) return script_refusal(what, is_host);
   if (what->argc == 3 && strcmp(program, FIND_HOLDER) == 0 && is_number(what->argv[1]) && is_number(what->argv[2])) return NULL;
+  if (IS_CALL(what, POD_SANDBOXES)) return NULL;
   return "a program that is not of capture";
 }

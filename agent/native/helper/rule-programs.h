@@ -1,4 +1,4 @@
-/* Which programs the helper runs, with which arguments and input: those that read and load capture rules. */
+/* Which programs the helper runs, with which arguments and input: those that read and load capture rules, and its own searches. */
 #pragma once
 
 #include <stdbool.h>

@@ -16,6 +16,7 @@
 
 #include "../namespace-questions.h"
 #include "find-holder.h"
+#include "pod-sandboxes.h"
 #include "rule-programs.h"
 
 /* No iptables or ip command takes this long. One that does hangs on a lock that is never released. */
@@ -66,6 +67,10 @@ static void start(const rule_program *what, int netns, int input, int output, in
   signal(SIGPIPE, SIG_DFL);
   if (strcmp(what->argv[0], FIND_HOLDER) == 0) {
     find_holder(what->argv[1], what->argv[2]);
+    _exit(0);
+  }
+  if (strcmp(what->argv[0], POD_SANDBOXES) == 0) {
+    print_pod_sandboxes();
     _exit(0);
   }
   execvp(what->argv[0], (char *const *)what->argv);

@@ -3,7 +3,8 @@ import type { ControllerSettings } from '../../config/settings.js';
 import { CertManagerIssuer } from './cert-manager-issuer.js';
 import { CertificateAsk } from './certificate-ask.js';
 import type { ExternalIssuer } from './external-issuer.js';
-import { httpsAddress, HttpsServer } from './https-server.js';
+import { HttpsServer } from './https-server.js';
+import { httpsAddress } from '../../config/https-address.js';
 import { VaultIssuer } from './vault-issuer.js';
 import { VaultSession } from './vault-session.js';
 

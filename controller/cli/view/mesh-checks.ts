@@ -1,19 +1,10 @@
 import { formatProblem } from '../../resources/kinds/problem.js';
+import type { KubernetesState } from '../../kubernetes/kubernetes-state.js';
 import type { IssuerAnswer, NodeWithoutAgent, StatusAnswer, Uncaptured } from '../../api/api-types.js';
 import { countText } from './amounts.js';
+import { fail, warn, type Finding, type MeshCheck } from './mesh-check.js';
+import { kubernetesFindings, kubernetesText } from './kubernetes-checks.js';
 import { formatAge, formatExpiry, formatLeft, formatSkew } from './format-time.js';
-
-/** `warn`: works now, but will stop working or probably not as intended. `fail`: does not work. */
-export type CheckState = 'ok' | 'warn' | 'fail';
-
-export type MeshCheck = {
-  /** What was checked: `controller`, `agents`, `rules`… Stable, for programs. */
-  readonly check: string;
-  readonly state: CheckState;
-  readonly message: string;
-  /** What to do; empty for `ok`. */
-  readonly hint: string;
-};
 
 export type MeshFacts = {
   readonly status: StatusAnswer;
@@ -50,22 +41,17 @@ export function checkMesh(facts: MeshFacts): MeshCheck[] {
     ...group('clocks', 'the clocks agree', facts.status.agents.flatMap(clockFindings)),
     ...group('versions', 'all programs have the same version', versionFindings(facts)),
     ...group('rules', 'no rule is suspicious', ruleFindings(facts)),
+    ...kubernetesChecks(facts.status.kubernetes ?? null),
   ];
 }
 
-type Finding = Omit<MeshCheck, 'check'>;
+function kubernetesChecks(state: KubernetesState | null): MeshCheck[] {
+  return state === null ? [] : group('kubernetes', kubernetesText(state), kubernetesFindings(state));
+}
 
 function group(check: string, okMessage: string, findings: readonly Finding[]): MeshCheck[] {
   if (findings.length === 0) return [{ check, state: 'ok', message: okMessage, hint: '' }];
   return findings.map((finding) => ({ check, ...finding }));
-}
-
-function fail(message: string, hint: string): Finding {
-  return { state: 'fail', message, hint };
-}
-
-function warn(message: string, hint: string): Finding {
-  return { state: 'warn', message, hint };
 }
 
 function controllerFindings({ status }: MeshFacts): Finding[] {

@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:https';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { json } from 'node:stream/consumers';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { httpsIdentity } from '../http/https-identity.js';
@@ -32,6 +33,8 @@ export class FakeApiServer implements AsyncDisposable {
   body: string | null = null;
   /** It takes requests and never answers. */
   isSilent = false;
+  /** Status of the TokenReview of each token; others are not authenticated. */
+  readonly reviews = new Map<string, object>();
   /** Objects of a page, at most. */
   pageSize = 500;
   /** Called between two pages of a list. */
@@ -39,6 +42,7 @@ export class FakeApiServer implements AsyncDisposable {
   readonly #server: Server;
   readonly #objects = new Map<string, Map<string, KubernetesObject>>();
   readonly #watches = new Set<Watch>();
+  readonly #refused = new Map<string, number>();
   #events: Event[] = [];
   #version = 100;
   /** Versions up to this one are no longer kept. */
@@ -92,6 +96,12 @@ export class FakeApiServer implements AsyncDisposable {
     this.#tell({ path, type: 'DELETED', object: last, version: this.#version });
   }
 
+  /** Answers requests for one kind with this status; null: it works. */
+  refuse(path: string, status: number | null): void {
+    if (status === null) this.#refused.delete(path);
+    else this.#refused.set(path, status);
+  }
+
   bookmark(path: string): void {
     const object = { metadata: { resourceVersion: String(++this.#version) } };
     for (const watch of this.#watches) if (watch.path === path) write(watch, { type: 'BOOKMARK', object });
@@ -123,15 +133,25 @@ export class FakeApiServer implements AsyncDisposable {
     await rm(this.directory, { recursive: true });
   }
 
-  #serve({ method = '', url = '', headers }: IncomingMessage, response: ServerResponse): void {
+  #serve(request: IncomingMessage, response: ServerResponse): void {
+    const { method = '', url = '', headers } = request;
     this.heard.push(`${method} ${url}`);
     if (this.isSilent) return;
     if (this.body !== null) return void response.writeHead(200).end(this.body);
     if (this.status !== null) return refuse(response, this.status, 'as the test wants it', this.retryAfter);
     if (headers.authorization !== `Bearer ${this.token}`) return refuse(response, 401, 'Unauthorized', null);
     const { pathname: path, searchParams: query } = new URL(url, 'https://127.0.0.1');
+    const refused = this.#refused.get(path);
+    if (refused !== undefined) return refuse(response, refused, 'as the test wants it', null);
+    if (path === '/apis/authentication.k8s.io/v1/tokenreviews') return void this.#review(request, response);
     if (query.get('watch') === null) return this.#list(path, query.get('continue'), response);
     this.#watch(path, Number(query.get('resourceVersion')), response);
+  }
+
+  async #review(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { spec } = (await json(request)) as { readonly spec: { readonly token: string } };
+    response.writeHead(201, { 'content-type': 'application/json' });
+    response.end(JSON.stringify({ status: this.reviews.get(spec.token) ?? { authenticated: false } }));
   }
 
   #list(path: string, from: string | null, response: ServerResponse): void {

@@ -144,7 +144,7 @@ test('an agent without join settings says what is needed', async () => {
     ['https://127.0.0.1:1', { code: 'NOT_JOINED', hint: /^pass a token with --token-file [^;]*$/ }],
     ['http://127.0.0.1:1', { code: 'CONTROLLER_URL', hint: /https:\/\/127\.0\.0\.1/ }],
   ] as const) {
-    const settings = { node: nodeNamed('host-a'), controllerUrl, token: null, tokenFile: null };
+    const settings = { node: nodeNamed('host-a'), controllerUrl, token: null, tokenFile: null, controllerCaFile: null };
     await assert.rejects(joinOnce({ ...o, settings }), expected);
   }
 });
@@ -156,7 +156,7 @@ test('a token from before a rotation is refused with that as the cause, and show
   const { log } = newLog();
   const join = (controllerUrl: string, token: string): Promise<unknown> =>
     joinOnce({
-      settings: { node: nodeNamed('host-a'), controllerUrl, token, tokenFile: null },
+      settings: { node: nodeNamed('host-a'), controllerUrl, token, tokenFile: null, controllerCaFile: null },
       directory: new StateDirectory({ path: path.join(directory.path, 'agent') }),
       version: 'test',
       log,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { OwnWorkloads } from '../../../../agent/control/workloads/own-workloads.js';
 import type { IpAddress } from '../../../../shared/address.js';
-import { registryKey, type WorkloadEntry } from '../../../../shared/routing/registry-entry.js';
+import { podNetns, registryKey, type WorkloadEntry } from '../../../../shared/routing/registry-entry.js';
 import { workload } from '../../../support/agent/registry-fixture.js';
 import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
 
@@ -23,7 +23,7 @@ function wanted(own: OwnWorkloads): (readonly [string, string | null, boolean])[
 }
 
 test('only workloads of this node that have an agent are wanted', () => {
-  const own = new OwnWorkloads({ node });
+  const own = new OwnWorkloads({ node, sandboxOf: () => null });
   const others = [
     entry('plain', { protocol: 'tcp' }),
     entry('loose', { netns: null }),
@@ -38,7 +38,7 @@ test('only workloads of this node that have an agent are wanted', () => {
 });
 
 test('a workload whose entry cannot be read is captured, and has no identity', () => {
-  const own = new OwnWorkloads({ node });
+  const own = new OwnWorkloads({ node, sandboxOf: () => null });
   own.useRegistry(nothing, [unreadable('db'), unreadable('far', nodeNamed('b'))]);
   assert.deepEqual(wanted(own), [['shop/db', 'db', false]]);
   assert.equal(own.identities.size, 0);
@@ -48,10 +48,24 @@ test('a workload whose entry cannot be read is captured, and has no identity', (
 });
 
 test('the version of an entry that could be read stays in force, unless it is not of this node', () => {
-  const own = new OwnWorkloads({ node });
+  const own = new OwnWorkloads({ node, sandboxOf: () => null });
   own.useRegistry({ ...nothing, upserts: [entry('db')] }, [unreadable('db')]);
   assert.deepEqual(wanted(own), [['shop/db', 'db', true]]);
   assert.equal(own.identities.size, 1);
   own.useRegistry({ ...nothing, upserts: [entry('db', { node: nodeNamed('b') })] }, [unreadable('db')]);
   assert.deepEqual(wanted(own), [['shop/db', 'db', false]], 'it moved here');
+});
+
+test('a pod is wanted where its sandbox is, and its UID says which pods there are', () => {
+  const sandboxes = new Map([['u-1', '/run/netns/cni-1']]);
+  const own = new OwnWorkloads({ node, sandboxOf: (uid) => sandboxes.get(uid) ?? null });
+  const pods = [entry('web', { netns: podNetns('u-1') }), entry('api', { netns: podNetns('u-2') }), entry('vm')];
+  own.useRegistry({ ...nothing, upserts: pods }, [{ ...unreadable('new'), netns: podNetns('u-3') }]);
+  assert.deepEqual(wanted(own), [
+    ['shop/web', '/run/netns/cni-1', true],
+    ['shop/api', 'pod:u-2', true],
+    ['shop/vm', 'vm', true],
+    ['shop/new', 'pod:u-3', false],
+  ]);
+  assert.deepEqual([...own.pods], ['u-1', 'u-2', 'u-3']);
 });

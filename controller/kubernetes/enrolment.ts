@@ -1,0 +1,30 @@
+import type { Pod } from './pod.js';
+
+/** On a namespace, and on a pod, whose own word counts more. */
+export const meshLabel = 'culvert.dev/mesh';
+
+/** Never in the mesh: what runs there starts nodes and networks, and must not wait for the mesh. */
+const outside: ReadonlySet<string> = new Set(['kube-system', 'kube-public', 'kube-node-lease']);
+
+export type Enrolment = { readonly isEnrolled: boolean; /** What a person must know; null: nothing. */ readonly problem: string | null };
+
+/**
+ * Whether a pod is in the mesh. `namespaceLabels` undefined: its namespace is not known (yet), so only the pod's own label
+ * counts. `ownNamespace`: in which the controller and the agents are.
+ */
+export function enrolmentOf(
+  pod: Pick<Pod, 'namespace' | 'labels'>,
+  namespaceLabels: Readonly<Record<string, string>> | undefined,
+  ownNamespace: string,
+): Enrolment {
+  const own = pod.labels[meshLabel];
+  const said = own === undefined || own === '' ? namespaceLabels?.[meshLabel] : own;
+  if (said === undefined || said === '' || said === 'disabled') return { isEnrolled: false, problem: null };
+  if (said !== 'enabled') {
+    return { isEnrolled: false, problem: `the label ${meshLabel} is "${said}", and must be "enabled" or "disabled"` };
+  }
+  if (outside.has(pod.namespace) || pod.namespace === ownNamespace) {
+    return { isEnrolled: false, problem: `pods of the namespace ${pod.namespace} stay outside the mesh` };
+  }
+  return { isEnrolled: true, problem: null };
+}

@@ -1,0 +1,221 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { describeError } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
+import { registryKey, type RegistryEntry } from '../../shared/routing/registry-entry.js';
+import type { InventoryConflict, InventorySource, SourceEntry } from '../inventory/inventory-source.js';
+import { enrolmentOf } from './enrolment.js';
+import type { KubernetesApi } from './kubernetes-api.js';
+import type { KubernetesState } from './kubernetes-state.js';
+import { readNamespace, type ClusterNamespace } from './namespace.js';
+import { readPod, type Pod } from './pod.js';
+import { podEntry } from './pod-entry.js';
+import { Reflector, type ReflectedKind } from './reflector.js';
+import { readService, type ClusterService } from './service.js';
+import { serviceEntry } from './service-entry.js';
+
+/** Changes that come within this time share one write. */
+const gatherMs = 20;
+const retryMs = 1000;
+const maxListed = 20;
+
+/**
+ * Pods and services of a cluster as a source of the inventory: no revision, no snapshot. An API server that is slow or away
+ * costs freshness only. Until all kinds were listed once, what the inventory has from the last run stays.
+ */
+export class KubernetesSource implements AsyncDisposable {
+  readonly #source: InventorySource;
+  readonly #trustDomain: string;
+  readonly #ownNamespace: string;
+  readonly #log: Log;
+  readonly #stop = new AbortController();
+  readonly #pods = new Map<string, Pod>();
+  readonly #services = new Map<string, ClusterService>();
+  readonly #namespaces = new Map<string, ClusterNamespace>();
+  readonly #reflectors: readonly Pick<Reflector<unknown>, 'isSynced' | 'problem' | 'run' | 'unreadable'>[];
+  /** Keys of pods and of services whose entries have to be made again. */
+  readonly #changed = { pods: new Set<string>(), services: new Set<string>() };
+  readonly #enrolled = new Set<string>();
+  /** By registry key. */
+  readonly #warnings = new Map<string, string>();
+  #isReplaced = false;
+  #isWriting = false;
+  #writeProblem: string | null = null;
+  #running: Promise<unknown> = Promise.resolve();
+
+  constructor(init: {
+    readonly api: KubernetesApi;
+    readonly source: InventorySource;
+    readonly trustDomain: string;
+    /** The namespace of the controller itself, whose pods stay outside the mesh. */
+    readonly ownNamespace: string;
+    readonly log: Log;
+    /** For tests. */
+    readonly backoff?: { readonly firstMs: number; readonly longestMs: number };
+  }) {
+    const { api, log, backoff } = init;
+    this.#source = init.source;
+    this.#trustDomain = init.trustDomain;
+    this.#ownNamespace = init.ownNamespace;
+    this.#log = log;
+    const reflector = <T>(kind: ReflectedKind<T>): Reflector<T> =>
+      new Reflector({ api, log, kind, ...(backoff === undefined ? {} : { backoff }) });
+    this.#reflectors = [
+      reflector({ ...this.#kept(this.#pods, (key) => this.#podChanged(key)), name: 'pods', path: '/api/v1/pods', read: readPod }),
+      reflector({
+        ...this.#kept(this.#services, (key) => this.#changed.services.add(key)),
+        name: 'services',
+        path: '/api/v1/services',
+        read: readService,
+      }),
+      reflector({
+        ...this.#kept(this.#namespaces, (key) => this.#namespaceChanged(key.slice(1))),
+        name: 'namespaces',
+        path: '/api/v1/namespaces',
+        read: readNamespace,
+      }),
+    ];
+  }
+
+  start(): void {
+    this.#running = Promise.all(this.#reflectors.map((each) => each.run(this.#stop.signal)));
+  }
+
+  get state(): KubernetesState {
+    const problems = this.#reflectors.flatMap(({ problem }) => problem ?? []);
+    return {
+      isSynced: this.#isReplaced,
+      problems: [...new Set(problems), ...(this.#writeProblem === null ? [] : [this.#writeProblem])],
+      pods: this.#pods.size,
+      enrolled: this.#enrolled.size,
+      services: this.#services.size,
+      warnings: [...this.#warnings.values()].slice(0, maxListed),
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#running;
+  }
+
+  /** Keeps a map like what the API server has, and says which keys of it changed. */
+  #kept<T>(
+    objects: Map<string, T>,
+    onChanged: (key: string) => void,
+  ): Pick<ReflectedKind<T>, 'onReplaced' | 'onChanged'> {
+    return {
+      onReplaced: (all) => {
+        const gone = [...objects.keys()].filter((key) => !all.has(key));
+        for (const key of gone) objects.delete(key);
+        for (const [key, object] of all) objects.set(key, object);
+        for (const key of [...gone, ...all.keys()]) onChanged(key);
+        this.#writeSoon();
+      },
+      onChanged: (key, object) => {
+        if (object === null) objects.delete(key);
+        else objects.set(key, object);
+        onChanged(key);
+        this.#writeSoon();
+      },
+    };
+  }
+
+  #podChanged(key: string): void {
+    this.#changed.pods.add(key);
+  }
+
+  /** Whether its pods are in the mesh may have changed. */
+  #namespaceChanged(name: string): void {
+    for (const [key, { namespace }] of this.#pods) if (namespace === name) this.#changed.pods.add(key);
+  }
+
+  #writeSoon(): void {
+    if (this.#isWriting) return;
+    this.#isWriting = true;
+    void this.#write();
+  }
+
+  /** Until nothing is left to write. */
+  async #write(): Promise<void> {
+    const { signal } = this.#stop;
+    let waitMs = gatherMs;
+    while (this.#hasChanges && !signal.aborted) {
+      await delay(waitMs, undefined, { signal }).catch(() => undefined);
+      // The first list of one kind comes before that of another, and half of a cluster must not replace the whole.
+      if (!this.#reflectors.every(({ isSynced }) => isSynced)) break;
+      if (signal.aborted) return;
+      waitMs = (await this.#writeOnce()) ? gatherMs : retryMs;
+    }
+    this.#isWriting = false;
+  }
+
+  get #hasChanges(): boolean {
+    return !this.#isReplaced || this.#changed.pods.size + this.#changed.services.size > 0;
+  }
+
+  async #writeOnce(): Promise<boolean> {
+    const pods = this.#isReplaced ? [...this.#changed.pods] : [...this.#pods.keys()];
+    const services = this.#isReplaced ? [...this.#changed.services] : [...this.#services.keys()];
+    this.#changed.pods.clear();
+    this.#changed.services.clear();
+    const entries = [...pods.map((key) => this.#podEntry(key)), ...services.map((key) => this.#serviceEntry(key))];
+    const upserts = entries.flatMap(({ entry }): SourceEntry[] => (entry === null ? [] : [{ entry, document: null }]));
+    const removals = entries.flatMap(({ key, entry }) => (entry === null ? [key] : []));
+    try {
+      const { conflicts } = this.#isReplaced
+        ? await this.#source.change({ upserts, removals })
+        : await this.#source.replaceAll(upserts);
+      this.#isReplaced = true;
+      this.#writeProblem = null;
+      for (const conflict of conflicts) this.#tell(conflict);
+      return true;
+    } catch (error) {
+      for (const key of pods) this.#changed.pods.add(key);
+      for (const key of services) this.#changed.services.add(key);
+      const problem = `changes of the cluster cannot be written: ${describeError(error)}`;
+      if (problem !== this.#writeProblem) this.#log.error({ err: error }, 'changes of the cluster cannot be written');
+      this.#writeProblem = problem;
+      return false;
+    }
+  }
+
+  #podEntry(name: string): { readonly key: string; readonly entry: RegistryEntry | null } {
+    const key = registryKeyOf('workload', name);
+    const pod = this.#pods.get(name);
+    this.#enrolled.delete(key);
+    if (pod === undefined) {
+      this.#warnings.delete(key);
+      return { key, entry: null };
+    }
+    const namespace = this.#namespaces.get(`/${pod.namespace}`);
+    const { isEnrolled, problem } = enrolmentOf(pod, namespace?.labels, this.#ownNamespace);
+    const { entry, problems } = podEntry(pod, { isEnrolled, trustDomain: this.#trustDomain });
+    if (entry?.protocol === 'hbone') this.#enrolled.add(key);
+    this.#warn(key, `pod ${name}`, [...(problem === null ? [] : [problem]), ...problems]);
+    return { key, entry };
+  }
+
+  #serviceEntry(name: string): { readonly key: string; readonly entry: RegistryEntry | null } {
+    const service = this.#services.get(name);
+    return { key: registryKeyOf('service', name), entry: service === undefined ? null : serviceEntry(service) };
+  }
+
+  #warn(key: string, what: string, problems: readonly string[]): void {
+    if (problems.length === 0) {
+      this.#warnings.delete(key);
+      return;
+    }
+    const text = `${what}: ${problems.join('; ')}`;
+    if (this.#warnings.get(key) !== text) this.#log.warn({ object: what, problems }, 'not in force as it is written');
+    this.#warnings.set(key, text);
+  }
+
+  #tell({ claim, winner, loser }: InventoryConflict): void {
+    this.#log.warn({ claim, winner, loser }, 'two entries claim the same: the second one goes without it');
+  }
+}
+
+/** Of `NAMESPACE/NAME`. */
+function registryKeyOf(kind: 'workload' | 'service', key: string): string {
+  const [namespace = '', name = ''] = key.split('/');
+  return registryKey({ kind, namespace, name } as RegistryEntry);
+}

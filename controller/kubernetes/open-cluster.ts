@@ -1,0 +1,54 @@
+import type { Log } from '../../shared/log.js';
+import { httpsAddress } from '../config/https-address.js';
+import type { ControllerSettings } from '../config/settings.js';
+import { kubernetesSource, type InventorySource } from '../inventory/inventory-source.js';
+import { KubernetesApi } from './kubernetes-api.js';
+import { KubernetesSource } from './kubernetes-source.js';
+import type { KubernetesState } from './kubernetes-state.js';
+import { reviewToken, type ReviewedToken } from './token-review.js';
+
+/** The service account of the agents, in the namespace of the controller. */
+const agentAccount = 'culvert-agent';
+
+/** The cluster that a controller belongs to. */
+export interface Cluster extends AsyncDisposable {
+  readonly state: KubernetesState;
+  /** Whether a token is that of an agent's pod. */
+  readonly review: (token: string) => Promise<ReviewedToken>;
+}
+
+const reviewTimeoutMs = 10_000;
+
+/** The cluster that the settings name; null: none. Follows it from now on. Errors: `CONFIG_INVALID`. */
+export function openCluster(init: {
+  readonly settings: Pick<
+    ControllerSettings,
+    'kubernetesApi' | 'kubernetesCaFile' | 'kubernetesTokenFile' | 'kubernetesNamespace' | 'trustDomain'
+  >;
+  readonly source: (name: string) => InventorySource;
+  readonly log: Log;
+}): Cluster | null {
+  const { kubernetesApi, kubernetesCaFile, kubernetesTokenFile, kubernetesNamespace, trustDomain } = init.settings;
+  if (kubernetesApi === null) return null;
+  const url = httpsAddress(kubernetesApi, '--kubernetes-api');
+  const api = new KubernetesApi({ url, caFile: kubernetesCaFile, tokenFile: kubernetesTokenFile });
+  const source = new KubernetesSource({
+    api,
+    source: init.source(kubernetesSource),
+    trustDomain,
+    ownNamespace: kubernetesNamespace,
+    log: init.log,
+  });
+  source.start();
+  const account = `${kubernetesNamespace}:${agentAccount}`;
+  return {
+    get state() {
+      return source.state;
+    },
+    review: (token) => reviewToken(api, { token, account }, AbortSignal.timeout(reviewTimeoutMs)),
+    [Symbol.asyncDispose]: async () => {
+      await source[Symbol.asyncDispose]();
+      api.close();
+    },
+  };
+}

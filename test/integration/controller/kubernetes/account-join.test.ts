@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { joinOnce } from '../../../../agent/control/join/membership.js';
+import type { NodeCredentials } from '../../../../agent/control/credentials/node-credentials.js';
+import { StateDirectory } from '../../../../agent/control/state/state-directory.js';
+import type { RunningController } from '../../../../controller/app.js';
+import { createRootCa } from '../../../../controller/ca/x509/certificate-authority.js';
+import { silentLog, startedController, temporaryDirectory } from '../../../support/controller/controller-fixture.js';
+import { FakeApiServer } from '../../../support/kubernetes/fake-api-server.js';
+import { nodeNamed } from '../../../support/routing/names.js';
+
+let server: FakeApiServer;
+let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+let controller: RunningController;
+
+before(async () => {
+  server = await FakeApiServer.start();
+  directory = await temporaryDirectory();
+  controller = await startedController(path.join(directory.path, 'controller'), {
+    changes: {
+      kubernetesApi: server.url.origin,
+      kubernetesCaFile: server.caFile,
+      kubernetesTokenFile: server.tokenFile,
+    },
+  });
+});
+after(async () => {
+  await controller[Symbol.asyncDispose]();
+  await server[Symbol.asyncDispose]();
+  await directory[Symbol.asyncDispose]();
+});
+
+/** A token that the API server knows; `status`: other than that of an agent on n1. */
+function tokenOf(name: string, status: object = {}): string {
+  const part = Buffer.from(JSON.stringify({ alg: 'RS256', name })).toString('base64url');
+  const token = `${part}.${part}.c2lnbmF0dXJl`;
+  server.reviews.set(token, {
+    authenticated: true,
+    audiences: ['culvert'],
+    user: {
+      username: 'system:serviceaccount:culvert-system:culvert-agent',
+      extra: { 'authentication.kubernetes.io/node-name': ['n1'] },
+    },
+    ...status,
+  });
+  return token;
+}
+
+let count = 0;
+async function join(token: string, o: { node?: string; caPem?: string | null } = {}): Promise<NodeCredentials> {
+  const { node = 'n1', caPem = controller.caPem } = o;
+  const state = path.join(directory.path, `agent-${++count}`);
+  const controllerCaFile = caPem === null ? null : `${state}.ca`;
+  if (controllerCaFile !== null) await writeFile(controllerCaFile, caPem ?? '');
+  return joinOnce({
+    settings: { node: nodeNamed(node), controllerUrl: controller.url, token, tokenFile: null, controllerCaFile },
+    directory: new StateDirectory({ path: state }),
+    version: 'test',
+    log: silentLog,
+    signal: AbortSignal.timeout(30_000),
+  });
+}
+
+test('the token of an agent’s service account makes its node a member, again and again', async () => {
+  const token = tokenOf('agent');
+  assert.equal((await join(token)).node, 'n1');
+  assert.equal((await join(token)).trustDomain, 'culvert.local');
+});
+
+test('a token that was stolen from a node gets nothing of another', async () => {
+  await assert.rejects(join(tokenOf('stolen'), { node: 'n2' }), {
+    code: 'ACCOUNT_TOKEN_NODE',
+    message: 'this token is of a pod on n1, and proves no other node',
+  });
+});
+
+test('a token of another cluster, account or audience, or without a node, proves nothing', async () => {
+  const user = { username: 'system:serviceaccount:culvert-system:culvert-agent' };
+  const refused: [status: object, why: RegExp][] = [
+    [{ authenticated: false }, /not one of this cluster, or has expired/],
+    [{ audiences: ['https://kubernetes.default.svc'] }, /not for the audience culvert/],
+    [{ audiences: null }, /not for the audience culvert/],
+    [{ user: { username: 'system:serviceaccount:shop:culvert-agent' } }, /is of system:serviceaccount:shop:culvert-agent/],
+    [{ user }, /does not say on which node its pod is/],
+    [{ user: { ...user, extra: { 'authentication.kubernetes.io/node-name': ['N 1'] } } }, /does not say on which node/],
+  ];
+  for (const [index, [status, message]] of refused.entries()) {
+    await assert.rejects(join(tokenOf(`refused-${index}`, status)), { code: 'ACCOUNT_TOKEN', message });
+  }
+});
+
+test('without the roots of the mesh, and with others, the token is not sent', async () => {
+  const token = tokenOf('secret');
+  const heard = server.heard.length;
+  await assert.rejects(join(token, { caPem: null }), { code: 'CA_UNKNOWN' });
+  await assert.rejects(join(token, { caPem: 'nothing' }), { code: 'CA_UNKNOWN' });
+  const other = await createRootCa({ trustDomain: 'culvert.local' });
+  await assert.rejects(join(token, { caPem: other.rootPem }), { code: 'CONTROLLER_UNTRUSTED' });
+  assert.ok(!server.heard.slice(heard).some((line) => line.startsWith('POST')));
+});
+
+test('while the API server is away, a join fails for that reason, and counts no failure of the agent', async () => {
+  const token = tokenOf('later');
+  server.refuse('/apis/authentication.k8s.io/v1/tokenreviews', 503);
+  for (let tries = 0; tries < 12; tries++) {
+    await assert.rejects(join(token), { message: /the Kubernetes API answered 503/ });
+  }
+  server.refuse('/apis/authentication.k8s.io/v1/tokenreviews', null);
+  assert.equal((await join(token)).node, 'n1');
+});

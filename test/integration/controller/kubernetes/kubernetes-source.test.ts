@@ -1,0 +1,227 @@
+import assert from 'node:assert/strict';
+import { isDeepStrictEqual } from 'node:util';
+import { test } from 'node:test';
+import type { InventorySource, SourceChange, SourceEntry } from '../../../../controller/inventory/inventory-source.js';
+import { KubernetesApi } from '../../../../controller/kubernetes/kubernetes-api.js';
+import { KubernetesSource } from '../../../../controller/kubernetes/kubernetes-source.js';
+import { registryKey, type RegistryEntry } from '../../../../shared/routing/registry-entry.js';
+import { eventually, silentLog } from '../../../support/controller/controller-fixture.js';
+import { FakeApiServer } from '../../../support/kubernetes/fake-api-server.js';
+
+const [pods, services, namespaces] = ['/api/v1/pods', '/api/v1/services', '/api/v1/namespaces'];
+
+/** Keeps what a source writes. */
+class KeptSource implements InventorySource {
+  readonly name = 'kubernetes';
+  readonly entries = new Map<string, RegistryEntry>();
+  writes = 0;
+  replacements = 0;
+  /** Fails in place of the next writes. */
+  failures = 0;
+
+  constructor(before: readonly RegistryEntry[] = []) {
+    for (const entry of before) this.entries.set(registryKey(entry), entry);
+  }
+
+  async replaceAll(entries: Iterable<SourceEntry>): ReturnType<InventorySource['replaceAll']> {
+    this.replacements++;
+    const upserts = [...entries];
+    return this.#write(() => {
+      this.entries.clear();
+      return { upserts, removals: [] };
+    });
+  }
+
+  async change(change: SourceChange): ReturnType<InventorySource['change']> {
+    return this.#write(() => change);
+  }
+
+  async #write(make: () => SourceChange): ReturnType<InventorySource['change']> {
+    this.writes++;
+    if (this.failures-- > 0) throw new Error('the disk is full');
+    const { upserts, removals } = make();
+    for (const key of removals) this.entries.delete(key);
+    for (const { entry } of upserts) this.entries.set(registryKey(entry), entry);
+    return { sequence: this.writes, changes: upserts.length + removals.length, conflicts: [] };
+  }
+}
+
+class Followed implements AsyncDisposable {
+  readonly server: FakeApiServer;
+  readonly kept: KeptSource;
+  readonly source: KubernetesSource;
+  readonly #api: KubernetesApi;
+
+  private constructor(server: FakeApiServer, kept: KeptSource) {
+    this.server = server;
+    this.kept = kept;
+    this.#api = new KubernetesApi(server);
+    this.source = new KubernetesSource({
+      api: this.#api,
+      source: kept,
+      trustDomain: 'mesh.test',
+      ownNamespace: 'culvert-system',
+      log: silentLog,
+      backoff: { firstMs: 20, longestMs: 100 },
+    });
+    this.source.start();
+  }
+
+  static async start(prepare: (server: FakeApiServer) => void, kept = new KeptSource()): Promise<Followed> {
+    const server = await FakeApiServer.start();
+    prepare(server);
+    return new Followed(server, kept);
+  }
+
+  /** Node of each workload, or null; `true` for services. */
+  async has(expected: Record<string, string | null | true>): Promise<void> {
+    const present = (): object =>
+      Object.fromEntries([...this.kept.entries].map(([key, entry]) => [key, entry.kind === 'service' || entry.node]));
+    await eventually(`${JSON.stringify(expected)}, not ${JSON.stringify(present())}`, async () =>
+      isDeepStrictEqual(present(), expected) ? true : undefined,
+    ).catch(() => assert.deepEqual(present(), expected));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.source[Symbol.asyncDispose]();
+    this.#api.close();
+    await this.server[Symbol.asyncDispose]();
+  }
+}
+
+function pod(name: string, o: { labels?: object; phase?: string; hostNetwork?: boolean; namespace?: string } = {}) {
+  const { labels = {}, phase = 'Running', hostNetwork = false, namespace = 'shop' } = o;
+  return {
+    metadata: { namespace, name, uid: `uid-${name}`, labels },
+    spec: { nodeName: 'n1', hostNetwork, containers: [] },
+    status: { phase, podIPs: [{ ip: '10.1.0.4' }], conditions: [{ type: 'Ready', status: 'True' }] },
+  };
+}
+
+function service(name: string) {
+  return {
+    metadata: { namespace: 'shop', name },
+    spec: { clusterIPs: ['10.96.0.9'], ports: [{ port: 80, protocol: 'TCP' }], selector: { app: 'web' } },
+  };
+}
+
+function namespace(name: string, mesh: string | null = null) {
+  return { metadata: { name, labels: mesh === null ? {} : { 'culvert.dev/mesh': mesh } } };
+}
+
+function shop(server: FakeApiServer): void {
+  server.put(namespaces, namespace('shop', 'enabled'));
+  server.put(pods, pod('web'));
+  server.put(services, service('web'));
+}
+
+test('pods and services of a cluster are entries, and changes follow without a replacement', async () => {
+  await using followed = await Followed.start(shop);
+  const { server, kept } = followed;
+  await followed.has({ 'workload.shop.web': 'n1', 'service.shop.web': true });
+  server.put(pods, pod('db'));
+  await followed.has({ 'workload.shop.web': 'n1', 'workload.shop.db': 'n1', 'service.shop.web': true });
+  server.remove(pods, 'shop/web');
+  server.remove(services, 'shop/web');
+  await followed.has({ 'workload.shop.db': 'n1' });
+  server.put(pods, pod('db', { phase: 'Succeeded' }));
+  await followed.has({});
+  assert.equal(kept.replacements, 1);
+  assert.deepEqual(followed.source.state, {
+    isSynced: true,
+    problems: [],
+    pods: 0,
+    enrolled: 0,
+    services: 0,
+    warnings: [],
+  });
+});
+
+test('the label of a namespace brings all its pods in, and out again', async () => {
+  await using followed = await Followed.start((server) => {
+    server.put(namespaces, namespace('shop'));
+    server.put(pods, pod('web'));
+    server.put(pods, pod('db', { labels: { 'culvert.dev/mesh': 'disabled' } }));
+  });
+  const { server } = followed;
+  await followed.has({ 'workload.shop.web': null, 'workload.shop.db': null });
+  server.put(namespaces, namespace('shop', 'enabled'));
+  await followed.has({ 'workload.shop.web': 'n1', 'workload.shop.db': null });
+  assert.equal(followed.source.state.enrolled, 1);
+  server.put(namespaces, namespace('shop'));
+  await followed.has({ 'workload.shop.web': null, 'workload.shop.db': null });
+});
+
+test('what was known before a start stays until every kind was listed', async () => {
+  const before: RegistryEntry = {
+    kind: 'service',
+    namespace: 'shop',
+    name: 'old',
+    vips: [],
+    ports: [],
+    selector: { app: 'web' },
+  };
+  await using followed = await Followed.start((server) => {
+    shop(server);
+    server.refuse(namespaces, 403);
+  }, new KeptSource([before]));
+  const { server } = followed;
+  await eventually('the refusal is known', async () => followed.source.state.problems[0]);
+  await followed.has({ 'service.shop.old': true });
+  assert.match(followed.source.state.problems[0] ?? '', /answered 403 to \/api\/v1\/namespaces/);
+  assert.equal(followed.source.state.isSynced, false);
+  server.refuse(namespaces, null);
+  await followed.has({ 'workload.shop.web': 'n1', 'service.shop.web': true });
+});
+
+test('a pod that comes again under its name is in its new sandbox', async () => {
+  await using followed = await Followed.start(shop);
+  const { server, kept } = followed;
+  await followed.has({ 'workload.shop.web': 'n1', 'service.shop.web': true });
+  const next = pod('web');
+  server.put(pods, { ...next, metadata: { ...next.metadata, uid: 'uid-2' } });
+  await eventually('the new sandbox', async () => {
+    const entry = kept.entries.get('workload.shop.web');
+    return entry?.kind === 'workload' && entry.netns === 'pod:uid-2' ? true : undefined;
+  });
+});
+
+test('a change that cannot be written is written later, with those that came meanwhile', async () => {
+  await using followed = await Followed.start(shop);
+  const { server, kept } = followed;
+  await followed.has({ 'workload.shop.web': 'n1', 'service.shop.web': true });
+  kept.failures = 1;
+  server.put(pods, pod('db'));
+  await eventually('the failure is told', async () => followed.source.state.problems[0]);
+  assert.match(followed.source.state.problems.join(), /changes of the cluster cannot be written: the disk is full/);
+  server.remove(services, 'shop/web');
+  await followed.has({ 'workload.shop.web': 'n1', 'workload.shop.db': 'n1' });
+  assert.deepEqual(followed.source.state.problems, []);
+});
+
+test('many changes at once share their writes', async () => {
+  await using followed = await Followed.start(shop);
+  const { server, kept } = followed;
+  await followed.has({ 'workload.shop.web': 'n1', 'service.shop.web': true });
+  const before = kept.writes;
+  const expected: Record<string, string | true> = { 'workload.shop.web': 'n1', 'service.shop.web': true };
+  for (let count = 0; count < 500; count++) {
+    server.put(pods, pod(`pod-${count}`));
+    expected[`workload.shop.pod-${count}`] = 'n1';
+  }
+  await followed.has(expected);
+  assert.ok(kept.writes - before <= 100, `${kept.writes - before} writes`);
+});
+
+test('a label that means nothing, and pods of the system, are told', async () => {
+  await using followed = await Followed.start((server) => {
+    server.put(namespaces, namespace('kube-system', 'enabled'));
+    server.put(pods, pod('dns', { namespace: 'kube-system' }));
+    server.put(pods, pod('web', { labels: { 'culvert.dev/mesh': 'yes' } }));
+  });
+  await followed.has({ 'workload.kube-system.dns': null, 'workload.shop.web': null });
+  const { warnings } = followed.source.state;
+  assert.equal(warnings.length, 2);
+  assert.match(warnings.join('\n'), /pod kube-system\/dns: pods of the namespace kube-system stay outside the mesh/);
+  assert.match(warnings.join('\n'), /pod shop\/web: the label culvert\.dev\/mesh is "yes"/);
+});
