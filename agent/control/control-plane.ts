@@ -65,8 +65,9 @@ export class ControlPlane {
   constructor(init: ControlPlaneInit) {
     const { settings, log, metrics, pool } = init;
     this.#init = init;
-    this.#sandboxes = new PodSandboxes({ log, scheduler: systemScheduler, onChange: () => this.#followOwn() });
-    this.#own = new OwnWorkloads({ node: init.node, sandboxOf: (uid) => this.#sandboxes.pathOf(uid) });
+    const onSandboxes = (): void => this.#workloads.setWanted(this.#own.wanted);
+    this.#sandboxes = new PodSandboxes({ log, scheduler: systemScheduler, onChange: onSandboxes });
+    this.#own = new OwnWorkloads({ node: init.node, sandboxes: this.#sandboxes });
     this.#credentials = new CredentialsRotator({
       credentials: init.credentials,
       renew: async (request) => (await this.#startedLink()).renew(request),
@@ -136,7 +137,7 @@ export class ControlPlane {
       scheduler: systemScheduler,
       log,
       captureWaitMs: settings.captureWaitMs,
-      isServable: (identity) => this.#isServable(identity),
+      isServable: (identity) => pool.enforcedRevision !== null && this.#certificates.certificateOf(identity) !== null,
       isRegistryComplete: () => this.isRegistryComplete,
       onChange: init.onWorkloads,
       ownInode: init.ownInode,
@@ -384,12 +385,7 @@ export class ControlPlane {
     const { wanted } = this.#own;
     for (const { name } of this.#workloads.statuses()) if (!wanted.has(name)) this.#init.metrics.workloadGone(name);
     this.#certificates.setIdentities(this.#own.identities);
-    this.#followOwn();
-  }
-
-  #followOwn(): void {
-    this.#workloads.setWanted(this.#own.wanted);
-    this.#sandboxes.follow(this.#own.pods);
+    this.#workloads.setWanted(wanted);
   }
 
   /** Throws if the rules cannot be evaluated; the current ones stay in force. */
@@ -411,10 +407,6 @@ export class ControlPlane {
     this.#certificates.retryNow();
     this.#credentials.retryNow();
     this.#beat();
-  }
-
-  #isServable(identity: SpiffeId): boolean {
-    return this.#init.pool.enforcedRevision !== null && this.#certificates.certificateOf(identity) !== null;
   }
 
   /**

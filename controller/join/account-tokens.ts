@@ -12,7 +12,10 @@ export type TokenReviewer = (
  */
 export async function proveNode(token: string, node: NodeName, review: TokenReviewer | null): Promise<void> {
   if (review === null) {
-    throw refused('is that of a service account, and this controller follows no cluster', 'start it with --kubernetes-api');
+    throw refused(
+      'is that of a service account, and this controller follows no cluster',
+      'start it with --kubernetes-api',
+    );
   }
   const found = await review(token);
   if (!found.isGood) throw refused(found.problem, 'see the DaemonSet of the agents: audience, and service account');

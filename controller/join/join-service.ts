@@ -128,9 +128,7 @@ export class JoinService {
       .digest('hex');
     // Before the token is: a removal revokes tokens first, so one that begins later is either seen in them or in this.
     const standing = this.#credentials.standing(request.node);
-    const redemption = isOfAccount
-      ? usableAgain
-      : await this.#tokens.redeem(request.token, request.node, holder);
+    const redemption = isOfAccount ? usableAgain : await this.#tokens.redeem(request.token, request.node, holder);
     if (!redemption.ok) this.#refuseToken(request.node, source, redemption.refusal);
     let begun: BegunRequest | undefined;
     try {

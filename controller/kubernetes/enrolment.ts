@@ -1,12 +1,15 @@
 import type { Pod } from './pod.js';
 
 /** On a namespace, and on a pod, whose own word counts more. */
-export const meshLabel = 'culvert.dev/mesh';
+const meshLabel = 'culvert.dev/mesh';
 
 /** Never in the mesh: what runs there starts nodes and networks, and must not wait for the mesh. */
 const outside: ReadonlySet<string> = new Set(['kube-system', 'kube-public', 'kube-node-lease']);
 
-export type Enrolment = { readonly isEnrolled: boolean; /** What a person must know; null: nothing. */ readonly problem: string | null };
+export type Enrolment = {
+  readonly isEnrolled: boolean;
+  /** What a person must know; null: nothing. */ readonly problem: string | null;
+};
 
 /**
  * Whether a pod is in the mesh. `namespaceLabels` undefined: its namespace is not known (yet), so only the pod's own label

@@ -60,7 +60,12 @@ export class KubernetesSource implements AsyncDisposable {
     const reflector = <T>(kind: ReflectedKind<T>): Reflector<T> =>
       new Reflector({ api, log, kind, ...(backoff === undefined ? {} : { backoff }) });
     this.#reflectors = [
-      reflector({ ...this.#kept(this.#pods, (key) => this.#podChanged(key)), name: 'pods', path: '/api/v1/pods', read: readPod }),
+      reflector({
+        ...this.#kept(this.#pods, (key) => this.#podChanged(key)),
+        name: 'pods',
+        path: '/api/v1/pods',
+        read: readPod,
+      }),
       reflector({
         ...this.#kept(this.#services, (key) => this.#changed.services.add(key)),
         name: 'services',

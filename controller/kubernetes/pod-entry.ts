@@ -5,7 +5,7 @@ import { podNetns, type CaptureExclusions, type WorkloadEntry } from '../../shar
 import type { Pod } from './pod.js';
 
 /** Annotations of a pod: what of its traffic is left alone, separated by commas. */
-export const exclusionAnnotations = {
+const exclusionAnnotations = {
   excludeInboundPorts: 'culvert.dev/exclude-inbound-ports',
   excludeOutboundPorts: 'culvert.dev/exclude-outbound-ports',
   excludeOutboundCidrs: 'culvert.dev/exclude-outbound-cidrs',
@@ -63,7 +63,8 @@ function exclusionsOf({ annotations }: Pod, problems: string[]): CaptureExclusio
     const texts = (annotations[annotation] ?? '').split(',').map((text) => text.trim());
     return texts.flatMap((text) => {
       const value = text === '' ? undefined : parse(text);
-      if (value === undefined && text !== '') problems.push(`the annotation ${annotation} has "${text}", which is left out`);
+      if (value === undefined && text !== '')
+        problems.push(`the annotation ${annotation} has "${text}", which is left out`);
       return value ?? [];
     });
   };

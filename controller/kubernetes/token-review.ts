@@ -3,7 +3,7 @@ import { parseNodeName, type NodeName } from '../../shared/routing/names.js';
 import type { KubernetesApi } from './kubernetes-api.js';
 
 /** Of the tokens with which agents join. A token for the API of Kubernetes is not taken, and this one is not taken there. */
-export const joinAudience = 'culvert';
+const joinAudience = 'culvert';
 
 const nodeClaim = 'authentication.kubernetes.io/node-name';
 const reviewSchema = z.object({
@@ -32,7 +32,10 @@ export type ReviewedToken =
  */
 export async function reviewToken(
   api: KubernetesApi,
-  { token, account }: { readonly token: string; /** `NAMESPACE:NAME` of the service account of agents. */ readonly account: string },
+  {
+    token,
+    account,
+  }: { readonly token: string; /** `NAMESPACE:NAME` of the service account of agents. */ readonly account: string },
   signal: AbortSignal,
 ): Promise<ReviewedToken> {
   const body = {

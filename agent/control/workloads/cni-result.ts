@@ -4,9 +4,7 @@ import { z } from 'zod';
 const cachedSchema = z.object({
   netns: z.string().optional(),
   cniArgs: z.array(z.array(z.string())).nullish(),
-  result: z
-    .object({ interfaces: z.array(z.object({ sandbox: z.string().optional() })).nullish() })
-    .nullish(),
+  result: z.object({ interfaces: z.array(z.object({ sandbox: z.string().optional() })).nullish() }).nullish(),
 });
 
 /** Which network namespace a container runtime made for a pod. */

@@ -1,10 +1,16 @@
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { NodeName, WorkloadName } from '../../../shared/routing/names.js';
 import { workloadName } from '../../../shared/routing/names.js';
-import { podOfNetns, registryKey, type RegistryEntry, type WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import {
+  podOfNetns,
+  registryKey,
+  type RegistryEntry,
+  type WorkloadEntry,
+} from '../../../shared/routing/registry-entry.js';
 import type { UnreadableWorkload } from '../../../shared/wire/unreadable-entry.js';
 import { noExclusions } from '../../capture/namespace-capture.js';
 import type { RegistryMessage } from '../../dataplane/messages.js';
+import type { PodSandboxes } from './pod-sandboxes.js';
 
 /** A workload of this node that must be captured. */
 export type WantedWorkload = Pick<WorkloadEntry, 'netns' | 'addresses' | 'capture'> & {
@@ -15,15 +21,15 @@ export type WantedWorkload = Pick<WorkloadEntry, 'netns' | 'addresses' | 'captur
 /** The workloads of this node, as the registry has them. */
 export class OwnWorkloads {
   readonly #node: NodeName;
-  readonly #sandboxOf: (uid: string) => string | null;
+  readonly #sandboxes: Pick<PodSandboxes, 'follow' | 'pathOf'>;
   /** By registry key. */
   readonly #readable = new Map<string, WorkloadEntry>();
   #unreadable: readonly UnreadableWorkload[] = [];
 
-  /** `sandboxOf`: the path of a pod's network namespace; null: it is not known. */
-  constructor(init: { readonly node: NodeName; readonly sandboxOf: (uid: string) => string | null }) {
+  /** `sandboxes` is told which pods are wanted. */
+  constructor(init: { readonly node: NodeName; readonly sandboxes: Pick<PodSandboxes, 'follow' | 'pathOf'> }) {
     this.#node = init.node;
-    this.#sandboxOf = init.sandboxOf;
+    this.#sandboxes = init.sandboxes;
   }
 
   /** `unreadable`: all workloads of the mesh whose entries cannot be read. */
@@ -39,6 +45,7 @@ export class OwnWorkloads {
       else this.#readable.delete(key);
     }
     this.#unreadable = unreadable.filter(({ node }) => node === this.#node);
+    this.#sandboxes.follow(this.#pods);
   }
 
   /** Those that must be captured. Of one that cannot be read any more, the version that could be stays in force. */
@@ -53,7 +60,7 @@ export class OwnWorkloads {
   }
 
   /** UIDs of the pods among them. */
-  get pods(): ReadonlySet<string> {
+  get #pods(): ReadonlySet<string> {
     const all = [...this.#readable.values(), ...this.#unreadable];
     return new Set(all.flatMap(({ netns }) => podOfNetns(netns ?? '') ?? []));
   }
@@ -66,7 +73,7 @@ export class OwnWorkloads {
   /** With the path of its sandbox, where it is a pod whose sandbox is known. */
   #located(workload: WantedWorkload): WantedWorkload {
     const uid = podOfNetns(workload.netns ?? '');
-    const netns = uid === null ? null : this.#sandboxOf(uid);
+    const netns = uid === null ? null : this.#sandboxes.pathOf(uid);
     return netns === null ? workload : { ...workload, netns };
   }
 

@@ -1,4 +1,4 @@
-/* Which programs the helper runs, with which arguments and input: those that read and load capture rules, and its own searches. */
+/* Which programs the helper runs, with which arguments and input: those that read and load capture rules. It also has searches. */
 #pragma once
 
 #include <stdbool.h>

@@ -23,7 +23,15 @@ export async function joinAgent(
 ): Promise<{ readonly bus: Bus; readonly credentials: NodeCredentials }> {
   const { token } = (await post(api, '/v1/tokens', { node })) as { readonly token: string };
   const keys = await createJoinKeys();
-  const credentials = await joinMesh({ controllerUrl: api.url, token, caPem: null, node, keys, version: 'simulated', signal });
+  const credentials = await joinMesh({
+    controllerUrl: api.url,
+    token,
+    caPem: null,
+    node,
+    keys,
+    version: 'simulated',
+    signal,
+  });
   const { natsServers, natsServerName, natsCaPem, rootsPem, natsJwt, natsSeed } = credentials;
   const bus = await connectBus({
     servers: natsServers,

@@ -7,7 +7,7 @@ import { describe, test } from 'node:test';
  * (a result of the runtime), `namespace` (binds a network namespace to a name), `until` and `sandboxes`.
  */
 function inOwnMounts(steps: string, { isHelped }: { readonly isHelped: boolean }): unknown {
-  const agent = new URL('../../../../agent/', import.meta.url);
+  const agent = new URL('../../../../agent/', import.meta.url).href;
   const script = `
     import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
     import { execFileSync } from 'node:child_process';
@@ -73,7 +73,8 @@ for (const isHelped of [true, false]) {
         mkdirSync(directory, { recursive: true });
         mkdirSync(directory + '/a-directory');
         symlinkSync('/etc/shadow', directory + '/a-link');
-        execFileSync('mkfifo', [directory + '/a-pipe']);
+        writeFileSync(directory + '/a-device', '');
+        execFileSync('mount', ['--bind', '/dev/zero', directory + '/a-device']);
         writeFileSync(directory + '/damaged', '{"kind":');
         writeFileSync(directory + '/empty', '');
         writeFileSync(directory + '/large', Buffer.alloc(1024 * 1024, 0x20));

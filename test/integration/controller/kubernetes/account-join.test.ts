@@ -82,7 +82,10 @@ test('a token of another cluster, account or audience, or without a node, proves
     [{ authenticated: false }, /not one of this cluster, or has expired/],
     [{ audiences: ['https://kubernetes.default.svc'] }, /not for the audience culvert/],
     [{ audiences: null }, /not for the audience culvert/],
-    [{ user: { username: 'system:serviceaccount:shop:culvert-agent' } }, /is of system:serviceaccount:shop:culvert-agent/],
+    [
+      { user: { username: 'system:serviceaccount:shop:culvert-agent' } },
+      /is of system:serviceaccount:shop:culvert-agent/,
+    ],
     [{ user }, /does not say on which node its pod is/],
     [{ user: { ...user, extra: { 'authentication.kubernetes.io/node-name': ['N 1'] } } }, /does not say on which node/],
   ];

@@ -161,10 +161,13 @@ test('what was known before a start stays until every kind was listed', async ()
     ports: [],
     selector: { app: 'web' },
   };
-  await using followed = await Followed.start((server) => {
-    shop(server);
-    server.refuse(namespaces, 403);
-  }, new KeptSource([before]));
+  await using followed = await Followed.start(
+    (server) => {
+      shop(server);
+      server.refuse(namespaces, 403);
+    },
+    new KeptSource([before]),
+  );
   const { server } = followed;
   await eventually('the refusal is known', async () => followed.source.state.problems[0]);
   await followed.has({ 'service.shop.old': true });

@@ -8,6 +8,7 @@ import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
 
 const node = nodeNamed('node1');
 const ip = '198.18.10.9' as IpAddress;
+const noSandboxes = { follow: () => undefined, pathOf: () => null };
 const nothing = { isFull: false, upserts: [], removals: [] } as const;
 
 function entry(name: string, change: Partial<WorkloadEntry> = {}): WorkloadEntry {
@@ -23,7 +24,7 @@ function wanted(own: OwnWorkloads): (readonly [string, string | null, boolean])[
 }
 
 test('only workloads of this node that have an agent are wanted', () => {
-  const own = new OwnWorkloads({ node, sandboxOf: () => null });
+  const own = new OwnWorkloads({ node, sandboxes: noSandboxes });
   const others = [
     entry('plain', { protocol: 'tcp' }),
     entry('loose', { netns: null }),
@@ -38,7 +39,7 @@ test('only workloads of this node that have an agent are wanted', () => {
 });
 
 test('a workload whose entry cannot be read is captured, and has no identity', () => {
-  const own = new OwnWorkloads({ node, sandboxOf: () => null });
+  const own = new OwnWorkloads({ node, sandboxes: noSandboxes });
   own.useRegistry(nothing, [unreadable('db'), unreadable('far', nodeNamed('b'))]);
   assert.deepEqual(wanted(own), [['shop/db', 'db', false]]);
   assert.equal(own.identities.size, 0);
@@ -48,7 +49,7 @@ test('a workload whose entry cannot be read is captured, and has no identity', (
 });
 
 test('the version of an entry that could be read stays in force, unless it is not of this node', () => {
-  const own = new OwnWorkloads({ node, sandboxOf: () => null });
+  const own = new OwnWorkloads({ node, sandboxes: noSandboxes });
   own.useRegistry({ ...nothing, upserts: [entry('db')] }, [unreadable('db')]);
   assert.deepEqual(wanted(own), [['shop/db', 'db', true]]);
   assert.equal(own.identities.size, 1);
@@ -57,8 +58,13 @@ test('the version of an entry that could be read stays in force, unless it is no
 });
 
 test('a pod is wanted where its sandbox is, and its UID says which pods there are', () => {
-  const sandboxes = new Map([['u-1', '/run/netns/cni-1']]);
-  const own = new OwnWorkloads({ node, sandboxOf: (uid) => sandboxes.get(uid) ?? null });
+  const paths = new Map([['u-1', '/run/netns/cni-1']]);
+  let followed: ReadonlySet<string> = new Set();
+  const sandboxes = {
+    follow: (uids: ReadonlySet<string>) => void (followed = uids),
+    pathOf: (uid: string) => paths.get(uid) ?? null,
+  };
+  const own = new OwnWorkloads({ node, sandboxes });
   const pods = [entry('web', { netns: podNetns('u-1') }), entry('api', { netns: podNetns('u-2') }), entry('vm')];
   own.useRegistry({ ...nothing, upserts: pods }, [{ ...unreadable('new'), netns: podNetns('u-3') }]);
   assert.deepEqual(wanted(own), [
@@ -67,5 +73,5 @@ test('a pod is wanted where its sandbox is, and its UID says which pods there ar
     ['shop/vm', 'vm', true],
     ['shop/new', 'pod:u-3', false],
   ]);
-  assert.deepEqual([...own.pods], ['u-1', 'u-2', 'u-3']);
+  assert.deepEqual([...followed], ['u-1', 'u-2', 'u-3']);
 });

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { StatusAnswer } from '../../../../controller/api/api-types.js';
 import { renderChecks } from '../../../../controller/cli/commands/check-command.js';
-import { checkMesh, type MeshCheck, type MeshFacts } from '../../../../controller/cli/view/mesh-checks.js';
+import type { MeshCheck } from '../../../../controller/cli/view/mesh-check.js';
+import { checkMesh, type MeshFacts } from '../../../../controller/cli/view/mesh-checks.js';
 import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
 
 const nowMs = Date.parse('2026-01-01T01:00:00Z');

@@ -13,7 +13,9 @@ const web = service('shop/web', ['198.18.0.200'], labels);
 
 function endpoints(workloads: readonly WorkloadEntry[], of: RegistryService = web): string[] {
   const registry = lookupOf([...workloads, of]);
-  return resolveDestination(registry, { ip: ip('198.18.0.200'), port: 80 }).endpoints.map(({ workload: { name } }) => name);
+  return resolveDestination(registry, { ip: ip('198.18.0.200'), port: 80 }).endpoints.map(
+    ({ workload: { name } }) => name,
+  );
 }
 
 test('a service uses its ready workloads', () => {
@@ -30,6 +32,8 @@ test('a service that takes unready workloads uses all', () => {
 });
 
 test('an address leads to its workload, ready or not', () => {
-  const { endpoints: [found] } = resolveDestination(lookupOf([unready]), { ip: ip('198.18.0.2'), port: 8080 });
+  const {
+    endpoints: [found],
+  } = resolveDestination(lookupOf([unready]), { ip: ip('198.18.0.2'), port: 8080 });
   assert.equal(found?.workload.name, 'unready');
 });
