@@ -1,4 +1,4 @@
-/* Which programs the helper runs, with which arguments and input: those that read and load capture rules. It also has searches. */
+/* Which programs the helper runs, with which arguments and input: those that read and load capture rules, and its searches. */
 #pragma once
 
 #include <stdbool.h>
