@@ -171,9 +171,9 @@ function prepareLabs(): void {
 
 function printTimes(results: readonly SuiteResult[]): void {
   for (const { suite, fileTimes } of results) {
-    console.log(`\n${suite}: files by time`);
-    for (const { file, durationMs } of fileTimes)
-      console.log(`${(durationMs / 1000).toFixed(1).padStart(7)} s  ${file}`);
+    console.log(`\n${suite}: files by CPU time, and how long each took`);
+    for (const { file, durationMs, cpuMs } of fileTimes)
+      console.log(`${seconds(cpuMs).padStart(9)} ${seconds(durationMs).padStart(9)}  ${file}`);
   }
 }
 
@@ -184,14 +184,18 @@ function report({ results, problems }: LaneReport): boolean {
   if (process.send !== undefined) process.send({ results, problems });
   const all = [...failures.map((failure) => `failed: ${failure}`), ...problems];
   console.log('');
-  for (const { suite, node, files, passed, failures: failed, durationMs } of results) {
-    const time = `${(durationMs / 1000).toFixed(1)} s`;
+  for (const { suite, node, files, passed, failures: failed, durationMs, cpuMs } of results) {
+    const time = `${seconds(durationMs)}, CPU ${seconds(cpuMs)}`;
     console.log(`${suite.padEnd(14)} Node ${node}: ${files} files, ${passed} passed, ${failed.length} failed, ${time}`);
   }
   for (const line of all) console.log(line);
   const passed = results.reduce((sum, result) => sum + result.passed, 0);
   console.log(isOk ? `ok: ${passed} tests` : `not ok: ${passed} tests passed, ${all.length} problems`);
   return isOk;
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`;
 }
 
 function workerCount(text: string): number {
@@ -213,7 +217,7 @@ const program = new Command('run')
   .option('--filter <regular expression>', 'only test files whose path matches')
   .option('--agent-workers <n>', 'data-plane threads of the agents, in every suite', workerCount)
   .option('--worlds <share>', 'how much of its worlds a property test tries, up to 1', worldShare, fewWorlds)
-  .option('--times', 'print how long each file took')
+  .option('--times', 'print how much CPU time and how long each file took')
   .option('--other-node <binary>', 'at the same time, run the suites that need no mesh with this Node')
   .option('--second-node', 'leave out the files that end alike with any Node')
   .option('--inside', 'part of another run, which checks for what was left behind')

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import path from 'node:path';
 import process from 'node:process';
 import { fewWorlds } from '../support/property-runs.js';
+import { childrenCpu } from './children-cpu.js';
 import type { SuiteResult } from './run-suite.js';
 import { meshless, type SuiteName } from './suites.js';
 
@@ -79,6 +80,8 @@ export function runLane(init: {
   child.on('message', (message) => {
     report = message as LaneReport;
   });
+  // The lane has counted it for its own suites.
+  child.once('exit', () => childrenCpu.takeMs());
   return new Promise((resolve) => {
     const end = (why: string): void => {
       const output = Buffer.concat(pieces).toString('utf8');

@@ -5,6 +5,7 @@ import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
 import { agentSettingsTable } from '../../agent/config/agent-settings.js';
 import { patientMs } from '../lab/patience.js';
+import { childrenCpu } from './children-cpu.js';
 import { inOneLine, shortFailure } from './short-failure.js';
 import type { FileGroup } from './file-groups.js';
 import { suites, type SuiteName, type TestSuite } from './suites.js';
@@ -18,11 +19,14 @@ export type SuiteResult = {
   /** `file: name of the test: what it threw`; a skipped test and a file without a test are failures. */
   readonly failures: readonly string[];
   readonly durationMs: number;
-  /** How long the process of each file ran, the longest first. Empty on Node 20.12, which does not report it. */
+  /** CPU time of the processes of the files and of all that they started and waited for. */
+  readonly cpuMs: number;
+  /** The process of each file, that with the most CPU time first. Empty on Node 20.12, which does not report when it ends. */
   readonly fileTimes: readonly FileTime[];
 };
 
-export type FileTime = { readonly file: string; readonly durationMs: number };
+/** `cpuMs` has what the file's process started and waited for, and is added to another file's when two end at once. */
+export type FileTime = { readonly file: string; readonly durationMs: number; readonly cpuMs: number };
 
 export type SuiteRun = {
   readonly suite: SuiteName;
@@ -49,6 +53,9 @@ export async function runSuite({ suite, groups, agentWorkers, signal }: SuiteRun
   const times = new FileTimes(entries);
   const timeout = patientMs(timeoutMs * Math.max(1, ...groups.map(({ files }) => files.length)));
   const stream = run({ files: entries, concurrency, timeout, signal });
+  stream.on('test:dequeue', (data) => times.began(data));
+  // Not later: CPU time is that of the process that has just ended.
+  stream.on('test:complete', (data) => times.ended(data));
   stream.on('test:pass', (event) => {
     if (event.details.type === 'suite') return;
     // Node reports a process without a test as a test that has the path of its file as name.
@@ -73,14 +80,14 @@ export async function runSuite({ suite, groups, agentWorkers, signal }: SuiteRun
     failures.push(isFile ? fileFailure(event.name) : testFailure(event));
   });
   const text = stream
-    .compose<Readable>((source: AsyncIterable<TestEvent>) => forReading(source, times))
+    .compose<Readable>((source: AsyncIterable<TestEvent>) => forReading(source))
     .compose<Readable>(new spec());
   for await (const chunk of text) process.stdout.write(String(chunk));
   if (!signal.aborted) failures.push(...[...withoutTest].map((file) => `${shortName(file)}: the file has no test`));
   const durationMs = performance.now() - startedAt;
   const files = groups.reduce((sum, group) => sum + group.files.length, 0);
   const node = process.versions.node;
-  return { suite, node, files, passed, failures, durationMs, fileTimes: times.sorted() };
+  return { suite, node, files, passed, failures, durationMs, cpuMs: times.cpuMs(), fileTimes: times.sorted() };
 }
 
 type TestEvent = {
@@ -89,9 +96,8 @@ type TestEvent = {
 };
 
 /** Node's totals count files of one suite only; the runner prints one summary of all. */
-async function* forReading(source: AsyncIterable<TestEvent>, times: FileTimes): AsyncIterable<TestEvent> {
+async function* forReading(source: AsyncIterable<TestEvent>): AsyncIterable<TestEvent> {
   for await (const event of source) {
-    times.observe(event);
     if (event.type === 'test:fail') shorten(event.data.details?.error);
     if (event.type !== 'test:diagnostic' || event.data.nesting > 0) yield event;
   }
@@ -102,25 +108,40 @@ function shorten(error: unknown): void {
   if (error instanceof Error) error.cause = shortFailure(error.cause);
 }
 
+const builtDirectory = path.resolve(import.meta.dirname, '..');
+
+type NamedTest = { readonly nesting: number; readonly name: string };
+
 class FileTimes {
   readonly #files: ReadonlySet<string>;
   readonly #startedAtMs = new Map<string, number>();
   readonly #times: FileTime[] = [];
+  #cpuMs = 0;
 
   constructor(files: readonly string[]) {
     this.#files = new Set(files);
+    childrenCpu.takeMs();
   }
 
-  observe({ type, data: { nesting, name } }: TestEvent): void {
-    if (nesting > 0 || name === undefined || !this.#files.has(name)) return;
-    if (type === 'test:dequeue') this.#startedAtMs.set(name, performance.now());
-    const startedAtMs = this.#startedAtMs.get(name);
-    if (type !== 'test:complete' || startedAtMs === undefined) return;
-    this.#times.push({ file: shortName(name), durationMs: performance.now() - startedAtMs });
+  began({ nesting, name }: NamedTest): void {
+    if (nesting === 0 && this.#files.has(name)) this.#startedAtMs.set(name, performance.now());
+  }
+
+  ended({ nesting, name }: NamedTest): void {
+    const startedAtMs = nesting === 0 ? this.#startedAtMs.get(name) : undefined;
+    if (startedAtMs === undefined) return;
+    const cpuMs = childrenCpu.takeMs();
+    this.#cpuMs += cpuMs;
+    this.#times.push({ file: path.relative(builtDirectory, name), durationMs: performance.now() - startedAtMs, cpuMs });
+  }
+
+  /** Of all files, when the last has ended. */
+  cpuMs(): number {
+    return (this.#cpuMs += childrenCpu.takeMs());
   }
 
   sorted(): FileTime[] {
-    return this.#times.sort((a, b) => b.durationMs - a.durationMs);
+    return this.#times.sort((a, b) => b.cpuMs - a.cpuMs);
   }
 }
 

@@ -93,8 +93,10 @@ export class RenewalLoop<Key> {
     this.#cancelTimer = null;
     if (this.#abort.signal.aborted || this.#isAttempting || this.#slots.size === 0) return;
     const { scheduler } = this.#init;
-    const next = Math.min(...[...this.#slots.values()].map((slot) => slot.dueAtMs));
-    const waitMs = Math.min(longestWaitMs, Math.max(0, next - scheduler.nowMs()));
+    // Without a list: this runs after every attempt, over thousands of workloads.
+    let nextAtMs = Infinity;
+    for (const { dueAtMs } of this.#slots.values()) if (dueAtMs < nextAtMs) nextAtMs = dueAtMs;
+    const waitMs = Math.min(longestWaitMs, Math.max(0, nextAtMs - scheduler.nowMs()));
     this.#cancelTimer = scheduler.after(waitMs, () => {
       this.#poll().catch((error: unknown) => this.#init.log.error({ err: error }, 'a renewal broke off'));
     });
@@ -102,10 +104,11 @@ export class RenewalLoop<Key> {
 
   async #poll(): Promise<void> {
     const nowMs = this.#init.scheduler.nowMs();
-    const due = [...this.#slots]
-      .filter(([, slot]) => slot.dueAtMs <= nowMs + batchWindowMs || hasGoneBack(nowMs, slot.setAtMs))
-      .map(([key]) => key)
-      .slice(0, this.#init.maxBatch);
+    const due: Key[] = [];
+    for (const [key, { dueAtMs, setAtMs }] of this.#slots) {
+      if (due.length === this.#init.maxBatch) break;
+      if (dueAtMs <= nowMs + batchWindowMs || hasGoneBack(nowMs, setAtMs)) due.push(key);
+    }
     if (due.length === 0) return this.#arm();
     this.#isAttempting = true;
     try {

@@ -12,6 +12,7 @@ import { patientMs } from '../../lab/patience.js';
 import type { SuiteName } from '../../runner/suites.js';
 import { groupFiles, type FileGroup } from '../../runner/file-groups.js';
 import { lanesOf, runLane } from '../../runner/lanes.js';
+import type { SuiteResult } from '../../runner/run-suite.js';
 
 const orderOfHooks = 'before a,each a,one a,end a,after a,before b,each b,one b,end b,each b';
 const suiteModule = new URL('../../runner/run-suite.js', import.meta.url).href;
@@ -40,6 +41,26 @@ describe('the test runner', { timeout: patientMs(60_000) }, () => {
       if (failures !== null) assert.match(result.failures[0] ?? '', failures);
     });
   }
+
+  it('counts the CPU time of each file with that of the programs it starts', async () => {
+    const burn = 'while (process.cpuUsage().user < 400_000);';
+    const codes = { a: '', b: `execFileSync(process.execPath, ['-e', '${burn}']);` };
+    const files = Object.entries(codes).map(([name, code]) => {
+      const file = path.join(directory, `${name}.test.mjs`);
+      const start = "import test from 'node:test';\nimport { execFileSync } from 'node:child_process';\n";
+      writeFileSync(file, `${start}test('one', () => { ${code} });\n`);
+      return file;
+    });
+    const { cpuMs, fileTimes } = await runInNewProcess(...files);
+    assert.ok(cpuMs >= 400, `${cpuMs} ms`);
+    // Node 20.12 does not say when a file has ended.
+    if (fileTimes.length === 0) return;
+    assert.deepEqual(
+      fileTimes.map(({ file }) => path.basename(file)),
+      ['b.test.mjs', 'a.test.mjs'],
+    );
+    assert.ok((fileTimes[0]?.cpuMs ?? 0) >= 400, JSON.stringify(fileTimes));
+  });
 
   it('prints the lines in which large values differ, not the values', async () => {
     const file = path.join(directory, 'f.test.mjs');
@@ -188,7 +209,7 @@ describe('the test runner', { timeout: patientMs(60_000) }, () => {
   });
 });
 
-type Outcome = { readonly passed: number; readonly failures: readonly string[]; readonly stdout: string };
+type Outcome = Pick<SuiteResult, 'passed' | 'failures' | 'cpuMs' | 'fileTimes'> & { readonly stdout: string };
 
 /** In a process of its own, because Node runs no test files from within a test file. */
 async function runInNewProcess(...groups: readonly (FileGroup | string)[]): Promise<Outcome> {
@@ -202,7 +223,7 @@ async function runInNewProcess(...groups: readonly (FileGroup | string)[]): Prom
   const { stdout, stderr } = await runCommand(['env', '-u', 'NODE_TEST_CONTEXT', process.execPath, runner]);
   const line = stderr.split('\n').find((text) => text.startsWith('result '));
   assert.ok(line !== undefined, stderr);
-  return { ...(JSON.parse(line.slice('result '.length)) as Outcome), stdout };
+  return { ...(JSON.parse(line.slice('result '.length)) as SuiteResult), stdout };
 }
 
 async function withEnvironment<T>(env: Record<string, string>, step: () => Promise<T>): Promise<T> {
