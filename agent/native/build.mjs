@@ -1,6 +1,6 @@
-// Builds the C files of this folder into dist/agent/native/culvert.node, and culvert-helper next to it, with this machine's
-// compiler and the headers that come with Node. Downloads nothing. `npm install` runs it, and `npm run build` runs it with
-// --if-missing.
+// Builds the C files of this folder into dist/agent/native/culvert.node, and those of the folders in it into programs next to
+// it, with this machine's compiler and the headers that come with Node. Downloads nothing. `npm install` runs it, and `npm run
+// build` runs it with --if-missing.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -33,6 +33,13 @@ const targets = [
     file: join(built, 'culvert-helper'),
     sources: [...filesOf(join(here, 'helper'), '.c'), ...shared.map((name) => join(here, `${name}.c`))],
     flags: ['-fPIE', '-pie', '-fstack-protector-strong', '-D_FORTIFY_SOURCE=2', '-Wl,-z,relro,-z,now'],
+  },
+  {
+    file: join(built, 'culvert-cni'),
+    sources: filesOf(join(here, 'cni'), '.c'),
+    flags: ['-fstack-protector-strong', '-D_FORTIFY_SOURCE=2', '-Wl,-z,relro,-z,now'],
+    // It leaves the image that it comes in: the host may have another C library, or an older one.
+    first: ['-static', '-s'],
   },
 ];
 
@@ -76,7 +83,9 @@ function findCompiler() {
 }
 
 function isUpToDate() {
-  const headers = [...filesOf(here, '.h'), ...filesOf(join(here, 'helper'), '.h')];
+  const headers = [here, ...['helper', 'cni'].map((part) => join(here, part))].flatMap((directory) =>
+    filesOf(directory, '.h'),
+  );
   const parts = [...targets.flatMap(({ sources }) => sources), ...headers, fileURLToPath(import.meta.url)];
   const newest = Math.max(...parts.map((path) => statSync(path).mtimeMs));
   return targets.every(({ file }) => existsSync(file) && statSync(file).mtimeMs >= newest);
@@ -84,15 +93,27 @@ function isUpToDate() {
 
 function compile(compiler, headers) {
   mkdirSync(built, { recursive: true });
-  for (const { file, sources, flags: own } of targets) {
+  for (const { file, sources, flags: own, first } of targets) {
     const temporary = `${file}.${process.pid}.tmp`;
+    const args = [...flags, ...own, '-I', headers, '-o', temporary, ...sources];
     try {
-      execFileSync(compiler, [...flags, ...own, '-I', headers, '-o', temporary, ...sources], { stdio: 'inherit' });
+      if (first === undefined || !isCompiled(compiler, [...first, ...args]))
+        execFileSync(compiler, args, { stdio: 'inherit' });
       // A running agent keeps the file that it has loaded; the next one loads the complete new file.
       renameSync(temporary, file);
     } finally {
       rmSync(temporary, { force: true });
     }
+  }
+}
+
+/** False where it fails, for lack of the static libraries of C above all; then it is tried without these flags. */
+function isCompiled(compiler, args) {
+  try {
+    execFileSync(compiler, args, { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -76,13 +76,13 @@ function makeApp(directory: string, base: ImageRoot): ImageRoot {
   return root;
 }
 
-/** The programs as `npm run build` makes them, the addon and the helper, and what they start (`declared-programs.ts`). */
+/** The programs as `npm run build` makes them, those in C with the addon, and what they start (`declared-programs.ts`). */
 async function makeCulvert(directory: string, base: ImageRoot): Promise<ImageRoot> {
   const root = new ImageRoot(directory, base);
   await root.addCommands(['ip', 'nsenter', 'setpriv', 'nats-server']);
   await addIptables(root);
   root.addFile(path.join(builtDirectory, 'programs'), '/culvert/dist/programs');
-  const native = ['culvert.node', 'culvert-helper'].map((name) => path.join('agent/native', name));
+  const native = ['culvert.node', 'culvert-helper', 'culvert-cni'].map((name) => path.join('agent/native', name));
   const files = native.map((name) => [path.join(builtDirectory, name), path.join('/culvert/dist', name)] as const);
   await root.addPrograms(Object.fromEntries(files));
   root.addFile(path.join(builtDirectory, '../package.json'), '/culvert/package.json');
