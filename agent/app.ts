@@ -18,6 +18,7 @@ import { dataplaneThreads, type AgentSettings } from './config/agent-settings.js
 import type { PoolWorkerInit } from './dataplane/messages.js';
 import { dataplaneSettings } from './config/dataplane-settings-table.js';
 import { parseListenAddress } from '../shared/config/listen-address.js';
+import { Cni } from './control/cni/cni.js';
 import { captureControl } from './control/workloads/capture-control.js';
 import { CaptureLedger } from './control/workloads/capture-ledger.js';
 import { ControlPlane } from './control/control-plane.js';
@@ -270,6 +271,13 @@ export async function startAgent({
     setTimeout(() => pool.sockets.closeUnclaimed(), unclaimedTimeoutMs).unref();
     if (abort.signal.aborted) return;
     view.plane = plane;
+    view.cni = Cni.start({
+      ...settings,
+      reconciler: plane.reconciler,
+      isComplete: () => plane.isRegistryComplete,
+      inCharge: takingOver.inCharge,
+      log,
+    });
     if (probers.length > 0) {
       const onOpen = (sockets: readonly number[]): void => pool.send({ type: 'probes', sockets });
       view.probeSockets = new ProbeSockets({ backlog: settings.listenBacklog, onOpen });
@@ -288,6 +296,7 @@ export async function startAgent({
     abort.abort();
     await joined.catch(() => undefined);
     probe.close();
+    view.cni?.close();
     await view.plane?.stop(o);
   };
   let stopped: Promise<Stopped> | null = null;

@@ -1,6 +1,7 @@
 import type { WorkloadCapture } from '../capture/workload-capture.js';
 import { CulvertError } from '../../shared/errors.js';
 import type { Heartbeat } from '../../shared/wire/requests.js';
+import type { Cni } from '../control/cni/cni.js';
 import type { ControlPlane } from '../control/control-plane.js';
 import type { ProtectedWorkload } from '../control/workloads/refusals.js';
 import { maxAlarmLength } from '../control/workloads/reported-workload.js';
@@ -37,6 +38,8 @@ export class AgentView {
   probeSockets: ProbeSockets | null = null;
   agentSocket: Pick<AgentSocket, 'problem'> | null = null;
   endpoints: AgentEndpoints | null = null;
+  /** Null where no CNI plugin asks. */
+  cni: Cni | null = null;
   joinProblem: string | null = null;
 
   constructor(init: AgentFacts) {
@@ -85,7 +88,12 @@ export class AgentView {
   said(): Pick<Heartbeat, 'pending' | 'weaknesses' | 'hostProbes'> {
     const { capture, hostProbes } = this.#init;
     const watchProblem = this.plane?.watchProblem ?? null;
-    const weaknesses = [capture.guardProblem(), capture.exemptionProblem(), watchProblem].filter((it) => it !== null);
+    const weaknesses = [
+      capture.guardProblem(),
+      capture.exemptionProblem(),
+      watchProblem,
+      this.cni?.problem ?? null,
+    ].filter((it) => it !== null);
     return {
       pending: this.readiness().pending.map(({ name }) => name),
       ...(hostProbes.length === 0 ? {} : { hostProbes: [...hostProbes] }),

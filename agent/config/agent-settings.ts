@@ -135,6 +135,15 @@ export const agentSettingsTable = defineSettings({
     help: 'Where an agent that is not started as root finds its helper: culvert-helper.socket listens there.',
     example: '/run/culvert/helper.sock',
   },
+  cniSocket: {
+    kind: 'path',
+    flag: '--cni-socket',
+    env: 'CULVERT_AGENT_CNI_SOCKET',
+    key: 'cniSocket',
+    default: null,
+    help: 'Unix socket at which the agent answers the CNI plugin of its node (culvert-cni), for root only: a pod that is to be captured starts when its rules are loaded. The list of enrolled namespaces, by which the plugin decides without an agent, is cni-enrolled in the state directory. The default is none.',
+    example: '/var/lib/culvert/agent/cni.sock',
+  },
   drainTimeoutMs: {
     kind: 'duration',
     flag: '--drain-timeout',

@@ -41,7 +41,7 @@ export class ControlPlane {
   readonly #init: ControlPlaneInit;
   readonly #registry: RegistryFollower;
   readonly #certificates: CertificateRotator;
-  readonly #workloads: WorkloadReconciler;
+  readonly reconciler: WorkloadReconciler;
   readonly #addresses = new RegisteredAddresses({ elapsedMs: () => systemScheduler.elapsedMs() });
   readonly #saver: StateSaver;
   readonly #registrySaver: StateSaver;
@@ -65,7 +65,7 @@ export class ControlPlane {
   constructor(init: ControlPlaneInit) {
     const { settings, log, metrics, pool } = init;
     this.#init = init;
-    const onSandboxes = (): void => this.#workloads.setWanted(this.#own.wanted);
+    const onSandboxes = (): void => this.reconciler.setWanted(this.#own.wanted);
     this.#sandboxes = new PodSandboxes({ log, scheduler: systemScheduler, onChange: onSandboxes });
     this.#own = new OwnWorkloads({ node: init.node, sandboxes: this.#sandboxes });
     this.#credentials = new CredentialsRotator({
@@ -126,7 +126,7 @@ export class ControlPlane {
       log,
       onRoots: (rootsPem) => this.#credentials.takeRoots(rootsPem),
     });
-    this.#workloads = new WorkloadReconciler({
+    this.reconciler = new WorkloadReconciler({
       capture: init.capture,
       listeners: {
         setWorkloads: (workloads) => pool.send({ type: 'workloads', workloads }),
@@ -143,10 +143,10 @@ export class ControlPlane {
       ownInode: init.ownInode,
       ownCgroup: init.ownCgroup,
     });
-    pool.on('listening', () => this.#workloads.reconcile());
+    pool.on('listening', () => this.reconciler.reconcile());
     pool.on('registered', () => this.#beatSoon());
     pool.on('applied', () => {
-      this.#workloads.reconcile();
+      this.reconciler.reconcile();
       // At once: an operator may be waiting for the rollout.
       this.#beat();
       this.#saver.schedule();
@@ -210,8 +210,8 @@ export class ControlPlane {
     // So the controller does not have to wait for missed heartbeats. Open connections may go on: the drain follows.
     if (o.isLastOfHost) this.#beat({ isLast: true });
     this.#sandboxes.close();
-    await this.#workloads.close();
-    if (o.removesCapture) await this.#workloads.releaseAll();
+    await this.reconciler.close();
+    if (o.removesCapture) await this.reconciler.releaseAll();
     const savers = [this.#saver, this.#registrySaver, this.#rulesAge];
     if (o.hasSuccessor) await Promise.all(savers.map((each) => each.abandon()));
   }
@@ -294,7 +294,7 @@ export class ControlPlane {
   }
 
   get watchProblem(): string | null {
-    return this.#workloads.watchProblem ?? this.#sandboxes.problem;
+    return this.reconciler.watchProblem ?? this.#sandboxes.problem;
   }
 
   get stateProblem(): string | null {
@@ -314,7 +314,7 @@ export class ControlPlane {
   }
 
   workloads(): readonly ProtectedWorkload[] {
-    return this.#addresses.judged(this.#workloads.statuses()).map((status) => {
+    return this.#addresses.judged(this.reconciler.statuses()).map((status) => {
       const { identity } = status;
       const certificate = identity === null ? null : this.#certificates.certificateOf(identity);
       return {
@@ -380,18 +380,18 @@ export class ControlPlane {
 
   #onRegistry(message: RegistryMessage): void {
     this.#init.pool.send(message);
-    if (this.#latePorts.useRegistry(message)) this.#workloads.setLatePorts(this.#latePorts.ports);
+    if (this.#latePorts.useRegistry(message)) this.reconciler.setLatePorts(this.#latePorts.ports);
     this.#own.useRegistry(message, this.#registry.unreadableWorkloads);
     const { wanted } = this.#own;
-    for (const { name } of this.#workloads.statuses()) if (!wanted.has(name)) this.#init.metrics.workloadGone(name);
+    for (const { name } of this.reconciler.statuses()) if (!wanted.has(name)) this.#init.metrics.workloadGone(name);
     this.#certificates.setIdentities(this.#own.identities);
-    this.#workloads.setWanted(wanted);
+    this.reconciler.setWanted(wanted);
   }
 
   /** Throws if the rules cannot be evaluated; the current ones stay in force. */
   #onRules(rules: AppliedRules): void {
     this.#init.pool.send({ type: 'rules', snapshot: rules.snapshot });
-    if (this.#latePorts.useExternals(rules.snapshot.externals)) this.#workloads.setLatePorts(this.#latePorts.ports);
+    if (this.#latePorts.useExternals(rules.snapshot.externals)) this.reconciler.setLatePorts(this.#latePorts.ports);
     // Saved once the workers have the rules: encoding a large state takes time, which would delay the workers.
     this.#rules = rules;
   }
@@ -399,7 +399,7 @@ export class ControlPlane {
   #onCertificates(): void {
     const { rootsPem } = this.#credentials.current;
     this.#init.pool.send({ type: 'certificates', rootsPem, certificates: this.#certificates.forWorkers() });
-    this.#workloads.reconcile();
+    this.reconciler.reconcile();
     this.#saver.schedule();
   }
 

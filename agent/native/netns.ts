@@ -32,6 +32,31 @@ export function openNetns(path: string): OpenNetns {
   });
 }
 
+/** From fcntl.h: Node does not name it. Nothing is opened but the place, so a FIFO or a device there does nothing. */
+const O_PATH = 0o10000000;
+
+/**
+ * Keeps the namespace at a path from going, without opening the file: what else may be there is not touched. The fd enters no
+ * namespace. Throws like {@link openNetns}.
+ */
+export function pinNetns(path: string): OpenNetns {
+  let fd: number;
+  try {
+    fd = openSync(path, O_PATH);
+  } catch (cause) {
+    throw new CulvertError({
+      code: codeOf(cause),
+      message: `network namespace ${path} cannot be found: ${codeOf(cause)}`,
+      hint: 'see ip netns list',
+      cause,
+    });
+  }
+  const { dev, ino } = fstatSync(fd);
+  if (dev === namespaceDevice()) return { fd, inode: ino };
+  closeSync(fd);
+  throw new CulvertError({ code: 'EINVAL', message: `${path} is not a network namespace`, hint: 'see ip netns list' });
+}
+
 /** The inode of the namespace at a path, or undefined if it does not exist. */
 export function netnsInode(path: string): number | undefined {
   try {

@@ -290,6 +290,20 @@ static napi_value duplicate(napi_env env, napi_callback_info info) {
   return fd_result(env, copy, copy < 0 ? failed("duplicate a descriptor") : success);
 }
 
+/* peerUser(fd of a unix socket) -> uid of the process that connected it */
+static napi_value peer_user(napi_env env, napi_callback_info info) {
+  napi_value args[1], result;
+  int32_t fd;
+  if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &fd)) return NULL;
+  struct ucred peer;
+  socklen_t size = sizeof peer;
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return throw_failure(env, failed("ask for SO_PEERCRED"));
+  /* Of a socket that no process connected, the kernel says -1. */
+  if (peer.uid == (uid_t)-1) return throw_failure(env, (failure){"ask for SO_PEERCRED", ENOTCONN});
+  napi_create_uint32(env, peer.uid, &result);
+  return result;
+}
+
 void add_passed_sockets(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
       {"passSockets", NULL, pass_sockets, NULL, NULL, NULL, napi_enumerable, NULL},
@@ -297,6 +311,7 @@ void add_passed_sockets(napi_env env, napi_value exports) {
       {"notify", NULL, notify, NULL, NULL, NULL, napi_enumerable, NULL},
       {"listenerOf", NULL, listener_of, NULL, NULL, NULL, napi_enumerable, NULL},
       {"duplicate", NULL, duplicate, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"peerUser", NULL, peer_user, NULL, NULL, NULL, napi_enumerable, NULL},
   };
   napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
 }

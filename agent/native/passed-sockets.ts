@@ -9,6 +9,7 @@ type PassedSockets = {
   notify(path: string, text: string, fds: readonly number[]): void;
   listenerOf(fd: number): [netnsInode: number, ip: string, port: number] | null;
   duplicate(fd: number): number;
+  peerUser(fd: number): number;
 };
 
 /** What a process gets from another one that passes its listening sockets. The caller owns every fd. */
@@ -66,4 +67,9 @@ export function listenerOf(
 /** A second descriptor of the same open file, closed on exec. Throws `EBADF`. */
 export function duplicate(fd: number): number {
   return callAddon('duplicating a descriptor', (addon: PassedSockets) => addon.duplicate(fd));
+}
+
+/** The user of the process that connected a unix socket (SO_PEERCRED), as it was then. Throws `EBADF`, `ENOTCONN`. */
+export function peerUserOf(connection: Socket): number {
+  return callAddon('asking who connected', (addon: PassedSockets) => addon.peerUser(acceptedFd(connection)));
 }

@@ -207,6 +207,7 @@ export const buildings: Readonly<Record<string, readonly string[]>> = {
     'agent/app.ts',
     'agent/admin/',
     'agent/control/control-plane.ts agent/control/control-plane-init.ts agent/control/control-link.ts',
+    'agent/control/cni/',
     'agent/control/join/ agent/control/followers/ agent/control/workloads/ agent/control/succession/',
     'agent/control/state/',
     'agent/control/credentials/',

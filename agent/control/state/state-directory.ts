@@ -27,6 +27,8 @@ export const namesInAgentState: OwnNames = {
   names: [
     'agent.sock',
     'captured.json',
+    'cni-enrolled',
+    'cni.sock',
     'credentials.json',
     'flows.tally',
     'newest.json',

@@ -75,6 +75,7 @@ export class WorkloadReconciler {
   /** A namespace appeared since the pass began: what is new is closed before the pass goes on. */
   #hasNew = false;
   #isClosed = false;
+  readonly #listeningFor = new Set<() => void>();
 
   constructor(init: {
     readonly capture: CaptureControl;
@@ -104,13 +105,7 @@ export class WorkloadReconciler {
     this.#onChange = init.onChange;
     this.#ownInode = init.ownInode;
     this.#held = new HeldWorkloads({ ...init, onDropped: (name) => this.#failed.delete(name) });
-    this.#watch = new NamespaceWatch({
-      log: init.log,
-      onChange: () => {
-        this.#hasNew = true;
-        this.reconcile();
-      },
-    });
+    this.#watch = new NamespaceWatch({ log: init.log, onChange: () => this.expectNamespace() });
     const takeCharge = (): void => {
       this.#isInCharge = true;
       this.reconcile();
@@ -141,6 +136,34 @@ export class WorkloadReconciler {
     if (this.#isClosed || this.#wanted === null) return;
     this.#isAgain = true;
     this.#pass ??= this.#run();
+  }
+
+  /** Like {@link reconcile}, when a workload's namespace has just been made: it is closed before a pass that runs goes on. */
+  expectNamespace(): void {
+    this.#hasNew = true;
+    this.reconcile();
+  }
+
+  /** What {@link setWanted} got; null: nothing yet. */
+  get wanted(): ReadonlyMap<WorkloadName, WantedWorkload> | null {
+    return this.#wanted;
+  }
+
+  /** Whether rules are in this namespace of the workload: its connections wait, or are captured. */
+  protectionOf(
+    name: WorkloadName,
+    netnsInode: number,
+  ): { readonly isProtected: boolean; readonly problem: string | null } {
+    const held = this.#held.get(name);
+    const isHeld = held?.netnsInode === netnsInode;
+    const problem = isHeld && this.#failed.has(name) ? (this.#problems.get(name) ?? null) : null;
+    return { isProtected: isHeld && (held.isClosed || held.hasRules), problem };
+  }
+
+  /** Calls back when a workload may have got rules, or could not get them, until the returned function is called. */
+  onProgress(callback: () => void): () => void {
+    this.#listeningFor.add(callback);
+    return () => this.#listeningFor.delete(callback);
   }
 
   /** Why a new namespace may be found late; null: it is found at once. */
@@ -191,6 +214,7 @@ export class WorkloadReconciler {
     }
     this.#pass = null;
     this.#onChange();
+    this.#tellProgress();
     if (this.#isClosed) return;
     const sinceMs = this.#scheduler.elapsedMs() - openRetriesForMs;
     const isStuck = this.#held.all.some(
@@ -311,6 +335,11 @@ export class WorkloadReconciler {
     } catch (error) {
       this.#complainOfFailure(held.name, `it could not be closed: ${describeError(error)}`);
     }
+    this.#tellProgress();
+  }
+
+  #tellProgress(): void {
+    for (const each of this.#listeningFor) each();
   }
 
   async #bringIn(held: Held, entry: WantedWorkload): Promise<void> {

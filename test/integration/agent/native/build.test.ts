@@ -26,7 +26,9 @@ before(() => {
   mkdirSync(join(root, 'agent', 'native'), { recursive: true });
   const files = readdirSync(source).filter((name) => /\.(?:c|h|mjs)$/.test(name));
   for (const file of files) cpSync(join(source, file), join(root, 'agent', 'native', file));
-  cpSync(join(source, 'helper'), join(root, 'agent', 'native', 'helper'), { recursive: true });
+  for (const part of ['helper', 'cni']) {
+    cpSync(join(source, part), join(root, 'agent', 'native', part), { recursive: true });
+  }
   // Node may have been installed without its headers.
   const headers = 'node-api-headers';
   mkdirSync(join(root, 'node_modules'));
@@ -59,7 +61,11 @@ test('without a compiler a build fails and an installation goes on, both with on
 test('it builds with the headers on this machine, leaves no temporary file, and what it built can be loaded', () => {
   const { code, out } = build(['--if-missing']);
   assert.equal(code, 0, out);
-  assert.deepEqual(readdirSync(join(root, 'dist', 'agent', 'native')), ['culvert-helper', 'culvert.node']);
+  assert.deepEqual(readdirSync(join(root, 'dist', 'agent', 'native')), [
+    'culvert-cni',
+    'culvert-helper',
+    'culvert.node',
+  ]);
   const loaded = createRequire(import.meta.url)(addon) as Record<string, unknown>;
   const calls = [
     'abortSocket',
@@ -93,6 +99,7 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
     'originalSourcePort',
     'outlastSilence',
     'passSockets',
+    'peerUser',
     'pingHelper',
     'readProcFile',
     'replaceableSocket',
@@ -131,5 +138,9 @@ test('a source that does not compile fails the build and leaves the last good ad
   assert.equal(code, 1);
   assert.match(out, /native addon not built: \w+ failed/);
   assert.equal(statSync(addon).mtimeMs, before);
-  assert.deepEqual(readdirSync(join(root, 'dist', 'agent', 'native')), ['culvert-helper', 'culvert.node']);
+  assert.deepEqual(readdirSync(join(root, 'dist', 'agent', 'native')), [
+    'culvert-cni',
+    'culvert-helper',
+    'culvert.node',
+  ]);
 });

@@ -1,0 +1,50 @@
+import { z } from 'zod';
+
+/** More than the plugin sends: a path and four names, each bounded (agent/native/cni/invocation.h). */
+export const maxRequestBytes = 4096;
+
+const requestSchema = z.strictObject({
+  version: z.literal(1),
+  command: z.enum(['ADD', 'CHECK']),
+  /** How long the plugin waits, in milliseconds. */
+  timeoutMs: z.int().min(0).max(120_000),
+  containerId: z.string().min(1).max(255),
+  netns: z.string().max(255),
+  interface: z.string().max(15),
+  /** Empty texts for what is no pod of Kubernetes. */
+  pod: z.strictObject({ namespace: z.string().max(63), name: z.string().max(255), uid: z.string().max(255) }),
+});
+
+/** What the CNI plugin of this node asks the agent for one container (`agent/native/cni/agent.c` writes it). */
+export type CniRequest = Readonly<z.infer<typeof requestSchema>>;
+
+/**
+ * `captured`: the kernel has the rules. `unknown`: whether the pod is enrolled is not known yet, and the plugin decides as if no
+ * agent were there.
+ */
+export type CniOutcome =
+  | { readonly outcome: 'captured' | 'notEnrolled' | 'unknown' }
+  | { readonly outcome: 'failed'; readonly problem: string };
+
+/** `line`: without its end. Null: it is no request. */
+export function parseCniRequest(line: string): CniRequest | null {
+  try {
+    return requestSchema.parse(JSON.parse(line));
+  } catch {
+    return null;
+  }
+}
+
+/** Directories in which container runtimes and `ip netns` have network namespaces. */
+const directories = ['/run/netns/', '/var/run/netns/'];
+
+/**
+ * The path of a namespace as this agent sees it, which may run in a container where /var/run is no link to /run. Null: it is not
+ * a name directly below one of the allowed directories.
+ */
+export function allowedNetnsPath(path: string): string | null {
+  const directory = directories.find((each) => path.startsWith(each));
+  if (directory === undefined) return null;
+  const name = path.slice(directory.length);
+  return /^[A-Za-z0-9_][A-Za-z0-9._@:+-]*$/.test(name) ? `/run/netns/${name}` : null;
+}

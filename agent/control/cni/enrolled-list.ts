@@ -1,0 +1,60 @@
+import { describeError } from '../../../shared/errors.js';
+import type { Log } from '../../../shared/log.js';
+import { writePrivateFile } from '../../../shared/private-file.js';
+
+/**
+ * The list by which the CNI plugin decides while no agent answers. It stays on the node when the agent ends and when the node
+ * boots again, so it is in the state directory.
+ */
+export class EnrolledList {
+  readonly #path: string;
+  readonly #log: Log;
+  #written: string | null = null;
+  #next: string | null = null;
+  #isWriting = false;
+  #problem: string | null = null;
+
+  constructor(init: { readonly path: string; readonly log: Log }) {
+    this.#path = init.path;
+    this.#log = init.log;
+  }
+
+  /** Why the plugin may decide by an older list; null: it does not. */
+  get problem(): string | null {
+    return this.#problem;
+  }
+
+  /** Call it often: it writes what differs from what it wrote last, and tries again what failed. Never throws. */
+  update(namespaces: ReadonlySet<string>): void {
+    const text = formatEnrolledList(namespaces);
+    if (text === this.#written && this.#next === null) return;
+    this.#next = text;
+    if (!this.#isWriting) void this.#write();
+  }
+
+  async #write(): Promise<void> {
+    this.#isWriting = true;
+    for (let text = this.#next; text !== null; text = this.#next) {
+      this.#next = null;
+      try {
+        await writePrivateFile(this.#path, text, { forOwnerOfDirectory: true });
+        this.#written = text;
+        this.#problem = null;
+      } catch (error) {
+        const problem = `the list of enrolled namespaces could not be written: ${describeError(error)}`;
+        if (problem !== this.#problem) this.#log.error({ err: error, path: this.#path }, problem);
+        this.#problem = problem;
+      }
+    }
+    this.#isWriting = false;
+  }
+}
+
+/**
+ * As agent/native/cni/enrolled.c reads it, up to 1 MiB; a longer one counts as damaged. Names that no namespace of Kubernetes can
+ * have are left out.
+ */
+export function formatEnrolledList(namespaces: ReadonlySet<string>): string {
+  const names = [...namespaces].filter((name) => /^[a-z0-9-]{1,63}$/.test(name)).toSorted();
+  return ['culvert-enrolled 1', ...names, `end ${names.length}`, ''].join('\n');
+}
