@@ -2,6 +2,7 @@ import type { Role } from '../access/role.js';
 import type { AuditEntry, ChainHead } from '../audit-log/audit-entry.js';
 import type { NearMiss } from '../analysis/why/near-misses.js';
 import type { Problem } from '../resources/kinds/problem.js';
+import type { ResourceId } from '../resources/kinds/resource-key.js';
 import type { Resource } from '../resources/kinds/resource.js';
 import type { Connection, Decision } from '../../shared/policy/connection.js';
 import type { Snapshot, Tier } from '../../shared/policy/snapshot.js';
@@ -54,12 +55,17 @@ export type ResourceItem = {
 /** `GET /v1/resources/:kind[?namespace=]`; with `/:name` the answer is one {@link ResourceItem}. */
 export type ResourceList = { readonly revision: number; readonly items: readonly ResourceItem[] };
 
-/** `DELETE /v1/resources/:kind/:namespace/:name`; the namespace is `-` for kinds of the whole mesh. */
+/**
+ * `DELETE /v1/resources/:kind/:namespace/:name`, where the namespace is `-` for kinds of the whole mesh. `POST /v1/delete`, body:
+ * `{ resources: { kind, namespace?, name }[], ignoreMissing?: boolean, dryRun?: boolean }`, deletes all of them or none.
+ */
 export type DeleteAnswer = {
   readonly revision: number;
   readonly inventory: InventoryOutcome;
   readonly changes: readonly ResourceChange[];
   readonly warnings: readonly Problem[];
+  /** With `ignoreMissing`: those that do not exist. A controller of an older version sends none. */
+  readonly missing?: readonly ResourceId[];
 };
 
 /** The side whose agent evaluates the rules for a connection. */

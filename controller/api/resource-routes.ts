@@ -1,6 +1,7 @@
+import { z } from 'zod';
 import { didYouMean } from '../../shared/nearest-name.js';
 import { findKind, kindInfo, kindNames, type ResourceKind } from '../resources/kinds/resource.js';
-import { resourceId, resourceIdKey, type ResourceId } from '../resources/kinds/resource-key.js';
+import { formatResourceId, resourceId, resourceIdKey, type ResourceId } from '../resources/kinds/resource-key.js';
 import { isInventoryKind, registryKeyOf, type StoredResource } from '../inventory/stored-resource.js';
 import type { NodesWithoutAgent } from '../fleet/nodes-without-agent.js';
 import type { ResourceStore } from '../store/resource-store.js';
@@ -9,10 +10,30 @@ import type { ApplyAnswer, DeleteAnswer, ResourceItem, ResourceList } from './ap
 import { countChange, toRefusal, type ChangeResult } from './change-answer.js';
 import { noteOutcome, permitOf } from './change-permit.js';
 import type { DocumentReader } from './reading/document-reader.js';
+import { readJson } from './request-values.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
 
 /** Room for `maxInputLength` characters as a JSON string. */
 const maxApplyBytes = 40 * 1024 * 1024;
+/** Room for a hundred thousand names. */
+const maxDeleteBytes = 10 * 1024 * 1024;
+
+const namedResource = z.strictObject({
+  kind: z.string(),
+  namespace: z.string().nullable().default(null),
+  name: z.string().min(1),
+});
+const deleteSchema = z.strictObject({
+  resources: z.tuple([namedResource], namedResource),
+  ignoreMissing: z.boolean().default(false),
+  dryRun: z.boolean().default(false),
+});
+
+type Deletion = {
+  readonly ids: readonly [ResourceId, ...ResourceId[]];
+  readonly dryRun: boolean;
+  readonly ignoreMissing: boolean;
+};
 
 /** Routes to apply, read and delete resources. */
 export function resourceRoutes(init: {
@@ -58,18 +79,42 @@ export function resourceRoutes(init: {
     return { status: 200, body: toItem(stored) };
   };
 
-  const remove = async (request: ApiRequest): Promise<ApiAnswer> => {
-    const { params, query, subject, begin } = request;
-    const id = idOf(params['kind'], params['namespace'] ?? null, params['name']);
-    const dryRun = query.get('dryRun') === 'true';
+  const removeAll = async (request: ApiRequest, wanted: Deletion): Promise<ApiAnswer> => {
+    const { subject: by, begin } = request;
+    const { ids, dryRun, ignoreMissing } = wanted;
+    let missing: readonly ResourceId[] = [];
     const outcome = await countChange(onChange, dryRun, () =>
-      store.delete(id, subject, { dryRun, permit: permitOf(request, store, 'delete'), begin }),
+      store.delete({
+        ids,
+        by,
+        dryRun,
+        permit: permitOf(request, store, 'delete'),
+        begin,
+        onMissing: (found) => {
+          missing = found;
+          return ignoreMissing;
+        },
+      }),
     );
     noteOutcome(request, outcome, dryRun);
-    if (outcome === undefined) throw unknownResource(store, id);
+    if (outcome === undefined) throw unknownResource(store, missing[0] ?? ids[0]);
     if (!outcome.ok) return toRefusal(outcome.problems);
     const { revision, inventory, changes, warnings } = outcome;
-    return { status: 200, body: { revision, inventory, changes, warnings } satisfies DeleteAnswer };
+    return { status: 200, body: { revision, inventory, changes, warnings, missing } satisfies DeleteAnswer };
+  };
+
+  const remove = (request: ApiRequest): Promise<ApiAnswer> => {
+    const { params, query } = request;
+    const ids = [idOf(params['kind'], params['namespace'] ?? null, params['name'])] as const;
+    return removeAll(request, { ids, dryRun: query.get('dryRun') === 'true', ignoreMissing: false });
+  };
+
+  const removeListed = (request: ApiRequest): Promise<ApiAnswer> => {
+    const { resources, ...wanted } = readJson(deleteSchema, request.body);
+    const [first, ...rest] = resources;
+    const ids = [toId(first), ...rest.map(toId)] as const;
+    if (rest.length === 0) request.note({ target: formatResourceId(ids[0]) });
+    return removeAll(request, { ...wanted, ids });
   };
 
   return [
@@ -94,6 +139,14 @@ export function resourceRoutes(init: {
       },
       maxBodyBytes: 0,
       handle: remove,
+    },
+    {
+      method: 'POST',
+      path: '/v1/delete',
+      access: 'editor',
+      audit: { action: 'delete', beginsLate: true },
+      maxBodyBytes: maxDeleteBytes,
+      handle: removeListed,
     },
   ];
 }
@@ -121,6 +174,10 @@ function idOf(kindText: string | undefined, namespace: string | null, name = '')
   if (kindInfo(kind).isNamespaced) return { kind, namespace: given ?? 'default', name };
   if (given === null) return { kind, namespace: null, name };
   throw badRequest(`${kind} belongs to the whole mesh and has no namespace`, 'omit the namespace');
+}
+
+function toId({ kind, namespace, name }: z.infer<typeof namedResource>): ResourceId {
+  return idOf(kind, namespace, name);
 }
 
 function unknownResource(store: ResourceStore, id: ResourceId) {

@@ -4,17 +4,24 @@ import type { InventoryTurn } from '../inventory/inventory-turn.js';
 import { registeredServices } from '../inventory/registered-services.js';
 import type { SourceChange } from '../inventory/inventory-source.js';
 import type { CompiledRevision, RevisionCompiler } from '../release/compiled-revision.js';
-import { applyCommit, type Commit, type CommittedState } from '../release/committed-state.js';
+import { applyCommit, resourcesOf, type Commit, type CommittedState } from '../release/committed-state.js';
 import type { ParsedDocuments } from '../resources/parse/parse-documents.js';
 import type { Problem } from '../resources/kinds/problem.js';
-import type { ResourceId } from '../resources/kinds/resource-key.js';
+import { formatResourceId, resourceIdKey, resourceKey, type ResourceId } from '../resources/kinds/resource-key.js';
 import { checkInventory } from './check-inventory.js';
 import { checkTests, hasTests } from './check-tests.js';
-import { lostWithLabels } from './lost-by-deletion.js';
+import { lostByDeletion, lostWithLabels } from './lost-by-deletion.js';
 import { nextCommit, planningApply, planningDelete, type Among, type Author, type Plan } from './plan-change.js';
-import { planInventoryApply, planInventoryDelete, splitResources, type InventoryPlan } from './plan-inventory.js';
+import {
+  planInventoryApply,
+  planInventoryDelete,
+  splitExisting,
+  splitResources,
+  type Deletion,
+  type InventoryPlan,
+} from './plan-inventory.js';
 import { planningRollback } from './plan-rollback.js';
-import { ruleDependencies } from './rule-dependencies.js';
+import { dependenciesAmong, ruleDependencies, type RuleDependencies } from './rule-dependencies.js';
 
 /** What a change does to the rules and to the inventory. */
 export type WholePlan = { readonly rules: Plan; readonly inventory: InventoryPlan | null };
@@ -66,7 +73,8 @@ export class ChangePlanner {
     });
     const among = this.#among(turn, planned.change);
     const rules = await inTurns(planningApply(present.state, { ...parsed, resources }, author, among), { budgetMs });
-    return { rules: this.#withInventory(turn, present, rules, planned, locations), inventory: planned };
+    const dependencies = ruleDependencies(present);
+    return { rules: this.#withInventory(turn, dependencies, rules, planned, locations), inventory: planned };
   }
 
   async rollback(
@@ -79,28 +87,21 @@ export class ChangePlanner {
     return { rules: await inTurns(planning, { budgetMs }), inventory: null };
   }
 
-  /** Plans to delete a rule document; undefined when it does not exist. */
+  /** Plans to delete documents, all or none of them; undefined when one does not exist and has to. */
   async delete(
     turn: InventoryTurn,
     present: CompiledRevision,
-    id: ResourceId,
+    { ids, onMissing }: Deletion,
     author: Author,
   ): Promise<WholePlan | undefined> {
-    const planning = planningDelete(present.state, id, author, this.#among(turn, noChange));
-    const plan = await inTurns(planning, { budgetMs });
-    if (plan === undefined) return undefined;
-    const lost = plan.ok && id.kind === 'Namespace' ? lostWithLabels(this.#inventory, present, id) : [];
-    const rules = plan.ok ? { ...plan, warnings: [...plan.warnings, ...lost] } : plan;
-    return { rules, inventory: null };
-  }
-
-  /** Plans to delete a service that rules name, which changes their meaning; undefined when it does not exist. */
-  deleteService(turn: InventoryTurn, present: CompiledRevision, id: ResourceId, author: Author): WholePlan | undefined {
-    const inventory = planInventoryDelete(this.#inventory, id);
-    if (inventory === undefined) return undefined;
-    const commit = nextCommit(present.state, author);
-    const rules: Plan = { ok: true, changes: [], warnings: [], commit, locations: new Map() };
-    return { rules: this.#withInventory(turn, present, rules, inventory, new Map()), inventory };
+    const { rules, registered, missing } = splitExisting(ids, present.state, this.#inventory);
+    if (missing.length > 0 && onMissing?.(missing) !== true) return undefined;
+    const inventory = planInventoryDelete(registered);
+    const planning = planningDelete(present.state, rules, author, this.#among(turn, inventory.change));
+    const planned = await inTurns(planning, { budgetMs });
+    const plan = this.#withLostLabels(turn, present, planned, { rules, change: inventory.change });
+    if (registered.length === 0) return { rules: plan, inventory: null };
+    return { rules: this.#withInventory(turn, remaining(present, rules), plan, inventory, new Map()), inventory };
   }
 
   /** Compiles the rules of a plan and runs their tests. */
@@ -121,9 +122,31 @@ export class ChangePlanner {
     if ('problems' in built) return built;
     const { release } = built;
     const tested = this.#test(turn, change, { present, release, commit, locations: rules.locations });
-    const warnings = [...rules.warnings, ...tested];
+    const lost =
+      change.removals.length === 0
+        ? []
+        : turn.preview(change, (applied) =>
+            lostByDeletion({ inventory: this.#inventory, release, applied, warnings: rules.warnings }),
+          );
+    const warnings = [...rules.warnings, ...lost, ...tested];
     if (tested.some(({ severity }) => severity === 'error')) return { problems: warnings };
     return { commit, release, warnings };
+  }
+
+  /** Warns of rules that select workloads by the labels of deleted Namespaces, when both stay. */
+  #withLostLabels(
+    turn: InventoryTurn,
+    present: CompiledRevision,
+    plan: Plan,
+    { rules, change }: { readonly rules: readonly ResourceId[]; readonly change: SourceChange },
+  ): Plan {
+    const namespaces = rules.filter(({ kind }) => kind === 'Namespace');
+    if (!plan.ok || namespaces.length === 0) return plan;
+    const gone = new Set(rules.map(formatResourceId));
+    const lost = turn.preview(change, () =>
+      namespaces.flatMap((id) => lostWithLabels(this.#inventory, present, { id, gone })),
+    );
+    return { ...plan, warnings: [...plan.warnings, ...lost] };
   }
 
   #test(
@@ -151,12 +174,11 @@ export class ChangePlanner {
 
   #withInventory(
     turn: InventoryTurn,
-    present: CompiledRevision,
+    rules: RuleDependencies,
     plan: Plan,
     { change, problems: unreadable }: InventoryPlan,
     locations: ParsedDocuments['locations'],
   ): Plan {
-    const rules = ruleDependencies(present);
     const checked = turn.preview(change, (applied) =>
       checkInventory({ inventory: this.#inventory, applied, rules, locations }),
     );
@@ -178,6 +200,14 @@ export class ChangePlanner {
       trustDomain: this.#trustDomain,
     };
   }
+}
+
+/** What the rules depend on once these documents are gone. */
+function remaining(present: CompiledRevision, gone: readonly ResourceId[]): RuleDependencies {
+  if (gone.length === 0) return ruleDependencies(present);
+  const keys = new Set(gone.map(resourceIdKey));
+  const rest = resourcesOf(present.state).filter((resource) => !keys.has(resourceKey(resource)));
+  return dependenciesAmong(rest, present.snapshot.trustDomain);
 }
 
 /** The check of the inventory says more of the same place: what the change does there. */

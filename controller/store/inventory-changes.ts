@@ -7,15 +7,15 @@ import type { InventoryPublication } from '../publish/inventory-publication.js';
 import type { CompiledRevision } from '../release/compiled-revision.js';
 import type { ParsedDocuments } from '../resources/parse/parse-documents.js';
 import type { Problem } from '../resources/kinds/problem.js';
-import type { ResourceId } from '../resources/kinds/resource-key.js';
 import { checkInventory } from './check-inventory.js';
 import { checkInventoryTests } from './check-tests.js';
 import type { Author } from './plan-change.js';
 import { lostByDeletion } from './lost-by-deletion.js';
-import { planInventoryApply, planInventoryDelete, type InventoryPlan } from './plan-inventory.js';
+import { planInventoryApply, planInventoryDelete, splitExisting, type InventoryPlan } from './plan-inventory.js';
 import type { ChangeOutcome } from './change-outcome.js';
 import { changedEntries, type Begin, type Permit } from './changed-documents.js';
 import { nameKey, ruleDependencies } from './rule-dependencies.js';
+import type { DeleteRequest } from './store-requests.js';
 
 type Made = { readonly outcome: ChangeOutcome | 'needs a revision' | undefined; readonly sequence: number | null };
 
@@ -72,16 +72,21 @@ export class InventoryChanges {
     return outcome;
   }
 
-  /** Undefined when there is no such document. Errors as in {@link apply}. */
-  delete(
-    id: ResourceId,
-    request: { readonly dryRun: boolean; readonly permit?: Permit; readonly begin?: Begin },
-  ): Promise<ChangeOutcome | 'needs a revision' | undefined> {
-    return this.#make(() => planInventoryDelete(this.#inventory, id), {
-      ...request,
-      locations: new Map(),
-      isDeletion: true,
-    });
+  /**
+   * All or none of the documents. Undefined when one does not exist and has to; `needs a revision` also when rules are among
+   * them. Errors as in {@link apply}.
+   */
+  async delete(request: DeleteRequest): Promise<ChangeOutcome | 'needs a revision' | undefined> {
+    const { ids, onMissing } = request;
+    const found = { hasRules: false };
+    const plan = (): InventoryPlan | undefined => {
+      const { rules, registered, missing } = splitExisting(ids, this.#release().state, this.#inventory);
+      found.hasRules = rules.length > 0;
+      if (found.hasRules || (missing.length > 0 && onMissing?.(missing) !== true)) return undefined;
+      return planInventoryDelete(registered);
+    };
+    const outcome = await this.#make(plan, { ...request, locations: new Map(), isDeletion: true });
+    return found.hasRules ? 'needs a revision' : outcome;
   }
 
   async #make(

@@ -41,15 +41,22 @@ export function lostByDeletion(init: {
   return problems;
 }
 
-/** A warning when rules select workloads of a Namespace that is to be deleted by its labels. */
-export function lostWithLabels(inventory: Inventory, { snapshot }: CompiledRevision, id: ResourceId): Problem[] {
+/**
+ * A warning when rules select workloads of a Namespace that is to be deleted by its labels. `gone`: rules that are deleted with
+ * it, as {@link formatResourceId}.
+ */
+export function lostWithLabels(
+  inventory: Inventory,
+  { snapshot }: CompiledRevision,
+  { id, gone }: { readonly id: ResourceId; readonly gone: ReadonlySet<string> },
+): Problem[] {
   const { registry } = inventory;
   const workloads: WorkloadEntry[] = [];
   for (const { namespace, name } of registry.registered.workloadsIn(id.name)) {
     const entry = registry.published.get(`workload.${namespace}.${name}`)?.entry;
     if (entry?.kind === 'workload') workloads.push(entry);
   }
-  const lost = [...lostWithNamespace(snapshot, id.name, workloads)];
+  const lost = [...lostWithNamespace(snapshot, id.name, workloads)].filter((resource) => !gone.has(resource));
   if (lost.length === 0) return [];
   const message = `workloads of this namespace are selected by its labels in ${listed(lost.sort())}`;
   return [warning(id, message, 'without the labels these no longer match them')];

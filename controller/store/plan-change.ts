@@ -83,22 +83,27 @@ function expiredRules(
   return problems.warnings;
 }
 
-/** Plans to delete a document, in steps; undefined when it does not exist. One that others refer to cannot be deleted. */
+/**
+ * Plans to delete documents that exist, all or none of them, in steps. One that others refer to can be deleted only together
+ * with these.
+ */
 export function* planningDelete(
   state: CommittedState,
-  id: ResourceId,
+  ids: readonly ResourceId[],
   author: Author,
   { services, ...where }: Among,
-): Generator<void, Plan | undefined> {
-  const key = resourceIdKey(id);
-  if (!state.resources.has(key)) return undefined;
-  const rest = resourcesOf(state).filter((resource) => resourceKey(resource) !== key);
+): Generator<void, Plan> {
+  if (ids.length === 0) return { ok: true, changes: [], warnings: [], commit: null, locations: new Map() };
+  const deletes = ids.map(resourceIdKey);
+  const gone = new Set(deletes);
+  const rest = resourcesOf(state).filter((resource) => !gone.has(resourceKey(resource)));
   const problems = yield* validatingSet([...rest, ...services], new Map(), { nowMs: author.nowMs, ...where });
   if (problems.some((problem) => problem.severity === 'error')) return { ok: false, problems };
-  const commit = { ...nextCommit(state, author), deletes: [key] };
+  const commit = { ...nextCommit(state, author), deletes };
   const { nowMs } = author;
-  const warnings = yield* markingEarlier(problems, { before: state, services, changed: [id], nowMs, ...where });
-  return { ok: true, changes: [{ ...id, change: 'deleted' }], warnings, commit, locations: new Map() };
+  const warnings = yield* markingEarlier(problems, { before: state, services, changed: ids, nowMs, ...where });
+  const changes = ids.map((id) => ({ ...id, change: 'deleted' as const }));
+  return { ok: true, changes, warnings, commit, locations: new Map() };
 }
 
 /** An empty commit of the next revision. */

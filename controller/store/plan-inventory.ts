@@ -3,6 +3,7 @@ import type { Inventory } from '../inventory/inventory.js';
 import { claimsOf } from '../inventory/entry-claims.js';
 import type { SourceChange, SourceEntry } from '../inventory/inventory-source.js';
 import { registryEntries } from '../inventory/registry-entries.js';
+import type { CommittedState } from '../release/committed-state.js';
 import { isInventoryKind, registryKeyOf, type DocumentsChange } from '../inventory/stored-resource.js';
 import type { ResourceLocation } from '../resources/parse/parse-documents.js';
 import { ProblemList } from '../resources/parse/problem-list.js';
@@ -27,6 +28,13 @@ export type InventoryPlan = {
   readonly problems: readonly Problem[];
 };
 
+/** Documents to delete, all or none of them. */
+export type Deletion = {
+  readonly ids: readonly ResourceId[];
+  /** Called with those that do not exist, maybe twice. Without it, or if it returns false, nothing is deleted. */
+  readonly onMissing?: (missing: readonly ResourceId[]) => boolean;
+};
+
 /** Divides documents into rules and documents of the inventory. */
 export function splitResources(resources: readonly Resource[]): {
   readonly rules: readonly Resource[];
@@ -36,6 +44,20 @@ export function splitResources(resources: readonly Resource[]): {
     rules: resources.filter(({ kind }) => !isInventoryKind(kind)),
     inventory: resources.filter(({ kind }) => isInventoryKind(kind)),
   };
+}
+
+/** Divides documents to delete in the same way, each named once, and lists those that do not exist. */
+export function splitExisting(
+  ids: readonly ResourceId[],
+  { resources }: Pick<CommittedState, 'resources'>,
+  inventory: Inventory,
+): { readonly rules: ResourceId[]; readonly registered: ResourceId[]; readonly missing: ResourceId[] } {
+  const split = { rules: [] as ResourceId[], registered: [] as ResourceId[], missing: [] as ResourceId[] };
+  for (const [key, id] of new Map(ids.map((id) => [resourceIdKey(id), id]))) {
+    if (!isInventoryKind(id.kind)) (resources.has(key) ? split.rules : split.missing).push(id);
+    else (inventory.documents.has(registryKeyOf(key)) ? split.registered : split.missing).push(id);
+  }
+  return split;
 }
 
 /** Plans to apply workloads and services now. Errors: `PAYLOAD_TOO_LARGE`. */
@@ -105,15 +127,13 @@ class ClaimCounts {
   }
 }
 
-/** Plans to delete a workload or a service now; undefined when it does not exist. */
-export function planInventoryDelete(inventory: Inventory, id: ResourceId): InventoryPlan | undefined {
-  const key = resourceIdKey(id);
-  const registryKey = registryKeyOf(key);
-  if (!inventory.documents.has(registryKey)) return undefined;
+/** Plans to delete workloads and services, which exist. */
+export function planInventoryDelete(ids: readonly ResourceId[]): InventoryPlan {
+  const keys = ids.map(resourceIdKey);
   return {
-    change: { upserts: [], removals: [registryKey] },
-    documents: { puts: [], deletes: [key] },
-    changes: [{ ...id, change: 'deleted' }],
+    change: { upserts: [], removals: keys.map(registryKeyOf) },
+    documents: { puts: [], deletes: keys },
+    changes: ids.map((id) => ({ ...id, change: 'deleted' })),
     problems: [],
   };
 }

@@ -10,7 +10,6 @@ import type { InventoryPublication } from '../publish/inventory-publication.js';
 import type { CompiledRevision, RevisionCompiler } from '../release/compiled-revision.js';
 import { applyCommit, emptyState, type Commit, type CommittedState } from '../release/committed-state.js';
 import { formatProblem } from '../resources/kinds/problem.js';
-import type { ResourceId } from '../resources/kinds/resource-key.js';
 import type { ChangeOutcome } from './change-outcome.js';
 import { ChangePlanner, type WholePlan } from './change-planner.js';
 import type { History } from './history.js';
@@ -21,7 +20,7 @@ import { splitResources } from './plan-inventory.js';
 import { chooseInventory, chooseState, inventoryChangeOf } from './recover-state.js';
 import { changedDocuments } from './changed-documents.js';
 import { namesServiceAmong, ruleDependencies } from './rule-dependencies.js';
-import type { AdvanceRequest, ApplyRequest, Changing, RollbackRequest } from './store-requests.js';
+import type { AdvanceRequest, ApplyRequest, Changing, DeleteRequest, RollbackRequest } from './store-requests.js';
 import { unavailable, unpublished } from './store-errors.js';
 
 type StoreJournal = Pick<Journal, 'append' | 'checkpoint' | 'history'>;
@@ -155,21 +154,17 @@ export class ResourceStore {
     });
   }
 
-  /** Undefined when the document does not exist. Errors as in {@link apply}. */
-  async delete(
-    id: ResourceId,
-    by: string,
-    { dryRun = false, ...more }: Partial<Pick<ApplyRequest, 'dryRun' | 'permit' | 'begin'>> = {},
-  ): Promise<ChangeOutcome | undefined> {
-    const request: Changing = { by, dryRun, ...more };
-    const author = this.#author({ by });
-    if (!isInventoryKind(id.kind)) {
-      return this.#change(request, (turn) => this.#planner.delete(turn, this.#release, id, author));
+  /**
+   * All or none of the documents, in one revision at most. Undefined when one does not exist and has to. Errors as in
+   * {@link apply}.
+   */
+  async delete(request: DeleteRequest): Promise<ChangeOutcome | undefined> {
+    if (request.ids.some(({ kind }) => isInventoryKind(kind))) {
+      await this.#settled(request.dryRun);
+      const outcome = await this.#changes.delete(request);
+      if (outcome !== 'needs a revision') return outcome;
     }
-    await this.#settled(dryRun);
-    const outcome = await this.#changes.delete(id, request);
-    if (outcome !== 'needs a revision') return outcome;
-    return this.#change(request, (turn) => this.#planner.deleteService(turn, this.#release, id, author));
+    return this.#change(request, (turn) => this.#planner.delete(turn, this.#release, request, this.#author(request)));
   }
 
   /**

@@ -24,7 +24,8 @@ export type RuleDependencies = {
 const known = new WeakMap<CompiledRevision, RuleDependencies>();
 
 export function ruleDependencies(release: CompiledRevision): RuleDependencies {
-  const dependencies = known.get(release) ?? find(resourcesOf(release.state), release.snapshot.trustDomain);
+  const dependencies =
+    known.get(release) ?? dependenciesAmong(resourcesOf(release.state), release.snapshot.trustDomain);
   known.set(release, dependencies);
   return dependencies;
 }
@@ -55,7 +56,8 @@ export function partiesOf({ spec }: SegmentationRule): { namespaces: Set<string>
   return { namespaces, addresses };
 }
 
-function find(resources: readonly Resource[], trustDomain: string): RuleDependencies {
+/** The same for rules that are not in force, such as those that a deletion leaves. */
+export function dependenciesAmong(resources: readonly Resource[], trustDomain: string): RuleDependencies {
   const naming = new Map<string, Set<Resource>>();
   const rivals = new Map<string, PeerAuthentication[]>();
   const testedNamespaces = new Map<string, Set<SegmentationRule>>();

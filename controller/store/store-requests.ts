@@ -1,5 +1,6 @@
 import type { ParsedDocuments } from '../resources/parse/parse-documents.js';
 import type { Begin, Permit } from './changed-documents.js';
+import type { Deletion } from './plan-inventory.js';
 
 export type ApplyRequest = {
   readonly parsed: ParsedDocuments;
@@ -14,6 +15,8 @@ export type RollbackRequest = Omit<ApplyRequest, 'parsed'> & { readonly revision
 
 /** A change without its documents. */
 export type Changing = Omit<ApplyRequest, 'parsed'>;
+
+export type DeleteRequest = Changing & Deletion;
 
 /** The numbers that rules and registry get, each above the present one. */
 export type AdvanceRequest = {

@@ -236,7 +236,7 @@ describe('the culvert command with a running controller', () => {
     assert.match(err, /did you mean billing\/api\?/);
   });
 
-  it('refuses to delete what others refer to, and deletes files in an order that works', async () => {
+  it('refuses to delete what others refer to, and deletes files at once, in any order', async () => {
     const refused = await culvert('delete', 'segment', 'databases');
     assert.equal(refused.code, 1);
     assert.match(refused.err, /SegmentationRule\/db-only: spec\.to\[0\]\.segment: there is no Segment "databases"/);
@@ -246,7 +246,8 @@ describe('the culvert command with a running controller', () => {
     await writeFile(tests, '- { from: billing/api, to: billing/db:5432, expect: allow }\n');
     const { code, out } = await culvert('delete', '-f', join(rules, '2-rule.yml'), tests, join(rules, '1-base.yaml'));
     assert.equal(code, 0);
-    assert.equal((out.match(/ deleted, revision \d+(?:, inventory \d+)?$/gm) ?? []).length, 4);
+    const deleted = out.match(/ deleted, revision \d+(?:, inventory \d+)?$/gm) ?? [];
+    assert.deepEqual([deleted.length, new Set(deleted).size], [4, 1], out);
     assert.equal((await culvert('delete', 'segment', 'databases')).code, 4);
     assert.equal((await culvert('delete', 'segment', 'databases', '--ignore-not-found')).code, 0);
     const nothing = await culvert('delete', 'segment', 'databases', '--ignore-not-found', '-o', 'json');

@@ -59,6 +59,8 @@ function api(label: string): string {
   return workloadDocument('shop', 'api', { ip: '198.18.1.1', labels: { label } });
 }
 
+const apiId = { kind: 'Workload', namespace: 'shop', name: 'api' } as const;
+
 function rule(priority: number, from: object = { workload: 'shop/api' }): string {
   const spec = { tier: 'team', priority, action: 'allow', from: [from], to: [{ workload: 'shop/db' }] };
   return ruleDocument('db', spec);
@@ -160,7 +162,7 @@ test('comparing everything while a change is being published leaves the pages th
     const added = apply(store, api('new'));
     await reached.promise;
     const settled = store.settle();
-    const removed = store.delete({ kind: 'Workload', namespace: 'shop', name: 'api' }, 'test');
+    const removed = store.delete({ ids: [apiId], by: 'test', dryRun: false });
     for (let turn = 0; turn < 20; turn++) await setImmediate();
     nats.beforeWrite = () => undefined;
     go.resolve();
@@ -207,7 +209,7 @@ test('a change that cannot be noted when it begins is not made, and the next one
       'a rule': (begin) => store.apply({ parsed: parseDocuments(rule(200)), dryRun: false, by: 'test', begin }),
       'a workload': (begin) => store.apply({ parsed: parseDocuments(api('second')), dryRun: false, by: 'test', begin }),
       'a rollback': (begin) => store.rollback({ revision: 1, dryRun: false, by: 'test', begin }),
-      'no workload': (begin) => store.delete({ kind: 'Workload', namespace: 'shop', name: 'api' }, 'test', { begin }),
+      'no workload': (begin) => store.delete({ ids: [apiId], by: 'test', dryRun: false, begin }),
     };
     for (const [what, change] of Object.entries(changes)) {
       await assert.rejects(change(refusing), { code: 'AUDIT_WRITE' }, what);

@@ -50,8 +50,7 @@ test('a workload that goes is held against the services that it was an endpoint 
   );
   assert.deepEqual(warned(applied), ['warning Service/shop/early']);
   const without = async (name: string): Promise<string[]> => {
-    const plan = planInventoryDelete(inventory, { kind: 'Workload', namespace: 'shop', name });
-    assert.ok(plan !== undefined);
+    const plan = planInventoryDelete([{ kind: 'Workload', namespace: 'shop', name }]);
     const problems = await inventory.change(
       'documents',
       () => plan.change,
