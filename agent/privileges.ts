@@ -11,6 +11,7 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  statSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { CulvertError, describeError } from '../shared/errors.js';
@@ -112,6 +113,8 @@ function giveStateDirectory(path: string, user: HostUser): void {
     // What writes there says why that cannot be.
     return;
   }
+  // So does it of something else in its place.
+  if (isNoDirectory(path)) return;
   openCulvertDirectory(dirname(path));
   const there = readdirSync(path);
   const own = there.filter((name) =>
@@ -158,10 +161,20 @@ function give(path: string, { uid, gid }: HostUser): void {
   }
 }
 
+/** Something else is in its place, or there is nothing. */
+function isNoDirectory(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true;
+  } catch (error) {
+    // What this user may not look at may be one.
+    return error instanceof Error && 'code' in error && error.code === 'ENOTDIR';
+  }
+}
+
 /** What it must read and write from now on. A start that fails says why; one that fails later would not. */
 function assertReadable({ stateDir, user }: PrivilegeSettings): void {
   const needed = [
-    [stateDir, constants.R_OK | constants.W_OK | constants.X_OK],
+    ...(isNoDirectory(stateDir) ? [] : [[stateDir, constants.R_OK | constants.W_OK | constants.X_OK] as const]),
     // Its parts are loaded when they are needed.
     [process.argv[1] ?? '/', constants.R_OK],
   ] as const;
@@ -169,7 +182,7 @@ function assertReadable({ stateDir, user }: PrivilegeSettings): void {
     try {
       accessSync(path, mode);
     } catch (error) {
-      // Not there, or not writable for anyone: the agent says so when it writes.
+      // Not writable for anyone: the agent says so when it writes, as of a state directory that is not there.
       if (!(error instanceof Error && 'code' in error && error.code === 'EACCES')) continue;
       throw cannotUse(path, error, user);
     }

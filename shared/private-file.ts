@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { lstat, mkdir, open, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { CulvertError, describeError } from './errors.js';
 import { hintForWrite } from './write-hint.js';
@@ -31,7 +31,7 @@ export async function writePrivateFile(
     await syncDirectoryOf(path);
   } catch (cause) {
     await rm(temporary, { force: true }).catch(() => undefined);
-    throw cannotWrite(path, cause);
+    throw await cannotWrite(path, dirname(path), cause);
   }
 }
 
@@ -46,17 +46,33 @@ export async function makeStateDirectory(path: string): Promise<void> {
   try {
     await makePrivateDirectory(path);
   } catch (cause) {
-    throw cannotWrite(path, cause);
+    throw await cannotWrite(path, path, cause);
   }
 }
 
-function cannotWrite(path: string, cause: unknown): CulvertError {
+async function cannotWrite(path: string, directory: string, cause: unknown): Promise<CulvertError> {
+  const obstacle = await obstacleIn(directory, cause);
   return new CulvertError({
     code: 'STATE_WRITE',
-    message: `cannot write ${path}: ${describeError(cause)}`,
-    hint: hintForWrite(cause),
+    message: `cannot write ${path}: ${obstacle ?? describeError(cause)}`,
+    hint: obstacle === null ? hintForWrite(cause) : obstacleHint,
     cause,
   });
+}
+
+const obstacleHint = 'name another directory with --state-dir, or move what is in its place away';
+
+/** What is in the place of this directory or of one above it; null: nothing, the file system says something else. */
+async function obstacleIn(directory: string, cause: unknown): Promise<string | null> {
+  const { code = '' } = cause as NodeJS.ErrnoException;
+  if (!['ENOTDIR', 'EEXIST', 'ELOOP'].includes(code)) return null;
+  for (let path = directory; ; path = dirname(path)) {
+    const found = await stat(path).catch(() => null);
+    if (found !== null) return found.isDirectory() ? null : `${path} is no directory`;
+    const link = await lstat(path).catch(() => null);
+    if (link !== null) return `${path} is a link to no directory`;
+    if (dirname(path) === path) return null;
+  }
 }
 
 /**
@@ -99,6 +115,8 @@ export async function assertPrivateFileWritable(path: string, bytes: number): Pr
   await rm(probe, { force: true });
 }
 
+const readHint = 'check the owner and the permissions of the file and of the directories above it';
+
 /** Undefined if the file does not exist. Throws CulvertError `STATE_READ` if it exists and cannot be read. */
 export async function readPrivateFile(path: string): Promise<string | undefined> {
   return (await readPrivateBytes(path))?.toString('utf8');
@@ -110,10 +128,11 @@ export async function readPrivateBytes(path: string): Promise<Buffer | undefined
     return await readFile(path);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    const obstacle = await obstacleIn(dirname(path), cause);
     throw new CulvertError({
       code: 'STATE_READ',
-      message: `cannot read ${path}: ${describeError(cause)}`,
-      hint: 'check the owner and the permissions of the file and of the directories above it',
+      message: `cannot read ${path}: ${obstacle ?? describeError(cause)}`,
+      hint: obstacle === null ? readHint : obstacleHint,
       cause,
     });
   }

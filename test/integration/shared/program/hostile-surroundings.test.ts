@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import { programs } from '../../../lab/programs.js';
@@ -123,4 +123,34 @@ test('a state directory where the kernel makes none ends both daemons at once', 
       /^culvert-[a-z]+: cannot write \/proc\/culvert[^\n]*\(check the state directory[^\n]*\) \[STATE_WRITE\]\n$/,
     );
   }
+});
+
+test('a file in the place of a state directory, or above it, is named', async () => {
+  await using directory = await temporaryDirectory();
+  const file = path.join(directory.path, 'file');
+  const link = path.join(directory.path, 'link');
+  await writeFile(file, 'not a directory\n');
+  await symlink(path.join(directory.path, 'nothing'), link);
+  const places = { [file]: `${file} is no directory`, [path.join(file, 'state')]: `${file} is no directory` };
+  const commands: readonly ((stateDir: string) => readonly string[])[] = [
+    (stateDir) => [...programs.controller, 'run', '--state-dir', stateDir],
+    (stateDir) => [...programs.controller, 'ca', 'rotate', 'prepare', '--state-dir', stateDir],
+    (stateDir) => [...programs.controller, 'keys', 'change', '--plain', '--state-dir', stateDir],
+    (stateDir) => [...programs.agent, ...join, '--token', 'x', '--state-dir', stateDir],
+  ];
+  for (const command of commands) {
+    for (const [stateDir, problem] of Object.entries(places)) {
+      const argv = command(stateDir);
+      const { code, err } = await ended(argv, 'ignore');
+      assert.equal(code, 1, `${argv.join(' ')}: ${err}`);
+      assert.match(
+        err,
+        new RegExp(
+          `^culvert-[a-z]+: cannot (?:write|read) ${file}[^\\n]*: ${problem} \\(name another [^\\n]+--state-dir`,
+        ),
+      );
+    }
+  }
+  const dangling = await ended([...programs.controller, 'run', '--state-dir', link], 'ignore');
+  assert.match(dangling.err, new RegExp(`: ${link} is a link to no directory \\(name another `));
 });
