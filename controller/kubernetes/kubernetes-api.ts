@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { z } from 'zod';
 import { describeError } from '../../shared/errors.js';
 import { readNamedFile, readUpTo } from '../../shared/named-file.js';
+import { isAboutDates } from '../../shared/certificate-dates.js';
 import { isTlsFailure } from '../../shared/tls-failure.js';
 import { version } from '../../shared/version.js';
 import { KubernetesError } from './kubernetes-error.js';
@@ -161,9 +162,11 @@ export class KubernetesApi {
     const why = isLate ? 'it did not answer in time' : describeError(cause);
     return new KubernetesError({
       message: `the Kubernetes API at ${this.#base.origin} does not answer: ${why}`,
-      hint: isTlsFailure(cause)
-        ? 'the CA file must have the CA of its certificate, and the address must be a name in it'
-        : 'what is known of the cluster stays in force meanwhile; check the address and the network between',
+      hint: isAboutDates(cause)
+        ? 'set the time of this host or of the cluster, whichever is wrong (date -u), or renew the certificate of its API'
+        : isTlsFailure(cause)
+          ? 'the CA file must have the CA of its certificate, and the address must be a name in it'
+          : 'what is known of the cluster stays in force meanwhile; check the address and the network between',
       cause,
     });
   }

@@ -1,6 +1,7 @@
 import { request } from 'node:https';
 import type { z } from 'zod';
 import { CulvertError, describeError } from '../../../shared/errors.js';
+import { isAboutDates, missedDates } from '../../../shared/certificate-dates.js';
 import { isTlsFailure, namesOfOther } from '../../../shared/tls-failure.js';
 import { decodeWire, encodeWire, maxWireBytes, wireErrorSchema } from '../../../shared/wire/requests.js';
 
@@ -49,7 +50,7 @@ function exchange(o: {
 }): Promise<{ status: number; bytes: Uint8Array }> {
   const payload = o.body === undefined ? undefined : encodeWire(o.body);
   return new Promise((resolve, reject) => {
-    const fail = (cause: unknown): void => reject(unreachable(o.url, cause));
+    const fail = (cause: unknown): void => void unreachable(o, cause).then(reject, reject);
     const outgoing = request(
       o.url,
       {
@@ -96,7 +97,19 @@ function refusal(url: URL, status: number, bytes: Uint8Array): CulvertError {
   });
 }
 
-function unreachable(url: URL, cause: unknown): CulvertError {
+async function unreachable(
+  { url, trust }: { readonly url: URL; readonly trust: ServerTrust },
+  cause: unknown,
+): Promise<CulvertError> {
+  if (isAboutDates(cause) && trust !== 'unverified') {
+    const { text } = await missedDates(url, trust.rootPem);
+    return new CulvertError({
+      code: 'CONTROLLER_UNTRUSTED',
+      message: `the certificate of the controller at ${url.origin} is not trusted: ${text}`,
+      hint: 'set the time of this host or of the controller, whichever is wrong (date -u); if both are right, see the log of the controller, which renews its certificate by itself',
+      cause,
+    });
+  }
   const names = namesOfOther(cause);
   if (names !== null) {
     return new CulvertError({
@@ -110,7 +123,7 @@ function unreachable(url: URL, cause: unknown): CulvertError {
     ? new CulvertError({
         code: 'CONTROLLER_UNTRUSTED',
         message: `the controller at ${url.origin} could not prove its identity: ${describeError(cause)}`,
-        hint: 'use an address that its certificate names (setting "advertise" of the controller) and check both clocks',
+        hint: 'use an address that its certificate names (setting "advertise" of the controller), and a token of this controller',
         cause,
       })
     : new CulvertError({

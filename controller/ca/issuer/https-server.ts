@@ -2,6 +2,7 @@ import { Agent, request as httpsRequest } from 'node:https';
 import type { IncomingMessage } from 'node:http';
 import { CulvertError, describeError } from '../../../shared/errors.js';
 import { readNamedFile, readUpTo } from '../../../shared/named-file.js';
+import { isAboutDates } from '../../../shared/certificate-dates.js';
 import { isTlsFailure } from '../../../shared/tls-failure.js';
 import { version } from '../../../shared/version.js';
 import { retryAfterMsOf, secretsOf, withoutSecrets } from './answer-text.js';
@@ -146,7 +147,9 @@ export class HttpsServer {
       return issuerError(
         'ISSUER_UNTRUSTED',
         `${this.#name} could not prove its identity: ${describeError(cause)}`,
-        'set --issuer-ca-file to the CA of its HTTPS certificate, and the address to a name in that certificate',
+        isAboutDates(cause)
+          ? 'set the time of this host or of that server, whichever is wrong (date -u), or renew its HTTPS certificate'
+          : 'set --issuer-ca-file to the CA of its HTTPS certificate, and the address to a name in that certificate',
         cause,
       );
     }

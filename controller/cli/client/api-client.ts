@@ -1,5 +1,6 @@
 import { request } from 'node:https';
 import type { IncomingMessage } from 'node:http';
+import { isAboutDates, missedDates } from '../../../shared/certificate-dates.js';
 import { namesOfOther } from '../../../shared/tls-failure.js';
 import { nextRootHeader, type ProblemsAnswer } from '../../api/api-types.js';
 import type { Context } from './context.js';
@@ -71,7 +72,7 @@ export class ApiClient {
           ...(payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': payload.length }),
         },
       });
-      const fail = (cause: unknown): void => reject(unreachable(url, cause));
+      const fail = (cause: unknown): void => void unreachable(this.#context, cause).then(reject, reject);
       outgoing.on('error', fail);
       outgoing.on('response', (incoming) => {
         const nextRoot = incoming.headers[nextRootHeader];
@@ -133,25 +134,34 @@ async function readBody(incoming: IncomingMessage): Promise<string> {
 const certificateHint =
   'the context file has an old CA or that of another controller: ask an administrator for a new one (culvert user renew NAME)';
 
+const clockHint = 'set the time of this machine if it is wrong (date -u)';
+const oldContextHint = 'the context file is too old: ask an administrator for a new one (culvert user renew NAME)';
+const notRenewedHint = 'look at the time and the log of the controller, which renews its certificate by itself';
+
 function exitOf(status: number): ExitName {
   if (status === 404) return 'notFound';
   return status === 401 || status === 403 ? 'unauthorized' : 'failed';
 }
 
-/** Node's error codes for a certificate that is not trusted or not valid now. */
+/** Node's error codes for a certificate that is not trusted. For those about its dates: {@link isAboutDates}. */
 const certificateCodes = [
   'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
   'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
   'DEPTH_ZERO_SELF_SIGNED_CERT',
   'SELF_SIGNED_CERT_IN_CHAIN',
-  'CERT_HAS_EXPIRED',
-  'CERT_NOT_YET_VALID',
   'CERT_SIGNATURE_FAILURE',
   'UNABLE_TO_GET_ISSUER_CERT',
 ];
 
-function unreachable({ origin, hostname }: URL, cause: unknown): CliError {
+async function unreachable({ url, caPem }: Context, cause: unknown): Promise<CliError> {
+  const { origin, hostname } = url;
   const { code = '', message, name } = cause as NodeJS.ErrnoException;
+  if (isAboutDates(cause)) {
+    const { text: dates, hasRootExpired } = await missedDates(url, caPem);
+    const text = `the certificate of ${origin} is not trusted (${code}): ${dates}`;
+    const hint = `${clockHint}; if it is right, ${hasRootExpired ? oldContextHint : notRenewedHint}`;
+    return new CliError({ exit: 'unreachable', code: 'UNTRUSTED', message: text, hint, cause });
+  }
   if (certificateCodes.includes(code)) {
     const text = `the certificate of ${origin} is not trusted (${code})`;
     return new CliError({ exit: 'unreachable', code: 'UNTRUSTED', message: text, hint: certificateHint, cause });
