@@ -7,10 +7,11 @@ import type { Problem } from '../../resources/kinds/problem.js';
 import { resourceKey } from '../../resources/kinds/resource-key.js';
 import type { SegmentationRule } from '../../resources/kinds/segmentation-rule.js';
 import { controllerSettings } from '../../config/settings.js';
+import { asEnforced, loadPresentSet } from '../client/present-set.js';
 import type { Cli } from '../cli.js';
 import { CliError, usageError } from '../exit-codes.js';
 import { readInput, type Input } from '../input/input-files.js';
-import { compileLocalSet, parseRuleFiles } from '../input/local-set.js';
+import { compileLocalSet, parseRuleFiles, type LocalSet } from '../input/local-set.js';
 import { readTrustDomain } from '../input/text-arguments.js';
 import { renderData } from '../view/output-format.js';
 import {
@@ -20,19 +21,24 @@ import {
   type TestReportFormat,
 } from '../view/render-tests.js';
 
-type Options = { file: string[]; trustDomain: string; output: TestReportFormat | 'json' | 'yaml' };
+type Options = { file: string[]; trustDomain: string; joined: boolean; output: TestReportFormat | 'json' | 'yaml' };
 
-/** `culvert test`: checks assertions on documents in files. Makes no connection. */
+/** `culvert test`: checks assertions on documents in files. Makes no connection unless nodes are to be as they have joined. */
 export function addTestCommand(program: Command, cli: Cli): void {
   program
     .command('test')
-    .description('Run the PolicyTests and the tests of rules in files. Needs no controller.')
+    .description('Run the PolicyTests and the tests of rules in files. Needs no controller without --joined.')
     .requiredOption('-f, --file <path...>', 'files, directories, or - for the standard input')
     .option(
       '--trust-domain <name>',
       'trust domain of the mesh',
       readTrustDomain,
       controllerSettings.trustDomain.default,
+    )
+    .option(
+      '--joined',
+      'ask the controller which nodes an agent has joined for: workloads on others count as without an agent, as for why, diff, lint and matrix; otherwise every node has one',
+      false,
     )
     .addOption(
       new Option('-o, --output <format>', 'output format')
@@ -44,15 +50,16 @@ export function addTestCommand(program: Command, cli: Cli): void {
     .action(async (options: Options) => test(cli, options));
 }
 
-async function test(cli: Cli, { file, trustDomain, output }: Options): Promise<void> {
+async function test(cli: Cli, { file, trustDomain, joined, output }: Options): Promise<void> {
   const { io } = cli;
   const input = await readInput(file, io);
   const tests = parsePolicyTests(input.text);
   const parsed = parseRuleFiles(input.text);
   const problems = distinct([...tests.problems, ...parsed.problems]);
   const { resources, locations } = parsed;
-  const set = compileLocalSet(cli, { resources, locations, problems, input, trustDomain });
-  cli.printProblems(set.warnings.map(input.locate));
+  const compiled = compileLocalSet(cli, { resources, locations, problems, input, trustDomain });
+  cli.printProblems(compiled.warnings.map(input.locate));
+  const set = joined ? await asJoined(cli, compiled) : compiled;
   const ofRules = testsOfRules(parsed);
   const written = [...tests.assertions, ...ofRules];
   if (written.length === 0) {
@@ -77,6 +84,18 @@ async function test(cli: Cli, { file, trustDomain, output }: Options): Promise<v
     code: 'TESTS_FAILED',
     message: `${failed} of ${tested.length} tests failed`,
     hint: 'fix the rules or the tests',
+  });
+}
+
+/** The set with the agents that the mesh has. */
+async function asJoined(cli: Cli, set: LocalSet): Promise<LocalSet> {
+  const present = await loadPresentSet(await cli.client());
+  if (present.nodesWithAgent !== null) return asEnforced(set, present, cli.io.printError);
+  throw new CliError({
+    exit: 'failed',
+    code: 'OTHER_VERSION',
+    message: 'the controller does not say which nodes have an agent',
+    hint: 'run it in the version of culvert, or test without --joined',
   });
 }
 

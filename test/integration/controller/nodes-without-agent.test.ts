@@ -112,7 +112,23 @@ test('what judges connections takes a workload on a node that never joined for o
   assert.match(diff.err, noted);
   assert.match(diff.err, /^note: no agent has joined for host-c yet: this is how it will be when it has$/m);
 
+  const asserted = joinPath(directory.path, 'tests.yaml');
+  const assertion = { from: 'shop/api', to: 'shop/db:5432', expect: 'allow' };
+  const tests = {
+    apiVersion: 'culvert.dev/v1',
+    kind: 'PolicyTest',
+    metadata: { name: 'api' },
+    spec: { tests: [assertion] },
+  };
+  await writeFile(asserted, documents(set, JSON.stringify(tests)));
+  assert.equal((await run('test', '-f', asserted)).code, 0, 'of files alone every node has an agent');
+  const failing = await run('test', '-f', asserted, '--joined');
+  assert.equal(failing.code, 1, failing.out);
+  assert.match(failing.err, noted);
+  assert.match(failing.out, /should be allowed, but SegmentationRule\/db-closed denies it/);
+
   await joinNodes(controller, 'host-a');
+  assert.equal((await run('test', '-f', asserted, '--joined')).code, 0);
   const joined = await why('api', 'db');
   assert.deepEqual([joined.decision.verdict, joined.enforcedBy], ['allow', ['source', 'destination']]);
   assert.ok(!joined.notes.includes(noAgent));
