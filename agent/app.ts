@@ -50,6 +50,8 @@ export type AgentOptions = {
   readonly log: Log;
   /** What `/config` of the admin endpoint shows: the effective settings and their sources, without secrets. */
   readonly shownConfiguration: unknown;
+  /** See {@link AgentFacts}. Default: null. */
+  readonly failModeProblem?: string | null;
   /** In which cgroup this process makes its sockets; without it, in none of its own. */
   readonly cgroup?: CgroupFound;
   /** Listening sockets that the supervisor kept; they become the agent's. */
@@ -111,6 +113,7 @@ export async function startAgent({
   settings,
   log,
   shownConfiguration,
+  failModeProblem = null,
   cgroup,
   kept = [],
   spawn,
@@ -166,6 +169,7 @@ export async function startAgent({
     maxWaitingBytesPerWorkload,
     capture,
     hostProbes: settings.hostProbes,
+    failModeProblem,
   });
   registerStateGauges(registry, view.observed());
   const endpointMetrics = new EndpointMetrics({ registry });

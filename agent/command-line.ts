@@ -17,7 +17,7 @@ import { noExclusions } from './capture/namespace-capture.js';
 import { formatHostRules, formatWorkloadRules } from './capture/firewall/rules-text.js';
 import { parseProbers } from './capture/firewall/probers.js';
 import { assertCanCapture, assertCanRun } from './capture/assert-can-capture.js';
-import { agentSettingsTable, dataplaneThreads } from './config/agent-settings.js';
+import { agentSettingsTable, dataplaneThreads, failModeProblem } from './config/agent-settings.js';
 import { namespacePath } from './control/workloads/network-namespace.js';
 import { WarmWorkers } from './dataplane/pool/warm-workers.js';
 import { resolveNodeName } from './control/join/node-name.js';
@@ -165,6 +165,8 @@ export function agentCommandLine(finish: Finish, output: ProgramOutput): Command
 
   command('config', 'Show the effective settings and where each comes from.', async (loaded) => {
     print(formatConfiguration(loaded, agentSettingsTable));
+    const problem = failModeProblem(loaded.values, false);
+    if (problem !== null) printError(`note: ${problem}`);
     return 0;
   }).option('--print', 'print them to standard output (the default and only action)');
 

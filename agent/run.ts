@@ -2,7 +2,7 @@ import type { LoadedSettings } from '../shared/config/load-settings.js';
 import { flushLog, type Log } from '../shared/log.js';
 import { startAgent } from './app.js';
 import type { WarmWorkers } from './dataplane/pool/warm-workers.js';
-import { agentSettingsTable } from './config/agent-settings.js';
+import { agentSettingsTable, failModeProblem } from './config/agent-settings.js';
 import { shownConfiguration } from '../shared/config/shown-configuration.js';
 import { assertNever } from '../shared/assert-never.js';
 import { takeInheritedSockets } from './control/succession/kept-sockets.js';
@@ -32,6 +32,8 @@ export async function runAgent(o: {
 }): Promise<ExitStatus> {
   const { loaded, log } = o;
   const stop = new StopSignals();
+  const modeProblem = failModeProblem(loaded.values, process.connected);
+  if (modeProblem !== null) log.warn({ failMode: loaded.values.failMode }, modeProblem);
   const { cgroup, helperLost } = separatePrivileges(loaded.values, process.connected ? process.ppid : null);
   let isKept = false;
   let recheckCapture = async (): Promise<void> => undefined;
@@ -46,6 +48,7 @@ export async function runAgent(o: {
     settings: loaded.values,
     log,
     shownConfiguration: shownConfiguration(loaded, agentSettingsTable),
+    failModeProblem: modeProblem,
     cgroup,
     kept: inheritedSockets(),
     spawn: o.spawn,

@@ -26,6 +26,8 @@ export type AgentFacts = {
   readonly capture: WorkloadCapture;
   /** The setting, as it is written. */
   readonly hostProbes: readonly string[];
+  /** Why the fail mode that the settings name has no effect; null: it has. */
+  readonly failModeProblem: string | null;
 };
 
 /** The agent's state as seen from outside, at every stage of its start. Pool and plane appear after the join. */
@@ -80,6 +82,7 @@ export class AgentView {
       stateProblem: this.plane?.stateProblem ?? null,
       successionProblem: this.agentSocket?.problem ?? null,
       endpointProblem: this.endpoints?.problem ?? null,
+      failModeProblem: this.#init.failModeProblem,
       nowMs: Date.now(),
     });
   }

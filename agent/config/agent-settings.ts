@@ -352,3 +352,9 @@ export function dataplaneThreads(settings: Pick<AgentSettings, 'workers'>): numb
 function nodeNameProblem(text: string): string | null {
   return parseNodeName(text) === undefined ? 'must be a name of lower-case letters, digits, "-" and "."' : null;
 }
+
+/** Why fail mode open has no effect; null: it has, or is not wanted. `isSupervised`: a supervisor would remove the rules. */
+export function failModeProblem({ failMode }: Pick<AgentSettings, 'failMode'>, isSupervised: boolean): string | null {
+  if (failMode === 'closed' || isSupervised) return null;
+  return 'failMode: open has no effect without "culvert-agent supervise": when this agent dies, nothing passes until it is back';
+}

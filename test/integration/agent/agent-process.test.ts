@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { createLab } from '../../lab/lab.js';
@@ -102,6 +102,7 @@ test('with fail mode open the capture goes when the agent stays away, and comes 
   await mesh.killController();
   writeFileSync(credentials, 'damaged');
   process.kill(Number(mesh.logged('agent started').at(-1)?.['pid']), 'SIGKILL');
+  assert.deepEqual(mesh.logged('failMode: open has no effect'), []);
   await waitUntil('capture is out', async () => ((await mesh.hasRules(mesh.web)) ? undefined : true), 30_000);
   await waitUntil('the opening is logged', () => mesh.logged('FAIL OPEN')[0]);
   assert.equal(await mesh.ping(), 'pong', 'directly');
@@ -111,6 +112,16 @@ test('with fail mode open the capture goes when the agent stays away, and comes 
   await waitUntil('capture is back', async () => ((await mesh.hasRules(mesh.web)) ? true : undefined), 45_000);
   await mesh.waitReady();
   assert.equal(await mesh.ping(), 'pong');
+});
+
+test('fail mode open without a supervisor is a warning at the start, and a degradation', async () => {
+  await using mesh = await AgentProcess.prepare();
+  await mesh.startAgent('run', ['--fail-mode', 'open']);
+  assert.match(await mesh.waitReady(), /"name": "fail-mode",\s*"detail": "failMode: open has no effect without/);
+  assert.deepEqual(
+    mesh.logged('failMode: open has no effect').map(({ level }) => level),
+    ['warn'],
+  );
 });
 
 test('a command line that is wrong ends with 64 and says what to do', async () => {
@@ -124,6 +135,18 @@ test('a command line that is wrong ends with 64 and says what to do', async () =
   const lost = await host.exec([...programs.agent, 'run', '--node', 'node1', '--state-dir', empty]);
   assert.equal(lost.code, 1);
   assert.match(lost.stderr, /has not joined the mesh yet \(pass .*culvert token create --node node1 makes one/);
+  // Whose user the agent becomes must reach it.
+  chmodSync(lab.tempDir, 0o755);
+  const file = path.join(lab.tempDir, 'file');
+  writeFileSync(file, '');
+  for (const stateDir of [file, path.join(file, 'state')]) {
+    const { code, stderr } = await host.exec([...programs.agent, 'run', '--node', 'node1', '--state-dir', stateDir]);
+    assert.equal(code, 1);
+    assert.match(
+      stderr,
+      new RegExp(`^culvert-agent: cannot (?:read|write) ${file}[^\\n]*: ${file} is no directory \\(name another`, 'm'),
+    );
+  }
   const asNobody = ['setpriv', '--reuid=65534', '--clear-groups', ...programs.agent];
   const plain = await host.exec([...asNobody, 'run', '--state-dir', empty]);
   assert.equal(plain.code, 1);

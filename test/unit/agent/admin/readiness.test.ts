@@ -51,6 +51,7 @@ const ready: ReadinessFacts = {
   stateProblem: null,
   successionProblem: null,
   endpointProblem: null,
+  failModeProblem: null,
   nowMs,
 };
 
@@ -152,6 +153,7 @@ const cases: readonly [string, Partial<ReadinessFacts>, readonly string[], reado
   ['namespaces cannot be watched', { watchProblem: 'ENOSPC' }, [], ['namespaces']],
   ['the disk is full', { stateProblem: 'no space left' }, [], ['state']],
   ['an endpoint does not listen', { endpointProblem: 'address already in use' }, [], ['endpoints']],
+  ['fail mode open has no supervisor', { failModeProblem: 'no effect' }, [], ['fail-mode']],
   ['no other process can take over', { successionProblem: 'no space left' }, [], ['succession']],
 ];
 

@@ -118,6 +118,9 @@ test('the agent judges the node that its settings name, and says which namespace
   });
   await agent('config', '--print', '--node', 'host-a');
   assert.match(out.join('\n'), /^node: host-a # /m);
+  assert.deepEqual(err, []);
+  await agent('config', '--print', '--fail-mode', 'open');
+  assert.match(err.splice(0).join(), /^note: failMode: open has no effect without "culvert-agent supervise"/);
   await agent('rules', '--netns', 'culvert-no-such-namespace');
   assert.deepEqual(err, ['note: there is no namespace /run/netns/culvert-no-such-namespace']);
 });
