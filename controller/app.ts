@@ -3,7 +3,7 @@ import type { Log } from '../shared/log.js';
 import { AdminCredential } from './access/admin-credential.js';
 import { UserAccounts } from './access/user-accounts.js';
 import { advanceRoutes } from './api/advance-routes.js';
-import { ApiServer } from './api/api-server.js';
+import { ApiServer, assertApiCanListen } from './api/api-server.js';
 import { ControllerMetrics } from './api/controller-metrics.js';
 import { flowRoutes } from './api/flow-routes.js';
 import { DocumentReader } from './api/reading/document-reader.js';
@@ -111,10 +111,16 @@ async function open(
   const { stateDir, trustDomain } = settings;
   const listen = parseListenAddress(settings.listen, '--listen');
   const advertise = advertisedNames(settings.advertise);
-  // A start that cannot succeed makes no CA.
-  if (!(await CaFiles.areIn(stateDir))) await assertNatsCanStart(settings);
+  const isFirst = !(await CaFiles.areIn(stateDir));
+  if (isFirst) {
+    // A start that cannot succeed makes no CA.
+    await assertApiCanListen(listen);
+    await assertNatsCanStart(settings);
+  }
   await makeStateDirectory(stateDir);
   closing.push('lock', await lockState(stateDir));
+  // Not before the lock: a controller that runs in this directory may have the port too.
+  if (!isFirst) await assertApiCanListen(listen);
   await keepPrivate(stateDir, namesInControllerState, log);
   await fixTrustDomain(stateDir, trustDomain);
 

@@ -1,5 +1,7 @@
+import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
+import net from 'node:net';
 import { parseIp } from '../../shared/address.js';
 import { CulvertError } from '../../shared/errors.js';
 import { BoundedServer, optionsFor, type ConnectionCut, type ServerLimits } from '../../shared/http/bounded-server.js';
@@ -200,6 +202,26 @@ function unauthorized(): CulvertError {
     message: 'the request has no valid credential',
     hint: 'use the context file that you received, or ask an administrator for a new one: culvert user renew NAME',
   });
+}
+
+/** Before anything is started that a start which fails would have to stop. Throws CulvertError `LISTEN_FAILED`. */
+export async function assertApiCanListen({
+  host,
+  port,
+}: {
+  readonly host: string;
+  readonly port: number;
+}): Promise<void> {
+  if (port === 0) return;
+  const probe = net.createServer();
+  try {
+    probe.listen({ host, port });
+    await once(probe, 'listening');
+  } catch (cause) {
+    throw listenError(host, port, cause as NodeJS.ErrnoException);
+  }
+  probe.close();
+  await once(probe, 'close');
 }
 
 function listenError(host: string, port: number, cause: NodeJS.ErrnoException): CulvertError {

@@ -12,6 +12,7 @@ import { splitCertificates } from '../../../shared/pki/pem.js';
 import type { ApplyAnswer } from '../../../controller/api/api-types.js';
 import {
   callApi,
+  startedController,
   temporaryDirectory,
   withDeadline,
   workloadDocument,
@@ -183,6 +184,30 @@ test('a root is rotated in three steps, and both roots are handed out in between
   assert.deepEqual(await roots(), [prepared[1]]);
 });
 
+test('a controller whose port is in use says only that, however often it has run', async () => {
+  await using directory = await temporaryDirectory();
+  const stateDir = path.join(directory.path, 'state');
+  const other = createServer().listen(0, '127.0.0.1');
+  await once(other, 'listening');
+  const { port } = other.address() as AddressInfo;
+  try {
+    await (await startedController(stateDir))[Symbol.asyncDispose]();
+    for (let time = 0; time < 5; time++) {
+      const args = ['--state-dir', stateDir, '--listen', `127.0.0.1:${port}`, '--nats-listen', '127.0.0.1:0'];
+      const failure = await run(process.execPath, [program, 'run', ...args]).then(
+        () => assert.fail('it must fail'),
+        (error: unknown) => error as { code: number; stderr: string; stdout: string },
+      );
+      assert.equal(failure.code, 1);
+      assert.match(failure.stderr, /^culvert-controller: cannot listen on [^\n]*: the port is in use[^\n]*\n$/);
+      assert.doesNotMatch(failure.stdout, /"level":"(?:warn|error)"/);
+    }
+  } finally {
+    other.close();
+    await once(other, 'close');
+  }
+});
+
 test('a first start that cannot succeed says why, and makes no state directory', async () => {
   await using directory = await temporaryDirectory();
   const stateDir = path.join(directory.path, 'state');
@@ -194,6 +219,7 @@ test('a first start that cannot succeed says why, and makes no state directory',
   const withoutNats = { ...process.env, PATH: directory.path };
   try {
     for (const [stderr, args, env] of [
+      [/^[^\n]*the port is in use \(stop the other program[^\n]*LISTEN_FAILED\]\n$/, ['--listen', `127.0.0.1:${port}`]],
       [/stop the program that uses the port .*NATS_START_FAILED/, ['--nats-listen', `127.0.0.1:${port}`]],
       [/is not the address of a NATS server .*CONFIG_INVALID/, ['--nats', 'tls://a b:4222']],
       [/--nats-account-seed-file is missing .*CONFIG_INVALID/, ['--nats', 'tls://nats.example.net:4222']],
