@@ -45,26 +45,12 @@ export const reasons = {
     text: 'Rules or identities changed and no longer allow this open connection, so it was cut.',
     next: why,
   },
-  RATE_LIMITED: {
-    side: 'policy',
-    level: 'warn',
-    status: 429,
-    text: 'New connections arrive faster than the configured rate.',
-    next: 'culvert status',
-  },
   CONN_LIMIT: {
     side: 'policy',
     level: 'warn',
     status: 429,
     text: 'This workload has reached its limit of open connections, or of bytes that wait in them.',
     next: 'culvert status',
-  },
-  CIRCUIT_OPEN: {
-    side: 'server',
-    level: 'warn',
-    status: 503,
-    text: 'Every endpoint is ejected because it failed repeatedly.',
-    next: 'culvert get Service NAME -n NAMESPACE',
   },
   NO_ENDPOINT: {
     side: 'server',

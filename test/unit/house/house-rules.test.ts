@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { describe, it } from 'node:test';
+import { reasons } from '../../../shared/reasons.js';
 import { findViolations } from '../../house/find-violations.js';
 import * as rules from '../../house/house-rules.js';
 import { parseSource, readSourceTree } from '../../house/source-tree.js';
@@ -43,6 +44,18 @@ describe('the house', () => {
       tree.some((file) => (room.endsWith('/') ? file.path.startsWith(room) : file.path === room));
     assert.deepEqual(
       named.filter((room) => !isThere(room)),
+      [],
+    );
+  });
+
+  it('has no reason in its table that the agent never gives', () => {
+    const rooms = ['agent/', 'shared/policy/'];
+    const code = tree.filter((file) => rooms.some((room) => file.path.startsWith(room))).map((file) => file.code);
+    // A union of types gives none.
+    const gives = (reason: string): boolean =>
+      code.some((text) => new RegExp(`(?<!\\| )'${reason}'(?! \\|)`).test(text));
+    assert.deepEqual(
+      Object.keys(reasons).filter((reason) => !gives(reason)),
       [],
     );
   });
