@@ -1,6 +1,6 @@
 import { kindInfo, kindNames, type ResourceKind } from '../../resources/kinds/resource.js';
 import { fieldsOf, type FieldRow } from '../../resources/fields/field-rows.js';
-import { didYouMean } from '../../../shared/nearest-name.js';
+import { nearestName } from '../../../shared/nearest-name.js';
 import { CliError } from '../exit-codes.js';
 import { wrapped } from './wrapped-text.js';
 
@@ -16,8 +16,7 @@ export function renderExplain(kind: ResourceKind, field: string | undefined): st
   const wanted = normal(field);
   const row = rows.find(({ path }) => normal(path) === wanted);
   if (row === undefined) {
-    const names = rows.map(({ path }) => normal(path));
-    const hint = didYouMean(wanted, names, `list its fields: culvert explain ${kind}`);
+    const hint = fieldHint(kind, wanted, [...new Set(rows.map(({ path }) => normal(path)))]);
     throw new CliError({ exit: 'notFound', code: 'NOT_FOUND', message: `${kind} has no field "${field}"`, hint });
   }
   const within = rows.filter(({ path }) => normal(path).startsWith(`${wanted}.`));
@@ -47,6 +46,55 @@ export function renderPart(text: string): string | null {
   return null;
 }
 
+/** Fields of any kind whose path is this one, or ends with it: what a path without its kind may mean. Empty: there is none. */
+export function fieldsNamed(text: string): string[] {
+  const wanted = normal(text);
+  return kindNames.flatMap((kind) =>
+    endingWith(
+      wanted,
+      allRows(kind).map(({ path }) => normal(path)),
+    ).map((path) => `${kind}.${path}`),
+  );
+}
+
+/** What to write in place of a field that does not exist. */
+function fieldHint(kind: ResourceKind, wanted: string, names: readonly string[]): string {
+  const complete = endingWith(wanted, names);
+  if (complete.length > 0) return suggested(complete);
+  const alike = endingWith(wanted.slice(wanted.lastIndexOf('.') + 1), names);
+  if (alike.length > 0) {
+    const nearest = nearestName(wanted, alike);
+    return suggested(nearest === undefined ? alike : [nearest]);
+  }
+  const whole = nearestName(wanted, names);
+  if (whole !== undefined) return suggested([whole]);
+  const depth = depthOf(wanted);
+  const ending = nearestName(
+    wanted,
+    names.map((name) => name.split('.').slice(-depth).join('.')),
+  );
+  if (ending !== undefined) return suggested(endingWith(ending, names));
+  const above = names.findLast(
+    (name) => wanted.startsWith(`${name}.`) && names.some((one) => one.startsWith(`${name}.`)),
+  );
+  return `list its fields: culvert explain ${above === undefined ? kind : `${kind}.${above}`}`;
+}
+
+/** The paths whose last parts are these, shortest first. */
+function endingWith(wanted: string, names: readonly string[]): string[] {
+  const end = `.${wanted.toLowerCase()}`;
+  return names.filter((name) => `.${name.toLowerCase()}`.endsWith(end)).sort((a, b) => depthOf(a) - depthOf(b));
+}
+
+const maxSuggested = 3;
+
+/** `did you mean A, B or C?` */
+export function suggested(names: readonly string[]): string {
+  const shown = names.slice(0, maxSuggested);
+  const last = shown.pop() ?? '';
+  return `did you mean ${shown.length === 0 ? last : `${shown.join(', ')} or ${last}`}?`;
+}
+
 /** With the fields of objects that several kinds have, which the reference describes once. */
 function allRows(kind: ResourceKind): FieldRow[] {
   const { rows } = fieldsOf(kindInfo(kind).schema, { withParts: true });
@@ -68,9 +116,9 @@ function depthOf(path: string): number {
   return path.split('.').length;
 }
 
-/** `spec.from[].cidr` and `spec.from.cidr` are the same field. */
+/** `spec.from[].cidr`, `spec.from[0].cidr` and `spec.from.cidr` are the same field. */
 function normal(path: string): string {
-  return path.replaceAll('[]', '').replaceAll('.*', '');
+  return path.replaceAll(/\[\d*\]/g, '').replaceAll('.*', '');
 }
 
 /** Without Markdown. */

@@ -368,6 +368,22 @@ test('explain says what a kind and a field mean, without a controller', async ()
   const wrong = await run(['explain', 'rule.spec.form'], {});
   assert.equal(wrong.code, 4);
   assert.match(wrong.err, /did you mean spec\.from\?/);
+  const hints: readonly (readonly [asked: string, hint: RegExp])[] = [
+    ['service.ports', /\(did you mean spec\.ports\?\)/],
+    ['service.prots', /\(did you mean spec\.ports\?\)/],
+    ['service.metadata.ports', /\(did you mean spec\.ports\?\)/],
+    ['rule.from.cidr', /\(did you mean spec\.from\.cidr\?\)/],
+    ['rule.cidr', /\(did you mean spec\.from\.cidr or spec\.to\.cidr\?\)/],
+    ['rule.spec.from[0].cird', /\(did you mean spec\.from\.cidr\?\)/],
+    ['service.spec.ports.nothingOfTheKind', /\(list its fields: culvert explain Service\.spec\.ports\)/],
+    ['service.nothingOfTheKind', /\(list its fields: culvert explain Service\)/],
+    ['spec.vips', /\(did you mean Service\.spec\.vips\?\)/],
+  ];
+  for (const [asked, hint] of hints) {
+    const { code, err } = await run(['explain', asked], {});
+    assert.equal(code, 4, asked);
+    assert.match(err, hint, `${asked}: ${err}`);
+  }
 });
 
 test('the completion for bash completes commands, options, their values and kinds', async () => {
