@@ -115,6 +115,13 @@ function headingsOf(text: string): string[] {
   );
 }
 
+test('a document that refers to another place in it has a link to it', () => {
+  const found = allDocuments().flatMap(({ file, text }) =>
+    text.split('\n').flatMap((line, index) => (/\bsee (?:below|above)\b/i.test(line) ? [`${file}:${index + 1}`] : [])),
+  );
+  assert.deepEqual(found, []);
+});
+
 test('the README has at most 180 lines', () => {
   const lines = readFileSync('README.md', 'utf8').trimEnd().split('\n');
   assert.ok(lines.length <= 180, `${lines.length} lines`);
