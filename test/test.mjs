@@ -33,7 +33,7 @@ async function runGate() {
   const other = nodeOf(others.at(own === '20' ? -1 : 0));
   // Both read the build and change nothing.
   const [code, ...styles] = await Promise.all([
-    runSuites(process.execPath, ['--worlds', '0.5', '--other-node', other]),
+    runSuites(process.execPath, ['--worlds', '0.25', '--other-node', other]),
     ...['lint:built', 'format', 'audit:built'].map(checkStyle),
   ]);
   for (const { output } of styles) process.stderr.write(output);

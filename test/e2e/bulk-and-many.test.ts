@@ -10,14 +10,18 @@ import type { MeshAgent } from '../lab/mesh-agent.js';
 import { readSome, readToEnd, twoHosts } from '../support/mesh/two-hosts.js';
 import { patientMs } from '../lab/patience.js';
 import { idleMsOf } from '../support/machine-factor.js';
+import { propertyRuns } from '../support/property-runs.js';
 
 const mebibyte = 1024 * 1024;
 /** DESIGN §3: what one stream may have in flight. */
 const streamWindowBytes = 4 * mebibyte;
 
 const hasOneWorker = process.env[agentSettingsTable.workers.env] === '1';
-/** Of these bytes alone it does not matter how many threads an agent has, so it is little where this file runs again. */
-const total = (hasOneWorker ? 128 : 1024) * mebibyte;
+/**
+ * A share of it in the gate, as of a property's worlds. Of these bytes alone it does not matter how many threads an agent has, so
+ * it is little where this file runs again.
+ */
+const total = (hasOneWorker ? 128 : propertyRuns(1024)) * mebibyte;
 
 let mesh: Mesh;
 

@@ -39,6 +39,17 @@ const endToEnd = {
 const dataPlaneFiles = /bulk|half-close|paths|hostile/;
 
 /**
+ * Property tests of pure rooms (`pureRooms` of test/house/house-rules.ts), which use nothing of Node: what differs from run to run is the
+ * worlds, not the Node. The tables of the same rooms are cheap and run with both. And what is about our own sources and documents.
+ */
+const sameUnitsWithAnyNode = [
+  /unit\/controller\/analysis\/(?:flows|lint|pairs)\./,
+  /unit\/controller\/compile\/(?:ambiguous-rules|common-ports|growth|overlap-index|segment-nesting)\./,
+  /unit\/shared\/policy\/(?:cluster-policy-semantics|dry-run|key-index|ordered-tests|properties|revisions)\./,
+  /unit\/(?:bench|docs|house)\//,
+];
+
+/**
  * About other programs (kernel rules, compiler, linter, the lab's network), or about what our programs decide, print and keep.
  * What they need of Node, other files try with both: sockets, TLS, HTTP, child processes and threads in `agent/dataplane/`,
  * `agent/control/`, `agent/native/`, `shared/`, `attacks/held-servers` and `controller/{api,join,ca/,nats/,event-loop}`, and
@@ -63,7 +74,14 @@ const sameWithAnyNode = [
  * `lanesOf`.
  */
 export const suites = {
-  unit: { directory: 'unit', concurrency: 2, timeoutMs: 60_000, needsLab: false, filesPerProcess: 60 },
+  unit: {
+    directory: 'unit',
+    concurrency: 2,
+    timeoutMs: 60_000,
+    needsLab: false,
+    filesPerProcess: 60,
+    sameWithAnyNode: sameUnitsWithAnyNode,
+  },
   contract: { directory: 'contract', concurrency: 2, timeoutMs: 180_000, needsLab: true },
   integration: {
     directory: 'integration',

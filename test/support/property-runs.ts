@@ -1,6 +1,6 @@
 /**
  * How much of its worlds a property test tries: a share above 0, up to 1. `npm run test:unit` tries a fifth, in seconds; the
- * gate a half; `npm test unit`, which a release needs too, all. The worlds are different in every run, so that the runs of a
+ * gate a quarter; `npm test unit`, which a release needs too, all. The worlds are different in every run, so that the runs of a
  * day see more of them than one long run.
  */
 export const worldsVariable = 'CULVERT_TEST_WORLDS';

@@ -42,32 +42,41 @@ describe('the search for test files', () => {
   it('leaves out for the second Node of the gate what ends alike with any, by the names of files that are there', () => {
     const builtDirectory = path.resolve(import.meta.dirname, '../..');
     const sourceDirectory = path.resolve(builtDirectory, '../../test');
-    const search = { suite: 'integration', filter: null, builtDirectory, sourceDirectory } as const;
-    const all = findTestFiles(search).map((file) => path.relative(builtDirectory, file));
-    const second = findTestFiles({ ...search, isSecondNode: true }).map((file) => path.relative(builtDirectory, file));
-    for (const pattern of suites.integration.sameWithAnyNode) {
-      for (const name of namesOf(pattern))
-        assert.ok(
-          all.some((file) => file.includes(name)),
-          `no file is ${name}`,
+    const kept: Readonly<Record<'unit' | 'integration', readonly RegExp[]>> = {
+      unit: [
+        /unit\/agent\//,
+        /shared\/(?:http|pki|program|routing|wire)\//,
+        /controller\/(?:api|ca|resources|store)\//,
+        /published\//,
+      ],
+      integration: [/agent\/native\//, /dataplane\/tunnel\//, /agent-process/, /controller-process/, /shared\/bus\//],
+    };
+    for (const suite of ['unit', 'integration'] as const) {
+      const search = { suite, filter: null, builtDirectory, sourceDirectory } as const;
+      const all = findTestFiles(search).map((file) => path.relative(builtDirectory, file));
+      const second = findTestFiles({ ...search, isSecondNode: true }).map((file) =>
+        path.relative(builtDirectory, file),
+      );
+      for (const pattern of suites[suite].sameWithAnyNode) {
+        for (const name of namesOf(pattern))
+          assert.ok(
+            all.some((file) => file.includes(name)),
+            `no file is ${name}`,
+          );
+        assert.deepEqual(
+          second.filter((file) => pattern.test(file)),
+          [],
         );
-      assert.deepEqual(
-        second.filter((file) => pattern.test(file)),
-        [],
-      );
+      }
+      for (const each of kept[suite]) {
+        const found = all.filter((file) => each.test(file));
+        assert.ok(found.length > 0, `no file is like ${each}`);
+        assert.deepEqual(
+          second.filter((file) => each.test(file)),
+          found,
+        );
+      }
     }
-    const kept = [
-      /agent\/native\//,
-      /agent\/dataplane\/tunnel\//,
-      /agent-process/,
-      /controller-process/,
-      /shared\/bus\//,
-    ];
-    for (const each of kept)
-      assert.deepEqual(
-        second.filter((file) => each.test(file)),
-        all.filter((file) => each.test(file)),
-      );
   });
 
   it('finds the part of the end-to-end files that is run again with one worker', () => {
