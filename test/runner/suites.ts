@@ -39,8 +39,9 @@ const endToEnd = {
 const dataPlaneFiles = /bulk|half-close|paths|hostile/;
 
 /**
- * Property tests of pure rooms (`pureRooms` of test/house/house-rules.ts), which use nothing of Node: what differs from run to run is the
- * worlds, not the Node. The tables of the same rooms are cheap and run with both. And what is about our own sources and documents.
+ * Property tests of pure rooms (`pureRooms` of test/house/house-rules.ts), which use nothing of Node: what differs from run to
+ * run is the worlds, not the Node. The tables of the same rooms are cheap and run with both. And what is about our own sources
+ * and documents.
  */
 const sameUnitsWithAnyNode = [
   /unit\/controller\/analysis\/(?:flows|lint|pairs)\./,
