@@ -131,6 +131,22 @@ napi_value ask_for_fd(napi_env env, act_request *what, int netns_fd) {
   return fd_result(env, made.count == 0 ? -1 : made.fds[0], result);
 }
 
+napi_value open_in_namespace(napi_env env, napi_callback_info info, act which) {
+  napi_value args[1];
+  int32_t netns_fd;
+  act_request what = {.act = which};
+  if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &netns_fd)) return NULL;
+  return ask_for_fd(env, &what, netns_fd);
+}
+
+failure read_ends(int fd, act_request *what) {
+  socklen_t local_length = sizeof what->local, remote_length = sizeof what->remote;
+  return getsockname(fd, (struct sockaddr *)&what->local, &local_length) == 0 &&
+                 getpeername(fd, (struct sockaddr *)&what->remote, &remote_length) == 0
+             ? success
+             : failed("read the addresses");
+}
+
 bool parse_address(const char *host, uint16_t port, struct sockaddr_storage *out) {
   memset(out, 0, sizeof *out);
   struct sockaddr_in *v4 = (struct sockaddr_in *)out;
@@ -294,13 +310,13 @@ static napi_value become_helper(napi_env env, napi_callback_info info) {
 
 void add_helper(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
-      {"useHelper", NULL, use_helper, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"pingHelper", NULL, ping_helper, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"helperPair", NULL, helper_pair, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"becomeHelper", NULL, become_helper, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"runProgram", NULL, run_program, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"openNetnsFile", NULL, open_netns_call, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"mayChangeEarlyDemux", NULL, may_change_early_demux, NULL, NULL, NULL, napi_enumerable, NULL},
+      FUNCTION("useHelper", use_helper),
+      FUNCTION("pingHelper", ping_helper),
+      FUNCTION("helperPair", helper_pair),
+      FUNCTION("becomeHelper", become_helper),
+      FUNCTION("runProgram", run_program),
+      FUNCTION("openNetnsFile", open_netns_call),
+      FUNCTION("mayChangeEarlyDemux", may_change_early_demux),
   };
-  napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
+  ADD_FUNCTIONS(env, exports, functions);
 }

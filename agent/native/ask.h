@@ -10,6 +10,10 @@ failure ask_about(const act_request *what, const int *fds, size_t count, act_rep
 /* EPROTO where none was made. */
 failure ask_for_fds(const act_request *what, int netns_fd, made_fds *made);
 napi_value ask_for_fd(napi_env env, act_request *what, int netns_fd);
+/* For a function of the addon that opens something in a namespace, which is its one argument: netnsFd | -1. */
+napi_value open_in_namespace(napi_env env, napi_callback_info info, act which);
+/* For a question about a connected socket. */
+failure read_ends(int fd, act_request *what);
 
 /* For the end of a thread: of a visit to another namespace something stays open until then. */
 void close_own_netns(void *unused);

@@ -123,11 +123,11 @@ static napi_value read_proc_file_call(napi_env env, napi_callback_info info) {
 
 void add_changes(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
-      {"watchChanges", NULL, watch_changes, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"readProcFile", NULL, read_proc_file_call, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"deleteEmptyTable", NULL, delete_empty_table_call, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"foundTables", NULL, found_tables_call, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"takeChanges", NULL, take_changes_call, NULL, NULL, NULL, napi_enumerable, NULL},
+      FUNCTION("watchChanges", watch_changes),
+      FUNCTION("readProcFile", read_proc_file_call),
+      FUNCTION("deleteEmptyTable", delete_empty_table_call),
+      FUNCTION("foundTables", found_tables_call),
+      FUNCTION("takeChanges", take_changes_call),
   };
-  napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
+  ADD_FUNCTIONS(env, exports, functions);
 }

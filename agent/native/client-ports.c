@@ -110,11 +110,7 @@ static failure take_news(int watch, place *places, size_t count) {
 
 /* watchConnections(netnsFd) -> fd */
 static napi_value watch_connections(napi_env env, napi_callback_info info) {
-  napi_value args[1];
-  int32_t netns_fd;
-  act_request what = {.act = ACT_WATCH_CONNECTIONS};
-  if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &netns_fd)) return NULL;
-  return ask_for_fd(env, &what, netns_fd);
+  return open_in_namespace(env, info, ACT_WATCH_CONNECTIONS);
 }
 
 /* watchedPort(watchFd, places, fd) -> port that the client of an accepted connection dialled from; 0: not known */
@@ -128,18 +124,15 @@ static napi_value watched_port(napi_env env, napi_callback_info info) {
     napi_throw_type_error(env, NULL, "culvert.node: expected a buffer");
     return NULL;
   }
-  struct sockaddr_storage local, peer;
-  socklen_t local_length = sizeof local, peer_length = sizeof peer;
+  act_request ends;
   answers key;
   memset(&key, 0, sizeof key);
-  if (getsockname(fd, (struct sockaddr *)&local, &local_length) != 0 ||
-      getpeername(fd, (struct sockaddr *)&peer, &peer_length) != 0)
-    return throw_failure(env, failed("read the addresses"));
   const size_t count = size / sizeof(place);
-  failure outcome = take_news(watch, memory, count);
+  failure outcome = read_ends(fd, &ends);
+  if (outcome.step == NULL) outcome = take_news(watch, memory, count);
   if (outcome.step != NULL) return throw_failure(env, outcome);
   uint32_t port = 0;
-  if (set_end(&key.own, &key.own_port, &local) && set_end(&key.client, &key.client_port, &peer)) {
+  if (set_end(&key.own, &key.own_port, &ends.local) && set_end(&key.client, &key.client_port, &ends.remote)) {
     place *at = place_of(&key, memory, count);
     if (at->key.client_port != 0 && memcmp(&at->key, &key, sizeof key) == 0) {
       port = ntohs(at->dialled_from);
@@ -152,8 +145,8 @@ static napi_value watched_port(napi_env env, napi_callback_info info) {
 
 void add_client_ports(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
-      {"watchConnections", NULL, watch_connections, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"watchedPort", NULL, watched_port, NULL, NULL, NULL, napi_enumerable, NULL},
+      FUNCTION("watchConnections", watch_connections),
+      FUNCTION("watchedPort", watched_port),
   };
-  napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
+  ADD_FUNCTIONS(env, exports, functions);
 }

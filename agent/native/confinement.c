@@ -160,8 +160,8 @@ static napi_value confine_call(napi_env env, napi_callback_info info) {
 
 void add_confinement(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
-      {"confine", NULL, confine_call, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"closeMemory", NULL, close_memory, NULL, NULL, NULL, napi_enumerable, NULL},
+      FUNCTION("confine", confine_call),
+      FUNCTION("closeMemory", close_memory),
   };
-  napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
+  ADD_FUNCTIONS(env, exports, functions);
 }

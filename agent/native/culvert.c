@@ -27,11 +27,7 @@ static napi_value exit_at_once(napi_env env, napi_callback_info info) {
 
 /* openConntrack(netnsFd | -1) -> fd */
 static napi_value open_conntrack_call(napi_env env, napi_callback_info info) {
-  napi_value args[1];
-  int32_t netns_fd;
-  act_request what = {.act = ACT_OPEN_CONNTRACK};
-  if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &netns_fd)) return NULL;
-  return ask_for_fd(env, &what, netns_fd);
+  return open_in_namespace(env, info, ACT_OPEN_CONNTRACK);
 }
 
 /* originalSourcePort(conntrackFd, fd) -> port, or 0 when connection tracking does not have the connection */
@@ -43,11 +39,8 @@ static napi_value original_source_port_call(napi_env env, napi_callback_info inf
 
   act_request what = {.act = ACT_ASK_CONNTRACK};
   act_reply reply;
-  socklen_t local_length = sizeof what.local, peer_length = sizeof what.remote;
-  if (getsockname(fd, (struct sockaddr *)&what.local, &local_length) != 0 ||
-      getpeername(fd, (struct sockaddr *)&what.remote, &peer_length) != 0)
-    return throw_failure(env, failed("read the addresses"));
-  failure outcome = ask_about(&what, &conntrack_fd, 1, &reply);
+  failure outcome = read_ends(fd, &what);
+  if (outcome.step == NULL) outcome = ask_about(&what, &conntrack_fd, 1, &reply);
   if (outcome.step != NULL) return throw_failure(env, outcome);
   napi_create_uint32(env, ntohs((uint16_t)reply.value), &result);
   return result;
@@ -79,11 +72,7 @@ static napi_value is_tracked_call(napi_env env, napi_callback_info info) {
 
 /* openSockDiag(netnsFd | -1) -> fd */
 static napi_value open_sock_diag_call(napi_env env, napi_callback_info info) {
-  napi_value args[1];
-  int32_t netns_fd;
-  act_request what = {.act = ACT_OPEN_SOCK_DIAG};
-  if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &netns_fd)) return NULL;
-  return ask_for_fd(env, &what, netns_fd);
+  return open_in_namespace(env, info, ACT_OPEN_SOCK_DIAG);
 }
 
 /* replaceableSocket() -> fd: of a Unix socket that Node takes and openSynQueue turns into the queue */
@@ -133,16 +122,16 @@ static napi_value give_verdict(napi_env env, napi_callback_info info) {
 NAPI_MODULE_INIT() {
   napi_add_env_cleanup_hook(env, close_own_netns, NULL);
   const napi_property_descriptor functions[] = {
-      {"openConntrack", NULL, open_conntrack_call, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"originalSourcePort", NULL, original_source_port_call, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"isTracked", NULL, is_tracked_call, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"exitAtOnce", NULL, exit_at_once, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"openSockDiag", NULL, open_sock_diag_call, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"replaceableSocket", NULL, replaceable_socket, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"giveVerdict", NULL, give_verdict, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"openSynQueue", NULL, open_syn_queue_call, NULL, NULL, NULL, napi_enumerable, NULL},
+      FUNCTION("openConntrack", open_conntrack_call),
+      FUNCTION("originalSourcePort", original_source_port_call),
+      FUNCTION("isTracked", is_tracked_call),
+      FUNCTION("exitAtOnce", exit_at_once),
+      FUNCTION("openSockDiag", open_sock_diag_call),
+      FUNCTION("replaceableSocket", replaceable_socket),
+      FUNCTION("giveVerdict", give_verdict),
+      FUNCTION("openSynQueue", open_syn_queue_call),
   };
-  napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
+  ADD_FUNCTIONS(env, exports, functions);
   add_sockets(env, exports);
   add_dials(env, exports);
   add_client_ports(env, exports);

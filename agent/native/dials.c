@@ -97,9 +97,9 @@ static napi_value dial_plain(napi_env env, napi_callback_info info) {
 
 void add_dials(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
-      {"dialSockets", NULL, dial_sockets, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"dialFrom", NULL, dial_from, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"dialPlain", NULL, dial_plain, NULL, NULL, NULL, napi_enumerable, NULL},
+      FUNCTION("dialSockets", dial_sockets),
+      FUNCTION("dialFrom", dial_from),
+      FUNCTION("dialPlain", dial_plain),
   };
-  napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
+  ADD_FUNCTIONS(env, exports, functions);
 }

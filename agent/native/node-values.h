@@ -63,6 +63,11 @@ static inline bool read_text(napi_env env, napi_value value, char *out, size_t s
   return false;
 }
 
+/* A function of the addon, by its name in JavaScript, and all those of an array. */
+#define FUNCTION(name, call) {name, NULL, call, NULL, NULL, NULL, napi_enumerable, NULL}
+#define ADD_FUNCTIONS(env, exports, functions) \
+  napi_define_properties(env, exports, sizeof(functions) / sizeof *(functions), functions)
+
 /*
  * Each adds the functions of one file to the addon: add_sockets those of sockets.c, and so on. What tcp-life.c and
  * sock-diag.c do without Node is bound in tcp-life-calls.c and sock-diag-calls.c.

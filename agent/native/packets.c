@@ -4,12 +4,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "descriptor-message.h"
 #include "request.h"
 
-typedef union {
-  struct cmsghdr header;
-  char bytes[CMSG_SPACE(MAX_DIALS * sizeof(int))];
-} control_block;
+typedef DESCRIPTOR_BLOCK(MAX_DIALS) control_block;
 
 void close_received(const int *fds, size_t count) {
   const struct linger none = {.l_onoff = 0};
@@ -21,18 +19,9 @@ void close_received(const int *fds, size_t count) {
 
 ssize_t send_packet(int channel, const void *bytes, size_t length, const int *fds, size_t count, int flags) {
   control_block control;
-  memset(&control, 0, sizeof control);
   struct iovec part = {.iov_base = (void *)bytes, .iov_len = length};
   struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-  if (count > 0) {
-    message.msg_control = control.bytes;
-    message.msg_controllen = CMSG_SPACE(count * sizeof(int));
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(count * sizeof(int));
-    memcpy(CMSG_DATA(header), fds, count * sizeof(int));
-  }
+  attach_descriptors(&message, &control, fds, count);
   ssize_t sent;
   do sent = sendmsg(channel, &message, MSG_NOSIGNAL | flags);
   while (sent < 0 && errno == EINTR);
@@ -51,8 +40,7 @@ ssize_t receive_packet(int channel, void *bytes, size_t size, int *fds, size_t m
   *count = 0;
   if (length < 0) return length;
   for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != NULL; header = CMSG_NXTHDR(&message, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-    size_t some = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    const size_t some = descriptors_in(header);
     memcpy(fds + *count, CMSG_DATA(header), some * sizeof(int));
     *count += some;
   }

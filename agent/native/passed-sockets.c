@@ -18,6 +18,7 @@
 #include <sys/un.h>
 
 #include "ask.h"
+#include "descriptor-message.h"
 #include "node-values.h"
 
 /* The kernel takes at most 253 (SCM_MAX_FD) in one message. */
@@ -26,10 +27,7 @@
 #define MAX_TEXT 4096
 #define SEND_TIMEOUT_MS 2000
 
-typedef union {
-  struct cmsghdr header;
-  char bytes[CMSG_SPACE(FDS_PER_MESSAGE * sizeof(int))];
-} control_block;
+typedef DESCRIPTOR_BLOCK(FDS_PER_MESSAGE) control_block;
 
 /* Descriptors, and the text that comes with them. */
 typedef struct {
@@ -69,18 +67,9 @@ static failure send_message(int fd, struct msghdr *message) {
 
 static failure send_parcel(int fd, const char *text, size_t length, const int *fds, size_t count) {
   control_block control;
-  memset(&control, 0, sizeof control);
   struct iovec bytes = {.iov_base = (char *)text, .iov_len = length};
   struct msghdr message = {.msg_iov = &bytes, .msg_iovlen = 1};
-  if (count > 0) {
-    message.msg_control = control.bytes;
-    message.msg_controllen = CMSG_SPACE(count * sizeof(int));
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(count * sizeof(int));
-    memcpy(CMSG_DATA(header), fds, count * sizeof(int));
-  }
+  attach_descriptors(&message, &control, fds, count);
   return send_message(fd, &message);
 }
 
@@ -90,8 +79,8 @@ static void close_all(const int *fds, size_t count) {
 
 static failure keep_descriptors(struct msghdr *message, parcel *out) {
   for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header != NULL; header = CMSG_NXTHDR(message, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-    size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    const size_t count = descriptors_in(header);
+    if (count == 0) continue;
     int *grown = out->count + count > MAX_FDS ? NULL : realloc(out->fds, (out->count + count) * sizeof(int));
     if (grown == NULL) {
       close_all((const int *)CMSG_DATA(header), count);
@@ -306,12 +295,12 @@ static napi_value peer_user(napi_env env, napi_callback_info info) {
 
 void add_passed_sockets(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
-      {"passSockets", NULL, pass_sockets, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"takeSockets", NULL, take_sockets, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"notify", NULL, notify, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"listenerOf", NULL, listener_of, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"duplicate", NULL, duplicate, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"peerUser", NULL, peer_user, NULL, NULL, NULL, napi_enumerable, NULL},
+      FUNCTION("passSockets", pass_sockets),
+      FUNCTION("takeSockets", take_sockets),
+      FUNCTION("notify", notify),
+      FUNCTION("listenerOf", listener_of),
+      FUNCTION("duplicate", duplicate),
+      FUNCTION("peerUser", peer_user),
   };
-  napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
+  ADD_FUNCTIONS(env, exports, functions);
 }

@@ -85,8 +85,8 @@ static napi_value abort_socket(napi_env env, napi_callback_info info) {
 
 void add_sock_diag(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
-      {"findSocket", NULL, find_socket, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"abortSocket", NULL, abort_socket, NULL, NULL, NULL, napi_enumerable, NULL},
+      FUNCTION("findSocket", find_socket),
+      FUNCTION("abortSocket", abort_socket),
   };
-  napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
+  ADD_FUNCTIONS(env, exports, functions);
 }

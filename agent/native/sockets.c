@@ -143,14 +143,14 @@ static napi_value reserve_port(napi_env env, napi_callback_info info) {
 
 void add_sockets(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
-      {"listenTcp", NULL, listen_tcp, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"makeTransparent", NULL, make_transparent, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"closeFd", NULL, close_fd, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"originalDestination", NULL, original_destination, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"socketAddresses", NULL, socket_addresses, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"resetOnClose", NULL, reset_on_close, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"shutDown", NULL, shut_down, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"reservePort", NULL, reserve_port, NULL, NULL, NULL, napi_enumerable, NULL},
+      FUNCTION("listenTcp", listen_tcp),
+      FUNCTION("makeTransparent", make_transparent),
+      FUNCTION("closeFd", close_fd),
+      FUNCTION("originalDestination", original_destination),
+      FUNCTION("socketAddresses", socket_addresses),
+      FUNCTION("resetOnClose", reset_on_close),
+      FUNCTION("shutDown", shut_down),
+      FUNCTION("reservePort", reserve_port),
   };
-  napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
+  ADD_FUNCTIONS(env, exports, functions);
 }

@@ -100,13 +100,13 @@ static napi_value has_unread(napi_env env, napi_callback_info info) {
 
 void add_tcp_life(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
-      {"keepUrgentInline", NULL, keep_urgent_inline_call, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"tcpCondition", NULL, tcp_condition_call, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"takeSocketError", NULL, take_socket_error, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"outlastSilence", NULL, outlast_silence_call, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"setDeaf", NULL, set_deaf_call, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"hasUnread", NULL, has_unread, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"setProbing", NULL, set_probing_call, NULL, NULL, NULL, napi_enumerable, NULL},
+      FUNCTION("keepUrgentInline", keep_urgent_inline_call),
+      FUNCTION("tcpCondition", tcp_condition_call),
+      FUNCTION("takeSocketError", take_socket_error),
+      FUNCTION("outlastSilence", outlast_silence_call),
+      FUNCTION("setDeaf", set_deaf_call),
+      FUNCTION("hasUnread", has_unread),
+      FUNCTION("setProbing", set_probing_call),
   };
-  napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
+  ADD_FUNCTIONS(env, exports, functions);
 }
