@@ -42,7 +42,7 @@ async function sendDatagrams(from: NetworkPlace, to: string, count: number): Pro
 }
 
 for (const backend of backEnds) {
-  test(`50,000 datagrams of a workload leave connection tracking as it is, with the ${backend.kind} back end`, async () => {
+  test(`50,000 datagrams of a workload, and 4,000 to it, leave connection tracking as it is, with the ${backend.kind} back end`, async () => {
     // Tables of the legacy back end stay until the namespace goes.
     const [a, b] = [backend.kind === 'legacy' ? network.x : network.a, network.b];
     const rules = new RuleSet({ runner, backend, hasRoutes: true, hooks: workloadHooks });
@@ -54,7 +54,9 @@ for (const backend of backEnds) {
       const count = await entries(a);
       assert.ok(count > 0);
       await sendDatagrams(a, b.ip[family], 25_000);
-      assert.ok((await entries(a)) <= count, `${count} entries before, ${await entries(a)} after`);
+      assert.ok((await entries(a)) <= count, `${count} entries before, ${await entries(a)} after those that it sent`);
+      await sendDatagrams(b, a.ip[family], 2000);
+      assert.ok((await entries(a)) <= count, `${count} entries before, ${await entries(a)} after those that it got`);
       assert.equal(await network.echo(socket, 'still here'), 'still here');
     }
     await rules.remove(a.fd);
