@@ -19,7 +19,7 @@ export class ProbeListener {
       server.on('error', () => {
         if (!server.listening) closeFd(fd);
       });
-      return server.listen({ fd, backlog: init.backlog });
+      return server.listen({ fd }, init.backlog);
     });
   }
 

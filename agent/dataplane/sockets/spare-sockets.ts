@@ -1,3 +1,4 @@
+import { CulvertError } from '../../../shared/errors.js';
 import { closeFd } from '../../native/addon.js';
 import { mostDialSockets, spareSockets } from '../../native/dial-sockets.js';
 import { ownTrafficMark } from '../../ports.js';
@@ -50,8 +51,7 @@ export class SpareSockets {
     batch.madeAtMs = nowMs;
     this.#descriptors = descriptors;
     const spare = descriptors.setAside(batch.size - 1);
-    const made = this.#ask(netnsFd, family, 1 + spare);
-    const [first, ...rest] = made;
+    const [first, ...rest] = this.#ask(netnsFd, family, spare);
     for (const fd of rest) {
       // What is left belongs to connections that have come.
       if (descriptors.isTouchedBy(fd)) closeFd(fd);
@@ -62,11 +62,22 @@ export class SpareSockets {
     return first;
   }
 
-  #ask(netnsFd: number, family: 4 | 6, count: number): readonly [number, ...number[]] {
+  /** One, and up to `spare` more. */
+  #ask(netnsFd: number, family: 4 | 6, spare: number): readonly [number, ...number[]] {
+    const made = { netnsFd, family, mark: ownTrafficMark };
     try {
-      return spareSockets({ netnsFd, family, mark: ownTrafficMark, count });
+      return spareSockets({ ...made, count: 1 + spare });
     } catch (error) {
-      this.#descriptors?.giveBack(count - 1);
+      // All are lost when one finds no descriptor here.
+      if (spare > 0 && error instanceof CulvertError && error.code === 'EMFILE') {
+        this.#batches[family].size = 1;
+        try {
+          return spareSockets({ ...made, count: 1 });
+        } catch {
+          // The first failure tells more.
+        }
+      }
+      this.#descriptors?.giveBack(spare);
       throw error;
     }
   }

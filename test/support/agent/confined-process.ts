@@ -20,6 +20,27 @@ export async function askConfined(
   tokenFile: string | null = null,
   homePath: string | null = null,
 ): Promise<Readonly<Record<string, Outcome>>> {
+  return await ask(questions, { netnsPath, tokenFile, homePath, isConfined: true });
+}
+
+/** As {@link askConfined}, in a process that stays root and so can end its helper (`child`), or take descriptors from both. */
+export async function askWithHelper(
+  questions: Readonly<Record<string, string>>,
+  netnsPath: string,
+): Promise<Readonly<Record<string, Outcome>>> {
+  return await ask(questions, { netnsPath, tokenFile: null, homePath: null, isConfined: false });
+}
+
+async function ask(
+  questions: Readonly<Record<string, string>>,
+  o: {
+    readonly netnsPath: string;
+    readonly tokenFile: string | null;
+    readonly homePath: string | null;
+    readonly isConfined: boolean;
+  },
+): Promise<Readonly<Record<string, Outcome>>> {
+  const { netnsPath, tokenFile, homePath, isConfined } = o;
   const script = `
     import fs from 'node:fs';
     import assert from 'node:assert/strict';
@@ -31,7 +52,7 @@ export async function askConfined(
     const addon = { ...sockets, ...dials, ...namespaces };
     const child = helper.startHelper({ tokenFile: ${JSON.stringify(tokenFile)} });
     helper.pingHelper();
-    helper.confine(${JSON.stringify(labUser)});
+    ${isConfined ? `helper.confine(${JSON.stringify(labUser)});` : ''}
     const netns = addon.openNetns(${JSON.stringify(netnsPath)});
     const run = (argv, input = '', netnsFd = netns.fd) => helper.runThroughHelper({ netnsFd, argv, input });
     const restore = (...lines) => run(['iptables-restore', '--noflush', '-w', '5'], lines.map((line) => line + '\\n').join(''));

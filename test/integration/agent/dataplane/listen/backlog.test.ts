@@ -4,9 +4,12 @@ import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { HostedWorkload } from '../../../../../agent/dataplane/listen/hosted-workload.js';
 import { LoopbackListener } from '../../../../../agent/dataplane/listen/late/loopback-listener.js';
+import { ProbeListener } from '../../../../../agent/dataplane/listen/probe-listener.js';
 import { WorkloadListeners } from '../../../../../agent/dataplane/listen/workload-listeners.js';
 import { ListeningSockets } from '../../../../../agent/dataplane/pool/listening-sockets.js';
+import { closeFd, listenTcp } from '../../../../../agent/native/addon.js';
 import { netnsInode } from '../../../../../agent/native/netns.js';
+import { hostPorts } from '../../../../../agent/ports.js';
 import { workloadNamed } from '../../../../support/routing/names.js';
 
 test('each listener has the backlog of the setting, more and less than what Node takes by itself', async () => {
@@ -34,6 +37,16 @@ test('each listener has the backlog of the setting, more and less than what Node
         onAccept: ignore,
         onError: ignore,
       });
+      // Where a host has it on its loopback interface, and its socket is made with another one.
+      const probe = listenTcp({
+        netnsFd: workload.netnsFd,
+        host: '127.0.0.1',
+        port: hostPorts.probes,
+        backlog: 16,
+        reusePort: true,
+        transparent: true,
+      });
+      const probes = new ProbeListener({ sockets: [probe], backlog, onConnection: (socket) => socket.destroy() });
       // The third column of a listening socket is the maximum length of its queue.
       const listening = execFileSync('nsenter', [`--net=${netnsPath}`, 'ss', '-Hltn'])
         .toString()
@@ -41,10 +54,12 @@ test('each listener has the backlog of the setting, more and less than what Node
         .split('\n');
       assert.deepEqual(
         listening.map((line) => Number(line.split(/\s+/)[2])),
-        [backlog, backlog, backlog, backlog],
+        [backlog, backlog, backlog, backlog, backlog],
       );
       listeners.close();
       late.close();
+      probes.close();
+      closeFd(probe);
       sockets.closeAll();
       workload.close();
     }
