@@ -214,6 +214,8 @@ export type WorkerGauges = {
   readonly drainingConnections: number;
   /** Clients that wait in connect(2) for their far side (`earlyAccept: false`). */
   readonly heldConnects: number;
+  /** Connections that were refused and are ended one after the other (`SlowEnds`). */
+  readonly heldRefusals: number;
   readonly openTunnels: number;
   readonly openStreams: number;
   readonly bufferedBytes: number;

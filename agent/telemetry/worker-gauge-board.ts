@@ -35,6 +35,11 @@ export class WorkerGaugeBoard {
       'Clients that wait in connect() until their far side is connected (`earlyAccept: false`).',
       (gauges) => gauges.heldConnects,
     );
+    sum(
+      'culvert_refused_connections_held',
+      'Connections that were refused and are still open: of those that come faster than one in 5 ms, each is ended in its turn.',
+      (gauges) => gauges.heldRefusals,
+    );
     sum('culvert_open_tunnels', 'Open mutual-TLS tunnels.', (gauges) => gauges.openTunnels);
     sum('culvert_open_streams', 'Open connections inside tunnels.', (gauges) => gauges.openStreams);
     sum(

@@ -22,7 +22,7 @@ export type ServerLimits = {
   readonly connections: number;
   /** Of them, from one source that has shown no credential on them. */
   readonly perSource: number;
-  /** For a TLS handshake, and after it for the head of a request. */
+  /** For the first byte, for a TLS handshake, and then for the head of a request. */
   readonly headTimeoutMs: number;
   /** For a whole request. */
   readonly requestTimeoutMs: number;
@@ -74,8 +74,9 @@ const malformed = [400, 'BAD_REQUEST', 'this is no HTTP request', 'use HTTP/1.1'
  */
 export class BoundedServer implements AsyncDisposable {
   readonly #server: Server;
-  /** What listens: for HTTPS a server of its own, because a connection that is silent must not cost a TLS socket. */
-  readonly #listener: net.Server;
+  /** What listens: a server of its own, because a connection that is silent must not cost a TLS socket or a parser. */
+  readonly #listener = net.createServer({ allowHalfOpen: true, noDelay: true });
+  readonly #isTls: boolean;
   readonly #limits: ServerLimits;
   readonly #onCut: (why: ConnectionCut) => void;
   readonly #onError: (error: Error) => void;
@@ -101,13 +102,10 @@ export class BoundedServer implements AsyncDisposable {
     this.#limits = limits;
     this.#onCut = onCut;
     this.#onError = init.onError;
-    this.#places = new ConnectionPlaces({ total: limits.connections, perSource: limits.perSource, onCut });
-    const isTls = server instanceof tls.Server;
-    this.#listener = isTls ? net.createServer({ allowHalfOpen: true, noDelay: true }) : server;
-    this.#listener.on('connection', (socket: net.Socket) => {
-      const place = this.#accepted(socket, { isSilent: isTls });
-      if (isTls) this.#handOver(socket, place);
-    });
+    this.#isTls = server instanceof tls.Server;
+    const { connections: total, perSource } = limits;
+    this.#places = new ConnectionPlaces({ total, perSource, isTls: this.#isTls, onCut });
+    this.#listener.on('connection', (socket: net.Socket) => this.#handOver(socket, this.#accepted(socket)));
     server.on('secureConnection', (socket: TLSSocket) => this.#secured(socket));
     server.on('request', (request, response) => {
       const place = this.#bySocket.get(request.socket);
@@ -136,7 +134,7 @@ export class BoundedServer implements AsyncDisposable {
     if (this.#closed !== null) return 0;
     this.#listener.on('error', this.#onError);
     // Starts http's timer that looks after connections.
-    if (this.#listener !== this.#server) this.#server.emit('listening');
+    this.#server.emit('listening');
     return (this.#listener.address() as AddressInfo).port;
   }
 
@@ -203,9 +201,9 @@ export class BoundedServer implements AsyncDisposable {
     this.#server.close();
   }
 
-  #accepted(socket: net.Socket, { isSilent }: { readonly isSilent: boolean }): Place {
+  #accepted(socket: net.Socket): Place {
     socket.on('error', () => undefined);
-    const place = this.#places.take(socket, { isSilent });
+    const place = this.#places.take(socket);
     this.#bySocket.set(socket, place);
     const key = addressesOf(socket);
     this.#byAddresses.set(key, place);
@@ -215,19 +213,23 @@ export class BoundedServer implements AsyncDisposable {
     return place;
   }
 
-  /** Begins the TLS handshake when the client does. */
+  /** The server of the protocol gets the connection when the client begins to speak, and for TLS in its turn. */
   #handOver(socket: net.Socket, place: Place): void {
     const onTimeout = (): void => {
-      if (place.isLost) return;
-      this.#onCut('slow_handshake');
-      socket.destroy();
+      if (!place.isLost) this.#refuseSilent(socket);
     };
     socket.setTimeout(this.#limits.headTimeoutMs, onTimeout);
     socket.once('readable', () => {
+      if (socket.readableLength === 0) {
+        socket.destroy();
+        return;
+      }
+      // One that speaks after it lost its place waits for its end: the client is not to choose the moment.
+      if (place.isLost && this.#isTls) return;
       socket.setTimeout(0, onTimeout);
       place.speak();
-      if (socket.readableLength === 0 || place.isLost) {
-        socket.destroy();
+      if (!this.#isTls) {
+        this.#server.emit('connection', socket);
         return;
       }
       const giveUp = this.#pace.wait(place.source, () => {
@@ -238,6 +240,15 @@ export class BoundedServer implements AsyncDisposable {
     });
   }
 
+  #refuseSilent(socket: net.Socket): void {
+    if (!this.#isTls) {
+      this.#refuse({ code: 'ERR_HTTP_REQUEST_TIMEOUT' }, socket);
+      return;
+    }
+    this.#onCut('slow_handshake');
+    socket.destroy();
+  }
+
   /** Node does not tell which socket a TLS socket was made of, but both have the same addresses. */
   #secured(socket: TLSSocket): void {
     const place = this.#byAddresses.get(addressesOf(socket));
@@ -245,7 +256,7 @@ export class BoundedServer implements AsyncDisposable {
     else this.#bySocket.set(socket, place);
   }
 
-  #refuse({ code = '' }: NodeJS.ErrnoException, socket: net.Socket): void {
+  #refuse({ code = '' }: { readonly code?: string | undefined }, socket: net.Socket): void {
     if (code === 'ERR_HTTP_REQUEST_TIMEOUT') this.#onCut('slow_request');
     const isOfParser = code.startsWith('HPE_') || code.startsWith('ERR_HTTP_');
     if (!isOfParser || !socket.writable) {

@@ -1,6 +1,6 @@
 import type net from 'node:net';
 import { sourceOf } from '../source-of.js';
-import { SlowEnds } from './slow-ends.js';
+import { SlowEnds } from '../slow-ends.js';
 
 /**
  * How far a connection has come, from the first to go to the last: `silent` without a byte of a TLS handshake, `waiting` for a
@@ -80,7 +80,7 @@ export class Place {
     return this.#isSilent ? 'silent' : 'waiting';
   }
 
-  /** Another connection has its place. Silent ones can be open for a while after that. */
+  /** Another connection has its place. It can be open for a while after that. */
   get isLost(): boolean {
     return this.#isLost;
   }
@@ -127,12 +127,13 @@ export class Place {
 /**
  * The connections of one server. A new one is never refused. When one source has more than `perSource` that proved nothing,
  * or all together are more than `total`, the one goes that is longest at the lowest standing. So connections that ask for
- * nothing make room for those that do. Silent ones make room at once and end later (see `SlowEnds`).
+ * nothing make room for those that do. They make room at once and end later (see `SlowEnds`), as far as they cost little.
  */
 export class ConnectionPlaces {
   readonly #total: number;
   readonly #perSource: number;
   readonly #onCut: (why: PlaceCut) => void;
+  readonly #isTls: boolean;
   readonly #all = new Row();
   readonly #sources = new Map<string, Row>();
   /** Sources that may have too many. */
@@ -140,8 +141,15 @@ export class ConnectionPlaces {
   readonly #ends = new SlowEnds();
   #isSettling = false;
 
-  constructor(init: { readonly total: number; readonly perSource: number; readonly onCut: (why: PlaceCut) => void }) {
+  constructor(init: {
+    readonly total: number;
+    readonly perSource: number;
+    /** The server will say when a connection's first byte comes, see {@link Place.speak}. */
+    readonly isTls: boolean;
+    readonly onCut: (why: PlaceCut) => void;
+  }) {
     this.#total = init.total;
+    this.#isTls = init.isTls;
     this.#perSource = init.perSource;
     this.#onCut = init.onCut;
   }
@@ -150,10 +158,14 @@ export class ConnectionPlaces {
     return this.#all.size;
   }
 
-  /** `isSilent`: the server will say when the first byte comes. */
-  take(socket: net.Socket, { isSilent }: { readonly isSilent: boolean }): Place {
+  take(socket: net.Socket): Place {
     const source = sourceOf(socket.remoteAddress ?? '');
-    const place = new Place({ socket, source, isSilent, onMove: (moved, from) => this.#move(moved, from) });
+    const place = new Place({
+      socket,
+      source,
+      isSilent: this.#isTls,
+      onMove: (moved, from) => this.#move(moved, from),
+    });
     this.#enter(place);
     socket.once('close', () => this.#leave(place, place.standing));
     // Twice as many are never open, however many come in one turn.
@@ -162,9 +174,9 @@ export class ConnectionPlaces {
     return place;
   }
 
-  /** Disconnects those whose requests are answered, or all. */
+  /** The server closes. Disconnects those whose requests are answered, or all; none is held from here on. */
   disconnect(which: 'idle' | 'all'): void {
-    this.#ends.endAll();
+    this.#ends[Symbol.dispose]();
     for (const place of this.#all.all) if (which === 'all' || place.isIdle) place.socket.destroy();
   }
 
@@ -197,7 +209,9 @@ export class ConnectionPlaces {
     const { standing } = first;
     this.#leave(first, standing);
     first.lose();
-    if (standing === 'silent') this.#ends.add(first.socket);
+    // One with a TLS socket costs too much to be kept.
+    if (standing === (this.#isTls ? 'silent' : 'waiting'))
+      this.#ends.hold({ socket: first.socket, source: first.source });
     else first.socket.destroy();
     this.#onCut(why);
   }

@@ -131,7 +131,10 @@ export class AttackLab implements AsyncDisposable {
   }
 
   #sink({ kind }: Attack): { readonly ip: string; readonly port: number } {
-    return { ip: this.mesh.lab.host('elsewhere').ipv4, port: kind === 'silent' ? ports.plainSink : ports.tlsSink };
+    return {
+      ip: this.mesh.lab.host('elsewhere').ipv4,
+      port: kind === 'silent' || kind === 'spoken' ? ports.plainSink : ports.tlsSink,
+    };
   }
 }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { LabProcess } from '../lab/lab-process.js';
+import { type AttackerReport, reportOf } from '../support/mesh/attacker-report.js';
 import type { AttackLab } from './attack-lab.js';
 import type { Attack } from './attack-table.js';
 import { type AttackedNeighbour, medianUs, type Met } from './attacked-neighbour.js';
@@ -7,9 +7,6 @@ import { type AttackedNeighbour, medianUs, type Met } from './attacked-neighbour
 /** Nothing, the attack, and the same load on something that is not Culvert. */
 export const phases = ['quiet', 'attack', 'control'] as const;
 export type Phase = (typeof phases)[number];
-
-/** What the attacker did in all its phases. */
-export type Done = { readonly connections: number; readonly answered: number; readonly bytes: number };
 
 /**
  * What a neighbour meets in each phase, one entry for each round. The phases take turns, in this order and then in the opposite
@@ -23,11 +20,14 @@ export async function inTurns<P extends Phase>(init: {
   readonly rounds: number;
   /** Of the neighbour, in each phase. */
   readonly exchanges: number;
-}): Promise<{ readonly met: Readonly<Record<P, readonly Met[]>>; readonly done: Readonly<Record<Phase, Done>> }> {
+}): Promise<{
+  readonly met: Readonly<Record<P, readonly Met[]>>;
+  readonly done: Readonly<Record<Phase, AttackerReport>>;
+}> {
   const { lab, attack, neighbour, rounds, exchanges } = init;
   const met = Object.fromEntries(init.phases.map((phase) => [phase, []])) as unknown as Record<P, Met[]>;
   const none = { connections: 0, answered: 0, bytes: 0 };
-  const done: Record<Phase, Done> = { quiet: none, attack: none, control: none };
+  const done: Record<Phase, AttackerReport> = { quiet: none, attack: none, control: none };
   for (let round = 0; round < rounds; round++) {
     for (const phase of round % 2 === 0 ? init.phases : init.phases.toReversed()) {
       if (phase === 'quiet') {
@@ -37,7 +37,7 @@ export async function inTurns<P extends Phase>(init: {
       const attacker = await lab.begin(attack, phase === 'attack' ? 'culvert' : 'something else');
       try {
         met[phase].push(await neighbour.meet(exchanges));
-        done[phase] = sum(done[phase], reported(attacker));
+        done[phase] = sum(done[phase], reportOf(attacker));
       } finally {
         await attacker.stop('SIGKILL');
       }
@@ -59,7 +59,7 @@ export async function requireProportion(init: {
   readonly lab: AttackLab;
   readonly attack: Attack;
   readonly neighbour: AttackedNeighbour;
-}): Promise<{ readonly done: Done; readonly compared: string }> {
+}): Promise<{ readonly done: AttackerReport; readonly compared: string }> {
   const tries: string[] = [];
   while (tries.length < mostTries) {
     const { met, done } = await inTurns({ ...init, phases: ['attack', 'control'], rounds: 2, exchanges: 20 });
@@ -74,12 +74,6 @@ export async function requireProportion(init: {
   throw new assert.AssertionError({ message: `more than ${mostTimes} times, each time: ${tries.join(' | ')}` });
 }
 
-function reported(attacker: LabProcess): Done {
-  attacker.requireRunning();
-  const [, json] = /^report (\{.*\})$/.exec(attacker.lines.findLast((line) => line.startsWith('report')) ?? '') ?? [];
-  return json === undefined ? { connections: 0, answered: 0, bytes: 0 } : (JSON.parse(json) as Done);
-}
-
-function sum(a: Done, b: Done): Done {
+function sum(a: AttackerReport, b: AttackerReport): AttackerReport {
   return { connections: a.connections + b.connections, answered: a.answered + b.answered, bytes: a.bytes + b.bytes };
 }

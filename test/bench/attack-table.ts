@@ -5,7 +5,7 @@ export type Attack = {
   readonly id: string;
   readonly title: string;
   /** Of `load/attacker.ts`. */
-  readonly kind: 'silent' | 'handshakes' | 'replay' | 'tiny-data' | 'tiny-acks' | 'tiny-windows' | 'resets';
+  readonly kind: 'silent' | 'spoken' | 'handshakes' | 'replay' | 'tiny-data' | 'tiny-acks' | 'tiny-windows' | 'resets';
   readonly count: number;
   /** A machine outside of the mesh, or a workload on the neighbour's host. */
   readonly from: 'stranger' | 'workload';
@@ -30,6 +30,13 @@ export const attacks = [
   },
   { id: 'handshakes', title: 'TLS handshakes without end', kind: 'handshakes', count: 200, ...stranger },
   { id: 'replay', title: 'a recorded ClientHello without end', kind: 'replay', count: 200, ...stranger },
+  {
+    id: 'replay-many',
+    title: 'a recorded ClientHello without end, 1,000 at a time',
+    kind: 'replay',
+    count: 1000,
+    ...stranger,
+  },
   { id: 'proved', title: 'proved tunnels without end', kind: 'handshakes', count: 64, ...peer },
   { id: 'data-1', title: 'DATA of one byte, one stream', kind: 'tiny-data', count: 1, ...peer },
   { id: 'data-90', title: 'DATA of one byte, 90 streams', kind: 'tiny-data', count: 90, ...peer },
@@ -49,6 +56,15 @@ export const attacks = [
     id: 'silent-endpoint',
     title: '3,500 silent connections to an endpoint of the agent',
     kind: 'silent',
+    count: 3500,
+    from: 'stranger',
+    to: 'health',
+    certificate: 'none',
+  },
+  {
+    id: 'spoken-endpoint',
+    title: '3,500 connections to an endpoint of the agent, of one byte each',
+    kind: 'spoken',
     count: 3500,
     from: 'stranger',
     to: 'health',

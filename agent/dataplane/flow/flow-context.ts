@@ -1,5 +1,6 @@
 import type { IpAddress } from '../../../shared/address.js';
 import type { Clock } from '../../../shared/policy/connection.js';
+import type { SlowEnds } from '../../../shared/slow-ends.js';
 import type { DescriptorReserve } from '../sockets/descriptor-reserve.js';
 import type { RoundRobinBalancer } from '../balance/round-robin-balancer.js';
 import type { DataplaneSettings } from '../settings.js';
@@ -24,6 +25,8 @@ export type FlowContext = {
   readonly balancer: RoundRobinBalancer;
   readonly reporter: Reporter;
   readonly descriptors: DescriptorReserve;
+  /** Clients that are refused; see `refuseClient`. */
+  readonly refusals: SlowEnds;
   readonly clock: Clock;
   /** The ServiceEntry, `namespace/name`, that names an address outside the mesh on a port; null when none does. */
   readonly nameExternal: (ip: IpAddress, port: number) => string | null;

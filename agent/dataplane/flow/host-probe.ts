@@ -6,6 +6,7 @@ import { capturedDestination } from '../listen/captured-destination.js';
 import { dial } from './dial.js';
 import type { FlowContext } from './flow-context.js';
 import { identify, type SocketArrival } from './identify.js';
+import { refuseClient } from './refuse-client.js';
 import { runFlow, type Reached } from './run-flow.js';
 
 /**
@@ -25,7 +26,7 @@ export async function serveHostProbe(context: FlowContext, socket: net.Socket): 
     direction: 'inbound',
     workload,
     reach: (connection) => reach({ context, connection, workload, captured, socket, peerIdentity: null }),
-    refuse: () => resetSocket(socket),
+    refuse: (ending) => refuseClient(context, { socket, workload, captured, direction: 'inbound' }, ending),
   });
 }
 

@@ -1,5 +1,4 @@
 import type net from 'node:net';
-import { resetSocket } from '../../native/addon.js';
 import type { Refused } from '../connection/ending.js';
 import type { CapturedDestination } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
@@ -7,6 +6,7 @@ import { dial } from './dial.js';
 import { plaintextFacts } from './facts.js';
 import type { FlowContext } from './flow-context.js';
 import { identify, type SocketArrival } from './identify.js';
+import { refuseClient } from './refuse-client.js';
 import { runFlow, type Reached } from './run-flow.js';
 
 /**
@@ -24,7 +24,7 @@ export async function serveInboundPlaintext(
     direction: 'inbound',
     workload,
     reach: (connection) => reach({ context, connection, workload, captured, socket, peerIdentity: null }),
-    refuse: () => resetSocket(socket),
+    refuse: (ending) => refuseClient(context, { socket, workload, captured, direction: 'inbound' }, ending),
   });
 }
 

@@ -1,5 +1,4 @@
 import type net from 'node:net';
-import { resetSocket } from '../../native/addon.js';
 import { isSelfTest } from '../../self-test-target.js';
 import { refused, type Refused } from '../connection/ending.js';
 import { isOwnPort, type CapturedDestination } from '../listen/captured-destination.js';
@@ -10,6 +9,7 @@ import { outboundFacts } from './facts.js';
 import type { FlowContext } from './flow-context.js';
 import { identify, type Arrival, type Identified, type SocketArrival } from './identify.js';
 import { openPath, type OpenedPath } from './open-path.js';
+import { refuseClient } from './refuse-client.js';
 import { runFlow, type Reached } from './run-flow.js';
 
 /**
@@ -30,7 +30,7 @@ export async function serveOutbound(
     direction: 'outbound',
     workload,
     reach: (connection) => reach({ context, connection, workload, captured, socket, peerIdentity: null }),
-    refuse: () => resetSocket(socket),
+    refuse: (ending) => refuseClient(context, { socket, workload, captured, direction: 'outbound' }, ending),
   });
 }
 

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
 import type net from 'node:net';
+import { openFilesLimit } from '../../../shared/open-files.js';
 import { acceptedFd } from '../../native/addon.js';
 
 /** Descriptors that connections must leave free for state files, NATS, the admin endpoint and certificates. */
@@ -25,7 +25,7 @@ export class DescriptorReserve {
 
   /** With this process's current limit. */
   static ofProcess(): DescriptorReserve {
-    return new DescriptorReserve({ limit: parseOpenFilesLimit(readFileSync('/proc/self/limits', 'utf8')) });
+    return new DescriptorReserve({ limit: openFilesLimit() });
   }
 
   /** Whether a new socket with this descriptor must be rejected as `RESOURCE_FD`. */
@@ -48,11 +48,4 @@ export class DescriptorReserve {
   isTouchedBySocket(socket: net.Socket): boolean {
     return !socket.destroyed && this.isTouchedBy(acceptedFd(socket));
   }
-}
-
-/** The soft limit in the text of /proc/PID/limits (proc_pid_limits(5)); infinite if it is `unlimited`. */
-export function parseOpenFilesLimit(limits: string): number {
-  const match = /^Max open files\s+(\d+|unlimited)/m.exec(limits);
-  const soft = Number(match?.[1]);
-  return Number.isInteger(soft) ? soft : Number.POSITIVE_INFINITY;
 }

@@ -29,3 +29,12 @@ export function socketAddresses(socket: net.Socket): SocketAddresses | null {
     throw error;
   }
 }
+
+/** The peer's address where a fault must not end the connection: for limits, and for the choice of a worker. Empty: not known. */
+export function peerIp(socket: net.Socket): string {
+  try {
+    return socketAddresses(socket)?.peer?.ip ?? '';
+  } catch {
+    return '';
+  }
+}

@@ -12,8 +12,11 @@ export type Unproved = {
   readonly look: () => 'bytes' | 'nothing' | 'gone';
   /** Starts the handshake. */
   readonly begin: () => void;
-  /** Ends the connection, which has to go or has gone before its first byte. It has left already. */
-  readonly cut: (why: 'overload' | 'gone') => void;
+  /**
+   * Ends the connection, which has left already: it has to go, or has gone before its first byte. `stuck` has to go too, and its
+   * handshake had begun.
+   */
+  readonly cut: (why: 'overload' | 'stuck' | 'gone') => void;
 };
 
 /** `silent` until its first byte, `due` until its turn, then `running`, which costs an SSL object. */
@@ -55,7 +58,8 @@ const stuckAfterMs = 1000;
  * by source. So a peer waits behind its own handshakes and not behind those of a flood.
  *
  * A new connection is never refused. When a source, a listener or all together have more than they may, one goes of the source
- * that has the most of them there: the one that has been silent for the longest, or else the oldest.
+ * that has the most of them there: the one that has been silent for the longest, or else the oldest that waits for its turn, or
+ * else the oldest.
  */
 export class HandshakeTurns {
   readonly #limits: HandshakeLimits;
@@ -116,17 +120,23 @@ export class HandshakeTurns {
   }
 
   #cut(among: ReadonlySet<Place>, newest: Place): void {
-    let victim: Place | null = null;
+    const victim = this.#victimOf(among, newest);
+    if (victim === null || !this.leave(victim.socket)) return;
+    victim.cut(victim.standing === 'running' ? 'stuck' : 'overload');
+  }
+
+  #victimOf(among: ReadonlySet<Place>, newest: Place): Place | null {
+    let oldest: Place | null = null;
     for (const place of among) {
       if (place === newest) continue;
-      victim ??= place;
-      if (place.standing !== 'silent') continue;
-      victim = place;
-      break;
+      // Its first byte can have come since it was looked at: no honest one is taken for silent.
+      if (place.standing === 'silent') this.#look(place, performance.now());
+      if (place.standing === 'silent') return place;
+      // It had gone, so there is room.
+      if (!this.#places.has(place.socket)) return null;
+      if (oldest === null || (oldest.standing === 'running' && place.standing === 'due')) oldest = place;
     }
-    if (victim === null) return;
-    this.leave(victim.socket);
-    victim.cut('overload');
+    return oldest;
   }
 
   /**
@@ -215,7 +225,7 @@ export class HandshakeTurns {
     if (!this.#isWithinRate(place)) return false;
     if (isFull) {
       this.leave(oldest.socket);
-      oldest.cut('overload');
+      oldest.cut('stuck');
     }
     return true;
   }

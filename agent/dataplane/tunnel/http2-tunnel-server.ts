@@ -37,6 +37,8 @@ export class Http2TunnelServer extends Http2TunnelSide implements TunnelServer {
     this.#onConnect = init.onConnect;
     this.#handshakes = new ServerHandshakes({
       timeoutMs: init.settings.tlsHandshakeTimeoutMs,
+      // Each thread also holds clients that are refused.
+      sharers: 2 * (init.workers ?? 1),
       onPeer: (peer) => this.#serve(peer),
       onRefused: (kind) => this.#count(kind),
     });
@@ -53,6 +55,10 @@ export class Http2TunnelServer extends Http2TunnelSide implements TunnelServer {
 
   refusedHandshakes(): Readonly<Record<RefusedHandshake, number>> {
     return { ...this.#refused };
+  }
+
+  heldHandshakes(): number {
+    return this.#handshakes.held;
   }
 
   protected override groups(): Iterable<ServerTunnel> {

@@ -18,6 +18,7 @@ import type { TunnelCertificates, TunnelListener } from './tunnel.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 import { acceptedFd } from '../../native/addon.js';
 import { unreadOn } from '../../native/tcp-life.js';
+import { SlowEnds } from '../../../shared/slow-ends.js';
 import { sourceOf } from '../../../shared/source-of.js';
 import { HandshakeTurns } from './handshake-turns.js';
 
@@ -68,16 +69,26 @@ export class ServerHandshakes {
   /** Failures of sockets that no longer had addresses: the next sockets to close have failed in these ways. */
   readonly #unmatched: RefusedHandshake[] = [];
   readonly #turns = new HandshakeTurns();
+  /** Those that found no place. They have no handshake, and who opened them cannot open others meanwhile. */
+  readonly #ends: SlowEnds;
 
   constructor(init: {
     readonly timeoutMs: number;
+    /** Held connections, see {@link held}: objects that share the descriptors for them. */
+    readonly sharers: number;
     readonly onPeer: (peer: ProvedPeer) => void;
     readonly onRefused: (kind: RefusedHandshake) => void;
   }) {
     const { timeoutMs } = init;
+    this.#ends = new SlowEnds({ sharers: init.sharers });
     this.#timeoutMs = timeoutMs === 0 ? longestMs : Math.min(timeoutMs, longestMs);
     this.#onPeer = init.onPeer;
     this.#onRefused = init.onRefused;
+  }
+
+  /** Connections that were refused and are not ended yet. */
+  get held(): number {
+    return this.#ends.size;
   }
 
   /** The handshake begins when the peer does, in its turn. */
@@ -97,17 +108,21 @@ export class ServerHandshakes {
     raw.once('close', () => {
       if (!pending.isDecided) this.#refuse(pending, this.#unmatched.shift() ?? 'handshake_aborted');
     });
+    const source = sourceOf(addresses.peer.ip);
     this.#turns.enter({
       socket: raw,
       listener: listener.workload,
-      source: sourceOf(addresses.peer.ip),
+      source,
       look: () => lookAt(raw),
       begin: () => {
         clearTimeout(silence);
         const refusal = this.#tryBegin(pending);
         if (refusal !== null) this.#refuse(pending, refusal);
       },
-      cut: (why) => this.#refuse(pending, why === 'gone' ? 'handshake_aborted' : why),
+      cut: (why) => {
+        if (why !== 'overload') this.#refuse(pending, why === 'gone' ? 'handshake_aborted' : 'overload');
+        else if (this.#refusal(pending, why)) this.#ends.hold({ socket: raw, source, group: listener.workload });
+      },
     });
   }
 
@@ -121,20 +136,28 @@ export class ServerHandshakes {
     return change;
   }
 
-  /** Ends the handshakes under way for one workload, or for all (null). */
+  /** Ends the handshakes under way for one workload, or for all (null), and what was refused. */
   abort(workload: WorkloadName | null): void {
+    this.#ends.endAll(workload ?? undefined);
     for (const { socket } of this.#turns.of(workload)) socket.destroy();
     for (const key of this.#servers.keys()) {
       if (workload === null || key.startsWith(`${workload} `)) this.#servers.delete(key);
     }
   }
 
-  /** Counts a connection once: closing its socket makes Node report one more failure, and two limits can end together. */
   #refuse(pending: Pending, kind: RefusedHandshake): void {
-    if (pending.isDecided) return;
+    if (this.#refusal(pending, kind)) pending.raw.destroy();
+  }
+
+  /**
+   * Counts a connection once, and then returns true: closing its socket makes Node report one more failure, and two limits can
+   * end together.
+   */
+  #refusal(pending: Pending, kind: RefusedHandshake): boolean {
+    if (pending.isDecided) return false;
     this.#decide(pending);
     this.#onRefused(kind);
-    pending.raw.destroy();
+    return true;
   }
 
   #decide(pending: Pending): void {

@@ -49,6 +49,8 @@ export interface TunnelServer {
   counts(): TunnelCounts;
   /** Peers refused before there was a request, by kind; counted since the start. */
   refusedHandshakes(): Readonly<Record<RefusedHandshake, number>>;
+  /** Connections that found no place for their handshake and are not ended yet. */
+  heldHandshakes(): number;
   /** Refuses new tunnels and streams, waits for the open ones, and ends what is left after `graceMs`. */
   drain(graceMs: number): Promise<void>;
 }

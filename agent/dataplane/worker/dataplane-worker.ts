@@ -2,6 +2,8 @@ import type net from 'node:net';
 import { assertNever } from '../../../shared/assert-never.js';
 import { prepareSnapshot } from '../../../shared/policy/prepared/prepared-snapshot.js';
 import { applyPatch, type SnapshotPatch } from '../../../shared/wire/snapshot-patch.js';
+import { SlowEnds } from '../../../shared/slow-ends.js';
+import { sourceOf } from '../../../shared/source-of.js';
 import type { ConnectionRecord } from '../connection/connection-record.js';
 import { externalNames } from '../../../shared/routing/external-names.js';
 import { IdleHeapTrimmer } from '../../thread/idle-heap-trimmer.js';
@@ -19,6 +21,7 @@ import { drainConnections } from '../flow/drain-connections.js';
 import { giveUpConnection, recordAcceptFailure } from '../flow/run-flow.js';
 import { ignoreError } from '../sockets/ignore-error.js';
 import { DescriptorReserve } from '../sockets/descriptor-reserve.js';
+import { peerIp } from '../sockets/socket-addresses.js';
 import { ProbeListener } from '../listen/probe-listener.js';
 import { Hosting } from '../listen/hosting.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
@@ -53,6 +56,8 @@ import type { WorkloadName } from '../../../shared/routing/names.js';
 const reachingMs = 1000;
 /** Time for connections that a drain cuts to end before their tunnels do, on a busy event loop. */
 const cutMs = 500;
+/** Refusals of a burst that are answered at once, and then one in this time. */
+const refusalPace = { atOnce: 256, everyMs: 5 };
 
 /**
  * One data-plane worker: the state, the listeners of every local workload, the tunnels and the open connections. Only
@@ -127,6 +132,7 @@ export class DataplaneWorker {
       balancer: new RoundRobinBalancer({ random: Math.random }),
       reporter: this.#reporter,
       descriptors: DescriptorReserve.ofProcess(),
+      refusals: new SlowEnds({ ...refusalPace, sharers: 2 * init.workers }),
       clock: { nowMs: Date.now },
       nameExternal: externalNames(() => this.#state.snapshot?.externals ?? []),
     };
@@ -257,8 +263,13 @@ export class DataplaneWorker {
   #acceptTunnel(workload: HostedWorkload, socket: net.Socket): void {
     const identity = this.#state.registry.workload(workload.name)?.identity;
     // The other agent's records show the reset of its dial.
-    if (identity === undefined || this.#context.descriptors.isTouchedBySocket(socket)) {
+    if (this.#context.descriptors.isTouchedBySocket(socket)) {
       resetSocket(socket);
+      return;
+    }
+    if (identity === undefined) {
+      const source = sourceOf(peerIp(socket));
+      this.#context.refusals.end({ socket, source, group: workload.name, end: () => resetSocket(socket) });
       return;
     }
     this.#server.accept(socket, { workload: workload.name, identity });
@@ -278,12 +289,14 @@ export class DataplaneWorker {
     this.#connections.cutWorkload(workload, new ConnectionCut({ reason: 'DRAIN', detail }));
     this.#client.releaseWorkload(workload.name);
     this.#server.releaseWorkload(workload.name);
+    this.#context.refusals.endAll(workload.name);
   }
 
   /** Listeners close first, so that a successor on the same ports gets all new connections; then the tunnels send GOAWAY. */
   async #drain(graceMs: number): Promise<void> {
     this.#probes?.close();
     await this.#hosting.stopListening();
+    this.#context.refusals[Symbol.dispose]();
     const startedAtMs = performance.now();
     await this.#entrance.finish(Math.min(graceMs, reachingMs));
     // A connection that was accepted before would be refused by a tunnel that drains.
@@ -326,6 +339,7 @@ export class DataplaneWorker {
       keptConnections: this.#connections.inGrace.kept,
       drainingConnections: this.#connections.inGrace.draining,
       heldConnects: this.#hosting.heldConnects,
+      heldRefusals: this.#context.refusals.size + this.#server.heldHandshakes(),
       openTunnels: client.tunnels + server.tunnels,
       openStreams: client.streams + server.streams,
       bufferedBytes: this.#waitingBytes.bytesInAll,

@@ -11,7 +11,7 @@ import { OpeningOrder } from '../listen/opening-order.js';
 import { WorkerLinks, type PassedConnection } from '../listen/worker-links.js';
 import type { WorkerLink } from '../messages.js';
 import { ignoreError } from '../sockets/ignore-error.js';
-import { socketAddresses } from '../sockets/socket-addresses.js';
+import { peerIp } from '../sockets/socket-addresses.js';
 import type { WorkloadUsage } from '../workload-usage.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 import { TunnelRotation } from '../listen/tunnel-rotation.js';
@@ -86,7 +86,7 @@ export class Entrance {
 
   acceptTunnel(workload: HostedWorkload, socket: net.Socket): void {
     socket.on('error', ignoreError);
-    const worker = this.#rotation.next(`${workload.slot} ${addressOf(socket)}`, this.#others(workload.slot));
+    const worker = this.#rotation.next(`${workload.slot} ${peerIp(socket)}`, this.#others(workload.slot));
     if (worker !== null && this.#links.pass(worker, { entry: 'inboundTunnel', workload: workload.name }, socket))
       return;
     this.#serveTunnel(workload, socket);
@@ -138,13 +138,4 @@ export class Entrance {
 /** Whose connections wait behind each other when there are many (see `AcceptScheduler`). */
 function clientOf({ entry, workload, captured }: Omit<PassedConnection, 'key'>): string {
   return entry === 'outbound' ? workload : (captured.client?.ip ?? '');
-}
-
-/** Only for the choice of a worker, so a fault here does not end the connection. */
-function addressOf(socket: net.Socket): string {
-  try {
-    return socketAddresses(socket)?.peer?.ip ?? '';
-  } catch {
-    return '';
-  }
 }

@@ -13,7 +13,7 @@ import { type Flow, tinyFrames } from './tiny-frames.js';
  * "started" when it does. It runs at the lowest priority: it is to cost others what the attacked program does, not what it
  * does itself, as if it were another machine.
  *
- * - `silent`: holds COUNT connections and sends nothing. One that is ended is opened again at once.
+ * - `silent`: holds COUNT connections and sends nothing. One that is ended is opened again at once. `spoken`: after one byte.
  * - `handshakes`: COUNT TLS handshakes at a time, with the certificate in DIRECTORY if there is one, and each connection ends
  *   with its handshake.
  * - `replay`: COUNT connections at a time send a recorded ClientHello, and end with the first answer.
@@ -29,13 +29,8 @@ const longestOpeningMs = 3000;
 const done = { connections: 0, answered: 0, bytes: 0 };
 setInterval(() => report(done), 200);
 const attacks: Readonly<Record<string, () => Promise<unknown>>> = {
-  silent: async () => {
-    await keep(count, silent);
-    await new Promise<void>((resolve) => {
-      opened.once('all', resolve);
-      setTimeout(resolve, longestOpeningMs);
-    });
-  },
+  silent: () => hold(''),
+  spoken: () => hold('G'),
   handshakes: () => keep(count, handshake),
   replay: async () => {
     const hello = await recordedHello();
@@ -48,6 +43,15 @@ const attacks: Readonly<Record<string, () => Promise<unknown>>> = {
 };
 await attacks[kind]?.();
 process.stdout.write('started\n');
+
+/** Resolves when all were opened once, or after a while. */
+async function hold(says: string): Promise<void> {
+  await keep(count, () => held(says));
+  await new Promise<void>((resolve) => {
+    opened.once('all', resolve);
+    setTimeout(resolve, longestOpeningMs);
+  });
+}
 
 /** Does `step` this many times at once, and again whenever one is over. Resolves when all have begun. */
 async function keep(times: number, step: () => Promise<void>): Promise<void> {
@@ -72,8 +76,9 @@ function gone(socket: net.Socket): Promise<void> {
   });
 }
 
-function silent(): Promise<void> {
+function held(says: string): Promise<void> {
   const socket = net.connect({ host, port });
+  if (says !== '') socket.write(says);
   socket.once('connect', () => {
     done.answered += 1;
     if (done.answered === count) opened.emit('all');

@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { AttackLab } from '../../bench/attack-lab.js';
-import { requireProportion } from '../../bench/attack-rounds.js';
-import { type AttackId, attackOf } from '../../bench/attack-table.js';
-import type { AttackedNeighbour } from '../../bench/attacked-neighbour.js';
+import { describe, test } from 'node:test';
+import type { AttackId } from '../../bench/attack-table.js';
 import { patientMs } from '../../lab/patience.js';
+import { attackedMesh } from '../../support/mesh/attacked-mesh.js';
 
 /**
  * Handshakes without end on the tunnel port of a workload, next to a neighbour whose agent has the same thread for both.
@@ -13,18 +11,10 @@ import { patientMs } from '../../lab/patience.js';
 
 /** Handshakes of one source and listener that begin in a second, after as many at once: `defaultHandshakeLimits`. */
 const perSecond = 100;
+/** Connections that found no place and end in a second, of 4,096 that are held: `SlowEnds`. */
+const endsPerSecond = 600;
 
-let lab: AttackLab;
-let neighbour: AttackedNeighbour;
-
-before(async () => {
-  lab = await AttackLab.start();
-  neighbour = await lab.neighbour('echo');
-});
-
-after(async () => {
-  await lab[Symbol.asyncDispose]();
-});
+const mesh = attackedMesh();
 
 describe(
   'a flood has its rate, and a neighbour its exchanges and new connections',
@@ -33,17 +23,27 @@ describe(
     const floods: readonly [AttackId, string][] = [
       ['handshakes', 'whole handshakes of a stranger'],
       ['replay', 'one recorded ClientHello, which costs the server what an honest one does and the sender nothing'],
+      ['replay-many', 'more of these at a time than a source has places'],
       ['proved', 'handshakes of a proved peer, whose tunnels end at once'],
     ];
     for (const [id, title] of floods) {
       test(title, async (t) => {
         const startedAtMs = performance.now();
-        const { done, compared } = await requireProportion({ lab, neighbour, attack: attackOf(id) });
+        const { done, compared } = await mesh.during(id);
         const mostAnswers = perSecond * ((performance.now() - startedAtMs) / 1000 + 1);
         t.diagnostic(`${done.answered} of ${Math.round(mostAnswers)}; ${compared}`);
         assert.ok(done.answered > 0, 'the attack was under way');
         assert.ok(done.answered <= mostAnswers, `${done.answered} handshakes, ${mostAnswers} may have begun`);
       });
     }
+
+    test('2,600 silent connections, each opened again when it ends', async (t) => {
+      const startedAtMs = performance.now();
+      const { done, compared } = await mesh.during('silent-tunnel');
+      const most = endsPerSecond * ((performance.now() - startedAtMs) / 1000);
+      t.diagnostic(`${done.connections} of ${Math.round(most)} ended; ${compared}`);
+      assert.ok(done.connections > 0, 'the attack was under way');
+      assert.ok(done.connections <= most, `${done.connections} connections have ended, ${most} may`);
+    });
   },
 );

@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { AttackLab } from '../../bench/attack-lab.js';
-import { requireProportion } from '../../bench/attack-rounds.js';
-import { type AttackId, attackOf } from '../../bench/attack-table.js';
-import type { AttackedNeighbour } from '../../bench/attacked-neighbour.js';
+import { describe, test } from 'node:test';
+import type { AttackId } from '../../bench/attack-table.js';
 import { patientMs } from '../../lab/patience.js';
+import { attackedMesh } from '../../support/mesh/attacked-mesh.js';
 
 /**
  * A program that got hold of the keys of its workload sends the smallest frames of HTTP/2 that there are, as fast as it can.
@@ -12,17 +10,7 @@ import { patientMs } from '../../lab/patience.js';
  * `npm run bench -- attacks` measures what it costs; see `requireProportion`.
  */
 
-let lab: AttackLab;
-let neighbour: AttackedNeighbour;
-
-before(async () => {
-  lab = await AttackLab.start();
-  neighbour = await lab.neighbour('echo');
-});
-
-after(async () => {
-  await lab[Symbol.asyncDispose]();
-});
+const mesh = attackedMesh();
 
 describe('a neighbour has its exchanges and new connections', { timeout: patientMs(240_000) }, () => {
   const storms: readonly [AttackId, string][] = [
@@ -33,7 +21,7 @@ describe('a neighbour has its exchanges and new connections', { timeout: patient
   ];
   for (const [id, title] of storms) {
     test(`during a storm of ${title}`, async (t) => {
-      const { done, compared } = await requireProportion({ lab, neighbour, attack: attackOf(id) });
+      const { done, compared } = await mesh.during(id);
       t.diagnostic(compared);
       assert.ok(done.bytes > 0, 'the attack was under way');
     });

@@ -1,10 +1,15 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
+import process from 'node:process';
 import { describe, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import type { HttpEndpoint } from '../../../agent/admin/http-endpoint.js';
 import type { ConnectionCut } from '../../../shared/http/bounded-server.js';
+import { LabProcess } from '../../lab/lab-process.js';
 import { parseMetrics } from '../../lab/metric-samples.js';
 import { waitUntil } from '../../lab/wait-until.js';
+import { reportOf } from '../../support/mesh/attacker-report.js';
 import {
   callApi,
   silentLog,
@@ -48,6 +53,26 @@ describe('a probe of an endpoint is answered', () => {
     });
   }
 });
+
+for (const kind of ['silent', 'spoken'] as const) {
+  test(`a probe is answered while 2,000 ${kind} connections are opened again at once, and they end at a pace`, async (t) => {
+    await using attacked = await endpoint();
+    await using attacker = await LabProcess.start([
+      process.execPath,
+      fileURLToPath(new URL('../../bench/load/attacker.js', import.meta.url)),
+      ...[kind, '127.0.0.1', attacked.port, 2000, ''].map(String),
+    ]);
+    await attacker.waitForLine(/^started$/, 60_000);
+    const [startedAtMs, before] = [performance.now(), reportOf(attacker).connections];
+    for (let round = 0; round < 50; round++) {
+      assert.equal(await probe(attacked), 'ok', `probe ${round}`);
+      await pause(20);
+    }
+    const perSecond = (reportOf(attacker).connections - before) / ((performance.now() - startedAtMs) / 1000);
+    t.diagnostic(`${perSecond.toFixed(0)} end in a second`);
+    assert.ok(perSecond < 600, `${perSecond} end in a second`);
+  });
+}
 
 describe('the API of the controller', () => {
   /** The 99th percentile of each, of calls that take turns, so that what else the machine does is the same for both. */

@@ -27,6 +27,7 @@ function gaugesOf(openConnections: number): Omit<WorkerGauges, 'eventLoopDelayP9
     keptConnections: 0,
     drainingConnections: 0,
     heldConnects: 0,
+    heldRefusals: 0,
     openTunnels: 0,
     openStreams: 0,
     bufferedBytes: 0,

@@ -54,6 +54,7 @@ const denied: ClosedConnection = {
 const gauges: WorkerGauges = {
   openConnections: 0,
   heldConnects: 0,
+  heldRefusals: 0,
   openTunnels: 0,
   openStreams: 0,
   bufferedBytes: 0,

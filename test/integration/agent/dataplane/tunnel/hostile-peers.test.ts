@@ -12,7 +12,7 @@ import {
 } from '../../../../support/tunnel/tunnel-certificates.js';
 import { expectHealthy, expectRefused } from '../../../../contract/tunnel-hostile-contract.js';
 import { http2Engine as engine } from '../../../../support/tunnel/tunnel-http2-engine.js';
-import { eventually, serverIp, testSettings, TunnelPair } from '../../../../support/tunnel/tunnel-pair.js';
+import { eventually, listener, serverIp, testSettings, TunnelPair } from '../../../../support/tunnel/tunnel-pair.js';
 import { RawPeer, sendPlain } from '../../../../support/tunnel/tunnel-raw-peer.js';
 import { patientMs } from '../../../../lab/patience.js';
 import { idleMsOf, machineFactor } from '../../../../support/machine-factor.js';
@@ -73,14 +73,49 @@ describe('the tunnel port refuses and counts', () => {
     const [longest] = pair.accepted;
     const own = await ca.issue(clientIdentity);
     const same = await RawPeer.connect(pair.port, own);
-    assert.ok(longest?.destroyed);
     await expectRefused(pair, 'overload');
+    await eventually('it ends in its turn', () => longest?.destroyed === true);
     const elsewhere = net.connect({ host: serverIp, port: pair.port, localAddress: '127.0.0.2' });
     const other = await RawPeer.connect(pair.port, own, { socket: elsewhere });
     for (const socket of [...idle, same.socket, other.socket]) socket.destroy();
     await eventually('the places are free again', () => pair.accepted.every((socket) => socket.destroyed));
     await expectHealthy(pair);
   });
+
+  it('at a pace what finds no place and is opened again at once, and one that spoke is not taken for it', async () => {
+    await using pair = await TunnelPair.start(engine, ca, { tlsHandshakeTimeoutMs: 9500 });
+    const identity = await ca.issue(clientIdentity);
+    await using flood = floodOf(pair.port, 700);
+    await eventually('all were opened', () => flood.opened >= 700);
+    // As many as are over at once in a flood that is not held.
+    await eventually('it goes on', () => flood.ended >= 20);
+    const [startedAtMs, before] = [performance.now(), flood.ended];
+    for (let round = 0; round < 10; round++) {
+      // From the address of the flood.
+      await using own = await RawPeer.connect(pair.port, identity);
+      assert.ok(own.socket.encrypted);
+    }
+    const perSecond = (flood.ended - before) / ((performance.now() - startedAtMs) / 1000);
+    assert.ok(perSecond < 300, `${perSecond} a second`);
+    assert.ok(pair.server.heldHandshakes() > 300, `${pair.server.heldHandshakes()} are held`);
+    assert.equal((await pair.open()).ok, true);
+  });
+
+  for (const [when, end] of [
+    ['the workload leaves', (pair: TunnelPair) => pair.server.releaseWorkload(listener.workload)],
+    ['the agent drains', (pair: TunnelPair) => void pair.server.drain(60_000)],
+  ] as const) {
+    it(`and all that is held at once when ${when}`, async () => {
+      await using pair = await TunnelPair.start(engine, ca, { tlsHandshakeTimeoutMs: 9500 });
+      const idle = Array.from({ length: 600 }, () => net.connect({ host: serverIp, port: pair.port }));
+      for (const socket of idle) socket.on('error', () => {}).resume();
+      await eventually('all are accepted', () => pair.accepted.length === idle.length);
+      assert.ok(pair.server.heldHandshakes() > 200);
+      end(pair);
+      assert.equal(pair.server.heldHandshakes(), 0);
+      assert.ok(pair.accepted.every((socket) => socket.destroyed));
+    });
+  }
 
   it('a peer without a certificate', async () => {
     await using pair = await TunnelPair.start(engine, ca);
@@ -138,6 +173,35 @@ describe('the tunnel port refuses and counts', () => {
     await expectRefused(pair, 'no_own_certificate');
   });
 });
+
+/** Connections that say nothing, each opened again as soon as it is ended. */
+function floodOf(port: number, count: number) {
+  const sockets = new Set<net.Socket>();
+  const flood = {
+    opened: 0,
+    ended: 0,
+    isOver: false,
+    [Symbol.asyncDispose]: async (): Promise<void> => {
+      flood.isOver = true;
+      const closed = [...sockets].map((socket) => once(socket.destroy(), 'close'));
+      await Promise.all(closed);
+    },
+  };
+  const open = (): void => {
+    const socket = net.connect({ host: serverIp, port });
+    sockets.add(socket);
+    socket.on('error', () => {}).resume();
+    socket.once('connect', () => flood.opened++);
+    socket.once('close', () => {
+      sockets.delete(socket);
+      if (flood.isOver) return;
+      flood.ended++;
+      open();
+    });
+  };
+  for (let index = 0; index < count; index++) open();
+  return flood;
+}
 
 describe('the client gives up', () => {
   it('a stream that was refused and is left open by the server', { timeout: patientMs(30_000) }, async () => {

@@ -23,6 +23,7 @@ import type { TunnelRequest } from '../../../../../agent/dataplane/tunnel/tunnel
 import { WorkloadUsage } from '../../../../../agent/dataplane/workload-usage.js';
 import { selfTestTargets } from '../../../../../agent/self-test-target.js';
 import type { IpAddress } from '../../../../../shared/address.js';
+import { SlowEnds } from '../../../../../shared/slow-ends.js';
 import { plainSnapshot } from '../../../../../shared/policy/snapshot.js';
 import type { WorkloadEntry } from '../../../../../shared/routing/registry-entry.js';
 import { socketPair } from '../../../../support/agent/relay-road.js';
@@ -153,6 +154,7 @@ function contextWith(
     connections: new LiveConnections({ state, limits: new WorkloadLimits({ settings, usage, workerIndex: 0 }) }),
     balancer: { order: ({ endpoints }: { endpoints: unknown }) => endpoints },
     reporter: { closed },
+    refusals: new SlowEnds({ atOnce: 100 }),
     descriptors: new DescriptorReserve({ limit: has.has('descriptors') ? 4 : 1_000_000 }),
     clock: { nowMs: () => 1000 },
     arrivals: new Arrivals(),
