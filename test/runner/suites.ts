@@ -51,21 +51,23 @@ const sameUnitsWithAnyNode = [
 ];
 
 /**
- * About other programs (kernel rules, compiler, linter, the lab's network), or about what our programs decide, print and keep.
+ * About other programs (kernel rules, compilers, linter, the lab's network), or about what our programs decide, print and keep.
  * What they need of Node, other files try with both: sockets, TLS, HTTP, child processes and threads in `agent/dataplane/`,
  * `agent/control/`, `agent/native/`, `shared/`, `attacks/held-servers` and `controller/{api,join,ca/,nats/,event-loop}`, and
  * the programs themselves in `agent-process`, `controller-process` and `package`.
  */
 const sameWithAnyNode = [
-  /agent\/capture\/(?:back-ends|bound-namespaces|changed-while-loading|changes|host|lifecycle|own-sockets|workload)\./,
+  /agent\/capture\/(?:back-ends|bound-namespaces|changed-while-loading|changes|guard|host|lifecycle)\./,
+  /agent\/capture\/(?:own-sockets|rule-ownership|untracked|workload)\./,
   /agent\/control\/shared-namespace\./,
   /agent\/dataplane\/(?:rule-lifecycle|flow\/authorized)\./,
   /attacks\/(?:compromised-node|consumer-names|flooded-nats|invented-flows)\./,
-  /controller\/(?:atomic-apply|audit-log|audit-log-kill|ca|disk-full|history|inventory-kill|node-removal)\./,
+  /controller\/(?:atomic-apply|audit-log|audit-log-kill|ca|disk-full|history|inventory-kill)\./,
+  /controller\/(?:node-removal|nodes-without-agent)\./,
   /controller\/(?:recovery|scope|sealed-keys|users|why)\./,
   /controller\/cli\/(?:everyday|history|offline|rule-tools|secret-output)\./,
   /controller\/flows\/flow-history\./,
-  /integration\/(?:deploy|docs|fuzz|house)\//,
+  /integration\/(?:deploy|docs|fuzz|house|kubernetes)\//,
   /lab\/(?:applications|command-line|declared-path|network|packet-capture)\./,
   /shared\/policy\/match-field-rows\./,
 ];

@@ -6,14 +6,20 @@ import process from 'node:process';
 
 const root = path.resolve(import.meta.dirname, '../../..');
 
-/** Calls `use` with a copy of the programs' sources, for a test that changes them; node_modules is the project's. */
-export function withSourceCopy<T>(use: (copy: string) => T): T {
+/** A copy of the programs' sources, for tests that change them; node_modules is the project's. The caller removes it. */
+export function makeSourceCopy(): string {
   const copy = mkdtempSync(path.join(tmpdir(), 'sources-'));
+  for (const each of ['agent', 'controller', 'shared', 'tsconfig.json', 'package.json', '.oxlintrc.json']) {
+    cpSync(path.join(root, each), path.join(copy, each), { recursive: true });
+  }
+  symlinkSync(path.join(root, 'node_modules'), path.join(copy, 'node_modules'));
+  return copy;
+}
+
+/** Calls `use` with a copy of its own. */
+export function withSourceCopy<T>(use: (copy: string) => T): T {
+  const copy = makeSourceCopy();
   try {
-    for (const each of ['agent', 'controller', 'shared', 'tsconfig.json', 'package.json', '.oxlintrc.json']) {
-      cpSync(path.join(root, each), path.join(copy, each), { recursive: true });
-    }
-    symlinkSync(path.join(root, 'node_modules'), path.join(copy, 'node_modules'));
     return use(copy);
   } finally {
     rmSync(copy, { recursive: true, force: true });

@@ -1,18 +1,26 @@
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { describe, it } from 'node:test';
-import { runTool, withSourceCopy } from '../../support/source-copy.js';
+import { after, before, describe, it } from 'node:test';
+import { makeSourceCopy, runTool } from '../../support/source-copy.js';
 
 const root = path.resolve(import.meta.dirname, '../../../..');
 
 describe('the compiler and the linter', () => {
-  /** A copy of the sources with one file more. */
-  function withFile<T>(file: string, text: string, use: (copy: string) => T): T {
-    return withSourceCopy((copy) => {
-      writeFileSync(path.join(copy, file), text);
-      return use(copy);
-    });
+  let copy = '';
+  before(() => {
+    copy = makeSourceCopy();
+  });
+  after(() => rmSync(copy, { recursive: true, force: true }));
+
+  /** What `use` says of the copy while it has these files more. */
+  function withFiles<T>(files: Readonly<Record<string, string>>, use: () => T): T {
+    try {
+      for (const [file, text] of Object.entries(files)) writeFileSync(path.join(copy, file), text);
+      return use();
+    } finally {
+      for (const file of Object.keys(files)) rmSync(path.join(copy, file), { force: true });
+    }
   }
 
   it('refuse libraries and documents of the controller in the agent', () => {
@@ -23,7 +31,7 @@ describe('the compiler and the linter', () => {
       "import { workloadSchema } from '../controller/resources/kinds/workload.js';",
       'export const all = [parse, X509Certificate, forge, workloadSchema];',
     ];
-    const { code, text } = withFile('agent/x.ts', lines.join('\n'), (copy) =>
+    const { code, text } = withFiles({ 'agent/x.ts': lines.join('\n') }, () =>
       runTool(copy, 'typescript/bin/tsc', ['-b', 'agent', '--pretty', 'false']),
     );
     assert.notEqual(code, 0);
@@ -54,7 +62,7 @@ describe('the compiler and the linter', () => {
   ];
   for (const { what, file, text, says } of linted) {
     it(`refuse ${what}`, () => {
-      const found = withFile(file, text, (copy) =>
+      const found = withFiles({ [file]: text }, () =>
         runTool(copy, 'oxlint/bin/oxlint', ['--deny-warnings', path.dirname(file)]),
       );
       assert.notEqual(found.code, 0);
@@ -64,11 +72,9 @@ describe('the compiler and the linter', () => {
 
   it('refuse a cycle among types', () => {
     const lines = ["import type { Identity } from './identity-b.js';", 'export type Name = { readonly of: Identity };'];
-    const { code, text } = withFile('shared/identity-a.ts', lines.join('\n'), (copy) => {
-      const back = "import type { Name } from './identity-a.js';\nexport type Identity = { readonly name: Name };\n";
-      writeFileSync(path.join(copy, 'shared/identity-b.ts'), back);
-      return runTool(copy, 'oxlint/bin/oxlint', ['--deny-warnings', 'shared']);
-    });
+    const back = "import type { Name } from './identity-a.js';\nexport type Identity = { readonly name: Name };\n";
+    const files = { 'shared/identity-a.ts': lines.join('\n'), 'shared/identity-b.ts': back };
+    const { code, text } = withFiles(files, () => runTool(copy, 'oxlint/bin/oxlint', ['--deny-warnings', 'shared']));
     assert.notEqual(code, 0);
     assert.match(text, /no-cycle/);
     assert.ok(readFileSync(path.join(root, '.oxlintrc.json'), 'utf8').includes('"ignoreTypes": false'));
