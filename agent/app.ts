@@ -30,6 +30,7 @@ import { ProbeSockets } from './dataplane/pool/probe-sockets.js';
 import { WorkerPool } from './dataplane/pool/worker-pool.js';
 import { AgentSocket } from './control/succession/agent-socket.js';
 import { TakingOver } from './control/succession/taking-over.js';
+import type { CniInstaller } from './native/cni-installer.js';
 import { ownNetnsInode } from './native/netns.js';
 import { AccessLog } from './telemetry/access-log.js';
 import { AgentMetrics } from './telemetry/agent-metrics.js';
@@ -54,6 +55,8 @@ export type AgentOptions = {
   readonly failModeProblem?: string | null;
   /** In which cgroup this process makes its sockets; without it, in none of its own. */
   readonly cgroup?: CgroupFound;
+  /** Puts the CNI plugin into the chain of this node; without it, another program does. */
+  readonly cniInstaller?: CniInstaller | null;
   /** Listening sockets that the supervisor kept; they become the agent's. */
   readonly kept?: readonly number[];
   /** Starts a data-plane thread; without it, one that loads its code first. */
@@ -115,6 +118,7 @@ export async function startAgent({
   shownConfiguration,
   failModeProblem = null,
   cgroup,
+  cniInstaller = null,
   kept = [],
   spawn,
   ownership,
@@ -276,7 +280,8 @@ export async function startAgent({
     if (abort.signal.aborted) return;
     view.plane = plane;
     view.cni = Cni.start({
-      ...settings,
+      settings,
+      installer: cniInstaller,
       reconciler: plane.reconciler,
       isComplete: () => plane.isRegistryComplete,
       inCharge: takingOver.inCharge,
@@ -336,6 +341,7 @@ export async function startAgent({
     // The rules are the successor's by now.
     const removesCapture = options.removesCapture && !isSucceeded;
     takingOver.giveUp();
+    if (removesCapture) await view.cni?.takeOut();
     const isLastOfHost = takingOver.isInCharge && !isSucceeded;
     await letGo({ removesCapture, hasSuccessor: false, isLastOfHost });
     // What the open connections need is stopped after they have ended.

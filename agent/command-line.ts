@@ -155,7 +155,9 @@ export function agentCommandLine(finish: Finish, output: ProgramOutput): Command
       const { netns = [] } = self.opts<{ netns?: string[] }>();
       const log = createLog({ name: 'culvert-agent', level: 'error' });
       const { removeCapture } = await import('./remove.js');
-      const removal = await removeCapture({ stateDir: values.stateDir, netnsPaths: netns.map(namespacePath), log });
+      const { stateDir, cniConfigDir, cniBinDir } = values;
+      const cni = cniConfigDir === null ? null : { configDirectory: cniConfigDir, binDirectory: cniBinDir };
+      const removal = await removeCapture({ stateDir, cni, netnsPaths: netns.map(namespacePath), log });
       for (const place of removal.removed) print(`removed: ${place}`);
       if (removal.removed.length === 0 && removal.problem === null) print('nothing to remove');
       if (removal.problem !== null) printError(`culvert-agent: ${removal.problem}`);

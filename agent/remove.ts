@@ -6,6 +6,7 @@ import { removeOwnCgroup } from './capture/own-cgroup.js';
 import { findCapturedNamespaces, isServed } from './capture/host-namespaces.js';
 import { removeEverything } from './capture/remove-everything.js';
 import { StateDirectory } from './control/state/state-directory.js';
+import { type CniDirectories, takeOutCniPlugin } from './native/cni-installer.js';
 import { findRunningAgent } from './control/succession/predecessor.js';
 
 /** What is left on this host after `culvert-agent remove`: its exit code. */
@@ -26,6 +27,8 @@ export type Removal = {
 export async function removeCapture(o: {
   readonly stateDir: string;
   readonly netnsPaths: readonly string[];
+  /** Where the CNI plugin is in the chain; null: nowhere. */
+  readonly cni: CniDirectories | null;
   readonly log: Log;
 }): Promise<Removal> {
   const directory = new StateDirectory({ path: o.stateDir });
@@ -37,13 +40,15 @@ export async function removeCapture(o: {
   const running = await whatRuns(o.stateDir, paths);
   if (running !== null) return { exitCode: removeExitCodes.agentRuns, removed: [], problem: running };
 
+  // First: a pod that starts meanwhile would wait for an agent.
+  const leftOfCni = o.cni === null ? null : takeOutCniPlugin(o.cni);
   const places = await removeEverything({ netnsPaths: paths });
   const kept = places.flatMap(({ place, problem }) => (problem === null ? [] : [`${place}: ${problem}`]));
   // Captured after the first look, or loaded again.
   const missed = (await findCapturedNamespaces(tools))
     .filter(({ path }) => !kept.some((line) => line.startsWith(`${path}: `)))
     .map(({ path }) => `${path}: it has rules of capture`);
-  const left = [...kept, ...missed];
+  const left = [...kept, ...missed, ...(leftOfCni === null ? [] : [`the CNI plugin: ${leftOfCni}`])];
   const removed = places.filter(({ problem, hadRules }) => problem === null && hadRules).map(({ place }) => place);
   if (left.length > 0) {
     const problem = new CulvertError({

@@ -5,6 +5,7 @@ import type { WarmWorkers } from './dataplane/pool/warm-workers.js';
 import { agentSettingsTable, failModeProblem } from './config/agent-settings.js';
 import { shownConfiguration } from '../shared/config/shown-configuration.js';
 import { assertNever } from '../shared/assert-never.js';
+import { startCniInstaller } from './control/cni/cni.js';
 import { takeInheritedSockets } from './control/succession/kept-sockets.js';
 import { separatePrivileges } from './privileges.js';
 import {
@@ -34,6 +35,8 @@ export async function runAgent(o: {
   const stop = new StopSignals();
   const modeProblem = failModeProblem(loaded.values, process.connected);
   if (modeProblem !== null) log.warn({ failMode: loaded.values.failMode }, modeProblem);
+  // It stays root.
+  const cniInstaller = startCniInstaller(loaded.values);
   const { cgroup, helperLost } = separatePrivileges(loaded.values, process.connected ? process.ppid : null);
   let isKept = false;
   let recheckCapture = async (): Promise<void> => undefined;
@@ -50,6 +53,7 @@ export async function runAgent(o: {
     shownConfiguration: shownConfiguration(loaded, agentSettingsTable),
     failModeProblem: modeProblem,
     cgroup,
+    cniInstaller,
     kept: inheritedSockets(),
     spawn: o.spawn,
     ...(rules === null ? {} : { ownership: rules }),
@@ -84,6 +88,7 @@ export async function runAgent(o: {
     log.info('agent stopped');
     return hasThreadsLeft ? { atOnce: 0 } : 0;
   } finally {
+    cniInstaller?.close();
     await agent[Symbol.asyncDispose]();
     await flushLog(log);
   }

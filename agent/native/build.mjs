@@ -41,6 +41,11 @@ const targets = [
     // It leaves the image that it comes in: the host may have another C library, or an older one.
     first: ['-static', '-s'],
   },
+  {
+    file: join(built, 'culvert-cni-install'),
+    sources: [...filesOf(join(here, 'cni-install'), '.c'), join(here, 'cni', 'json.c')],
+    flags: ['-fPIE', '-pie', '-fstack-protector-strong', '-D_FORTIFY_SOURCE=2', '-Wl,-z,relro,-z,now'],
+  },
 ];
 
 function filesOf(directory, ending) {
@@ -83,7 +88,7 @@ function findCompiler() {
 }
 
 function isUpToDate() {
-  const headers = [here, ...['helper', 'cni'].map((part) => join(here, part))].flatMap((directory) =>
+  const headers = [here, ...['helper', 'cni', 'cni-install'].map((part) => join(here, part))].flatMap((directory) =>
     filesOf(directory, '.h'),
   );
   const parts = [...targets.flatMap(({ sources }) => sources), ...headers, fileURLToPath(import.meta.url)];

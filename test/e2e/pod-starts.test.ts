@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { MeshAgent } from '../lab/mesh-agent.js';
 import { prepareMesh } from '../lab/mesh.js';
 import { patientMs } from '../lab/patience.js';
+import { programs } from '../lab/programs.js';
 import { waitUntil } from '../lab/wait-until.js';
 import {
   cniConfig,
@@ -49,13 +50,27 @@ test(
   async (t) => {
     await using mesh = await prepareMesh({ topology: twoHosts });
     const [node1, node2] = [mesh.agent('node1'), mesh.agent('node2')];
-    const withSocket = (): Promise<void> => node1.start(['--cni-socket', socketOf(node1)]);
+    const config = path.join(mesh.lab.tempDir, 'net.d');
+    const bin = path.join(mesh.lab.tempDir, 'bin');
+    const cniFlags = ['--cni-config-dir', config, '--cni-bin-dir', bin];
+    const withSocket = (): Promise<void> => node1.start(cniFlags);
+    const before = '{ "cniVersion": "1.0.0", "name": "pods", "plugins": [ { "type": "bridge" } ] }\n';
+    for (const each of [config, bin]) mkdirSync(each);
+    writeFileSync(path.join(config, '10-pods.conflist'), before);
+    const plugins = (): readonly { readonly type: string }[] =>
+      (JSON.parse(readFileSync(path.join(config, '10-pods.conflist'), 'utf8')) as { plugins: [] }).plugins;
     await Promise.all([node1.fetchToken(), node2.fetchToken()]);
     await Promise.all([withSocket(), node2.start()]);
     await Promise.all([node1.waitReady(), node2.waitReady()]);
     await waitUntil('the list is written', () =>
       readFileSync(listOf(node1), 'utf8') === 'culvert-enrolled 1\nshop\nend 1\n' ? true : undefined,
     );
+
+    await waitUntil('the plugin is in the chain', () => (plugins().length === 2 ? true : undefined));
+    const { stateDir } = node1;
+    const entry = { type: 'culvert-cni', socket: socketOf(node1), enrolled: path.join(stateDir, 'cni-enrolled') };
+    assert.deepEqual(plugins()[1], { ...entry, ownNamespace: 'culvert-system' });
+    assert.ok(existsSync(path.join(bin, 'culvert-cni')));
 
     // No socket of this process may be in it, which would hold the old namespace.
     const neighbour = mesh.lab.workload('neighbour');
@@ -104,5 +119,13 @@ test(
     await startPod('while another agent takes over');
     await node1.waitReady();
     await startPod('after another agent took over');
+
+    // An agent that has ended leaves the plugin; the command that removes capture takes it out too.
+    await node1.stop();
+    assert.equal(plugins().length, 2);
+    const removed = await node1.node.exec([...programs.agent, 'remove', '--state-dir', stateDir, ...cniFlags]);
+    assert.equal(removed.code, 0, removed.stderr);
+    assert.equal(readFileSync(path.join(config, '10-pods.conflist'), 'utf8'), before);
+    assert.deepEqual(readdirSync(bin), []);
   },
 );

@@ -1,36 +1,72 @@
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { Log } from '../../../shared/log.js';
+import type { AgentSettings } from '../../config/agent-settings.js';
+import { CniInstaller } from '../../native/cni-installer.js';
 import type { WorkloadReconciler } from '../workloads/workload-reconciler.js';
 import { CniSocket } from './cni-socket.js';
 import { EnrolledList } from './enrolled-list.js';
 import { RegisteredPods } from './enrolled-pods.js';
 import { PodCapture } from './pod-capture.js';
 
-/** The agent's side of the CNI plugin: the socket, and the list for the time without an agent. */
+type CniSettings = Pick<AgentSettings, 'cniSocket' | 'cniConfigDir' | 'cniBinDir' | 'cniOwnNamespace' | 'stateDir'>;
+
+/** Null: it does not answer a plugin. */
+function socketOf({
+  cniSocket,
+  cniConfigDir,
+  stateDir,
+}: Omit<CniSettings, 'cniBinDir' | 'cniOwnNamespace'>): string | null {
+  return cniSocket ?? (cniConfigDir === null ? null : join(stateDir, 'cni.sock'));
+}
+
+function listOf(stateDir: string): string {
+  return join(stateDir, 'cni-enrolled');
+}
+
+/** Call it while this process is root. Null: the settings name no chain to put the plugin into. */
+export function startCniInstaller(settings: CniSettings): CniInstaller | null {
+  const { cniConfigDir, cniBinDir, cniOwnNamespace, stateDir } = settings;
+  const socket = socketOf(settings);
+  if (cniConfigDir === null || socket === null) return null;
+  return new CniInstaller({
+    configDirectory: cniConfigDir,
+    binDirectory: cniBinDir,
+    entry: { socket: resolve(socket), enrolled: resolve(listOf(stateDir)), ownNamespace: cniOwnNamespace },
+  });
+}
+
+/** The agent's side of the CNI plugin: the socket, the list for the time without an agent, and its place in the chain. */
 export class Cni implements Disposable {
   readonly #socket: CniSocket;
   readonly #list: EnrolledList;
+  readonly #installer: CniInstaller | null;
+  readonly #log: Log;
   readonly #stop: () => void;
+  #isInstalling = false;
   #isClosed = false;
 
   /** Null: the settings name no socket. `inCharge`: when no other agent manages this host any more. */
   static start(init: {
-    readonly cniSocket: string | null;
-    readonly stateDir: string;
+    readonly settings: Omit<CniSettings, 'cniBinDir' | 'cniOwnNamespace'>;
+    /** Null: another program puts the plugin into the chain, or none does. */
+    readonly installer: CniInstaller | null;
     readonly reconciler: WorkloadReconciler;
     /** Whether every workload of the mesh is known. */
     readonly isComplete: () => boolean;
     readonly inCharge: Promise<void>;
     readonly log: Log;
   }): Cni | null {
-    return init.cniSocket === null ? null : new Cni({ ...init, path: init.cniSocket });
+    const path = socketOf(init.settings);
+    return path === null ? null : new Cni({ ...init, path });
   }
 
   private constructor(init: Parameters<typeof Cni.start>[0] & { readonly path: string }) {
-    const { reconciler, isComplete, log } = init;
+    const { reconciler, isComplete, installer, log } = init;
+    this.#installer = installer;
+    this.#log = log;
     const pods = new RegisteredPods({ wanted: () => reconciler.wanted, isComplete });
     const capture = new PodCapture({ pods, reconciler });
-    this.#list = new EnrolledList({ path: join(init.stateDir, 'cni-enrolled'), log });
+    this.#list = new EnrolledList({ path: listOf(init.settings.stateDir), log });
     this.#socket = new CniSocket({
       path: init.path,
       log,
@@ -40,11 +76,13 @@ export class Cni implements Disposable {
     this.#stop = reconciler.onProgress(() => {
       const namespaces = isInCharge && !this.#isClosed ? pods.namespaces() : null;
       if (namespaces !== null) this.#list.update(namespaces);
+      if (isInCharge) this.#installWhenReady();
     });
     const takeCharge = async (): Promise<void> => {
       isInCharge = true;
       if (!this.#isClosed) await this.#socket.open();
     };
+    installer?.onChange((said) => log.info(said, 'the CNI plugin in the chain of this node'));
     // Otherwise the start failed, and its caller says so.
     void init.inCharge.then(takeCharge, () => undefined);
   }
@@ -52,13 +90,28 @@ export class Cni implements Disposable {
   /** What is wrong and what it means; null: nothing. */
   get problem(): string | null {
     const { problem } = this.#socket;
-    return problem === null ? this.#list.problem : `the CNI plugin of this node gets no answer: ${problem}`;
+    if (problem !== null) return `the CNI plugin of this node gets no answer: ${problem}`;
+    const notInstalled = this.#installer?.problem ?? null;
+    return notInstalled === null ? this.#list.problem : `pods start without the CNI plugin: ${notInstalled}`;
+  }
+
+  /** Takes the plugin out of the chain. Never rejects. */
+  async takeOut(): Promise<void> {
+    const left = (await this.#installer?.remove()) ?? null;
+    if (left !== null) this.#log.error({ problem: left }, 'the CNI plugin is still in the chain of this node');
   }
 
   close(): void {
     this.#isClosed = true;
     this.#stop();
     this.#socket.close();
+  }
+
+  /** Before, a pod would wait in vain. */
+  #installWhenReady(): void {
+    if (this.#isInstalling || this.#isClosed || this.#socket.problem !== null || !this.#list.isWritten) return;
+    this.#isInstalling = true;
+    this.#installer?.install();
   }
 
   [Symbol.dispose](): void {

@@ -24,6 +24,11 @@ export class EnrolledList {
     return this.#problem;
   }
 
+  /** A list is there that this agent wrote. */
+  get isWritten(): boolean {
+    return this.#written !== null;
+  }
+
   /** Call it often: it writes what differs from what it wrote last, and tries again what failed. Never throws. */
   update(namespaces: ReadonlySet<string>): void {
     const text = formatEnrolledList(namespaces);

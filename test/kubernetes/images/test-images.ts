@@ -82,7 +82,9 @@ async function makeCulvert(directory: string, base: ImageRoot): Promise<ImageRoo
   await root.addCommands(['ip', 'nsenter', 'setpriv', 'nats-server']);
   await addIptables(root);
   root.addFile(path.join(builtDirectory, 'programs'), '/culvert/dist/programs');
-  const native = ['culvert.node', 'culvert-helper', 'culvert-cni'].map((name) => path.join('agent/native', name));
+  const native = ['culvert.node', 'culvert-helper', 'culvert-cni', 'culvert-cni-install'].map((name) =>
+    path.join('agent/native', name),
+  );
   const files = native.map((name) => [path.join(builtDirectory, name), path.join('/culvert/dist', name)] as const);
   await root.addPrograms(Object.fromEntries(files));
   root.addFile(path.join(builtDirectory, '../package.json'), '/culvert/package.json');

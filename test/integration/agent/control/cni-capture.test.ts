@@ -84,7 +84,8 @@ after(async () => {
 
 function openCni(): Cni | null {
   const inCharge = Promise.resolve();
-  return Cni.start({ cniSocket: socket, stateDir: directory, reconciler, isComplete: () => isComplete, inCharge, log });
+  const settings = { cniSocket: socket, cniConfigDir: null, stateDir: directory };
+  return Cni.start({ settings, installer: null, reconciler, isComplete: () => isComplete, inCharge, log });
 }
 
 /** Registers a workload for each namespace; `namespaces`: as names of `ip netns`, in the order of the workloads. */

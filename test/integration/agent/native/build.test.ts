@@ -18,6 +18,7 @@ import { fileURLToPath } from 'node:url';
 import { after, before, test } from 'node:test';
 
 const source = fileURLToPath(new URL('../../../../../agent/native/', import.meta.url));
+const programs = ['culvert-cni', 'culvert-cni-install', 'culvert-helper', 'culvert.node'];
 let root: string;
 let addon: string;
 
@@ -26,7 +27,7 @@ before(() => {
   mkdirSync(join(root, 'agent', 'native'), { recursive: true });
   const files = readdirSync(source).filter((name) => /\.(?:c|h|mjs)$/.test(name));
   for (const file of files) cpSync(join(source, file), join(root, 'agent', 'native', file));
-  for (const part of ['helper', 'cni']) {
+  for (const part of ['helper', 'cni', 'cni-install']) {
     cpSync(join(source, part), join(root, 'agent', 'native', part), { recursive: true });
   }
   // Node may have been installed without its headers.
@@ -61,11 +62,7 @@ test('without a compiler a build fails and an installation goes on, both with on
 test('it builds with the headers on this machine, leaves no temporary file, and what it built can be loaded', () => {
   const { code, out } = build(['--if-missing']);
   assert.equal(code, 0, out);
-  assert.deepEqual(readdirSync(join(root, 'dist', 'agent', 'native')), [
-    'culvert-cni',
-    'culvert-helper',
-    'culvert.node',
-  ]);
+  assert.deepEqual(readdirSync(join(root, 'dist', 'agent', 'native')), programs);
   const loaded = createRequire(import.meta.url)(addon) as Record<string, unknown>;
   const calls = [
     'abortSocket',
@@ -138,9 +135,5 @@ test('a source that does not compile fails the build and leaves the last good ad
   assert.equal(code, 1);
   assert.match(out, /native addon not built: \w+ failed/);
   assert.equal(statSync(addon).mtimeMs, before);
-  assert.deepEqual(readdirSync(join(root, 'dist', 'agent', 'native')), [
-    'culvert-cni',
-    'culvert-helper',
-    'culvert.node',
-  ]);
+  assert.deepEqual(readdirSync(join(root, 'dist', 'agent', 'native')), programs);
 });
