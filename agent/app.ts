@@ -93,6 +93,8 @@ export type Stopped = {
 export type RunningAgent = AsyncDisposable & {
   readonly ports: AgentEndpoints['ports'];
   readonly readiness: () => ReadinessReport;
+  /** Whether every workload is served, but for those that failed: see `agent/admin/serving.ts`. */
+  readonly isServing: () => boolean;
   /** Resolves when the host has joined and serves (at once if it had joined before); rejects if it never can. */
   readonly joined: Promise<void>;
   /** Resolves when another process has taken over this host: only open connections are left here, and `stop` is due. */
@@ -383,6 +385,7 @@ export async function startAgent({
   return {
     ports: endpoints?.ports ?? { admin: 0, metrics: 0, health: 0 },
     readiness: () => view.readiness(),
+    isServing: () => view.isServing(),
     joined,
     succeeded,
     recheckCapture: async () => {

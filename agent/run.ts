@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { LoadedSettings } from '../shared/config/load-settings.js';
 import { flushLog, type Log } from '../shared/log.js';
 import { startAgent } from './app.js';
@@ -5,8 +6,10 @@ import type { WarmWorkers } from './dataplane/pool/warm-workers.js';
 import { agentSettingsTable, failModeProblem } from './config/agent-settings.js';
 import { shownConfiguration } from '../shared/config/shown-configuration.js';
 import { assertNever } from '../shared/assert-never.js';
+import { ReadyFile } from './admin/ready-file.js';
 import { startCniInstaller } from './control/cni/cni.js';
 import { takeInheritedSockets } from './control/succession/kept-sockets.js';
+import { findRunningAgent } from './control/succession/predecessor.js';
 import { separatePrivileges } from './privileges.js';
 import {
   firstInheritedFd,
@@ -18,6 +21,9 @@ import {
 } from './supervised.js';
 
 const socketsQuietMs = 50;
+/** Between two looks for the agent that took over. */
+const serverLookMs = 1000;
+const looksWithoutAgent = 3;
 
 /**
  * Runs one agent until a signal ends it: the first SIGTERM, SIGINT or SIGHUP (its terminal closed) drains, the second
@@ -63,6 +69,11 @@ export async function runAgent(o: {
   });
   log.info({ ports: agent.ports }, 'agent started');
   recheckCapture = () => agent.recheckCapture();
+  const { readyFile, stateDir, whenReplaced } = loaded.values;
+  let isReplaced = false;
+  void agent.succeeded.then(() => (isReplaced = true));
+  const isReady = (): boolean => !isReplaced && agent.isServing();
+  using _ready = readyFile === null ? null : new ReadyFile({ path: readyFile, isReady, log });
   try {
     const why = await Promise.race([
       stop.first.then(() => 'stopped' as const),
@@ -86,11 +97,39 @@ export async function runAgent(o: {
       isServing: isKept && why === 'stopped',
     });
     log.info('agent stopped');
+    if (why === 'succeeded' && whenReplaced === 'stay') await stayWhileServed({ stateDir, log, stop: stop.first });
     return hasThreadsLeft ? { atOnce: 0 } : 0;
   } finally {
     cniInstaller?.close();
     await agent[Symbol.asyncDispose]();
     await flushLog(log);
+  }
+}
+
+/**
+ * Until a signal comes, or no agent has served this host for some looks. Then a supervisor starts this one again, which
+ * serves.
+ */
+async function stayWhileServed(o: {
+  readonly stateDir: string;
+  readonly log: Log;
+  readonly stop: Promise<void>;
+}): Promise<void> {
+  o.log.info({}, 'staying until this agent is stopped, because another one serves this host');
+  for (let missed = 0; missed < looksWithoutAgent;) {
+    const isStopped = await Promise.race([o.stop.then(() => true), delay(serverLookMs, false)]);
+    if (isStopped) return;
+    missed = isServed(o.stateDir) ? 0 : missed + 1;
+  }
+  o.log.warn({}, 'the agent that took over has gone: this one ends, to be started again');
+}
+
+/** Also by one that does not answer in time. */
+function isServed(stateDir: string): boolean {
+  try {
+    return findRunningAgent(stateDir) !== null;
+  } catch {
+    return true;
   }
 }
 

@@ -166,7 +166,12 @@ async function open(
     nowMs,
   });
   closing.push('journal', closeStore);
-  const kubernetes = openCluster({ settings, source: (name) => store.inventory.source(name), log });
+  const kubernetes = openCluster({
+    settings,
+    source: (name) => store.inventory.source(name),
+    rootsPem: () => ca.rootsPem,
+    log,
+  });
   if (kubernetes !== null) closing.push('kubernetes', () => kubernetes[Symbol.asyncDispose]());
   const tokens = await JoinTokens.open({ path: join(stateDir, 'tokens.json'), nowMs, caHash: () => ca.rootHash, log });
   const members = await NodeMembers.open({
@@ -364,6 +369,7 @@ async function open(
       () => agents.forgetSilent(),
       () => revocations.retry(),
       () => link.sweep(),
+      async () => kubernetes?.publishRoots(),
       () => identities.retry(),
       () => flows.storeLeftBehind(),
       () => placements.save(),

@@ -67,6 +67,7 @@ const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   rollout: async () => (await import('./commands/rollout-command.js')).addRolloutCommand,
   export: async () => (await import('./commands/export-command.js')).addExportCommand,
   explain: async () => (await import('./commands/explain-command.js')).addExplainCommand,
+  install: async () => (await import('./commands/install-command.js')).addInstallCommand,
   completion: async () => (await import('./commands/completion-command.js')).addCompletionCommand,
 };
 

@@ -5,6 +5,7 @@ import { kubernetesSource, type InventorySource } from '../inventory/inventory-s
 import { KubernetesApi } from './kubernetes-api.js';
 import { KubernetesSource } from './kubernetes-source.js';
 import type { KubernetesState } from './kubernetes-state.js';
+import { PublishedRoots } from './published-roots.js';
 import { reviewToken, type ReviewedToken } from './token-review.js';
 
 /** The service account of the agents, in the namespace of the controller. */
@@ -15,6 +16,8 @@ export interface Cluster extends AsyncDisposable {
   readonly state: KubernetesState;
   /** Whether a token is that of an agent's pod. */
   readonly review: (token: string) => Promise<ReviewedToken>;
+  /** Keeps the roots of the mesh where agents find them; call it now and then. Never rejects. */
+  readonly publishRoots: () => Promise<void>;
 }
 
 const reviewTimeoutMs = 10_000;
@@ -26,6 +29,8 @@ export function openCluster(init: {
     'kubernetesApi' | 'kubernetesCaFile' | 'kubernetesTokenFile' | 'kubernetesNamespace' | 'trustDomain'
   >;
   readonly source: (name: string) => InventorySource;
+  /** PEM of the roots of the mesh. */
+  readonly rootsPem: () => string;
   readonly log: Log;
 }): Cluster | null {
   const { kubernetesApi, kubernetesCaFile, kubernetesTokenFile, kubernetesNamespace, trustDomain } = init.settings;
@@ -40,11 +45,15 @@ export function openCluster(init: {
     log: init.log,
   });
   source.start();
+  const roots = new PublishedRoots({ api, namespace: kubernetesNamespace, rootsPem: init.rootsPem, log: init.log });
+  void roots.publish();
   const account = `${kubernetesNamespace}:${agentAccount}`;
   return {
     get state() {
-      return source.state;
+      const { state } = source;
+      return roots.problem === null ? state : { ...state, problems: [...state.problems, roots.problem] };
     },
+    publishRoots: () => roots.publish(),
     review: (token) => reviewToken(api, { token, account }, AbortSignal.timeout(reviewTimeoutMs)),
     [Symbol.asyncDispose]: async () => {
       await source[Symbol.asyncDispose]();

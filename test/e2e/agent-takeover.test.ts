@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import path from 'node:path';
 import { after, before, test } from 'node:test';
 import type { StatusAnswer } from '../../controller/api/api-types.js';
 import { patientMs } from '../lab/patience.js';
@@ -114,6 +116,31 @@ test('an agent that is stopping is succeeded without being asked', { timeout: pa
   assert.deepEqual(await next.exited, { code: 0, signal: null });
   await node1.waitReady();
 });
+
+test(
+  'one that stays when it is replaced is ready while it serves, and ends to be started again when none serves',
+  { timeout: patientMs(120_000) },
+  async () => {
+    const node1 = mesh.agent('node1');
+    const [first, second] = ['ready-1', 'ready-2'].map((name) => path.join(node1.stateDir, name));
+    assert.ok(first !== undefined && second !== undefined);
+    await node1.start(['--when-replaced', 'stay', '--ready-file', first]);
+    await waitUntil('the first is ready', () => existsSync(first) || undefined, 30_000);
+    const staying = node1.process;
+    await node1.start(['--ready-file', second]);
+    await waitUntil('the second is ready, and the first no longer', () => {
+      return (existsSync(second) && !existsSync(first)) || undefined;
+    });
+    await waitUntil('the first stays', () => loggedIn(node1.logFile, 'staying until this agent is stopped')[0], 60_000);
+    assert.equal(staying.hasExited, false);
+    const { pid, exited } = node1.process;
+    process.kill(pid, 'SIGKILL');
+    await exited;
+    assert.deepEqual(await staying.exited, { code: 0, signal: null });
+    await node1.start();
+    await node1.waitReady();
+  },
+);
 
 test('a start that fails leaves the running agent as it was', { timeout: patientMs(60_000) }, async () => {
   const node1 = mesh.agent('node1');

@@ -34,6 +34,8 @@ export class FakeApiServer implements AsyncDisposable {
   /** It takes requests and never answers. */
   isSilent = false;
   /** Status of the TokenReview of each token; others are not authenticated. */
+  /** What was patched, in order. */
+  readonly patches: { readonly path: string; readonly type: string; readonly body: unknown }[] = [];
   readonly reviews = new Map<string, object>();
   /** Objects of a page, at most. */
   pageSize = 500;
@@ -144,8 +146,14 @@ export class FakeApiServer implements AsyncDisposable {
     const refused = this.#refused.get(path);
     if (refused !== undefined) return refuse(response, refused, 'as the test wants it', null);
     if (path === '/apis/authentication.k8s.io/v1/tokenreviews') return void this.#review(request, response);
+    if (method === 'PATCH') return void this.#patch(path, request, response);
     if (query.get('watch') === null) return this.#list(path, query.get('continue'), response);
     this.#watch(path, Number(query.get('resourceVersion')), response);
+  }
+
+  async #patch(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.patches.push({ path, type: request.headers['content-type'] ?? '', body: await json(request) });
+    response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
   }
 
   async #review(request: IncomingMessage, response: ServerResponse): Promise<void> {

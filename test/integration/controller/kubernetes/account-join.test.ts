@@ -69,6 +69,15 @@ test('the token of an agent’s service account makes its node a member, again a
   assert.equal((await join(token)).trustDomain, 'culvert.local');
 });
 
+test('the roots of the mesh are in the ConfigMap that agents read', () => {
+  const [patch] = server.patches;
+  assert.deepEqual(patch, {
+    path: '/api/v1/namespaces/culvert-system/configmaps/culvert-ca',
+    type: 'application/merge-patch+json',
+    body: { data: { 'ca.crt': controller.caPem } },
+  });
+});
+
 test('a token that was stolen from a node gets nothing of another', async () => {
   await assert.rejects(join(tokenOf('stolen'), { node: 'n2' }), {
     code: 'ACCOUNT_TOKEN_NODE',

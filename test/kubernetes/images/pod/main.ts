@@ -7,12 +7,13 @@ import os from 'node:os';
  *
  * `server PORT`: greets every connection with one line and echoes what it sends; answers HTTP on the next port. After SIGTERM
  * it goes on for LINGER_MS. `once HOST PORT`: prints the first line that a server sends, or the code of the error, and then ends
- * with 1.
+ * with 1. `load HOST PORT MS`: opens a connection every 50 ms for that time, then prints how many were greeted, and all errors.
  */
 const [mode = '', ...words] = process.argv.slice(2);
 
 if (mode === 'server') serve(Number(words[0]));
 else if (mode === 'once') connectOnce(words[0] ?? '', Number(words[1]));
+else if (mode === 'load') load(words[0] ?? '', Number(words[1]), Number(words[2]));
 else fail(`unknown: ${mode}`);
 
 function serve(port: number): void {
@@ -47,6 +48,37 @@ function connectOnce(host: string, port: number): void {
   });
   socket.on('error', (error: NodeJS.ErrnoException) => fail(error.code ?? error.message));
   socket.on('close', () => fail('closed'));
+}
+
+function load(host: string, port: number, lengthMs: number): void {
+  const errors: string[] = [];
+  let greeted = 0;
+  let begun = 0;
+  const begin = (): void => {
+    const atMs = begun++ * 50;
+    const socket = net.connect({ host, port });
+    let isOver = false;
+    const end = (error: string | null): void => {
+      if (isOver) return;
+      isOver = true;
+      socket.destroy();
+      if (error === null) greeted++;
+      else errors.push(`${error} after ${atMs} ms`);
+    };
+    socket.setTimeout(10_000, () => end('timeout'));
+    socket.on('data', () => end(null));
+    socket.on('error', (error: NodeJS.ErrnoException) => end(error.code ?? error.message));
+    socket.on('close', () => end('closed'));
+  };
+  const timer = setInterval(begin, 50);
+  setTimeout(() => {
+    clearInterval(timer);
+    const report = setInterval(() => {
+      if (greeted + errors.length < begun) return;
+      clearInterval(report);
+      console.log(JSON.stringify({ begun, greeted, errors }));
+    }, 50);
+  }, lengthMs);
 }
 
 /** An IPv4 address also where the socket is one of IPv6. */

@@ -4,13 +4,13 @@ import { imageName, usualRepository } from '../../images/test-images.js';
 import { manifest } from '../../manifest.js';
 import { ownCluster } from '../../target.js';
 import type { Pod } from '../test-namespace.js';
-import { CulvertByHand } from './culvert-by-hand.js';
+import { InstalledCulvert } from './installed-culvert.js';
 
 /** Who reaches whom through the mesh, by which path, and whom the application sees. */
 const cluster = ownCluster();
 const { kubectl, plan } = cluster;
 const shop = manifest('shop', { APP: imageName('app', usualRepository) });
-let culvert: CulvertByHand;
+let culvert: InstalledCulvert;
 const addresses = new Map<string, { readonly ipv4: string; readonly ipv6: string }>();
 
 before(async () => {
@@ -25,8 +25,9 @@ before(async () => {
       addresses.set(metadata.name.replace(/^db-.*/, 'db'), { ipv4, ipv6 });
     }
   }
-  culvert = await CulvertByHand.install(cluster);
-  await culvert.enrol('shop');
+  culvert = await InstalledCulvert.install(cluster);
+  // db, web and near.
+  await culvert.enrol('shop', 3);
 });
 after(async () => {
   await culvert[Symbol.asyncDispose]();

@@ -1,0 +1,67 @@
+import {
+  agentName,
+  controllerName,
+  labelsOf,
+  rootsConfigMap,
+  type InstallOptions,
+  type KubernetesObject,
+} from './install-options.js';
+
+const rbac = 'rbac.authorization.k8s.io';
+
+/** Who may do what: each rule has its reason as an annotation of its role. Agents may nothing at the API. */
+export function accessObjects({ namespace }: InstallOptions): readonly KubernetesObject[] {
+  const account = (name: string, component: 'controller' | 'agent'): KubernetesObject => ({
+    apiVersion: 'v1',
+    kind: 'ServiceAccount',
+    metadata: { name, namespace, labels: labelsOf(component) },
+    automountServiceAccountToken: false,
+  });
+  const subjects = [{ kind: 'ServiceAccount', name: controllerName, namespace }];
+  const labels = labelsOf('controller');
+  return [
+    account(controllerName, 'controller'),
+    account(agentName, 'agent'),
+    {
+      apiVersion: `${rbac}/v1`,
+      kind: 'ClusterRole',
+      metadata: {
+        name: controllerName,
+        labels,
+        annotations: {
+          'culvert.dev/why':
+            'list and watch: pods and services are workloads and services of the mesh, and a label of a namespace brings its pods in; tokenreviews: agents join with the tokens of their service account',
+        },
+      },
+      rules: [
+        { apiGroups: [''], resources: ['pods', 'services', 'namespaces'], verbs: ['list', 'watch'] },
+        { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
+      ],
+    },
+    {
+      apiVersion: `${rbac}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata: { name: controllerName, labels },
+      roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: controllerName },
+      subjects,
+    },
+    {
+      apiVersion: `${rbac}/v1`,
+      kind: 'Role',
+      metadata: {
+        name: controllerName,
+        namespace,
+        labels,
+        annotations: { 'culvert.dev/why': 'the roots of the mesh are kept where agents find them before they join' },
+      },
+      rules: [{ apiGroups: [''], resources: ['configmaps'], resourceNames: [rootsConfigMap], verbs: ['get', 'patch'] }],
+    },
+    {
+      apiVersion: `${rbac}/v1`,
+      kind: 'RoleBinding',
+      metadata: { name: controllerName, namespace, labels },
+      roleRef: { apiGroup: rbac, kind: 'Role', name: controllerName },
+      subjects,
+    },
+  ];
+}

@@ -1,0 +1,101 @@
+import {
+  agentName,
+  apiPort,
+  controllerName,
+  labelsOf,
+  rootsConfigMap,
+  type InstallOptions,
+  type KubernetesObject,
+} from './install-options.js';
+
+const statePath = '/var/lib/culvert/agent';
+const readyFile = '/run/culvert/ready';
+const selector = { 'app.kubernetes.io/name': 'culvert', 'app.kubernetes.io/component': 'agent' } as const;
+/** More than the agent takes to let its connections end. */
+const graceSeconds = 45;
+/** Kubelet replaces it at four fifths of that. */
+const tokenSeconds = 3600;
+
+/** One agent on each node. */
+export function agentObjects({ namespace, image }: InstallOptions): readonly KubernetesObject[] {
+  const labels = labelsOf('agent');
+  return [
+    {
+      apiVersion: 'apps/v1',
+      kind: 'DaemonSet',
+      metadata: { name: agentName, namespace, labels },
+      spec: {
+        selector: { matchLabels: selector },
+        // The new agent takes the sockets of the old one, so no new connection is refused while both are there.
+        updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
+        template: { metadata: { labels }, spec: agentPod(namespace, image) },
+      },
+    },
+  ];
+}
+
+function agentPod(namespace: string, image: string): object {
+  return {
+    serviceAccountName: agentName,
+    // It has a token of its own for the controller, and none for the API of Kubernetes.
+    automountServiceAccountToken: false,
+    enableServiceLinks: false,
+    hostNetwork: true,
+    dnsPolicy: 'ClusterFirstWithHostNet',
+    priorityClassName: 'system-node-critical',
+    terminationGracePeriodSeconds: graceSeconds,
+    tolerations: [{ operator: 'Exists' }],
+    securityContext: { runAsUser: 0, seccompProfile: { type: 'RuntimeDefault' } },
+    containers: [
+      {
+        name: 'agent',
+        image,
+        command: [
+          'culvert-agent',
+          'run',
+          `--controller=https://${controllerName}.${namespace}.svc:${apiPort}`,
+          '--token-file=/var/run/secrets/culvert/token',
+          '--controller-ca-file=/var/run/culvert-ca/ca.crt',
+          `--state-dir=${statePath}`,
+          `--ready-file=${readyFile}`,
+          '--take-over',
+          '--when-replaced=stay',
+          '--privileges=whole',
+        ],
+        env: [{ name: 'CULVERT_AGENT_NODE', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } }],
+        securityContext: {
+          allowPrivilegeEscalation: false,
+          readOnlyRootFilesystem: true,
+          capabilities: { drop: ['ALL'], add: ['NET_ADMIN', 'SYS_ADMIN'] },
+        },
+        // No port of the host: the agent before would answer for this one.
+        readinessProbe: { exec: { command: ['sh', '-c', `test -e ${readyFile}`] }, periodSeconds: 2 },
+        resources: { requests: { cpu: '100m', memory: '128Mi' } },
+        volumeMounts: [
+          // Namespaces that appear later are seen too.
+          { name: 'netns', mountPath: '/run/netns', mountPropagation: 'HostToContainer' },
+          { name: 'xtables-lock', mountPath: '/run/xtables.lock' },
+          { name: 'sandboxes', mountPath: '/var/lib/cni/results', readOnly: true },
+          { name: 'state', mountPath: statePath },
+          { name: 'run', mountPath: '/run/culvert' },
+          { name: 'token', mountPath: '/var/run/secrets/culvert', readOnly: true },
+          { name: 'ca', mountPath: '/var/run/culvert-ca', readOnly: true },
+        ],
+      },
+    ],
+    volumes: [
+      { name: 'netns', hostPath: { path: '/run/netns', type: 'DirectoryOrCreate' } },
+      { name: 'xtables-lock', hostPath: { path: '/run/xtables.lock', type: 'FileOrCreate' } },
+      { name: 'sandboxes', hostPath: { path: '/var/lib/cni/results', type: 'DirectoryOrCreate' } },
+      { name: 'state', hostPath: { path: statePath, type: 'DirectoryOrCreate' } },
+      { name: 'run', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
+      {
+        name: 'token',
+        projected: {
+          sources: [{ serviceAccountToken: { audience: 'culvert', expirationSeconds: tokenSeconds, path: 'token' } }],
+        },
+      },
+      { name: 'ca', configMap: { name: rootsConfigMap, optional: true } },
+    ],
+  };
+}

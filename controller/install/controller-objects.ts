@@ -1,0 +1,173 @@
+import {
+  apiPort,
+  controllerName,
+  controllerUser,
+  labelsOf,
+  natsPort,
+  rootsConfigMap,
+  type InstallOptions,
+  type KubernetesObject,
+} from './install-options.js';
+
+const statePath = '/var/lib/culvert/controller';
+const selector = { 'app.kubernetes.io/name': 'culvert', 'app.kubernetes.io/component': 'controller' } as const;
+
+/** The controller, how agents and people reach it, and what keeps others away from it. */
+export function controllerObjects(options: InstallOptions): readonly KubernetesObject[] {
+  const { namespace, storage } = options;
+  const labels = labelsOf('controller');
+  const metadata = { name: controllerName, namespace, labels };
+  return [
+    // The controller writes the roots of the mesh into it.
+    { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: rootsConfigMap, namespace, labels: labelsOf('mesh') } },
+    {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata,
+      spec: {
+        selector,
+        ports: [
+          { name: 'https', port: apiPort, targetPort: apiPort },
+          { name: 'nats', port: natsPort, targetPort: natsPort },
+        ],
+      },
+    },
+    ...(storage.kind === 'claim' ? [claim(options, storage)] : []),
+    deployment(options),
+    {
+      apiVersion: 'policy/v1',
+      kind: 'PodDisruptionBudget',
+      metadata,
+      spec: { maxUnavailable: 1, selector: { matchLabels: selector } },
+    },
+    {
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'NetworkPolicy',
+      metadata,
+      spec: {
+        podSelector: { matchLabels: selector },
+        policyTypes: ['Ingress'],
+        // From everywhere: agents have the addresses of their nodes, which no selector names.
+        ingress: [{ ports: [apiPort, natsPort].map((port) => ({ protocol: 'TCP', port })) }],
+      },
+    },
+  ];
+}
+
+function claim(
+  { namespace }: InstallOptions,
+  { size, className }: { readonly size: string; readonly className: string | null },
+): KubernetesObject {
+  return {
+    apiVersion: 'v1',
+    kind: 'PersistentVolumeClaim',
+    metadata: { name: controllerName, namespace, labels: labelsOf('controller') },
+    spec: {
+      accessModes: ['ReadWriteOnce'],
+      resources: { requests: { storage: size } },
+      ...(className === null ? {} : { storageClassName: className }),
+    },
+  };
+}
+
+function deployment({ namespace, image, trustDomain, storage, nodeSelector }: InstallOptions): KubernetesObject {
+  const labels = labelsOf('controller');
+  const name = `${controllerName}.${namespace}.svc`;
+  const state = { name: 'state', mountPath: statePath };
+  const restricted = { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true };
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: { name: controllerName, namespace, labels },
+    spec: {
+      replicas: 1,
+      // Two controllers must never write the same state.
+      strategy: { type: 'Recreate' },
+      selector: { matchLabels: selector },
+      template: {
+        metadata: { labels },
+        spec: {
+          serviceAccountName: controllerName,
+          // Of the API of Kubernetes; its audience is the default one.
+          automountServiceAccountToken: true,
+          enableServiceLinks: false,
+          priorityClassName: 'system-cluster-critical',
+          terminationGracePeriodSeconds: 60,
+          ...(Object.keys(nodeSelector).length === 0 ? {} : { nodeSelector }),
+          securityContext: {
+            runAsUser: controllerUser,
+            runAsGroup: controllerUser,
+            fsGroup: controllerUser,
+            runAsNonRoot: true,
+            seccompProfile: { type: 'RuntimeDefault' },
+          },
+          ...(storage.kind === 'host-path' ? { initContainers: [ownership(image, state)] } : {}),
+          containers: [
+            {
+              name: 'controller',
+              image,
+              command: [
+                'culvert-controller',
+                'run',
+                `--state-dir=${statePath}`,
+                `--trust-domain=${trustDomain}`,
+                `--advertise=${name}`,
+                '--kubernetes-api=https://kubernetes.default.svc',
+                `--kubernetes-namespace=${namespace}`,
+              ],
+              env: [{ name: 'CULVERT_CONTEXT', value: `${statePath}/admin.yaml` }],
+              securityContext: { ...restricted, capabilities: { drop: ['ALL'] } },
+              ports: [
+                { name: 'https', containerPort: apiPort },
+                { name: 'nats', containerPort: natsPort },
+              ],
+              readinessProbe: { httpGet: { scheme: 'HTTPS', path: '/readyz', port: apiPort }, periodSeconds: 5 },
+              livenessProbe: {
+                httpGet: { scheme: 'HTTPS', path: '/healthz', port: apiPort },
+                initialDelaySeconds: 60,
+                periodSeconds: 20,
+                timeoutSeconds: 10,
+                failureThreshold: 6,
+              },
+              resources: { requests: { cpu: '100m', memory: '256Mi' } },
+              volumeMounts: [state, { name: 'tmp', mountPath: '/tmp' }],
+            },
+          ],
+          volumes: [
+            { name: 'state', ...volumeOf(storage) },
+            { name: 'tmp', emptyDir: {} },
+          ],
+        },
+      },
+    },
+  };
+}
+
+function volumeOf(storage: InstallOptions['storage']): object {
+  switch (storage.kind) {
+    case 'claim':
+      return { persistentVolumeClaim: { claimName: controllerName } };
+    case 'host-path':
+      return { hostPath: { path: storage.path, type: 'DirectoryOrCreate' } };
+    case 'empty-dir':
+      return { emptyDir: {} };
+  }
+}
+
+/** A directory that kubelet makes is root's, and no group of a pod applies to it. */
+function ownership(image: string, state: { readonly name: string; readonly mountPath: string }): object {
+  const script = `require('fs').chownSync('${state.mountPath}', ${controllerUser}, ${controllerUser})`;
+  return {
+    name: 'ownership',
+    image,
+    command: ['node', '-e', script],
+    securityContext: {
+      runAsUser: 0,
+      runAsNonRoot: false,
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'], add: ['CHOWN'] },
+    },
+    volumeMounts: [state],
+  };
+}

@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { waitUntil } from '../../../lab/wait-until.js';
+import { imageName, usualRepository } from '../../images/test-images.js';
+import { manifest } from '../../manifest.js';
+import { ownCluster } from '../../target.js';
+import { isReady, type Pod } from '../test-namespace.js';
+import { InstalledCulvert } from './installed-culvert.js';
+
+/** Pods that come and go, agents that are replaced, and nodes that boot again, with the mesh on the cluster. */
+const cluster = ownCluster();
+const { kubectl } = cluster;
+const image = imageName('app', usualRepository);
+const shop = manifest('shop', { APP: image });
+const strict = `apiVersion: culvert.dev/v1
+kind: Mesh
+metadata: { name: default }
+spec: { mtls: STRICT, defaultAction: deny }
+---
+apiVersion: culvert.dev/v1
+kind: SegmentationRule
+metadata: { name: web-to-db }
+spec: { action: allow, from: [{ serviceAccount: shop/web }], to: [{ serviceAccount: shop/db }] }
+`;
+let culvert: InstalledCulvert;
+
+before(async () => {
+  await kubectl.apply(shop);
+  await kubectl.wait(['-n', 'shop', 'rollout', 'status', 'deployment/db']);
+  await kubectl.wait(['-n', 'shop', 'wait', '--for=condition=Ready', 'pod', '--all']);
+  culvert = await InstalledCulvert.install(cluster);
+  await culvert.enrol('shop', 3);
+  await culvert.culvert(['apply', '--wait', '120s', '-f', '-'], strict);
+});
+after(async () => {
+  await culvert[Symbol.asyncDispose]();
+  await kubectl.succeed(['delete', '-f', '-', '--timeout=120s'], { input: shop, timeoutMs: 150_000 });
+});
+
+function podText(name: string, o: { labels?: string; account?: string } = {}): string {
+  const { labels = '', account = 'web' } = o;
+  return `apiVersion: v1
+kind: Pod
+metadata: { name: ${name}, namespace: shop, labels: { app: ${name}${labels} } }
+spec:
+  serviceAccountName: ${account}
+  nodeName: n1
+  terminationGracePeriodSeconds: 1
+  containers: [{ name: main, image: '${image}', command: [sleep, '36000'] }]
+`;
+}
+
+async function started(name: string, o: Parameters<typeof podText>[1] = {}): Promise<void> {
+  await kubectl.apply(podText(name, o));
+  await kubectl.wait(['-n', 'shop', 'wait', '--for=condition=Ready', `pod/${name}`]);
+}
+
+async function gone(name: string): Promise<void> {
+  await kubectl.succeed(['-n', 'shop', 'delete', 'pod', name, '--timeout=60s'], { timeoutMs: 90_000 });
+}
+
+/** What db greets a pod with; an error as text. */
+async function greeting(pod: string): Promise<string> {
+  const { stdout, stderr } = await kubectl.exec(`shop/${pod}`, ['node', '/app.mjs', 'once', '10.96.7.7', '70']);
+  return stdout === '' ? stderr : stdout;
+}
+
+test('a pod that comes later is in the mesh by itself, and a rule decides what it may', async () => {
+  await started('later');
+  await culvert.captures(4);
+  assert.match(await greeting('later'), /"host":"db-/);
+  await started('other', { account: 'default' });
+  await culvert.captures(5);
+  assert.doesNotMatch(await greeting('other'), /"host"/);
+  await gone('later');
+  await gone('other');
+  await culvert.captures(3);
+});
+
+test('a pod that says so stays outside, and STRICT refuses it', async () => {
+  await started('outside', { labels: ", 'culvert.dev/mesh': disabled" });
+  await culvert.captures(3);
+  assert.doesNotMatch(await greeting('outside'), /"host"/);
+  await gone('outside');
+});
+
+test('agents are replaced one after another, and no new connection fails', async () => {
+  const before = await agentPods();
+  const loading = kubectl.exec('shop/web', ['node', '/app.mjs', 'load', '10.96.7.7', '70', '45000'], {
+    timeoutMs: 120_000,
+  });
+  await kubectl.succeed(['-n', 'culvert-system', 'rollout', 'restart', 'daemonset/culvert-agent']);
+  await kubectl.wait(['-n', 'culvert-system', 'rollout', 'status', 'daemonset/culvert-agent']);
+  const after = await agentPods();
+  assert.ok(after.every(({ metadata }) => !before.some((pod) => pod.metadata.uid === metadata.uid)));
+  const { stdout } = await loading;
+  const { begun, greeted, errors } = JSON.parse(stdout) as { begun: number; greeted: number; errors: string[] };
+  assert.ok(begun > 100, stdout);
+  assert.deepEqual({ greeted, errors }, { greeted: begun, errors: [] });
+  assert.deepEqual(
+    after.flatMap(({ status }) => status.containerStatuses ?? []).map(({ restartCount }) => restartCount),
+    [0, 0],
+  );
+});
+
+test('a node that boots again has its pods in the mesh again, without a document', async () => {
+  await cluster.node('n2').unplug();
+  await cluster.bootAgain('n2');
+  await kubectl.wait(['wait', '--for=condition=Ready', 'node/n2']);
+  await waitUntil(
+    'db runs again',
+    async () => {
+      const { items } = (await kubectl.json(['-n', 'shop', 'get', 'pods', '-l', 'app=db'])) as { items: Pod[] };
+      const [container] = items.flatMap(({ status }) => status.containerStatuses ?? []);
+      return (items.every(isReady) && (container?.restartCount ?? 0) > 0) || undefined;
+    },
+    120_000,
+  );
+  await culvert.captures(3);
+  assert.match(await greeting('web'), /"host":"db-/);
+  assert.doesNotMatch(
+    (await kubectl.exec('default/unmeshed', ['node', '/app.mjs', 'once', '10.96.7.7', '70'])).stdout,
+    /"host"/,
+  );
+});
+
+async function agentPods(): Promise<readonly Pod[]> {
+  const selector = ['-l', 'app.kubernetes.io/component=agent'];
+  const { items } = (await kubectl.json(['-n', 'culvert-system', 'get', 'pods', ...selector])) as { items: Pod[] };
+  return items.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+}

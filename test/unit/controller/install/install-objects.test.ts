@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseAllDocuments } from 'yaml';
+import type { KubernetesObject } from '../../../../controller/install/install-options.js';
+import { culvert } from '../../../support/controller/cli-fixture.js';
+
+async function rendered(...argv: readonly string[]): Promise<readonly KubernetesObject[]> {
+  const { code, out, err } = await culvert(['install', ...argv]);
+  assert.equal(code, 0, err);
+  return parseAllDocuments(out).map((document) => document.toJS() as KubernetesObject);
+}
+
+type PodSpec = {
+  readonly containers: readonly { readonly [field: string]: unknown; readonly securityContext: object }[];
+  readonly volumes: readonly { readonly name: string }[];
+  readonly [field: string]: unknown;
+};
+
+async function podOf(kind: 'Deployment' | 'DaemonSet', ...argv: readonly string[]): Promise<PodSpec> {
+  const found = (await rendered(...argv)).find((object) => object.kind === kind);
+  return (found as unknown as { spec: { template: { spec: PodSpec } } }).spec.template.spec;
+}
+
+test('each object is there once, in an order in which it can be created, with labels that find it', async () => {
+  const objects = await rendered();
+  const names = objects.map(({ kind, metadata }) => `${kind}/${metadata.name}`);
+  assert.deepEqual(names, [
+    'Namespace/culvert-system',
+    'ServiceAccount/culvert-controller',
+    'ServiceAccount/culvert-agent',
+    'ClusterRole/culvert-controller',
+    'ClusterRoleBinding/culvert-controller',
+    'Role/culvert-controller',
+    'RoleBinding/culvert-controller',
+    'ConfigMap/culvert-ca',
+    'Service/culvert-controller',
+    'PersistentVolumeClaim/culvert-controller',
+    'Deployment/culvert-controller',
+    'PodDisruptionBudget/culvert-controller',
+    'NetworkPolicy/culvert-controller',
+    'DaemonSet/culvert-agent',
+  ]);
+  for (const { kind, metadata } of objects) {
+    const { labels } = metadata as unknown as { labels: Record<string, string> };
+    assert.equal(labels['app.kubernetes.io/part-of'], 'culvert', `${kind}/${metadata.name}`);
+  }
+});
+
+test('another namespace, image and trust domain are everywhere', async () => {
+  const objects = await rendered('--namespace', 'mesh', '--image', 'r.test/c:1@sha256:ab', '--trust-domain', 'a.test');
+  const text = JSON.stringify(objects);
+  assert.doesNotMatch(text, /culvert-system/);
+  for (const { metadata } of objects) assert.ok([undefined, 'mesh'].includes(metadata.namespace));
+  for (const kind of ['Deployment', 'DaemonSet'] as const) {
+    const { containers } = await podOf(kind, '--image', 'r.test/c:1');
+    assert.deepEqual(
+      containers.map(({ image }) => image),
+      ['r.test/c:1'],
+    );
+  }
+  assert.match(text, /--trust-domain=a\.test/);
+  assert.match(text, /culvert-controller\.mesh\.svc:15443/);
+});
+
+test('the controller has no right of the host, and its state outlives the pod', async () => {
+  const { containers, securityContext, volumes } = await podOf('Deployment');
+  assert.deepEqual(containers[0]?.securityContext, {
+    allowPrivilegeEscalation: false,
+    readOnlyRootFilesystem: true,
+    capabilities: { drop: ['ALL'] },
+  });
+  assert.equal((securityContext as { runAsNonRoot: boolean }).runAsNonRoot, true);
+  assert.deepEqual(volumes[0], { name: 'state', persistentVolumeClaim: { claimName: 'culvert-controller' } });
+});
+
+test('an agent has two capabilities, no port of the host that could clash, and no token for the API', async () => {
+  const { containers, automountServiceAccountToken, hostPID } = await podOf('DaemonSet');
+  const [agent] = containers;
+  assert.deepEqual(agent?.securityContext, {
+    allowPrivilegeEscalation: false,
+    readOnlyRootFilesystem: true,
+    capabilities: { drop: ['ALL'], add: ['NET_ADMIN', 'SYS_ADMIN'] },
+  });
+  assert.equal(agent?.['ports'], undefined);
+  assert.equal(hostPID, undefined);
+  assert.equal(automountServiceAccountToken, false);
+});
+
+test('the state may be in a directory of a node, or go with the pod', async () => {
+  const node = ['--node-selector', 'kubernetes.io/hostname=n1'];
+  const { volumes, nodeSelector } = await podOf('Deployment', '--storage', 'host-path:/var/lib/culvert', ...node);
+  assert.deepEqual(volumes[0], {
+    name: 'state',
+    hostPath: { path: '/var/lib/culvert', type: 'DirectoryOrCreate' },
+  });
+  assert.deepEqual(nodeSelector, { 'kubernetes.io/hostname': 'n1' });
+  assert.deepEqual((await podOf('Deployment', '--storage', 'empty-dir')).volumes[0], { name: 'state', emptyDir: {} });
+});
+
+const refused: readonly (readonly [argv: readonly string[], error: RegExp])[] = [
+  [['--namespace', 'A_b'], /--namespace: "A_b" is no name of a namespace/],
+  [['--image', 'a b'], /--image: "a b" is no image/],
+  [['--trust-domain', 'A.b'], /--trust-domain: "A\.b" is none/],
+  [['--storage', 'nfs'], /--storage: "nfs" is none.*use claim, empty-dir, or host-path/],
+  [['--storage', 'host-path:/a/../b'], /--storage: "host-path:\/a\/\.\.\/b" is none/],
+  [['--storage', 'host-path:/a'], /needs the node that has it.*--node-selector/],
+  [['--storage', 'empty-dir', '--storage-class', 'fast'], /--storage-class needs --storage claim/],
+  [['--storage-size', 'much'], /--storage-size: "much" is no quantity/],
+  [['--node-selector', 'n1'], /--node-selector: "n1" is no label/],
+];
+for (const [argv, error] of refused) {
+  test(`culvert install ${argv.join(' ')} is refused, with what to write`, async () => {
+    const { code, err, out } = await culvert(['install', ...argv]);
+    assert.deepEqual([code, out], [64, '']);
+    assert.match(err, error);
+  });
+}
