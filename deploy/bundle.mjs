@@ -51,6 +51,7 @@ const urlsOfModules = {
           return bundle === undefined ? text : `new URL('programs/${bundle}.js', urlOfBuild)`;
         })
         .replaceAll('import.meta.url', `new URL('${module}', urlOfBuild).href`)
+        .replaceAll("require('yaml')", `require('${path.relative(path.dirname(module), 'programs/yaml.cjs')}')`)
         // The same, but of the second form only the parts that are used are taken: not forty languages.
         .replace("import { z } from 'zod';", "import * as z from 'zod';");
       return { contents, loader: 'js' };
@@ -90,6 +91,16 @@ async function bundle({ build }) {
     });
     for (const { path: file, text } of outputFiles) write(file, text);
   }
+  // The command requires it when it has YAML to read. In a bundle it would be read with every command.
+  const { outputFiles } = await build({
+    stdin: { contents: "module.exports = require('yaml');", resolveDir: root },
+    bundle: true,
+    format: 'cjs',
+    platform: 'node',
+    target: 'node20.12',
+    write: false,
+  });
+  for (const { text } of outputFiles) write(path.join(target, 'yaml.cjs'), text);
 }
 
 /** What has not changed stays as it is: a program that runs may load a part of it later. */

@@ -18,7 +18,9 @@ export function readCniResult(json: string): PodSandbox | null {
   const uid = (cniArgs ?? []).find(([name]) => name === 'K8S_POD_UID')?.[1];
   const sandboxes = [netns, ...(result?.interfaces ?? []).map(({ sandbox }) => sandbox)];
   const netnsPath = sandboxes.find((path) => path?.startsWith('/') === true && !path.split('/').includes('..'));
-  return uid === undefined || uid === '' || netnsPath === undefined ? null : { uid, netnsPath };
+  if (uid === undefined || uid === '' || netnsPath === undefined) return null;
+  // In the file system of a container there may be no link from one to the other.
+  return { uid, netnsPath: netnsPath.replace(/^\/var\/run\//, '/run/') };
 }
 
 function parse(json: string): unknown {

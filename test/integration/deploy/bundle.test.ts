@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { createRootCa } from '../../../controller/ca/x509/certificate-authority.js';
 import { requireSuccess, runCommand } from '../../lab/command.js';
 
 const root = path.resolve(import.meta.dirname, '../../../..');
@@ -63,5 +64,17 @@ describe('the build of the programs', { timeout: 180_000 }, () => {
       }
       assert.doesNotMatch(text, /import\.meta\.url\)(?!;)/, `${file} looks for files next to itself`);
     }
+  });
+
+  it('makes programs that need no package, as in a container image', async () => {
+    rmSync(path.join(clone, 'node_modules'), { recursive: true });
+    await answerTheirVersion();
+    const context = path.join(clone, 'context.yaml');
+    const { rootPem: ca } = await createRootCa({ trustDomain: 'mesh.test' });
+    writeFileSync(context, JSON.stringify({ controller: 'https://127.0.0.1:1', ca, token: 'x' }), { mode: 0o600 });
+    const argv = [process.execPath, path.join(clone, 'dist/programs/culvert.js')];
+    const { stderr } = await runCommand([...argv, '--context', context, 'check']);
+    assert.match(stderr, /cannot reach the controller at https:\/\/127\.0\.0\.1:1: nothing listens there/);
+    assert.match(await requireSuccess([...argv, 'install']), /kind: DaemonSet/);
   });
 });

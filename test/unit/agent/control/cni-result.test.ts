@@ -10,7 +10,7 @@ const cniArgs = [
 const cached = { kind: 'cniCacheV1', containerId: 'c', ifName: 'eth0', cniArgs, netns: '/var/run/netns/cni-1' };
 
 test('the record of a sandbox says the UID of the pod and the path of its namespace', () => {
-  assert.deepEqual(readCniResult(JSON.stringify(cached)), { uid: 'u-1', netnsPath: '/var/run/netns/cni-1' });
+  assert.deepEqual(readCniResult(JSON.stringify(cached)), { uid: 'u-1', netnsPath: '/run/netns/cni-1' });
 });
 
 test('a runtime with libcni before 1.2 names the namespace at its interfaces only', () => {
