@@ -17,8 +17,9 @@ const graceSeconds = 45;
 const tokenSeconds = 3600;
 
 /** One agent on each node. */
-export function agentObjects({ namespace, image }: InstallOptions): readonly KubernetesObject[] {
+export function agentObjects(options: InstallOptions): readonly KubernetesObject[] {
   const labels = labelsOf('agent');
+  const { namespace } = options;
   return [
     {
       apiVersion: 'apps/v1',
@@ -28,13 +29,13 @@ export function agentObjects({ namespace, image }: InstallOptions): readonly Kub
         selector: { matchLabels: selector },
         // The new agent takes the sockets of the old one, so no new connection is refused while both are there.
         updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
-        template: { metadata: { labels }, spec: agentPod(namespace, image) },
+        template: { metadata: { labels }, spec: agentPod(options) },
       },
     },
   ];
 }
 
-function agentPod(namespace: string, image: string): object {
+function agentPod({ namespace, image, hostProbes }: InstallOptions): object {
   return {
     serviceAccountName: agentName,
     // It has a token of its own for the controller, and none for the API of Kubernetes.
@@ -61,6 +62,7 @@ function agentPod(namespace: string, image: string): object {
           '--take-over',
           '--when-replaced=stay',
           '--privileges=whole',
+          `--host-probes=${hostProbes}`,
         ],
         env: [{ name: 'CULVERT_AGENT_NODE', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } }],
         securityContext: {

@@ -5,6 +5,8 @@ export type InstallOptions = {
   /** With controller, agent and command; see deploy/container. */
   readonly image: string;
   readonly trustDomain: string;
+  /** `--host-probes` of the agents, as it is written: kubelet, so that probes pass where plaintext is refused. */
+  readonly hostProbes: string;
   readonly storage: Storage;
   /** Of the controller's pod. */
   readonly nodeSelector: Readonly<Record<string, string>>;

@@ -11,6 +11,7 @@ type Flags = {
   readonly namespace: string;
   readonly image: string;
   readonly trustDomain: string;
+  readonly hostProbes: string;
   readonly storage: string;
   readonly storageSize: string;
   readonly storageClass?: string;
@@ -25,6 +26,11 @@ export function addInstallCommand(program: Command, cli: Cli): void {
     .option('--namespace <namespace>', 'where controller and agents run', 'culvert-system')
     .option('--image <image>', 'container image with the programs of this version', `culvert:${version}`)
     .option('--trust-domain <domain>', 'of every identity; fixed at the first start', 'culvert.local')
+    .option(
+      '--host-probes <programs>',
+      'who on a node may probe its pods without a rule: uid:0 is kubelet and all of root there; cgroup:/system.slice/kubelet.service is narrower, where kubelet is that unit',
+      'uid:0',
+    )
     .option(
       '--storage <kind>',
       "where the controller's state is: claim (a volume of the cluster), host-path:/PATH (of the node that --node-selector names), or empty-dir (lost with the pod, for a trial)",
@@ -54,7 +60,7 @@ const dnsLabel = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
 /** Throws a usage error. */
 function optionsOf(flags: Flags): InstallOptions {
-  const { namespace, image, trustDomain } = flags;
+  const { namespace, image, trustDomain, hostProbes } = flags;
   if (!dnsLabel.test(namespace)) {
     throw usageError(`--namespace: "${namespace}" is no name of a namespace`, 'use lower-case letters, digits and "-"');
   }
@@ -63,7 +69,14 @@ function optionsOf(flags: Flags): InstallOptions {
   if (!isTrustDomain(trustDomain)) {
     throw usageError(`--trust-domain: "${trustDomain}" is none`, 'use a name such as mesh.example.net');
   }
+  if (!/^(uid|cgroup|port):[\w@:.,/-]+$/.test(hostProbes)) {
+    throw usageError(
+      `--host-probes: "${hostProbes}" names no program`,
+      'write uid:0 or cgroup:/system.slice/kubelet.service',
+    );
+  }
   return {
+    hostProbes,
     namespace,
     image,
     trustDomain,

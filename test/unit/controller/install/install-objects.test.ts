@@ -101,6 +101,7 @@ const refused: readonly (readonly [argv: readonly string[], error: RegExp])[] = 
   [['--namespace', 'A_b'], /--namespace: "A_b" is no name of a namespace/],
   [['--image', 'a b'], /--image: "a b" is no image/],
   [['--trust-domain', 'A.b'], /--trust-domain: "A\.b" is none/],
+  [['--host-probes', 'root'], /--host-probes: "root" names no program/],
   [['--storage', 'nfs'], /--storage: "nfs" is none.*use claim, empty-dir, or host-path/],
   [['--storage', 'host-path:/a/../b'], /--storage: "host-path:\/a\/\.\.\/b" is none/],
   [['--storage', 'host-path:/a'], /needs the node that has it.*--node-selector/],
