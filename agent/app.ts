@@ -295,7 +295,7 @@ export async function startAgent({
       // Not before the rules lead here: the agent that still serves would share its probes with this one.
       void takingOver.inCharge.then(() => abort.signal.aborted || view.probeSockets?.open()).catch(() => undefined);
     }
-    plane.start(state, statements);
+    await plane.start(state, statements);
     probe.start();
   };
   const joined = bringUp();

@@ -65,8 +65,7 @@ export class ControlPlane {
   constructor(init: ControlPlaneInit) {
     const { settings, log, metrics, pool } = init;
     this.#init = init;
-    const onSandboxes = (): void => this.reconciler.setWanted(this.#own.wanted);
-    this.#sandboxes = new PodSandboxes({ log, scheduler: systemScheduler, onChange: onSandboxes });
+    this.#sandboxes = new PodSandboxes({ ...init, onChange: () => this.reconciler.setWanted(this.#own.wanted) });
     this.#own = new OwnWorkloads({ node: init.node, sandboxes: this.#sandboxes });
     this.#credentials = new CredentialsRotator({
       credentials: init.credentials,
@@ -154,7 +153,8 @@ export class ControlPlane {
   }
 
   /** Serves from `state` at once, then follows NATS. `statements`: what was the newest, sealed, as it was on disk. */
-  start(state: LastGoodState | undefined, statements: readonly Uint8Array[] = []): void {
+  async start(state: LastGoodState | undefined, statements: readonly Uint8Array[] = []): Promise<void> {
+    await this.#sandboxes.readFirst();
     this.#rulesAge.restore(statements);
     if (state !== undefined) this.#restore(state);
     this.#linked = this.#openLink();

@@ -6,7 +6,7 @@ import type { Log } from '../../../shared/log.js';
 import { readNamedFile } from '../../../shared/named-file.js';
 import { hasHelper, runThroughHelper } from '../../native/helper.js';
 import { netnsInode } from '../../native/netns.js';
-import type { Scheduler } from '../../thread/scheduler.js';
+import { systemScheduler, type Scheduler } from '../../thread/scheduler.js';
 import { readCniResult } from './cni-result.js';
 
 /** Where libcni, and with it containerd and CRI-O, keeps the result of each sandbox. Only root reads it. */
@@ -40,13 +40,14 @@ export class PodSandboxes {
   /** `read`: for tests; the files of the cache, as JSON texts. */
   constructor(init: {
     readonly log: Log;
-    readonly scheduler: Scheduler;
+    /** For tests. */
+    readonly scheduler?: Scheduler;
     /** The namespace of a wanted pod was found, or is another one. */
     readonly onChange: () => void;
     readonly read?: () => Promise<readonly string[]>;
   }) {
     this.#log = init.log;
-    this.#scheduler = init.scheduler;
+    this.#scheduler = init.scheduler ?? systemScheduler;
     this.#onChange = init.onChange;
     this.#read = init.read ?? readResults;
   }
@@ -67,6 +68,14 @@ export class PodSandboxes {
   /** Why no sandbox can be found; null: they can. */
   get problem(): string | null {
     return this.#problem;
+  }
+
+  /**
+   * Reads what is there before anything is followed, so that an agent which starts again knows the sandboxes of its pods when it
+   * knows the pods. Never rejects.
+   */
+  async readFirst(): Promise<void> {
+    await this.#readAll();
   }
 
   /** Looks at once, then again for a while: a sandbox may be being made. */
@@ -92,26 +101,31 @@ export class PodSandboxes {
   async #look(): Promise<void> {
     if (this.#missing.length === 0) return;
     this.#isLooking = true;
+    const before = this.#paths;
+    await this.#readAll();
+    const hasChanged = [...this.#wanted].some((uid) => this.#paths.get(uid) !== before.get(uid));
+    if (hasChanged && !this.#isClosed) this.#onChange();
+    this.#isLooking = false;
+    if (this.#missing.length > 0) this.#schedule();
+  }
+
+  async #readAll(): Promise<void> {
     try {
       const found = new Map<string, string>();
       for (const json of await this.#read()) {
         const sandbox = readCniResult(json);
         // Of two sandboxes of a pod, the one before has no namespace any more.
-        if (sandbox !== null && this.#wanted.has(sandbox.uid) && isNamespace(sandbox.netnsPath)) {
+        if (sandbox !== null && isNamespace(sandbox.netnsPath)) {
           found.set(sandbox.uid, path.normalize(sandbox.netnsPath));
         }
       }
       this.#problem = null;
-      const hasChanged = [...found].some(([uid, netnsPath]) => this.#paths.get(uid) !== netnsPath);
       this.#paths = found;
-      if (hasChanged && !this.#isClosed) this.#onChange();
     } catch (error) {
       const problem = `the sandboxes of pods cannot be read in ${resultsDirectory}: ${describeError(error)}`;
       if (problem !== this.#problem) this.#log.warn({ err: error }, 'the sandboxes of pods cannot be read');
       this.#problem = problem;
     }
-    this.#isLooking = false;
-    if (this.#missing.length > 0) this.#schedule();
   }
 
   get #missing(): string[] {

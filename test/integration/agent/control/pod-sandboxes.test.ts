@@ -14,13 +14,12 @@ function inOwnMounts(steps: string, { isHelped }: { readonly isHelped: boolean }
     import { setTimeout as delay } from 'node:timers/promises';
     import { PodSandboxes } from '${agent}control/workloads/pod-sandboxes.js';
     import { startHelper } from '${agent}native/helper.js';
-    import { systemScheduler } from '${agent}thread/scheduler.js';
     execFileSync('sh', ['-ec', 'mount -t tmpfs tmpfs /var/lib; mkdir -p /run/netns; mount -t tmpfs tmpfs /run/netns']);
     const directory = '/var/lib/cni/results';
     const helper = ${isHelped} ? startHelper() : null;
     let changes = 0;
     const log = { warn: () => undefined };
-    const sandboxes = new PodSandboxes({ log, scheduler: systemScheduler, onChange: () => changes++ });
+    const sandboxes = new PodSandboxes({ log, onChange: () => changes++ });
     const put = (name, uid, netns) => {
       mkdirSync(directory, { recursive: true, mode: 0o700 });
       const text = JSON.stringify({ kind: 'cniCacheV1', cniArgs: [['K8S_POD_UID', uid]], netns }, null, 1);
@@ -56,14 +55,30 @@ for (const isHelped of [true, false]) {
         put('net-c-eth0', 'u-c', '/run/netns/cni-a');
         sandboxes.follow(new Set(['u-b', 'u-c']));
         await until(() => sandboxes.pathOf('u-c') !== null);
-        const before = [sandboxes.pathOf('u-a'), sandboxes.pathOf('u-b'), sandboxes.pathOf('u-c')];
+        const before = [sandboxes.pathOf('u-b'), sandboxes.pathOf('u-c')];
         namespace('cni-b');
         await until(() => sandboxes.pathOf('u-b') !== null);
         return [before, sandboxes.pathOf('u-b'), changes];
         `,
         { isHelped },
       );
-      assert.deepEqual(found, [[null, null, '/run/netns/cni-a'], '/run/netns/cni-b', 2]);
+      assert.deepEqual(found, [[null, '/run/netns/cni-a'], '/run/netns/cni-b', 2]);
+    });
+
+    test('an agent that starts again knows the sandboxes before it follows a pod', () => {
+      const found = inOwnMounts(
+        `
+        namespace('cni-a');
+        put('net-a-eth0', 'u-a', '/run/netns/cni-a');
+        await sandboxes.readFirst();
+        const known = sandboxes.pathOf('u-a');
+        sandboxes.follow(new Set(['u-a']));
+        await delay(200);
+        return [known, changes];
+        `,
+        { isHelped },
+      );
+      assert.deepEqual(found, ['/run/netns/cni-a', 0]);
     });
 
     test('what is no plain file of JSON is left out, and the others count', () => {
