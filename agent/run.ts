@@ -87,6 +87,7 @@ export async function runAgent(o: {
     }
     if (why === 'succeeded') {
       tellSupervisor({ type: 'succeeded' });
+      cniInstaller?.close();
       log.info({}, 'another agent took over this host; open connections may end here');
     }
     log.info({ graceMs: loaded.values.drainTimeoutMs, removesCapture: loaded.values.removeOnExit }, 'agent stopping');
