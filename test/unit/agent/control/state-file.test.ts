@@ -83,7 +83,7 @@ test('a write that fails keeps the old file and says what to do', async () => {
   });
   await assert.rejects(broken.write({ revision: 2, text: 'new' }), {
     code: 'STATE_WRITE',
-    hint: /state directory/,
+    hint: /^name another directory with --state-dir, or move what is in its place away$/,
   });
   assert.deepEqual(await file.read(), { kind: 'loaded', value: { revision: 1, text: 'old' } });
 });
