@@ -62,6 +62,8 @@ export class StoreReconciler {
         this.#report(null);
         failures = 0;
       } catch (error) {
+        // What a stop cuts off is no problem of the store.
+        if (this.#signal.aborted) break;
         comparedAt = Number.NEGATIVE_INFINITY;
         failures += 1;
         this.#report(error);
