@@ -285,7 +285,9 @@ export async function startAgent({
       settings,
       installer: cniInstaller,
       reconciler: plane.reconciler,
+      sandboxes: plane.sandboxes,
       isComplete: () => plane.isRegistryComplete,
+      isCurrent: () => plane.isConnected,
       inCharge: takingOver.inCharge,
       log,
     });

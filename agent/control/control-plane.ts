@@ -51,7 +51,7 @@ export class ControlPlane {
   readonly #trust: TrustKeeper;
   readonly #recovery: RootsRecovery;
   readonly #own: OwnWorkloads;
-  readonly #sandboxes: PodSandboxes;
+  readonly sandboxes: PodSandboxes;
   readonly #latePorts = new LateAcceptPorts();
   #rules: AppliedRules | null = null;
   #link: ControlLink | null = null;
@@ -65,8 +65,8 @@ export class ControlPlane {
   constructor(init: ControlPlaneInit) {
     const { settings, log, metrics, pool } = init;
     this.#init = init;
-    this.#sandboxes = new PodSandboxes({ ...init, onChange: () => this.reconciler.setWanted(this.#own.wanted) });
-    this.#own = new OwnWorkloads({ node: init.node, sandboxes: this.#sandboxes });
+    this.sandboxes = new PodSandboxes({ ...init, onChange: () => this.reconciler.setWanted(this.#own.wanted) });
+    this.#own = new OwnWorkloads({ node: init.node, sandboxes: this.sandboxes });
     this.#credentials = new CredentialsRotator({
       credentials: init.credentials,
       renew: async (request) => (await this.#startedLink()).renew(request),
@@ -154,7 +154,7 @@ export class ControlPlane {
 
   /** Serves from `state` at once, then follows NATS. `statements`: what was the newest, sealed, as it was on disk. */
   async start(state: LastGoodState | undefined, statements: readonly Uint8Array[] = []): Promise<void> {
-    await this.#sandboxes.readFirst();
+    await this.sandboxes.readFirst();
     this.#rulesAge.restore(statements);
     if (state !== undefined) this.#restore(state);
     this.#linked = this.#openLink();
@@ -209,7 +209,7 @@ export class ControlPlane {
     this.#credentials.close();
     // So the controller does not have to wait for missed heartbeats. Open connections may go on: the drain follows.
     if (o.isLastOfHost) this.#beat({ isLast: true });
-    this.#sandboxes.close();
+    this.sandboxes.close();
     await this.reconciler.close();
     if (o.removesCapture) await this.reconciler.releaseAll();
     const savers = [this.#saver, this.#registrySaver, this.#rulesAge];
@@ -294,7 +294,7 @@ export class ControlPlane {
   }
 
   get watchProblem(): string | null {
-    return this.reconciler.watchProblem ?? this.#sandboxes.problem;
+    return this.reconciler.watchProblem ?? this.sandboxes.problem;
   }
 
   get stateProblem(): string | null {

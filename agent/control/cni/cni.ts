@@ -2,6 +2,7 @@ import { join, resolve } from 'node:path';
 import type { Log } from '../../../shared/log.js';
 import type { AgentSettings } from '../../config/agent-settings.js';
 import { CniInstaller } from '../../native/cni-installer.js';
+import type { PodSandboxes } from '../workloads/pod-sandboxes.js';
 import type { WorkloadReconciler } from '../workloads/workload-reconciler.js';
 import { CniSocket } from './cni-socket.js';
 import { EnrolledList } from './enrolled-list.js';
@@ -53,6 +54,9 @@ export class Cni implements Disposable {
     readonly reconciler: WorkloadReconciler;
     /** Whether every workload of the mesh is known. */
     readonly isComplete: () => boolean;
+    /** Whether changes of them arrive. */
+    readonly isCurrent: () => boolean;
+    readonly sandboxes: Pick<PodSandboxes, 'place'>;
     readonly inCharge: Promise<void>;
     readonly log: Log;
   }): Cni | null {
@@ -61,10 +65,15 @@ export class Cni implements Disposable {
   }
 
   private constructor(init: Parameters<typeof Cni.start>[0] & { readonly path: string }) {
-    const { reconciler, isComplete, installer, log } = init;
+    const { reconciler, isComplete, isCurrent, sandboxes, installer, log } = init;
     this.#installer = installer;
     this.#log = log;
-    const pods = new RegisteredPods({ wanted: () => reconciler.wanted, isComplete });
+    const pods = new RegisteredPods({
+      wanted: () => reconciler.wanted,
+      isComplete,
+      isCurrent,
+      place: (uid, netnsPath) => sandboxes.place(uid, netnsPath),
+    });
     const capture = new PodCapture({ pods, reconciler });
     this.#list = new EnrolledList({ path: listOf(init.settings.stateDir), log });
     this.#socket = new CniSocket({

@@ -76,7 +76,8 @@ export class PodCapture {
       const leftMs = command === 'CHECK' ? 0 : startedAtMs + mostMs - reserveMs - performance.now();
       if (problem !== null && (!isFirst || command === 'CHECK')) return failed(problem);
       if (leftMs <= 0 || signal.aborted) {
-        return enrolment.kind === 'unknown' ? { outcome: 'unknown' } : failed(`${enrolment.name} is not captured yet`);
+        if (enrolment.kind === 'workload') return failed(`${enrolment.name} is not captured yet`);
+        return { outcome: enrolment.isLate ? 'notEnrolled' : 'unknown' };
       }
       if (isFirst) this.#reconciler.expectNamespace();
       await steps.next(leftMs);

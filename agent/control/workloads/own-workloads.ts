@@ -16,6 +16,8 @@ import type { PodSandboxes } from './pod-sandboxes.js';
 export type WantedWorkload = Pick<WorkloadEntry, 'netns' | 'addresses' | 'capture'> & {
   /** Null: its entry cannot be read. It is captured, and everything to and from it is refused. */
   readonly identity: SpiffeId | null;
+  /** UID of the pod that it is; absent: it is no pod. */
+  readonly pod?: string;
 };
 
 /** The workloads of this node, as the registry has them. */
@@ -74,7 +76,7 @@ export class OwnWorkloads {
   #located(workload: WantedWorkload): WantedWorkload {
     const uid = podOfNetns(workload.netns ?? '');
     const netns = uid === null ? null : this.#sandboxes.pathOf(uid);
-    return netns === null ? workload : { ...workload, netns };
+    return uid === null ? workload : { ...workload, pod: uid, ...(netns === null ? {} : { netns }) };
   }
 
   #isOwn(entry: RegistryEntry): entry is WorkloadEntry {

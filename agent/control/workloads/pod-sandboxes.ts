@@ -30,6 +30,8 @@ export class PodSandboxes {
   readonly #read: () => Promise<readonly string[]>;
   #wanted: ReadonlySet<string> = new Set();
   #paths: ReadonlyMap<string, string> = new Map();
+  /** What the CNI plugin said of sandboxes of which the cache has nothing yet, by UID. */
+  readonly #told = new Map<string, string>();
   #watcher: FSWatcher | null = null;
   #cancel: (() => void) | null = null;
   #looks = 0;
@@ -58,6 +60,14 @@ export class PodSandboxes {
     this.#wanted = uids;
     if (uids.size > 0) this.#watch();
     if (hasNew) this.lookNow();
+  }
+
+  /** The container runtime makes this sandbox now, and says so before its cache does. A pod that is not wanted is left out. */
+  place(uid: string, netnsPath: string): void {
+    if (!this.#wanted.has(uid) || this.#isClosed || this.#paths.get(uid) === netnsPath) return;
+    this.#told.set(uid, netnsPath);
+    this.#paths = new Map(this.#paths).set(uid, netnsPath);
+    this.#onChange();
   }
 
   /** The absolute path of its network namespace; null: it is not known, or no longer there. */
@@ -111,7 +121,8 @@ export class PodSandboxes {
 
   async #readAll(): Promise<void> {
     try {
-      const found = new Map<string, string>();
+      for (const [uid, told] of this.#told) if (!this.#wanted.has(uid) || !isNamespace(told)) this.#told.delete(uid);
+      const found = new Map<string, string>(this.#told);
       for (const json of await this.#read()) {
         const sandbox = readCniResult(json);
         // Of two sandboxes of a pod, the one before has no namespace any more.

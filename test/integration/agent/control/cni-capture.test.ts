@@ -85,7 +85,16 @@ after(async () => {
 function openCni(): Cni | null {
   const inCharge = Promise.resolve();
   const settings = { cniSocket: socket, cniConfigDir: null, stateDir: directory };
-  return Cni.start({ settings, installer: null, reconciler, isComplete: () => isComplete, inCharge, log });
+  return Cni.start({
+    settings,
+    installer: null,
+    reconciler,
+    isComplete: () => isComplete,
+    isCurrent: () => true,
+    sandboxes: { place: () => undefined },
+    inCharge,
+    log,
+  });
 }
 
 /** Registers a workload for each namespace; `namespaces`: as names of `ip netns`, in the order of the workloads. */

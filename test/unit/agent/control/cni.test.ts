@@ -3,6 +3,9 @@ import { test } from 'node:test';
 import { allowedNetnsPath, parseCniRequest } from '../../../../agent/control/cni/cni-request.js';
 import { formatEnrolledList } from '../../../../agent/control/cni/enrolled-list.js';
 import { RegisteredPods } from '../../../../agent/control/cni/enrolled-pods.js';
+import { PodSandboxes } from '../../../../agent/control/workloads/pod-sandboxes.js';
+import { createLog } from '../../../../shared/log.js';
+import { FakeScheduler } from '../../../support/agent/fake-scheduler.js';
 import { workloadNamed } from '../../../support/routing/names.js';
 
 const request = {
@@ -69,16 +72,70 @@ test('a pod is enrolled when a registered workload names its namespace; what is 
   const db = workloadNamed('data/db');
   let isComplete = false;
   let wanted: ReadonlyMap<typeof web, { netns: string }> | null = null;
-  const pods = new RegisteredPods({ wanted: () => wanted, isComplete: () => isComplete });
+  const pods = new RegisteredPods({
+    wanted: () => wanted,
+    isComplete: () => isComplete,
+    isCurrent: () => true,
+    place: () => assert.fail('no pod has this UID'),
+  });
   assert.deepEqual([pods.find(pod).kind, pods.namespaces()], ['unknown', null]);
   wanted = new Map([
     [db, { netns: 'cni-0' }],
     [web, { netns: 'cni-1' }],
   ]);
   assert.deepEqual(pods.find(pod), { kind: 'workload', name: web });
-  assert.deepEqual(pods.find({ ...pod, netnsPath: '/run/netns/cni-2' }), { kind: 'unknown' });
+  assert.deepEqual(pods.find({ ...pod, netnsPath: '/run/netns/cni-2' }), { kind: 'unknown', isLate: false });
   assert.equal(pods.namespaces(), null);
   isComplete = true;
   assert.deepEqual(pods.find({ ...pod, netnsPath: '/run/netns/cni-2' }), { kind: 'notEnrolled' });
   assert.deepEqual(pods.namespaces(), new Set(['shop', 'data']));
+});
+
+test('a pod is found by its UID, whose namespace is told at once; one that may come yet is waited for', () => {
+  const pod = { namespace: 'shop', name: 'web-1', uid: '6e2c', netnsPath: '/run/netns/cni-1', netnsInode: 1 };
+  const web = workloadNamed('shop/web-1');
+  const placed: string[] = [];
+  let isCurrent = true;
+  const pods = new RegisteredPods({
+    // The sandbox before it: what the name of a namespace says does not count.
+    wanted: () => new Map([[web, { netns: '/run/netns/cni-0', pod: '6e2c' }]]),
+    isComplete: () => true,
+    isCurrent: () => isCurrent,
+    place: (uid, netnsPath) => placed.push(`${uid} ${netnsPath}`),
+  });
+  assert.deepEqual(pods.find(pod), { kind: 'workload', name: web });
+  assert.deepEqual(placed, ['6e2c /run/netns/cni-1']);
+  assert.deepEqual(pods.find({ ...pod, uid: 'other' }), { kind: 'unknown', isLate: true });
+  isCurrent = false;
+  assert.deepEqual(pods.find({ ...pod, uid: 'other' }), { kind: 'unknown', isLate: false });
+  assert.deepEqual(pods.find({ ...pod, uid: 'other', namespace: 'guests' }), { kind: 'notEnrolled' });
+  assert.deepEqual(pods.find({ ...pod, uid: '' }), { kind: 'notEnrolled' });
+});
+
+test('a sandbox that is told counts until the cache of the runtime has it, and only for a pod that is wanted', async () => {
+  const scheduler = new FakeScheduler();
+  const log = createLog({ name: 'test', level: 'error', stream: { write: () => undefined } });
+  let changes = 0;
+  let reads = 0;
+  const sandboxes = new PodSandboxes({
+    log,
+    scheduler,
+    onChange: () => changes++,
+    read: async () => {
+      reads++;
+      return [];
+    },
+  });
+  sandboxes.place('a', '/proc/self/ns/net');
+  assert.deepEqual([sandboxes.pathOf('a'), changes], [null, 0]);
+  sandboxes.follow(new Set(['a', 'b']));
+  sandboxes.place('a', '/proc/self/ns/net');
+  sandboxes.place('a', '/proc/self/ns/net');
+  assert.deepEqual([sandboxes.pathOf('a'), changes], ['/proc/self/ns/net', 1]);
+  // The other one is looked for, and the cache has neither.
+  scheduler.runNext();
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.ok(reads > 0);
+  assert.equal(sandboxes.pathOf('a'), '/proc/self/ns/net');
+  sandboxes.close();
 });
