@@ -31,7 +31,7 @@ export function readLeftTallies(
   let unreported = 0;
   for (const file of filesAt(path)) {
     const lines = linesOf(file);
-    if (file === path ? hasPredecessor : isOwned(lines)) continue;
+    if (file === path ? hasPredecessor : isOwned(lines, hasPredecessor)) continue;
     files.push(file);
     for (const text of lines) {
       const [, first = '0', second = first, run] = line.exec(text) ?? earlierLine.exec(text) ?? [];
@@ -76,9 +76,10 @@ function filesAt(path: string): string[] {
   }
 }
 
-function isOwned(lines: readonly string[]): boolean {
+/** A process in another container cannot be looked at: it has not ended while an agent runs with this state directory. */
+function isOwned(lines: readonly string[], hasPredecessor: boolean): boolean {
   const mark = lines.map((text) => owner.exec(text)?.[1]).find((each) => each !== undefined);
-  return mark !== undefined && isRunning(mark);
+  return mark !== undefined && (isRunning(mark) ?? hasPredecessor);
 }
 
 /** Without one that was cut short. */

@@ -3,6 +3,7 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { FlowTally } from '../../../agent/telemetry/flows/flow-tally.js';
+import { thisProcess } from '../../../agent/thread/process-mark.js';
 import { endedProcess } from '../../support/agent/ended-process.js';
 import { silentLog, temporaryDirectory } from '../../support/controller/controller-fixture.js';
 
@@ -76,6 +77,17 @@ test('an agent that is killed right after a reload is counted once, while the on
   // It could not store everything before it ended, and says so to a start after its end.
   draining.close();
   assert.equal((await readdir(directory.path)).filter((name) => name.endsWith(draining.run)).length, 1);
+});
+
+test('the agent of another container, which takes the host over, is no agent that ended', async () => {
+  await using directory = await temporaryDirectory();
+  const path = join(directory.path, 'flows.tally');
+  const [boot = ''] = thisProcess().split(' ');
+  const owner = `${boot} 1 1 pid:[1]`;
+  const other = new FlowTally({ path, log: silentLog, hasPredecessor: false, owner });
+  other.setCounted(counted(7));
+  assert.equal(tallyOf(path, { isKilled: true, hasPredecessor: true }).lostBefore, 0, 'it still runs');
+  assert.equal(tallyOf(path).lostBefore, 7, 'no agent runs any more');
 });
 
 test('a start that fails leaves what it took over to the next one', async () => {
