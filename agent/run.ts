@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { LoadedSettings } from '../shared/config/load-settings.js';
 import { flushLog, type Log } from '../shared/log.js';
@@ -53,6 +54,9 @@ export async function runAgent(o: {
     onRecheck: () =>
       void recheckCapture().catch((error: unknown) => log.error({ err: error }, 'capture could not be checked')),
   });
+  const { readyFile, stateDir, whenReplaced } = loaded.values;
+  // One that a killed process has left says nothing of this one.
+  if (readyFile !== null) rmSync(readyFile, { force: true });
   const agent = await startAgent({
     settings: loaded.values,
     log,
@@ -69,7 +73,6 @@ export async function runAgent(o: {
   });
   log.info({ ports: agent.ports }, 'agent started');
   recheckCapture = () => agent.recheckCapture();
-  const { readyFile, stateDir, whenReplaced } = loaded.values;
   let isReplaced = false;
   void agent.succeeded.then(() => (isReplaced = true));
   const isReady = (): boolean => !isReplaced && agent.isServing();

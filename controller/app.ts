@@ -280,6 +280,7 @@ async function open(
   const joining = new JoinService({
     tokens,
     review: kubernetes?.review ?? null,
+    isRemoved: (node) => members.isRemoved(node),
     credentials,
     nats: () => nats.advertisement,
     trustDomain,
@@ -369,7 +370,11 @@ async function open(
       () => agents.forgetSilent(),
       () => revocations.retry(),
       () => link.sweep(),
-      async () => kubernetes?.publishRoots(),
+      () => {
+        // Not waited for: an API server that hangs must not hold the others.
+        void kubernetes?.publishRoots();
+        return Promise.resolve();
+      },
       () => identities.retry(),
       () => flows.storeLeftBehind(),
       () => placements.save(),

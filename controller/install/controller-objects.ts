@@ -73,7 +73,8 @@ function claim(
 function deployment({ namespace, image, trustDomain, storage, nodeSelector }: InstallOptions): KubernetesObject {
   const labels = labelsOf('controller');
   const name = `${controllerName}.${namespace}.svc`;
-  const state = { name: 'state', mountPath: statePath };
+  // A folder of the volume, so that it is the controller's alone, without the lost+found of a file system.
+  const state = { name: 'state', mountPath: statePath, subPath: 'state' };
   const restricted = { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true };
   return {
     apiVersion: 'apps/v1',
@@ -97,11 +98,10 @@ function deployment({ namespace, image, trustDomain, storage, nodeSelector }: In
           securityContext: {
             runAsUser: controllerUser,
             runAsGroup: controllerUser,
-            fsGroup: controllerUser,
             runAsNonRoot: true,
             seccompProfile: { type: 'RuntimeDefault' },
           },
-          ...(storage.kind === 'host-path' ? { initContainers: [ownership(image, state)] } : {}),
+          initContainers: [ownership(image, state)],
           containers: [
             {
               name: 'controller',
@@ -154,9 +154,13 @@ function volumeOf(storage: InstallOptions['storage']): object {
   }
 }
 
-/** A directory that kubelet makes is root's, and no group of a pod applies to it. */
+/** A directory that kubelet makes is root's. A group of the pod would open the keys in it to that group at each mount. */
 function ownership(image: string, state: { readonly name: string; readonly mountPath: string }): object {
-  const script = `require('fs').chownSync('${state.mountPath}', ${controllerUser}, ${controllerUser})`;
+  const own = [
+    `fs.chownSync('${state.mountPath}', ${controllerUser}, ${controllerUser})`,
+    `fs.chmodSync('${state.mountPath}', 0o700)`,
+  ];
+  const script = `const fs = require('fs'); ${own.join('; ')}`;
   return {
     name: 'ownership',
     image,
@@ -166,7 +170,8 @@ function ownership(image: string, state: { readonly name: string; readonly mount
       runAsNonRoot: false,
       allowPrivilegeEscalation: false,
       readOnlyRootFilesystem: true,
-      capabilities: { drop: ['ALL'], add: ['CHOWN'] },
+      // FOWNER: it changes the mode of a directory that is no longer its own.
+      capabilities: { drop: ['ALL'], add: ['CHOWN', 'FOWNER'] },
     },
     volumeMounts: [state],
   };

@@ -10,7 +10,11 @@ export type TokenReviewer = (
  * Whether a token of a service account proves a node; throws CulvertError `ACCOUNT_TOKEN` or `ACCOUNT_TOKEN_NODE` where it
  * does not, and the reviewer's errors. It may be used again at any time: kubelet replaces it, and it dies with its pod.
  */
-export async function proveNode(token: string, node: NodeName, review: TokenReviewer | null): Promise<void> {
+export async function proveNode(
+  token: string,
+  node: NodeName,
+  { review, isRemoved }: { readonly review: TokenReviewer | null; readonly isRemoved: (node: NodeName) => boolean },
+): Promise<void> {
   if (review === null) {
     throw refused(
       'is that of a service account, and this controller follows no cluster',
@@ -19,6 +23,13 @@ export async function proveNode(token: string, node: NodeName, review: TokenRevi
   }
   const found = await review(token);
   if (!found.isGood) throw refused(found.problem, 'see the DaemonSet of the agents: audience, and service account');
+  // Its pod still has the token, and the node was removed for a reason. A token of an administrator brings it back.
+  if (found.node === node && isRemoved(node)) {
+    throw refused(
+      `is of ${node}, which was removed from the mesh`,
+      `let it join again with culvert token create --node ${node}`,
+    );
+  }
   if (found.node === node) return;
   throw new CulvertError({
     code: 'ACCOUNT_TOKEN_NODE',

@@ -22,6 +22,8 @@ const maxFailures = 10;
 const failureWindowMs = 60_000;
 /** Of one node, with a token that counts: each makes a certificate, and writes to the disk. */
 const joinRate = { burst: 20, perSecond: 0.1 };
+/** Of one source, with tokens that another server has to judge: all nodes of a cluster may come from one address. */
+const reviewRate = { burst: 100, perSecond: 2 };
 
 const refusals: Readonly<Record<TokenRefusal, { readonly message: string; readonly hint: string }>> = {
   TOKEN_MALFORMED: {
@@ -60,12 +62,15 @@ const usableAgain: Redemption = { ok: true, release: () => Promise.resolve() };
 export class JoinService {
   readonly #tokens: JoinTokens;
   readonly #review: TokenReviewer | null;
+  readonly #isRemoved: (node: NodeName) => boolean;
   readonly #credentials: NodeCredentials;
   readonly #nats: () => NatsAdvertisement;
   readonly #trustDomain: string;
   readonly #log: Log;
   readonly #limiter: FailureLimiter;
   readonly #rates = new RateLimiter(joinRate);
+  /** By source. */
+  readonly #reviews = new RateLimiter(reviewRate);
   readonly #nowMs: () => number;
   readonly #statement: () => Promise<Uint8Array>;
   readonly #begin: (node: NodeName, source: string) => Promise<BegunRequest>;
@@ -76,6 +81,7 @@ export class JoinService {
     readonly tokens: JoinTokens;
     /** For tokens of service accounts; null: they do not count here. */
     readonly review: TokenReviewer | null;
+    readonly isRemoved: (node: NodeName) => boolean;
     readonly credentials: NodeCredentials;
     readonly nats: () => NatsAdvertisement;
     readonly trustDomain: string;
@@ -91,6 +97,7 @@ export class JoinService {
   }) {
     this.#tokens = init.tokens;
     this.#review = init.review;
+    this.#isRemoved = init.isRemoved;
     this.#credentials = init.credentials;
     this.#nats = init.nats;
     this.#trustDomain = init.trustDomain;
@@ -155,8 +162,12 @@ export class JoinService {
   }
 
   async #proveByAccount({ token, node }: JoinRequest, source: string): Promise<void> {
+    // Each costs a request to another server.
+    if (!this.#reviews.take(source, this.#nowMs())) {
+      this.#refuse(node, source, tooManyJoins(node), 'TOO_MANY_JOINS');
+    }
     try {
-      await proveNode(token, node, this.#review);
+      await proveNode(token, node, { review: this.#review, isRemoved: this.#isRemoved });
     } catch (error) {
       const code = error instanceof CulvertError ? error.code : '';
       if (code !== 'ACCOUNT_TOKEN' && code !== 'ACCOUNT_TOKEN_NODE') throw error;

@@ -16,10 +16,11 @@ export type Enrolment = {
  * counts. `ownNamespace`: in which the controller and the agents are.
  */
 export function enrolmentOf(
-  pod: Pick<Pod, 'namespace' | 'labels'>,
+  pod: Pick<Pod, 'namespace' | 'labels' | 'isMirror' | 'isOnHost'>,
   namespaceLabels: Readonly<Record<string, string>> | undefined,
   ownNamespace: string,
 ): Enrolment {
+  if (pod.isOnHost || pod.isMirror) return { isEnrolled: false, problem: null };
   const own = pod.labels[meshLabel];
   const said = own === undefined || own === '' ? namespaceLabels?.[meshLabel] : own;
   if (said === undefined || said === '' || said === 'disabled') return { isEnrolled: false, problem: null };

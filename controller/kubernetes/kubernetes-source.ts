@@ -2,6 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { registryKey, type RegistryEntry } from '../../shared/routing/registry-entry.js';
+import { selects } from '../../shared/routing/registry-view.js';
+import { maxRegistryEntryBytes } from '../../shared/wire/signed.js';
 import type { InventoryConflict, InventorySource, SourceEntry } from '../inventory/inventory-source.js';
 import { enrolmentOf } from './enrolment.js';
 import type { KubernetesApi } from './kubernetes-api.js';
@@ -34,6 +36,8 @@ export class KubernetesSource implements AsyncDisposable {
   readonly #reflectors: readonly Pick<Reflector<unknown>, 'isSynced' | 'problem' | 'run' | 'unreadable'>[];
   /** Keys of pods and of services whose entries have to be made again. */
   readonly #changed = { pods: new Set<string>(), services: new Set<string>() };
+  /** Pods with the network of their nodes. */
+  readonly #onHost = new Map<string, Pod>();
   readonly #enrolled = new Set<string>();
   /** By registry key. */
   readonly #warnings = new Map<string, string>();
@@ -87,13 +91,16 @@ export class KubernetesSource implements AsyncDisposable {
 
   get state(): KubernetesState {
     const problems = this.#reflectors.flatMap(({ problem }) => problem ?? []);
+    const unreadable = this.#reflectors.reduce((sum, each) => sum + each.unreadable, 0);
+    const unread =
+      unreadable === 0 ? [] : [`${unreadable} objects cannot be understood, and are left out: see the log`];
     return {
       isSynced: this.#isReplaced,
       problems: [...new Set(problems), ...(this.#writeProblem === null ? [] : [this.#writeProblem])],
       pods: this.#pods.size,
       enrolled: this.#enrolled.size,
       services: this.#services.size,
-      warnings: [...this.#warnings.values()].slice(0, maxListed),
+      warnings: [...unread, ...this.#warnings.values()].slice(0, maxListed),
     };
   }
 
@@ -124,8 +131,16 @@ export class KubernetesSource implements AsyncDisposable {
     };
   }
 
+  /** A pod with the network of its node is an endpoint of which services have to know. */
   #podChanged(key: string): void {
     this.#changed.pods.add(key);
+    const pod = this.#pods.get(key);
+    const before = this.#onHost.get(key);
+    if (pod?.isOnHost === true) this.#onHost.set(key, pod);
+    else this.#onHost.delete(key);
+    const { namespace } = before ?? pod ?? {};
+    if (before === undefined && pod?.isOnHost !== true) return;
+    for (const [name, service] of this.#services) if (service.namespace === namespace) this.#changed.services.add(name);
   }
 
   /** Whether its pods are in the mesh may have changed. */
@@ -162,10 +177,12 @@ export class KubernetesSource implements AsyncDisposable {
     const services = this.#isReplaced ? [...this.#changed.services] : [...this.#services.keys()];
     this.#changed.pods.clear();
     this.#changed.services.clear();
-    const entries = [...pods.map((key) => this.#podEntry(key)), ...services.map((key) => this.#serviceEntry(key))];
-    const upserts = entries.flatMap(({ entry }): SourceEntry[] => (entry === null ? [] : [{ entry, document: null }]));
-    const removals = entries.flatMap(({ key, entry }) => (entry === null ? [key] : []));
     try {
+      const entries = [...pods.map((key) => this.#podEntry(key)), ...services.map((key) => this.#serviceEntry(key))];
+      const upserts = entries.flatMap(({ entry }): SourceEntry[] =>
+        entry === null ? [] : [{ entry, document: null }],
+      );
+      const removals = entries.flatMap(({ key, entry }) => (entry === null ? [key] : []));
       const { conflicts } = this.#isReplaced
         ? await this.#source.change({ upserts, removals })
         : await this.#source.replaceAll(upserts);
@@ -195,13 +212,22 @@ export class KubernetesSource implements AsyncDisposable {
     const { isEnrolled, problem } = enrolmentOf(pod, namespace?.labels, this.#ownNamespace);
     const { entry, problems } = podEntry(pod, { isEnrolled, trustDomain: this.#trustDomain });
     if (entry?.protocol === 'hbone') this.#enrolled.add(key);
-    this.#warn(key, `pod ${name}`, [...(problem === null ? [] : [problem]), ...problems]);
-    return { key, entry };
+    const isLarge = entry !== null && isTooLarge(entry);
+    const size = isLarge ? ['it has so many labels and ports that none of them counts'] : [];
+    this.#warn(key, `pod ${name}`, [...(problem === null ? [] : [problem]), ...problems, ...size]);
+    return { key, entry: isLarge ? { ...entry, labels: {}, ports: {} } : entry };
   }
 
   #serviceEntry(name: string): { readonly key: string; readonly entry: RegistryEntry | null } {
+    const key = registryKeyOf('service', name);
     const service = this.#services.get(name);
-    return { key: registryKeyOf('service', name), entry: service === undefined ? null : serviceEntry(service) };
+    const entry = service === undefined ? null : serviceEntry(service);
+    if (service === undefined || entry === null) return { key, entry: null };
+    // Kube-proxy knows the endpoints on nodes, and the mesh does not.
+    const isOnHosts = [...this.#onHost.values()].some((pod) => selects(service, pod));
+    const isLarge = isTooLarge(entry);
+    this.#warn(key, `service ${name}`, isLarge ? ['it is too large for the mesh: kube-proxy carries it'] : []);
+    return { key, entry: isOnHosts || isLarge ? null : entry };
   }
 
   #warn(key: string, what: string, problems: readonly string[]): void {
@@ -217,6 +243,11 @@ export class KubernetesSource implements AsyncDisposable {
   #tell({ claim, winner, loser }: InventoryConflict): void {
     this.#log.warn({ claim, winner, loser }, 'two entries claim the same: the second one goes without it');
   }
+}
+
+/** More than half of what an entry may have when it is sealed, so that no entry stops those of others. */
+function isTooLarge(entry: RegistryEntry): boolean {
+  return Buffer.byteLength(JSON.stringify(entry)) > maxRegistryEntryBytes / 2;
 }
 
 /** Of `NAMESPACE/NAME`. */

@@ -34,7 +34,16 @@ export function openCluster(init: {
   readonly log: Log;
 }): Cluster | null {
   const { kubernetesApi, kubernetesCaFile, kubernetesTokenFile, kubernetesNamespace, trustDomain } = init.settings;
-  if (kubernetesApi === null) return null;
+  if (kubernetesApi === null) {
+    // What an earlier run knew of a cluster is not kept for ever.
+    void init
+      .source(kubernetesSource)
+      .replaceAll([])
+      .catch((error: unknown) =>
+        init.log.error({ err: error }, 'pods of a cluster that is not followed cannot be removed'),
+      );
+    return null;
+  }
   const url = httpsAddress(kubernetesApi, '--kubernetes-api');
   const api = new KubernetesApi({ url, caFile: kubernetesCaFile, tokenFile: kubernetesTokenFile });
   const source = new KubernetesSource({

@@ -22,7 +22,10 @@ export type PodEntry = {
  * starts. Outside, its address leads to it in plaintext, and its labels can be selected.
  */
 export function podEntry(pod: Pod, o: { readonly isEnrolled: boolean; readonly trustDomain: string }): PodEntry {
-  const { namespace, name, serviceAccount, labels, addresses, ports, uid } = pod;
+  const { namespace, name, serviceAccount, addresses, ports, uid } = pod;
+  // Its node chose them, for any namespace: they must select it for no service and no rule.
+  const labels = pod.isMirror ? {} : pod.labels;
+  if (pod.isOnHost) return { entry: null, problems: [] };
   const problems: string[] = [];
   const identity = formatSpiffeId({ trustDomain: o.trustDomain, namespace, serviceAccount });
   if (parseSpiffeId(identity) === undefined) {
@@ -56,11 +59,18 @@ function availabilityOf({ isReady, isEnding }: Pod): Pick<WorkloadEntry, 'availa
   return isEnding ? { availability: 'ending' } : {};
 }
 
+/** Each is a rule of the firewall in the pod's namespace. */
+const maxExclusions = 64;
+
 /** What cannot be read excludes nothing. */
 function exclusionsOf({ annotations }: Pod, problems: string[]): CaptureExclusions {
   const read = <T>(field: keyof typeof exclusionAnnotations, parse: (text: string) => T | undefined): T[] => {
     const annotation = exclusionAnnotations[field];
     const texts = (annotations[annotation] ?? '').split(',').map((text) => text.trim());
+    if (texts.length > maxExclusions) {
+      problems.push(`the annotation ${annotation} has more than ${maxExclusions} entries, and none of them counts`);
+      return [];
+    }
     return texts.flatMap((text) => {
       const value = text === '' ? undefined : parse(text);
       if (value === undefined && text !== '')

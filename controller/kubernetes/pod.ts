@@ -50,16 +50,26 @@ export type Pod = {
   readonly isReady: boolean;
   /** It was told to end, and serves until it has. */
   readonly isEnding: boolean;
+  /** It has the network of its node, so no address of its own. */
+  readonly isOnHost: boolean;
+  /**
+   * Kubelet made it of a file (a static pod). A node may make such a pod in any namespace, so nothing that it says of itself
+   * counts. Source: the admission plugin NodeRestriction.
+   */
+  readonly isMirror: boolean;
 };
 
+const mirrorAnnotation = 'kubernetes.io/config.mirror';
+
 /**
- * Null for a pod that has no address of its own (`hostNetwork`), and for one that has finished: its address stays in its status,
- * and another pod may have it by now. Throws where the object is no pod.
+ * Null for a pod that has finished: its address stays in its status, and another pod may have it by now. Throws where the
+ * object is no pod.
  */
 export function readPod(object: unknown): Pod | null {
   const { metadata, spec, status } = podSchema.parse(object);
   const { phase = 'Pending', podIPs, conditions } = status ?? {};
-  if (spec.hostNetwork === true || phase === 'Succeeded' || phase === 'Failed') return null;
+  if (phase === 'Succeeded' || phase === 'Failed') return null;
+  const isOnHost = spec.hostNetwork === true;
   const { namespace, name, uid, labels, annotations, deletionTimestamp } = metadata;
   return {
     namespace,
@@ -69,10 +79,12 @@ export function readPod(object: unknown): Pod | null {
     labels: labels ?? {},
     annotations: annotations ?? {},
     node: spec.nodeName ?? null,
-    addresses: (podIPs ?? []).flatMap(({ ip }) => parseIp(ip) ?? []),
+    addresses: isOnHost ? [] : (podIPs ?? []).flatMap(({ ip }) => parseIp(ip) ?? []),
     ports: namedPorts(spec),
     isReady: (conditions ?? []).some((condition) => condition.type === 'Ready' && condition.status === 'True'),
     isEnding: deletionTimestamp != null,
+    isOnHost,
+    isMirror: annotations?.[mirrorAnnotation] !== undefined,
   };
 }
 

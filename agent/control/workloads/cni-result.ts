@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { allowedNetnsPath } from '../cni/cni-request.js';
 
 /** Source: `cachedInfo` of libcni, version `cniCacheV1`; `netns` since 1.2, the interfaces before. */
 const cachedSchema = z.object({
@@ -17,10 +18,8 @@ export function readCniResult(json: string): PodSandbox | null {
   const { netns, cniArgs, result } = read.data;
   const uid = (cniArgs ?? []).find(([name]) => name === 'K8S_POD_UID')?.[1];
   const sandboxes = [netns, ...(result?.interfaces ?? []).map(({ sandbox }) => sandbox)];
-  const netnsPath = sandboxes.find((path) => path?.startsWith('/') === true && !path.split('/').includes('..'));
-  if (uid === undefined || uid === '' || netnsPath === undefined) return null;
-  // In the file system of a container there may be no link from one to the other.
-  return { uid, netnsPath: netnsPath.replace(/^\/var\/run\//, '/run/') };
+  const [netnsPath] = sandboxes.flatMap((path) => allowedNetnsPath(path ?? '') ?? []);
+  return uid === undefined || uid === '' || netnsPath === undefined ? null : { uid, netnsPath };
 }
 
 function parse(json: string): unknown {

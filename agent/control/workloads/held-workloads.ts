@@ -1,5 +1,6 @@
 import type { Log } from '../../../shared/log.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
+import { podOfNetns } from '../../../shared/routing/registry-entry.js';
 import type { CapturedNetns } from '../../capture/firewall/captured-netns.js';
 import type { Scheduler } from '../../thread/scheduler.js';
 import type { CaptureLedger } from './capture-ledger.js';
@@ -121,6 +122,24 @@ export class HeldWorkloads {
         this.#log.error({ workload, netns: netnsPath, err: error }, 'capture could not be removed; retrying');
       }
     }
+  }
+
+  /**
+   * A pod whose sandbox is not known is where it was captured, also by an earlier run, for as long as that namespace is there:
+   * what the agent cannot find out takes no workload out of the mesh.
+   */
+  located<T extends { readonly netns: string | null }>(
+    wanted: ReadonlyMap<WorkloadName, T>,
+  ): ReadonlyMap<WorkloadName, T> {
+    const lost = [...wanted].filter(([, { netns }]) => podOfNetns(netns ?? '') !== null);
+    if (lost.length === 0) return wanted;
+    const all = new Map(wanted);
+    for (const [name, entry] of lost) {
+      const places = [this.get(name), ...this.#ledger.entries.filter(({ workload }) => workload === name)];
+      const place = places.find((each) => each !== undefined && leadsTo(each.netnsPath, each.netnsInode));
+      if (place !== undefined) all.set(name, { ...entry, netns: place.netnsPath });
+    }
+    return all;
   }
 
   async releaseAll(): Promise<void> {

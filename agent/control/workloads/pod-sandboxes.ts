@@ -30,8 +30,6 @@ export class PodSandboxes {
   readonly #read: () => Promise<readonly string[]>;
   #wanted: ReadonlySet<string> = new Set();
   #paths: ReadonlyMap<string, string> = new Map();
-  /** What the CNI plugin said of sandboxes of which the cache has nothing yet, by UID. */
-  readonly #told = new Map<string, string>();
   #watcher: FSWatcher | null = null;
   #cancel: (() => void) | null = null;
   #looks = 0;
@@ -65,7 +63,6 @@ export class PodSandboxes {
   /** The container runtime makes this sandbox now, and says so before its cache does. A pod that is not wanted is left out. */
   place(uid: string, netnsPath: string): void {
     if (!this.#wanted.has(uid) || this.#isClosed || this.#paths.get(uid) === netnsPath) return;
-    this.#told.set(uid, netnsPath);
     this.#paths = new Map(this.#paths).set(uid, netnsPath);
     this.#onChange();
   }
@@ -121,15 +118,15 @@ export class PodSandboxes {
 
   async #readAll(): Promise<void> {
     try {
-      for (const [uid, told] of this.#told) if (!this.#wanted.has(uid) || !isNamespace(told)) this.#told.delete(uid);
-      const found = new Map<string, string>(this.#told);
-      for (const json of await this.#read()) {
+      const results = await this.#read();
+      const found = new Map<string, string>();
+      for (const json of results) {
         const sandbox = readCniResult(json);
         // Of two sandboxes of a pod, the one before has no namespace any more.
-        if (sandbox !== null && isNamespace(sandbox.netnsPath)) {
-          found.set(sandbox.uid, path.normalize(sandbox.netnsPath));
-        }
+        if (sandbox !== null && isNamespace(sandbox.netnsPath)) found.set(sandbox.uid, sandbox.netnsPath);
       }
+      // A file that cannot be read now, or is not there yet, takes no captured pod out of the mesh.
+      for (const [uid, known] of this.#paths) if (!found.has(uid) && isNamespace(known)) found.set(uid, known);
       this.#problem = null;
       this.#paths = found;
     } catch (error) {

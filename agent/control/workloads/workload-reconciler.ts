@@ -207,7 +207,7 @@ export class WorkloadReconciler {
     while (this.#isAgain && !this.#isClosed) {
       this.#isAgain = false;
       try {
-        await this.#onePass(this.#wanted ?? new Map());
+        await this.#onePass(this.#held.located(this.#wanted ?? new Map<WorkloadName, WantedWorkload>()));
       } catch (error) {
         this.#log.error({ err: error }, 'workloads could not be reconciled; retrying');
       }

@@ -50,7 +50,7 @@ for (const isHelped of [true, false]) {
       const found = inOwnMounts(
         `
         namespace('cni-a');
-        put('net-a-eth0', 'u-a', '/var/run/netns/../../run/netns/cni-a');
+        put('net-a-eth0', 'u-a', '/var/run/netns/cni-a');
         put('net-b-eth0', 'u-b', '/run/netns/cni-b');
         put('net-c-eth0', 'u-c', '/run/netns/cni-a');
         sandboxes.follow(new Set(['u-b', 'u-c']));

@@ -5,9 +5,15 @@ import { after, before, test } from 'node:test';
 import { joinOnce } from '../../../../agent/control/join/membership.js';
 import type { NodeCredentials } from '../../../../agent/control/credentials/node-credentials.js';
 import { StateDirectory } from '../../../../agent/control/state/state-directory.js';
+import type { TokenAnswer } from '../../../../controller/api/api-types.js';
 import type { RunningController } from '../../../../controller/app.js';
 import { createRootCa } from '../../../../controller/ca/x509/certificate-authority.js';
-import { silentLog, startedController, temporaryDirectory } from '../../../support/controller/controller-fixture.js';
+import {
+  callApi,
+  silentLog,
+  startedController,
+  temporaryDirectory,
+} from '../../../support/controller/controller-fixture.js';
 import { FakeApiServer } from '../../../support/kubernetes/fake-api-server.js';
 import { nodeNamed } from '../../../support/routing/names.js';
 
@@ -48,6 +54,11 @@ function tokenOf(name: string, status: object = {}): string {
   return token;
 }
 
+function agentOn(node: string): object {
+  const username = 'system:serviceaccount:culvert-system:culvert-agent';
+  return { user: { username, extra: { 'authentication.kubernetes.io/node-name': [node] } } };
+}
+
 let count = 0;
 async function join(token: string, o: { node?: string; caPem?: string | null } = {}): Promise<NodeCredentials> {
   const { node = 'n1', caPem = controller.caPem } = o;
@@ -83,6 +94,16 @@ test('a token that was stolen from a node gets nothing of another', async () => 
     code: 'ACCOUNT_TOKEN_NODE',
     message: 'this token is of a pod on n1, and proves no other node',
   });
+});
+
+test('a node that was removed does not come back with the token that its pod still has', async () => {
+  const token = tokenOf('removed', agentOn('n3'));
+  assert.equal((await join(token, { node: 'n3' })).node, 'n3');
+  assert.equal((await callApi(controller, 'DELETE', '/v1/nodes/n3')).status, 200);
+  await assert.rejects(join(token, { node: 'n3' }), { code: 'ACCOUNT_TOKEN', message: /n3, which was removed/ });
+  const created = await callApi(controller, 'POST', '/v1/tokens', { body: { node: 'n3' } });
+  assert.equal((await join((created.body as TokenAnswer).token, { node: 'n3', caPem: null })).node, 'n3');
+  assert.equal((await join(token, { node: 'n3' })).node, 'n3');
 });
 
 test('a token of another cluster, account or audience, or without a node, proves nothing', async () => {

@@ -216,6 +216,43 @@ test('many changes at once share their writes', async () => {
   assert.ok(kept.writes - before <= 100, `${kept.writes - before} writes`);
 });
 
+test('a service of which a pod with the network of its node is an endpoint is left to kube-proxy', async () => {
+  const labels = { app: 'web' };
+  await using followed = await Followed.start((server) => {
+    shop(server);
+    server.put(pods, pod('web', { labels }));
+  });
+  const { server } = followed;
+  await followed.has({ 'workload.shop.web': 'n1', 'service.shop.web': true });
+  server.put(pods, pod('on-host', { labels, hostNetwork: true }));
+  await followed.has({ 'workload.shop.web': 'n1' });
+  server.remove(pods, 'shop/on-host');
+  await followed.has({ 'workload.shop.web': 'n1', 'service.shop.web': true });
+});
+
+test('an object that is larger than an entry may be costs itself only', async () => {
+  const labels = Object.fromEntries(Array.from({ length: 2000 }, (_, count) => [`label-${count}`, 'x'.repeat(63)]));
+  const ports = Array.from({ length: 9000 }, (_, count) => ({ port: count + 1, protocol: 'TCP' }));
+  await using followed = await Followed.start((server) => {
+    shop(server);
+    server.put(pods, pod('large', { labels }));
+    server.put(services, { ...service('large'), spec: { ...service('large').spec, ports } });
+  });
+  await followed.has({ 'workload.shop.web': 'n1', 'workload.shop.large': 'n1', 'service.shop.web': true });
+  const entry = followed.kept.entries.get('workload.shop.large');
+  assert.deepEqual(entry?.kind === 'workload' && entry.labels, {});
+  assert.equal(followed.source.state.warnings.length, 2);
+});
+
+test('an object that cannot be understood is told', async () => {
+  await using followed = await Followed.start((server) => {
+    shop(server);
+    server.put(pods, { metadata: { namespace: 'shop', name: 'odd' }, spec: 'none' });
+  });
+  await followed.has({ 'workload.shop.web': 'n1', 'service.shop.web': true });
+  assert.match(followed.source.state.warnings.join(), /1 objects cannot be understood/);
+});
+
 test('a label that means nothing, and pods of the system, are told', async () => {
   await using followed = await Followed.start((server) => {
     server.put(namespaces, namespace('kube-system', 'enabled'));

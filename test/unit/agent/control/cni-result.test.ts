@@ -27,6 +27,7 @@ test('what is no record of a pod’s sandbox says nothing', () => {
     { ...cached, netns: undefined },
     { ...cached, netns: 'cni-1' },
     { ...cached, netns: '/run/netns/../../proc/1/ns/net' },
+    { ...cached, netns: '/proc/1/ns/net' },
     { ...cached, cniArgs: 'K8S_POD_UID=u-1' },
     null,
     [],

@@ -112,6 +112,21 @@ test('a pod is found by its UID, whose namespace is told at once; one that may c
   assert.deepEqual(pods.find({ ...pod, uid: '' }), { kind: 'notEnrolled' });
 });
 
+test('a sandbox that is told while the cache is read stays known', async () => {
+  const scheduler = new FakeScheduler();
+  const log = createLog({ name: 'test', level: 'error', stream: { write: () => undefined } });
+  let answer = (_: readonly string[]): void => undefined;
+  const read = (): Promise<readonly string[]> => new Promise((resolve) => (answer = resolve));
+  const sandboxes = new PodSandboxes({ log, scheduler, onChange: () => undefined, read });
+  sandboxes.follow(new Set(['a', 'b']));
+  scheduler.runNext();
+  sandboxes.place('a', '/proc/self/ns/net');
+  answer([]);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(sandboxes.pathOf('a'), '/proc/self/ns/net');
+  sandboxes.close();
+});
+
 test('a sandbox that is told counts until the cache of the runtime has it, and only for a pod that is wanted', async () => {
   const scheduler = new FakeScheduler();
   const log = createLog({ name: 'test', level: 'error', stream: { write: () => undefined } });

@@ -17,6 +17,8 @@ const pod: Pod = {
   ports: { http: 8080 },
   isReady: true,
   isEnding: false,
+  isOnHost: false,
+  isMirror: false,
 };
 const enrolled = { isEnrolled: true, trustDomain: 'mesh.test' };
 const capture = { excludeInboundPorts: [], excludeOutboundPorts: [], excludeOutboundCidrs: [] };
@@ -78,6 +80,17 @@ test('annotations exclude ports and networks, and what cannot be read excludes n
   });
   assert.equal(problems.length, 4);
   assert.match(problems[0] ?? '', /exclude-outbound-ports has "ssh", which is left out/);
+});
+
+test('more exclusions than a firewall should have count for nothing, and are told', () => {
+  const annotations = { 'culvert.dev/exclude-outbound-cidrs': '1.1.1.1,'.repeat(30_000) };
+  const { entry, problems } = podEntry({ ...pod, annotations }, enrolled);
+  assert.deepEqual(entry?.capture, capture);
+  assert.match(problems.join(), /has more than 64 entries, and none of them counts/);
+});
+
+test('a pod that a node made of a file is selected by nothing', () => {
+  assert.deepEqual(podEntry({ ...pod, isMirror: true }, { ...enrolled, isEnrolled: false }).entry?.labels, {});
 });
 
 test('a name that gives no identity leaves the pod out', () => {

@@ -35,12 +35,20 @@ test('a pod is read as it runs', () => {
     ports: {},
     isReady: true,
     isEnding: false,
+    isOnHost: false,
+    isMirror: false,
   });
 });
 
-test('a pod that has finished or uses the network of its host is none of the mesh', () => {
+test('a pod that has finished is none of the mesh, and one with the network of its host has no address', () => {
   for (const phase of ['Succeeded', 'Failed']) assert.equal(readPod(podWith({ status: { phase } })), null);
-  assert.equal(readPod(podWith({ spec: { hostNetwork: true } })), null);
+  const onHost = readPod(podWith({ spec: { hostNetwork: true } }));
+  assert.deepEqual([onHost?.isOnHost, onHost?.addresses], [true, []]);
+});
+
+test('a pod that kubelet made of a file is known as one', () => {
+  const annotations = { 'kubernetes.io/config.mirror': '0123' };
+  assert.equal(readPod(podWith({ metadata: { annotations } }))?.isMirror, true);
 });
 
 test('a pod is known from its first moment to its last', () => {
