@@ -21,6 +21,7 @@
 #define MAX_PROGRAM (16 * 1024 * 1024)
 #define MAX_NAME 256
 #define SAVED ".culvert-saved"
+#define OWN_CHAIN ".culvert.conflist"
 
 static bool fail(char *report, const char *directory, const char *name, const char *why) {
   snprintf(report, MAX_REPORT, "%s/%s: %s", directory, name, why);
@@ -49,21 +50,35 @@ static int by_bytes(const struct dirent **one, const struct dirent **other) {
   return strcmp((*one)->d_name, (*other)->d_name);
 }
 
-/* The name of the chain that a configuration of one plugin becomes: after it by name, so that it counts when that has gone. */
+/*
+ * The name of the chain that a configuration of one plugin becomes (a chain keeps its own): after it by name, so that it counts when that has gone, and
+ * after a chain that its own program writes. No other program has such a name.
+ */
 static void name_chain(const char *name, char out[MAX_NAME + 32]) {
-  snprintf(out, MAX_NAME + 32, "%.*s.conflist", (int)(ending_of(name) - name), name);
+  if (is_chain_name(name)) snprintf(out, MAX_NAME + 32, "%s", name);
+  else snprintf(out, MAX_NAME + 32, "%.*s" OWN_CHAIN, (int)(ending_of(name) - name), name);
+}
+
+/* Length of a name before the ending of a chain that was made here; 0: it was not. */
+static size_t base_of(const char *chain_name) {
+  const size_t length = strlen(chain_name), ending = sizeof OWN_CHAIN - 1;
+  return length > ending && strcmp(chain_name + length - ending, OWN_CHAIN) == 0 ? length - ending : 0;
 }
 
 /* Gives back the file of which a chain was made; false: there is none. */
 static bool put_back(int directory, const char *chain_name) {
   static const char *const endings[] = {".conf", ".json"};
-  for (size_t at = 0; at < 2; at++) {
+  const size_t base = base_of(chain_name);
+  char newer[MAX_NAME + 32];
+  snprintf(newer, sizeof newer, "%.*s.conflist", (int)base, chain_name);
+  for (size_t at = 0; base > 0 && at < 2; at++) {
     char name[MAX_NAME + 32], saved[MAX_NAME + 64];
-    snprintf(name, sizeof name, "%.*s%s", (int)(ending_of(chain_name) - chain_name), chain_name, endings[at]);
+    snprintf(name, sizeof name, "%.*s%s", (int)base, chain_name, endings[at]);
     snprintf(saved, sizeof saved, "%s" SAVED, name);
     if (faccessat(directory, saved, F_OK, AT_SYMLINK_NOFOLLOW) != 0) continue;
-    /* One that another program has written meanwhile is newer. */
-    if (renameat2(directory, saved, directory, name, RENAME_NOREPLACE) != 0 && errno == EEXIST) unlinkat(directory, saved, 0);
+    /* What another program has written meanwhile is newer, as a chain or as one plugin. */
+    if (faccessat(directory, newer, F_OK, AT_SYMLINK_NOFOLLOW) == 0) unlinkat(directory, saved, 0);
+    else if (renameat2(directory, saved, directory, name, RENAME_NOREPLACE) != 0 && errno == EEXIST) unlinkat(directory, saved, 0);
     if (unlinkat(directory, chain_name, 0) != 0 && errno != ENOENT) return false;
     return sync_directory(directory);
   }

@@ -180,22 +180,44 @@ test('an entry that another program has put in other lines is left as it is', as
 test('the configuration of one plugin becomes a chain, and comes back', async () => {
   put('10-bridge.conf', single);
   const { lines, child } = await keep();
-  assert.deepEqual(lines, [`{"installed":"${config}/10-bridge.conflist"}`]);
-  assert.deepEqual(readdirSync(config).toSorted(), ['10-bridge.conf.culvert-saved', '10-bridge.conflist']);
+  assert.deepEqual(lines, [`{"installed":"${config}/10-bridge.culvert.conflist"}`]);
+  assert.deepEqual(readdirSync(config).toSorted(), ['10-bridge.conf.culvert-saved', '10-bridge.culvert.conflist']);
   assert.equal(
-    get('10-bridge.conflist'),
+    get('10-bridge.culvert.conflist'),
     `{"cniVersion": "1.0.0", "name": "pods", "plugins": [\n${single.trim()},\n${entry}\n]}\n`,
   );
   // Its owner writes it again: that one counts.
   const newer = single.replace('1500.0', '9000');
   replace('10-bridge.conf', newer);
   await waitUntil('the newer one is in the chain', () =>
-    get('10-bridge.conflist').includes('9000') ? true : undefined,
+    get('10-bridge.culvert.conflist').includes('9000') ? true : undefined,
   );
-  assert.deepEqual(pluginsOf('10-bridge.conflist'), ['bridge', 'culvert-cni']);
+  assert.deepEqual(pluginsOf('10-bridge.culvert.conflist'), ['bridge', 'culvert-cni']);
   child.stdin?.write('remove\n');
   await once(child, 'close');
   assert.deepEqual([readdirSync(config), get('10-bridge.conf')], [['10-bridge.conf'], newer]);
+});
+
+test('a chain that the owner of one plugin writes meanwhile stays, and is the one that counts at the end', async () => {
+  put('10-bridge.conf', single);
+  const { child } = await keep();
+  // As an upgrade does: the file of one plugin is not there any more.
+  put('10-bridge.conflist', chain);
+  await waitUntil('it has the plugin', () => (get('10-bridge.conflist').includes('culvert-cni') ? true : undefined));
+  assert.deepEqual(pluginsOf('10-bridge.conflist'), ['flannel', 'portmap', 'culvert-cni']);
+  child.stdin?.write('remove\n');
+  await once(child, 'close');
+  assert.deepEqual([readdirSync(config), get('10-bridge.conflist')], [['10-bridge.conflist'], chain]);
+});
+
+test('a chain that was there before one plugin of the same name is not written over', async () => {
+  put('10-bridge.conf', single);
+  put('10-bridge.conflist', chain);
+  const { child } = await keep();
+  assert.equal(get('10-bridge.conflist'), chain);
+  child.stdin?.write('remove\n');
+  await once(child, 'close');
+  assert.equal(get('10-bridge.conflist'), chain);
 });
 
 test('what cannot be a chain is told and left alone, until it can', async () => {
