@@ -125,7 +125,7 @@ function plugin(
   netns: string,
   o: { readonly namespace?: string; readonly timeoutMs?: number } = {},
 ): Promise<CniAnswer> {
-  const { namespace = 'shop', timeoutMs = 10_000 } = o;
+  const { namespace = 'shop', timeoutMs = Math.min(120_000, patientMs(10_000)) } = o;
   const at = netns.startsWith('/') ? netns : `/var/run/netns/${netns}`;
   const env = cniEnvironment({ command, netns: at, namespace });
   return runCniPlugin({ env, stdin: cniConfig({ socket, enrolled, timeoutMs }) });
