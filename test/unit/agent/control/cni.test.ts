@@ -115,7 +115,7 @@ test('a pod is found by its UID, whose namespace is told at once; one that may c
 test('a sandbox that is told while the cache is read stays known', async () => {
   const scheduler = new FakeScheduler();
   const log = createLog({ name: 'test', level: 'error', stream: { write: () => undefined } });
-  let answer = (_: readonly string[]): void => undefined;
+  let answer: (results: readonly string[]) => void = () => undefined;
   const read = (): Promise<readonly string[]> => new Promise((resolve) => (answer = resolve));
   const sandboxes = new PodSandboxes({ log, scheduler, onChange: () => undefined, read });
   sandboxes.follow(new Set(['a', 'b']));
