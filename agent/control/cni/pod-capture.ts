@@ -2,7 +2,8 @@ import { closeSync } from 'node:fs';
 import { describeError } from '../../../shared/errors.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 import { pinNetns } from '../../native/netns.js';
-import { allowedNetnsPath, type CniOutcome, type CniRequest } from './cni-request.js';
+import { allowedNetnsPath } from '../workloads/network-namespace.js';
+import type { CniOutcome, CniRequest } from './cni-request.js';
 import type { EnrolledPods } from './enrolled-pods.js';
 
 /** For the way of the answer, of the time that the plugin waits. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { allowedNetnsPath } from '../cni/cni-request.js';
+import { allowedNetnsPath } from './network-namespace.js';
 
 /** Source: `cachedInfo` of libcni, version `cniCacheV1`; `netns` since 1.2, the interfaces before. */
 const cachedSchema = z.object({

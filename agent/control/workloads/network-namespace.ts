@@ -37,3 +37,17 @@ export function findNamespace(netns: string): FoundNamespace {
     return { kind: 'missing', problem: `${path}: ${describeError(error)}` };
   }
 }
+
+/** Directories in which container runtimes and `ip netns` have network namespaces. */
+const directories = ['/run/netns/', '/var/run/netns/'];
+
+/**
+ * The path of a namespace as this agent sees it, which may run in a container where /var/run is no link to /run. Null: it is not
+ * a name directly below one of the allowed directories.
+ */
+export function allowedNetnsPath(path: string): string | null {
+  const directory = directories.find((each) => path.startsWith(each));
+  if (directory === undefined) return null;
+  const name = path.slice(directory.length);
+  return /^[A-Za-z0-9_][A-Za-z0-9._@:+-]*$/.test(name) ? `/run/netns/${name}` : null;
+}

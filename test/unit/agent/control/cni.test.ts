@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { allowedNetnsPath, parseCniRequest } from '../../../../agent/control/cni/cni-request.js';
+import { parseCniRequest } from '../../../../agent/control/cni/cni-request.js';
+import { allowedNetnsPath } from '../../../../agent/control/workloads/network-namespace.js';
 import { formatEnrolledList } from '../../../../agent/control/cni/enrolled-list.js';
 import { RegisteredPods } from '../../../../agent/control/cni/enrolled-pods.js';
 import { PodSandboxes } from '../../../../agent/control/workloads/pod-sandboxes.js';
