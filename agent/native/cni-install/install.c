@@ -51,8 +51,8 @@ static int by_bytes(const struct dirent **one, const struct dirent **other) {
 }
 
 /*
- * The name of the chain that a configuration of one plugin becomes (a chain keeps its own): after it by name, so that it counts when that has gone, and
- * after a chain that its own program writes. No other program has such a name.
+ * The name of the chain that a configuration of one plugin becomes; a chain keeps its own. It comes after that file by name, so
+ * that it counts when that has gone, and after a chain that its own program writes. No other program has such a name.
  */
 static void name_chain(const char *name, char out[MAX_NAME + 32]) {
   if (is_chain_name(name)) snprintf(out, MAX_NAME + 32, "%s", name);
