@@ -92,14 +92,14 @@ test('logs and exec of a captured pod work', async () => {
   assert.deepEqual([code, stdout], [0, 'there\n']);
 });
 
-/** A connection that db got. A record on the same host may be the client's own. */
+/** A connection that db got. A record on the same host may be the client's own, and kubelet's probes have records too. */
 function isOf(
   { destinationWorkload, sourceAddress, dialledFrom, path, direction }: RecordParts,
   client: string,
 ): boolean {
   const isThere = destinationWorkload?.startsWith('shop/db') ?? false;
   const isFrom = [sourceAddress, dialledFrom].some((address) => address?.includes(client) ?? false);
-  return isThere && isFrom && (direction === 'inbound' || path === 'local');
+  return isThere && isFrom && path !== 'probe' && (direction === 'inbound' || path === 'local');
 }
 type RecordParts = {
   readonly destinationWorkload?: string;
