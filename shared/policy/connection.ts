@@ -28,7 +28,7 @@ export type PartyWorkload = {
 /** The ports of a workload by name. */
 export type PortNames = Readonly<Record<string, number>>;
 
-/** The subject of a decision: who dials whom on which port of the endpoint. */
+/** The subject of a decision: who dials, and which port of which endpoint. */
 export type Connection = {
   readonly source: Party;
   readonly destination: Party;

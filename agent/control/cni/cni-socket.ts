@@ -162,7 +162,7 @@ export class CniSocket {
     if (outcome.outcome === 'failed' && !gone.aborted) {
       this.#init.log.warn(
         { command, pod, containerId, problem: outcome.problem },
-        'the CNI plugin was told of a failure',
+        'the CNI plugin got a failure for an answer',
       );
     }
     connection.end(`${JSON.stringify(bounded(outcome))}\n`);

@@ -24,7 +24,7 @@ export type ReachGroup = {
 };
 
 /**
- * Who can reach whom on which ports. Ends that share no group cannot reach each other; a workload always reaches itself,
+ * Which ends can reach others on which port. Ends that share no group cannot reach each other; a workload always reaches itself,
  * which is not listed. Pairs without an agent at either
  * end are left out, because no rule applies to them.
  */

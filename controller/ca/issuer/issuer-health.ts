@@ -35,7 +35,7 @@ export class IssuerHealth {
     return this.#outage !== null;
   }
 
-  /** `subject`: for whom. */
+  /** `subject`: that of the certificate. */
   noteSigned(subject: string): void {
     this.#outage = null;
     if (this.#refusal?.subject === subject) this.#refusal = null;

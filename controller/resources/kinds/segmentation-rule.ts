@@ -27,7 +27,7 @@ export function parsePortRange(value: number | string): PortRange | undefined {
 /** The default priority. Lower is evaluated first. */
 const defaultPriority = 1000;
 
-/** Who may dial whom on which ports. */
+/** Who may dial which workloads, on which ports. */
 export const segmentationRuleSchema = z
   .strictObject({
     apiVersion: z.literal(culvertApiVersion).describe(apiVersionText),

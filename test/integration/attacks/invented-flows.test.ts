@@ -69,14 +69,14 @@ test('a compromised node writes no rule for workloads of others, whatever record
     await using evil = await joinedBus(controller, 'host-c');
 
     const [api, db, web] = [end('billing/api'), end('billing/db'), end('shop/web')];
-    const nobody: FlowParty = { workload: null, identity: null, cidr: null };
+    const unknown: FlowParty = { workload: null, identity: null, cidr: null };
     await tell(evil, 'host-c', [
       // Two workloads that live elsewhere, with and without their names.
       seen('outbound', api, db),
       seen('inbound', api, db),
       seen('outbound', { ...api, workload: null }, db),
       seen('outbound', { ...api, workload: workloadNamed('billing/gone') }, db),
-      seen('outbound', { ...nobody, cidr: '198.18.1.0/24' }, db),
+      seen('outbound', { ...unknown, cidr: '198.18.1.0/24' }, db),
       // Its own workload with the identity of another one.
       seen('outbound', { ...web, identity: api.identity }, db),
       // Its own workload and one that lives elsewhere, both ways.
@@ -85,9 +85,9 @@ test('a compromised node writes no rule for workloads of others, whatever record
       seen('inbound', { ...api, identity: null }, web),
       seen('inbound', { workload: null, identity: api.identity, cidr: '203.0.113.0/24' }, web),
       // Networks and names that stand for workloads of others.
-      seen('outbound', web, { ...nobody, cidr: '0.0.0.0/0' }),
-      seen('outbound', web, { ...nobody, cidr: '198.18.1.0/24' }),
-      seen('outbound', web, { ...nobody, cidr: 'billing/database' }),
+      seen('outbound', web, { ...unknown, cidr: '0.0.0.0/0' }),
+      seen('outbound', web, { ...unknown, cidr: '198.18.1.0/24' }),
+      seen('outbound', web, { ...unknown, cidr: 'billing/database' }),
     ]);
     // What it was: the destination refused it.
     await tell(honest, 'host-b', [{ ...seen('inbound', web, db), verdict: 'deny', reason: 'POLICY_DENY' }]);

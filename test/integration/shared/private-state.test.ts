@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { createLog } from '../../../shared/log.js';
 import { keepPrivate } from '../../../shared/private-state.js';
 
-const nobody = 65_534;
+const otherUser = 65_534;
 
 test('a file of another user in the state directory is an error, and what that user planted is not followed', async () => {
   const outside = await mkdtemp(path.join(tmpdir(), 'private-'));
@@ -21,10 +21,10 @@ test('a file of another user in the state directory is an error, and what that u
     await chmod(directory, 0o777);
     const file = path.join(directory, 'key.json');
     await writeFile(file, 'secret', { mode: 0o600 });
-    await chown(file, nobody, nobody);
+    await chown(file, otherUser, otherUser);
     const link = path.join(directory, 'link');
     await symlink('../target', link);
-    await lchown(link, nobody, nobody);
+    await lchown(link, otherUser, otherUser);
     const lines: string[] = [];
     await keepPrivate(
       directory,

@@ -10,7 +10,7 @@ const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as con
 /** A cluster lives for minutes. */
 const validForMs = 7 * 86_400_000;
 
-/** Whom a certificate is for: a user and a group to the API server, and names and addresses to clients. */
+/** The subject of a certificate: a user and a group to the API server, and names and addresses to clients. */
 type Subject = {
   readonly user: string;
   readonly group?: string;

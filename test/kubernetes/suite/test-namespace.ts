@@ -83,7 +83,7 @@ export class TestNamespace implements AsyncDisposable {
     return [first, second];
   }
 
-  /** What the first line of a server says to a pod: its host name, and whom it sees. Throws with the error otherwise. */
+  /** The first line of a server, for a pod: its host name, and the client that it sees. Throws with the error otherwise. */
   async greeting(pod: string, host: string, port: number): Promise<{ readonly host: string; readonly sees: string }> {
     const text = await this.run(['exec', pod, '--', 'node', '/app.mjs', 'once', host, String(port)]);
     return JSON.parse(text) as { readonly host: string; readonly sees: string };

@@ -6,7 +6,7 @@ import { ownCluster } from '../../target.js';
 import type { Pod } from '../test-namespace.js';
 import { InstalledCulvert } from './installed-culvert.js';
 
-/** Who reaches whom through the mesh, by which path, and whom the application sees. */
+/** Which pods reach each other through the mesh, by which path, and which client the application sees. */
 const cluster = ownCluster();
 const { kubectl, plan } = cluster;
 const shop = manifest('shop', { APP: imageName('app', usualRepository) });
@@ -40,7 +40,7 @@ type Row = {
   readonly to: 'pod' | 'service' | 'port of n1' | 'port of n2';
   /** How the agent of db's node says that it came; null: a program of the node itself, as a probe is, which no rule is about. */
   readonly path: 'hbone' | 'local' | 'plaintext' | null;
-  /** Whom the application sees: the client's own address unless this says otherwise. */
+  /** The client that the application sees: its own address unless this says otherwise. */
   readonly sees?: RegExp;
 };
 

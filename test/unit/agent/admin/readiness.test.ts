@@ -1,26 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readiness, type ReadinessFacts } from '../../../../agent/admin/readiness.js';
-import type { SpiffeId } from '../../../../shared/identity.js';
-import { workloadNamed } from '../../../support/routing/names.js';
+import { servedWorkload } from '../../../support/agent/served-workload.js';
 
 const nowMs = 1_800_000_000_000;
-const workload = {
-  name: workloadNamed('shop/web'),
-  identity: 'spiffe://test.local/ns/shop/sa/web' as SpiffeId,
-  netnsPath: '/run/netns/web',
-  captured: true,
-  problem: null,
-  hasFailed: false,
-  isListening: true,
-  lateAcceptProblem: null,
-  captureProblem: null,
-  addresses: [],
-  addressProblem: null,
-  certificateNotAfterMs: nowMs + 1000,
-  certificateProblem: null,
-  certificateChain: { rootHash: 'a'.repeat(64), notBeforeMs: nowMs - 1000, notAfterMs: nowMs + 1000 },
-};
+const workload = servedWorkload(nowMs);
 /** The chain of the workload's certificate with another life. */
 function chain(life: {
   readonly notBeforeMs?: number;

@@ -2,30 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ProtectedWorkload } from '../../../../agent/control/workloads/refusals.js';
 import { reportedWorkload } from '../../../../agent/control/workloads/reported-workload.js';
-import type { SpiffeId } from '../../../../shared/identity.js';
-import { workloadNamed } from '../../../support/routing/names.js';
+import { servedWorkload } from '../../../support/agent/served-workload.js';
 
 const nowMs = 1_700_000_000_000;
-const served: ProtectedWorkload = {
-  name: workloadNamed('shop/api'),
-  identity: 'spiffe://mesh.test/ns/shop/sa/api' as SpiffeId,
-  netnsPath: '/run/netns/api',
-  captured: true,
-  problem: null,
-  hasFailed: false,
-  isListening: true,
-  lateAcceptProblem: null,
-  captureProblem: null,
-  addresses: [],
-  addressProblem: null,
-  certificateNotAfterMs: nowMs + 1000,
-  certificateProblem: null,
-  certificateChain: { notBeforeMs: nowMs - 1000, notAfterMs: nowMs + 1000, rootHash: '00' },
-};
+const served: ProtectedWorkload = servedWorkload(nowMs);
 
 test('a heartbeat says of a captured workload whether its connections are refused', () => {
   assert.deepEqual(reportedWorkload(served, nowMs), {
-    name: 'shop/api',
+    name: 'shop/web',
     captured: true,
     certificateNotAfterMs: nowMs + 1000,
     problem: null,

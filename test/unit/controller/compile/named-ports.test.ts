@@ -101,7 +101,7 @@ describe('named ports', () => {
     assert.doesNotMatch(result?.failure ?? '', /billing\/c:/);
   });
 
-  it('are in the answer to who reaches whom', () => {
+  it('are in the answer to which workloads reach each other', () => {
     const set = setOf(denyAll, culvert('SegmentationRule', { name: 'r' }, { action: 'allow', ports: ['http'] }));
     const groups = reachability({ ...set, clock });
     const to = (name: string) =>

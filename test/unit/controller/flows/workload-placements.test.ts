@@ -146,9 +146,9 @@ test('no node tells of networks or names that an agent does not write', async ()
       assert.equal(to({ cidr }), 'foreign', cidr);
     }
     assert.equal(to({ cidr: '203.0.113.0/24', workload: workloadNamed('data/db') }), 'foreign');
-    const nobody: FlowParty = { workload: null, identity: null, cidr: null };
-    assert.equal(origin(a, { ...flow, source: nobody }, start), 'foreign', 'for no workload of its own');
+    const unknown: FlowParty = { workload: null, identity: null, cidr: null };
+    assert.equal(origin(a, { ...flow, source: unknown }, start), 'foreign', 'for no workload of its own');
     assert.equal(origin(a, { ...flow, source: { ...own, workload: null } }, start), 'foreign');
-    assert.equal(origin(a, { ...flow, source: nobody, destination: nobody }, start), 'own', 'a sum');
+    assert.equal(origin(a, { ...flow, source: unknown, destination: unknown }, start), 'own', 'a sum');
   });
 });
