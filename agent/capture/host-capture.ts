@@ -56,7 +56,8 @@ export class HostCapture {
   #comparedAtMs = Number.NEGATIVE_INFINITY;
   #wanted: readonly IpAddress[] = [];
   #installed:
-    { readonly addresses: readonly IpAddress[]; readonly plans: ChainPlans; readonly cgroups: string } | undefined;
+    | { readonly addresses: readonly IpAddress[]; readonly plans: ChainPlans; readonly cgroups: string }
+    | undefined;
   /** Damage that was found and is not known to be repaired, because the reload failed midway. Counted when it is. */
   #damage: ReadonlySet<string> = new Set();
   #problem: string | null = null;

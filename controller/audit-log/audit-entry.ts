@@ -84,7 +84,8 @@ export function encodeEntry(entry: AuditEntry): { readonly text: string; readonl
 const hashField = /^(.*),"hash":"([0-9a-f]{64})"\}$/s;
 
 export type DecodedLine =
-  { readonly entry: AuditEntry; readonly hash: string } | { readonly entry: null; readonly problem: string };
+  | { readonly entry: AuditEntry; readonly hash: string }
+  | { readonly entry: null; readonly problem: string };
 
 export function decodeLine(text: string): DecodedLine {
   const [, fields, hash = ''] = hashField.exec(text) ?? [];

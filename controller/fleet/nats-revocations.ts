@@ -6,7 +6,9 @@ import type { MeshNats } from '../nats/mesh-nats.js';
 
 /** `operator`: only the operator of NATS can revoke. */
 export type RevocationOutcome =
-  { readonly kind: 'revoked' } | { readonly kind: 'operator' } | { readonly kind: 'pending'; readonly problem: string };
+  | { readonly kind: 'revoked' }
+  | { readonly kind: 'operator' }
+  | { readonly kind: 'pending'; readonly problem: string };
 
 /** Keeps the users that NATS refuses in step with the nodes that were removed, and tries again what failed. */
 export class NatsRevocations {

@@ -28,7 +28,8 @@ export type InventoryRecord =
 
 /** For the documents source only the document is written: the entry follows from it. */
 export type WrittenEntry = { readonly source: string; readonly sequence: number } & (
-  { readonly document: StoredResource } | { readonly entry: RegistryEntry }
+  | { readonly document: StoredResource }
+  | { readonly entry: RegistryEntry }
 );
 
 export type WrittenChange = {

@@ -15,7 +15,11 @@ import type { NodeCredentials } from './node-credentials.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
 export type JoinRefusal =
-  TokenRefusal | 'ACCOUNT_TOKEN' | 'ACCOUNT_TOKEN_NODE' | 'TOO_MANY_FAILURES' | 'TOO_MANY_JOINS';
+  | TokenRefusal
+  | 'ACCOUNT_TOKEN'
+  | 'ACCOUNT_TOKEN_NODE'
+  | 'TOO_MANY_FAILURES'
+  | 'TOO_MANY_JOINS';
 
 /** A secret of 192 bits cannot be guessed anyway; this bounds the noise and the load. */
 const maxFailures = 10;

@@ -35,7 +35,12 @@ export type JoinToken = Pick<StoredToken, 'id' | 'node' | 'createdBy' | 'created
 };
 
 export type TokenRefusal =
-  'TOKEN_MALFORMED' | 'TOKEN_UNKNOWN' | 'TOKEN_USED' | 'TOKEN_EXPIRED' | 'TOKEN_WRONG_NODE' | 'TOKEN_REVOKED';
+  | 'TOKEN_MALFORMED'
+  | 'TOKEN_UNKNOWN'
+  | 'TOKEN_USED'
+  | 'TOKEN_EXPIRED'
+  | 'TOKEN_WRONG_NODE'
+  | 'TOKEN_REVOKED';
 
 export type Redemption =
   | {

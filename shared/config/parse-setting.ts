@@ -6,7 +6,8 @@ import { parseBytes, parseDuration } from './units.js';
 const longestTimerMs = 24 * 86_400_000;
 
 export type ParsedSetting =
-  { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly problem: string };
+  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: false; readonly problem: string };
 
 /** Parses one value: text from an option or the environment, or a YAML value from the file. */
 export function parseSetting(spec: SettingSpec, raw: unknown): ParsedSetting {

@@ -90,7 +90,9 @@ export const plainSnapshot = {
 
 /** `drain`: terminates after `graceMs`, unless the connection is allowed again or ends before. */
 export type OnChange =
-  { readonly kind: 'terminate' } | { readonly kind: 'drain'; readonly graceMs: number } | { readonly kind: 'keep' };
+  | { readonly kind: 'terminate' }
+  | { readonly kind: 'drain'; readonly graceMs: number }
+  | { readonly kind: 'keep' };
 
 /** Both ends are in it. */
 export type PortRange = readonly [first: number, last: number];

@@ -12,7 +12,10 @@ export type IptablesProgram = `${'iptables' | 'ip6tables'}${'' | '-nft' | '-lega
 
 /** Every program that capture runs. Another one does not compile: it must be required first, and be declared for the tests. */
 export type CaptureProgram =
-  keyof typeof captureTools | `${IptablesProgram}${'' | '-save' | '-restore'}` | 'sh' | 'cat';
+  | keyof typeof captureTools
+  | `${IptablesProgram}${'' | '-save' | '-restore'}`
+  | 'sh'
+  | 'cat';
 
 export type Command = {
   readonly argv: readonly [program: CaptureProgram, ...args: string[]];

@@ -11,7 +11,9 @@ export type Rule = {
   /** A server with stream 1 open, unless told otherwise. */
   readonly to?: 'client' | 'client before the answer' | 'fresh server' | 'fresh client';
   readonly expect:
-    { readonly connection: keyof typeof errorCode } | { readonly stream: keyof typeof errorCode } | 'nothing';
+    | { readonly connection: keyof typeof errorCode }
+    | { readonly stream: keyof typeof errorCode }
+    | 'nothing';
   /** The stream that is reset; 1 unless told otherwise. */
   readonly streamId?: number;
 };
