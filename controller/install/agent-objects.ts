@@ -35,7 +35,8 @@ export function agentObjects(options: InstallOptions): readonly KubernetesObject
   ];
 }
 
-function agentPod({ namespace, image, hostProbes }: InstallOptions): object {
+function agentPod({ namespace, image, hostProbes, cni }: InstallOptions): object {
+  const plugin = cni === null ? null : cniPlugin(cni, namespace);
   return {
     serviceAccountName: agentName,
     // It has a token of its own for the controller, and none for the API of Kubernetes.
@@ -63,6 +64,7 @@ function agentPod({ namespace, image, hostProbes }: InstallOptions): object {
           '--when-replaced=stay',
           '--privileges=whole',
           `--host-probes=${hostProbes}`,
+          ...(plugin?.flags ?? []),
         ],
         env: [{ name: 'CULVERT_AGENT_NODE', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } }],
         securityContext: {
@@ -82,6 +84,7 @@ function agentPod({ namespace, image, hostProbes }: InstallOptions): object {
           { name: 'run', mountPath: '/run/culvert' },
           { name: 'token', mountPath: '/var/run/secrets/culvert', readOnly: true },
           { name: 'ca', mountPath: '/var/run/culvert-ca', readOnly: true },
+          ...(plugin?.volumeMounts ?? []),
         ],
       },
     ],
@@ -98,6 +101,25 @@ function agentPod({ namespace, image, hostProbes }: InstallOptions): object {
         },
       },
       { name: 'ca', configMap: { name: rootsConfigMap, optional: true } },
+      ...(plugin?.volumes ?? []),
     ],
+  };
+}
+
+/** The directories have the same path in the pod, because what the agent writes there names paths of the node. */
+function cniPlugin({ configDirectory, binDirectory }: NonNullable<InstallOptions['cni']>, namespace: string) {
+  const directories = [
+    { name: 'cni-config', path: configDirectory },
+    { name: 'cni-bin', path: binDirectory },
+  ];
+  return {
+    flags: [
+      `--cni-socket=${statePath}/cni.sock`,
+      `--cni-config-dir=${configDirectory}`,
+      `--cni-bin-dir=${binDirectory}`,
+      `--cni-own-namespace=${namespace}`,
+    ],
+    volumeMounts: directories.map(({ name, path }) => ({ name, mountPath: path })),
+    volumes: directories.map(({ name, path }) => ({ name, hostPath: { path, type: 'DirectoryOrCreate' } })),
   };
 }

@@ -8,6 +8,8 @@ export type InstallOptions = {
   /** `--host-probes` of the agents, as it is written: kubelet, so that probes pass where plaintext is refused. */
   readonly hostProbes: string;
   readonly storage: Storage;
+  /** Directories of a node, for the CNI plugin; null: without it. */
+  readonly cni: { readonly configDirectory: string; readonly binDirectory: string } | null;
   /** Of the controller's pod. */
   readonly nodeSelector: Readonly<Record<string, string>>;
 };

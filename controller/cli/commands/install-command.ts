@@ -16,6 +16,9 @@ type Flags = {
   readonly storageSize: string;
   readonly storageClass?: string;
   readonly nodeSelector: readonly string[];
+  readonly cni: boolean;
+  readonly cniConfigDir: string;
+  readonly cniBinDir: string;
 };
 
 /** `culvert install`: prints what makes a cluster a mesh. It talks to no cluster: kubectl applies what it prints. */
@@ -39,6 +42,9 @@ export function addInstallCommand(program: Command, cli: Cli): void {
     .option('--storage-size <quantity>', 'of the claim', '2Gi')
     .option('--storage-class <class>', "of the claim (default: the cluster's)")
     .option('--node-selector <label=value...>', 'nodes that the controller may run on', [])
+    .option('--cni-config-dir <path>', 'where the nodes have the configuration of CNI', '/etc/cni/net.d')
+    .option('--cni-bin-dir <path>', 'where the nodes have the CNI plugins', '/opt/cni/bin')
+    .option('--no-cni', 'without the CNI plugin: a new pod is outside the mesh for up to half a second')
     .addHelpText('after', '\nExample: culvert install | kubectl apply -f -')
     .addHelpText(
       'after',
@@ -81,8 +87,18 @@ function optionsOf(flags: Flags): InstallOptions {
     image,
     trustDomain,
     storage: storageOf(flags),
+    cni: cniOf(flags),
     nodeSelector: Object.fromEntries(flags.nodeSelector.map(labelOf)),
   };
+}
+
+function cniOf({ cni, cniConfigDir, cniBinDir }: Flags): InstallOptions['cni'] {
+  const asked = { '--cni-config-dir': cniConfigDir, '--cni-bin-dir': cniBinDir };
+  for (const [option, path] of Object.entries(asked)) {
+    if (/^(\/[\w.-]+)+$/.test(path) && !path.split('/').some((part) => part === '.' || part === '..')) continue;
+    throw usageError(`${option}: "${path}" is no directory of a node`, 'write an absolute path, as /etc/cni/net.d');
+  }
+  return cni ? { configDirectory: cniConfigDir, binDirectory: cniBinDir } : null;
 }
 
 function storageOf({ storage, storageSize: size, storageClass, nodeSelector }: Flags): Storage {

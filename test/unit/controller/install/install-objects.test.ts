@@ -97,6 +97,39 @@ test('the state may be in a directory of a node, or go with the pod', async () =
   assert.deepEqual((await podOf('Deployment', '--storage', 'empty-dir')).volumes[0], { name: 'state', emptyDir: {} });
 });
 
+test('agents put the CNI plugin into the chain of their node, in the directories that it has, or stay out of it', async () => {
+  const cniOf = async (...argv: readonly string[]) => {
+    const { containers, volumes } = await podOf('DaemonSet', ...argv);
+    const [agent] = containers as unknown as [{ command: string[]; volumeMounts: { name: string }[] }];
+    return {
+      flags: agent.command.filter((flag) => flag.startsWith('--cni-')),
+      mounts: agent.volumeMounts.filter(({ name }) => name.startsWith('cni-')),
+      volumes: volumes.filter(({ name }) => name.startsWith('cni-')),
+    };
+  };
+  const usual = await cniOf('--namespace', 'mesh');
+  assert.deepEqual(usual, {
+    flags: [
+      '--cni-socket=/var/lib/culvert/agent/cni.sock',
+      '--cni-config-dir=/etc/cni/net.d',
+      '--cni-bin-dir=/opt/cni/bin',
+      '--cni-own-namespace=mesh',
+    ],
+    mounts: [
+      { name: 'cni-config', mountPath: '/etc/cni/net.d' },
+      { name: 'cni-bin', mountPath: '/opt/cni/bin' },
+    ],
+    volumes: [
+      { name: 'cni-config', hostPath: { path: '/etc/cni/net.d', type: 'DirectoryOrCreate' } },
+      { name: 'cni-bin', hostPath: { path: '/opt/cni/bin', type: 'DirectoryOrCreate' } },
+    ],
+  });
+  const k3s = await cniOf('--cni-config-dir', '/var/lib/rancher/k3s/agent/etc/cni/net.d', '--cni-bin-dir', '/k/bin');
+  assert.match(JSON.stringify(k3s), /"mountPath":"\/k\/bin"/);
+  assert.doesNotMatch(JSON.stringify(k3s), /\/opt\/cni|"\/etc\/cni/);
+  assert.deepEqual(await cniOf('--no-cni'), { flags: [], mounts: [], volumes: [] });
+});
+
 const refused: readonly (readonly [argv: readonly string[], error: RegExp])[] = [
   [['--namespace', 'A_b'], /--namespace: "A_b" is no name of a namespace/],
   [['--image', 'a b'], /--image: "a b" is no image/],
@@ -108,6 +141,8 @@ const refused: readonly (readonly [argv: readonly string[], error: RegExp])[] = 
   [['--storage', 'empty-dir', '--storage-class', 'fast'], /--storage-class needs --storage claim/],
   [['--storage-size', 'much'], /--storage-size: "much" is no quantity/],
   [['--node-selector', 'n1'], /--node-selector: "n1" is no label/],
+  [['--cni-config-dir', 'net.d'], /--cni-config-dir: "net\.d" is no directory of a node.*absolute path/],
+  [['--cni-bin-dir', '/opt/../etc'], /--cni-bin-dir: "\/opt\/\.\.\/etc" is no directory/],
 ];
 for (const [argv, error] of refused) {
   test(`culvert install ${argv.join(' ')} is refused, with what to write`, async () => {
