@@ -3,14 +3,16 @@ import {
   apiPort,
   controllerName,
   labelsOf,
+  metricsPort,
   rootsConfigMap,
+  selectorOf,
   type InstallOptions,
   type KubernetesObject,
 } from './install-options.js';
+import { fieldsWhen, isSet, itemsWhen } from './slots.js';
 
-const statePath = '/var/lib/culvert/agent';
+const stateOfAgents = '/var/lib/culvert/agent';
 const readyFile = '/run/culvert/ready';
-const selector = { 'app.kubernetes.io/name': 'culvert', 'app.kubernetes.io/component': 'agent' } as const;
 /** More than the agent takes to let its connections end. */
 const graceSeconds = 45;
 /** Kubelet replaces it at four fifths of that. */
@@ -26,7 +28,7 @@ export function agentObjects(options: InstallOptions): readonly KubernetesObject
       kind: 'DaemonSet',
       metadata: { name: agentName, namespace, labels },
       spec: {
-        selector: { matchLabels: selector },
+        selector: { matchLabels: selectorOf('agent') },
         // The new agent takes the sockets of the old one, so no new connection is refused while both are there.
         updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
         template: { metadata: { labels }, spec: agentPod(options) },
@@ -35,8 +37,9 @@ export function agentObjects(options: InstallOptions): readonly KubernetesObject
   ];
 }
 
-function agentPod({ namespace, image, hostProbes, cni }: InstallOptions): object {
-  const plugin = cni === null ? null : cniPlugin(cni, namespace);
+function agentPod(options: InstallOptions): object {
+  const { namespace, image, imagePullSecrets, hostProbes, agent, cni, monitoring } = options;
+  const plugin = cniPlugin(cni, namespace);
   return {
     serviceAccountName: agentName,
     // It has a token of its own for the controller, and none for the API of Kubernetes.
@@ -47,6 +50,7 @@ function agentPod({ namespace, image, hostProbes, cni }: InstallOptions): object
     priorityClassName: 'system-node-critical',
     terminationGracePeriodSeconds: graceSeconds,
     tolerations: [{ operator: 'Exists' }],
+    ...fieldsWhen(isSet(imagePullSecrets), { imagePullSecrets }),
     securityContext: { runAsUser: 0, seccompProfile: { type: 'RuntimeDefault' } },
     containers: [
       {
@@ -58,13 +62,15 @@ function agentPod({ namespace, image, hostProbes, cni }: InstallOptions): object
           `--controller=https://${controllerName}.${namespace}.svc:${apiPort}`,
           '--token-file=/var/run/secrets/culvert/token',
           '--controller-ca-file=/var/run/culvert-ca/ca.crt',
-          `--state-dir=${statePath}`,
+          `--state-dir=${stateOfAgents}`,
           `--ready-file=${readyFile}`,
           '--take-over',
           '--when-replaced=stay',
           '--privileges=whole',
           `--host-probes=${hostProbes}`,
-          ...(plugin?.flags ?? []),
+          ...itemsWhen(cni.enabled, ...plugin.flags),
+          // Who reaches a node reads them, so only where they are scraped.
+          ...itemsWhen(monitoring.podMonitor, `--metrics-address=[::]:${metricsPort}`),
         ],
         env: [{ name: 'CULVERT_AGENT_NODE', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } }],
         securityContext: {
@@ -74,17 +80,17 @@ function agentPod({ namespace, image, hostProbes, cni }: InstallOptions): object
         },
         // No port of the host: the agent before would answer for this one.
         readinessProbe: { exec: { command: ['sh', '-c', `test -e ${readyFile}`] }, periodSeconds: 2 },
-        resources: { requests: { cpu: '100m', memory: '128Mi' } },
+        resources: agent.resources,
         volumeMounts: [
           // Namespaces that appear later are seen too.
           { name: 'netns', mountPath: '/run/netns', mountPropagation: 'HostToContainer' },
           { name: 'xtables-lock', mountPath: '/run/xtables.lock' },
           { name: 'sandboxes', mountPath: '/var/lib/cni/results', readOnly: true },
-          { name: 'state', mountPath: statePath },
+          { name: 'state', mountPath: stateOfAgents },
           { name: 'run', mountPath: '/run/culvert' },
           { name: 'token', mountPath: '/var/run/secrets/culvert', readOnly: true },
           { name: 'ca', mountPath: '/var/run/culvert-ca', readOnly: true },
-          ...(plugin?.volumeMounts ?? []),
+          ...itemsWhen<object>(cni.enabled, ...plugin.volumeMounts),
         ],
       },
     ],
@@ -92,7 +98,7 @@ function agentPod({ namespace, image, hostProbes, cni }: InstallOptions): object
       { name: 'netns', hostPath: { path: '/run/netns', type: 'DirectoryOrCreate' } },
       { name: 'xtables-lock', hostPath: { path: '/run/xtables.lock', type: 'FileOrCreate' } },
       { name: 'sandboxes', hostPath: { path: '/var/lib/cni/results', type: 'DirectoryOrCreate' } },
-      { name: 'state', hostPath: { path: statePath, type: 'DirectoryOrCreate' } },
+      { name: 'state', hostPath: { path: stateOfAgents, type: 'DirectoryOrCreate' } },
       { name: 'run', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
       {
         name: 'token',
@@ -101,24 +107,30 @@ function agentPod({ namespace, image, hostProbes, cni }: InstallOptions): object
         },
       },
       { name: 'ca', configMap: { name: rootsConfigMap, optional: true } },
-      ...(plugin?.volumes ?? []),
+      ...itemsWhen<object>(cni.enabled, ...plugin.volumes),
     ],
   };
 }
 
+function cniPlugin(cni: InstallOptions['cni'], namespace: string) {
+  return {
+    flags: [
+      `--cni-socket=${stateOfAgents}/cni.sock`,
+      `--cni-config-dir=${cni.configDirectory}`,
+      `--cni-bin-dir=${cni.binDirectory}`,
+      `--cni-own-namespace=${namespace}`,
+    ],
+    ...cniVolumesOf(cni),
+  };
+}
+
 /** The directories have the same path in the pod, because what the agent writes there names paths of the node. */
-function cniPlugin({ configDirectory, binDirectory }: NonNullable<InstallOptions['cni']>, namespace: string) {
+function cniVolumesOf({ configDirectory, binDirectory }: Omit<InstallOptions['cni'], 'enabled'>) {
   const directories = [
     { name: 'cni-config', path: configDirectory },
     { name: 'cni-bin', path: binDirectory },
   ];
   return {
-    flags: [
-      `--cni-socket=${statePath}/cni.sock`,
-      `--cni-config-dir=${configDirectory}`,
-      `--cni-bin-dir=${binDirectory}`,
-      `--cni-own-namespace=${namespace}`,
-    ],
     volumeMounts: directories.map(({ name, path }) => ({ name, mountPath: path })),
     volumes: directories.map(({ name, path }) => ({ name, hostPath: { path, type: 'DirectoryOrCreate' } })),
   };

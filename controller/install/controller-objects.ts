@@ -5,16 +5,21 @@ import {
   labelsOf,
   natsPort,
   rootsConfigMap,
+  selectorOf,
   type InstallOptions,
   type KubernetesObject,
 } from './install-options.js';
+import { fieldsWhen, isChoice, isSet, itemsWhen } from './slots.js';
 
 const statePath = '/var/lib/culvert/controller';
-const selector = { 'app.kubernetes.io/name': 'culvert', 'app.kubernetes.io/component': 'controller' } as const;
+const selector = selectorOf('controller');
 
 /** The controller, how agents and people reach it, and what keeps others away from it. */
 export function controllerObjects(options: InstallOptions): readonly KubernetesObject[] {
-  const { namespace, storage } = options;
+  const {
+    namespace,
+    controller: { storage, podDisruptionBudget, networkPolicy },
+  } = options;
   const labels = labelsOf('controller');
   const metadata = { name: controllerName, namespace, labels };
   return [
@@ -32,15 +37,15 @@ export function controllerObjects(options: InstallOptions): readonly KubernetesO
         ],
       },
     },
-    ...(storage.kind === 'claim' ? [claim(options, storage)] : []),
+    ...itemsWhen(isChoice(storage.kind, 'claim'), claim(options)),
     deployment(options),
-    {
+    ...itemsWhen<KubernetesObject>(podDisruptionBudget, {
       apiVersion: 'policy/v1',
       kind: 'PodDisruptionBudget',
       metadata,
       spec: { maxUnavailable: 1, selector: { matchLabels: selector } },
-    },
-    {
+    }),
+    ...itemsWhen<KubernetesObject>(networkPolicy, {
       apiVersion: 'networking.k8s.io/v1',
       kind: 'NetworkPolicy',
       metadata,
@@ -50,27 +55,26 @@ export function controllerObjects(options: InstallOptions): readonly KubernetesO
         // From everywhere: agents have the addresses of their nodes, which no selector names.
         ingress: [{ ports: [apiPort, natsPort].map((port) => ({ protocol: 'TCP', port })) }],
       },
-    },
+    }),
   ];
 }
 
-function claim(
-  { namespace }: InstallOptions,
-  { size, className }: { readonly size: string; readonly className: string | null },
-): KubernetesObject {
+function claim({ namespace, controller: { storage } }: InstallOptions): KubernetesObject {
   return {
     apiVersion: 'v1',
     kind: 'PersistentVolumeClaim',
     metadata: { name: controllerName, namespace, labels: labelsOf('controller') },
     spec: {
       accessModes: ['ReadWriteOnce'],
-      resources: { requests: { storage: size } },
-      ...(className === null ? {} : { storageClassName: className }),
+      resources: { requests: { storage: storage.size } },
+      ...fieldsWhen(isSet(storage.className), { storageClassName: storage.className }),
     },
   };
 }
 
-function deployment({ namespace, image, trustDomain, storage, nodeSelector }: InstallOptions): KubernetesObject {
+function deployment(options: InstallOptions): KubernetesObject {
+  const { namespace, image, imagePullSecrets, trustDomain, controller } = options;
+  const { nodeSelector, resources, storage } = controller;
   const labels = labelsOf('controller');
   const name = `${controllerName}.${namespace}.svc`;
   // A folder of the volume, so that it is the controller's alone, without the lost+found of a file system.
@@ -94,7 +98,8 @@ function deployment({ namespace, image, trustDomain, storage, nodeSelector }: In
           enableServiceLinks: false,
           priorityClassName: 'system-cluster-critical',
           terminationGracePeriodSeconds: 60,
-          ...(Object.keys(nodeSelector).length === 0 ? {} : { nodeSelector }),
+          ...fieldsWhen(isSet(imagePullSecrets), { imagePullSecrets }),
+          ...fieldsWhen(isSet(nodeSelector), { nodeSelector }),
           securityContext: {
             runAsUser: controllerUser,
             runAsGroup: controllerUser,
@@ -129,7 +134,7 @@ function deployment({ namespace, image, trustDomain, storage, nodeSelector }: In
                 timeoutSeconds: 10,
                 failureThreshold: 6,
               },
-              resources: { requests: { cpu: '100m', memory: '256Mi' } },
+              resources,
               volumeMounts: [state, { name: 'tmp', mountPath: '/tmp' }],
             },
           ],
@@ -143,15 +148,12 @@ function deployment({ namespace, image, trustDomain, storage, nodeSelector }: In
   };
 }
 
-function volumeOf(storage: InstallOptions['storage']): object {
-  switch (storage.kind) {
-    case 'claim':
-      return { persistentVolumeClaim: { claimName: controllerName } };
-    case 'host-path':
-      return { hostPath: { path: storage.path, type: 'DirectoryOrCreate' } };
-    case 'empty-dir':
-      return { emptyDir: {} };
-  }
+function volumeOf({ kind, path }: InstallOptions['controller']['storage']): object {
+  return {
+    ...fieldsWhen(isChoice(kind, 'claim'), { persistentVolumeClaim: { claimName: controllerName } }),
+    ...fieldsWhen(isChoice(kind, 'host-path'), { hostPath: { path, type: 'DirectoryOrCreate' } }),
+    ...fieldsWhen(isChoice(kind, 'empty-dir'), { emptyDir: {} }),
+  };
 }
 
 /** A directory that kubelet makes is root's. A group of the pod would open the keys in it to that group at each mount. */

@@ -1,26 +1,25 @@
 import { accessObjects } from './access-objects.js';
 import { agentObjects } from './agent-objects.js';
 import { controllerObjects } from './controller-objects.js';
-import { labelsOf, type InstallOptions, type KubernetesObject } from './install-options.js';
+import { type InstallOptions, type InstallValues, type KubernetesObject } from './install-options.js';
+import { monitoringObjects } from './monitoring-objects.js';
+import { namespaceObjects } from './namespace-objects.js';
 
-/** All objects of an installation, in an order in which they can be created. */
-export function installObjects(options: InstallOptions): readonly KubernetesObject[] {
+/** A group of objects: a file of the chart. */
+export type InstallPart = { readonly name: string; readonly objects: readonly KubernetesObject[] };
+
+/** All objects of an installation in an order in which they can be created; of a chart, with its slots. */
+export function installParts(options: InstallOptions): readonly InstallPart[] {
   return [
-    {
-      apiVersion: 'v1',
-      kind: 'Namespace',
-      metadata: {
-        name: options.namespace,
-        labels: {
-          ...labelsOf('mesh'),
-          // Agents have the network of their nodes, and two capabilities.
-          'pod-security.kubernetes.io/enforce': 'privileged',
-          'culvert.dev/mesh': 'disabled',
-        },
-      },
-    },
-    ...accessObjects(options),
-    ...controllerObjects(options),
-    ...agentObjects(options),
+    { name: 'namespace', objects: namespaceObjects(options) },
+    { name: 'access', objects: accessObjects(options) },
+    { name: 'controller', objects: controllerObjects(options) },
+    { name: 'agent', objects: agentObjects(options) },
+    { name: 'monitoring', objects: monitoringObjects(options) },
   ];
+}
+
+/** All objects of an installation with these values. */
+export function installObjects(values: InstallValues): readonly KubernetesObject[] {
+  return installParts(values).flatMap(({ objects }) => objects);
 }

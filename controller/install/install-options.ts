@@ -1,27 +1,59 @@
-/** What differs between two installations in a cluster. */
-export type InstallOptions = {
-  /** Of controller and agents; its pods stay outside the mesh. */
+import type { Condition } from './slots.js';
+
+/**
+ * What differs between two installations in a cluster: the values of the Helm chart, under the same names. What each of them
+ * means is in `install-values.ts`.
+ */
+export type InstallValues<Flag = boolean> = {
   readonly namespace: string;
-  /** With controller, agent and command; see deploy/container. */
+  readonly createNamespace: Flag;
   readonly image: string;
+  readonly imagePullSecrets: readonly { readonly name: string }[];
   readonly trustDomain: string;
-  /** `--host-probes` of the agents, as it is written: kubelet, so that probes pass where plaintext is refused. */
   readonly hostProbes: string;
-  readonly storage: Storage;
-  /** Directories of a node, for the CNI plugin; null: without it. */
-  readonly cni: { readonly configDirectory: string; readonly binDirectory: string } | null;
-  /** Of the controller's pod. */
-  readonly nodeSelector: Readonly<Record<string, string>>;
+  readonly controller: {
+    readonly storage: {
+      readonly kind: string;
+      readonly size: string;
+      readonly className: string;
+      readonly path: string;
+    };
+    readonly nodeSelector: Readonly<Record<string, string>>;
+    readonly resources: object;
+    readonly podDisruptionBudget: Flag;
+    readonly networkPolicy: Flag;
+  };
+  readonly agent: { readonly resources: object };
+  readonly cni: { readonly enabled: Flag; readonly configDirectory: string; readonly binDirectory: string };
+  readonly quotaForCriticalPods: Flag;
+  readonly monitoring: { readonly podMonitor: Flag; readonly alertRules: Flag; readonly dashboard: Flag };
 };
 
-/** Where the controller keeps its state: the CA above all, without which every agent has to join again. */
-export type Storage =
-  /** `className` null: the default class of the cluster. */
-  | { readonly kind: 'claim'; readonly size: string; readonly className: string | null }
-  /** A directory of the node, which the node selector has to name. */
-  | { readonly kind: 'host-path'; readonly path: string }
-  /** It goes with the pod. */
-  | { readonly kind: 'empty-dir' };
+/** Values as they are, or slots for those of a chart. */
+export type InstallOptions = InstallValues<Condition>;
+
+/** What an installation of a version has where nothing else is said. */
+export function defaultValues(version: string): InstallValues {
+  return {
+    namespace: 'culvert-system',
+    createNamespace: true,
+    image: `culvert:${version}`,
+    imagePullSecrets: [],
+    trustDomain: 'culvert.local',
+    hostProbes: 'uid:0',
+    controller: {
+      storage: { kind: 'claim', size: '2Gi', className: '', path: '' },
+      nodeSelector: {},
+      resources: { requests: { cpu: '100m', memory: '256Mi' } },
+      podDisruptionBudget: true,
+      networkPolicy: true,
+    },
+    agent: { resources: { requests: { cpu: '100m', memory: '128Mi' } } },
+    cni: { enabled: true, configDirectory: '/etc/cni/net.d', binDirectory: '/opt/cni/bin' },
+    quotaForCriticalPods: false,
+    monitoring: { podMonitor: false, alertRules: false, dashboard: false },
+  };
+}
 
 /** An object of Kubernetes, as it is applied. */
 export type KubernetesObject = {
@@ -38,6 +70,8 @@ export const rootsConfigMap = 'culvert-ca';
 export const controllerUser = 65_532;
 export const apiPort = 15_443;
 export const natsPort = 4222;
+/** Of an agent, at the address of its node. */
+export const metricsPort = 15_020;
 
 /** What is on each object, so that all of them can be listed and removed. */
 export function labelsOf(component: 'controller' | 'agent' | 'mesh'): Readonly<Record<string, string>> {
@@ -46,4 +80,9 @@ export function labelsOf(component: 'controller' | 'agent' | 'mesh'): Readonly<R
     'app.kubernetes.io/component': component,
     'app.kubernetes.io/part-of': 'culvert',
   };
+}
+
+/** What selects the pods of a component. */
+export function selectorOf(component: 'controller' | 'agent'): Readonly<Record<string, string>> {
+  return { 'app.kubernetes.io/name': 'culvert', 'app.kubernetes.io/component': component };
 }

@@ -76,7 +76,7 @@ function unknownNames(
   const prefix = environmentPrefix(table);
   const variables = new Set<string>(Object.values(table).map((spec) => spec.env));
   for (const name of Object.keys(env)) {
-    if (prefix !== '' && name.startsWith(prefix) && !variables.has(name)) {
+    if (prefix !== '' && name.startsWith(prefix) && !variables.has(name) && !isServiceLink(name)) {
       problems.push(`${name}: unknown environment variable${suggestion(nearestName(name, variables))}`);
     }
   }
@@ -87,6 +87,14 @@ function environmentPrefix(table: SettingsTable): string {
   const first = Object.values(table)[0]?.env.split('_').slice(0, 2).join('_');
   if (first === undefined) return '';
   return Object.values(table).every((spec) => spec.env.startsWith(`${first}_`)) ? `${first}_` : '';
+}
+
+/**
+ * Whether Kubernetes gave this variable to each pod of a namespace, for a Service there with the name of the program
+ * (`CULVERT_AGENT_PORT_80_TCP_ADDR`): the programs have no settings of such names.
+ */
+function isServiceLink(name: string): boolean {
+  return /_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$/.test(name);
 }
 
 function suggestion(nearest: string | undefined): string {

@@ -15,6 +15,7 @@ import { renderSettingsTable } from '../../shared/config/settings-table.js';
 import { productionPackages, readDependencies } from '../house/dependencies.js';
 import { declaredPrograms } from '../lab/declared-programs.js';
 import { reasons, type ReasonInfo } from '../../shared/reasons.js';
+import { renderChartValues } from './chart/chart-values.js';
 import { renderAgentCommands, renderControllerCommands, renderCulvertCommands, renderExitCodes } from './commands.js';
 import { markdownTable } from './markdown-table.js';
 import { agentMetrics, controllerMetrics, type MetricDescription } from './metric-tables.js';
@@ -35,6 +36,7 @@ export const generatedBlocks: Readonly<Record<string, () => string | Promise<str
   'controller commands': renderControllerCommands,
   'exit codes': renderExitCodes,
   programs: renderPrograms,
+  'chart values': renderChartValues,
   packages: () => markdownTable(['package', 'version', 'licence'], productionPackages(readDependencies('.'))),
 };
 

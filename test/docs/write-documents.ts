@@ -1,8 +1,10 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { chartFiles } from './chart/chart-files.js';
 import { documentFiles, fillBlocks } from './generated-blocks.js';
 import { manPages } from './man-pages.js';
 
-/** `npm run docs`: makes the generated parts of README.md and deploy/docs new, and the manual pages. */
+/** `npm run docs`: makes the generated parts of README.md and deploy/docs new, the manual pages, and the chart of Helm. */
 for (const file of documentFiles()) {
   const text = readFileSync(file, 'utf8');
   const filled = await fillBlocks(text);
@@ -11,3 +13,8 @@ for (const file of documentFiles()) {
 
 mkdirSync('deploy/man', { recursive: true });
 for (const { file, text } of await manPages()) writeFileSync(file, text);
+
+for (const [file, text] of chartFiles()) {
+  mkdirSync(path.dirname(file), { recursive: true });
+  writeFileSync(file, text);
+}

@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
 import { isTrustDomain } from '../../../shared/identity.js';
 import { version } from '../../../shared/version.js';
-import type { InstallOptions, Storage } from '../../install/install-options.js';
+import { defaultValues, type InstallValues } from '../../install/install-options.js';
 import { installObjects } from '../../install/install-objects.js';
+import { valuePatterns } from '../../install/install-values.js';
 import type { Cli } from '../cli.js';
 import { usageError } from '../exit-codes.js';
 import { lazyYaml } from '../view/lazy-yaml.js';
@@ -19,32 +20,55 @@ type Flags = {
   readonly cni: boolean;
   readonly cniConfigDir: string;
   readonly cniBinDir: string;
+  readonly imagePullSecret: readonly string[];
+  readonly createNamespace: boolean;
+  readonly networkPolicy: boolean;
+  readonly disruptionBudget: boolean;
+  readonly quotaForCriticalPods?: true;
+  readonly monitoring: readonly string[];
 };
+
+const defaults = defaultValues(version);
+/** What `--monitoring` may name. */
+const monitoringParts = { 'pod-monitor': 'podMonitor', 'alert-rules': 'alertRules', dashboard: 'dashboard' } as const;
 
 /** `culvert install`: prints what makes a cluster a mesh. It talks to no cluster: kubectl applies what it prints. */
 export function addInstallCommand(program: Command, cli: Cli): void {
   program
     .command('install')
     .description('Print the objects that install Culvert in a Kubernetes cluster, for kubectl apply -f -.')
-    .option('--namespace <namespace>', 'where controller and agents run', 'culvert-system')
-    .option('--image <image>', 'container image with the programs of this version', `culvert:${version}`)
-    .option('--trust-domain <domain>', 'of every identity; fixed at the first start', 'culvert.local')
+    .option('--namespace <namespace>', 'where controller and agents run', defaults.namespace)
+    .option('--image <image>', 'container image with the programs of this version', defaults.image)
+    .option('--trust-domain <domain>', 'of every identity; fixed at the first start', defaults.trustDomain)
     .option(
       '--host-probes <programs>',
       'who on a node may probe its pods without a rule: uid:0 is kubelet and all of root there; cgroup:/system.slice/kubelet.service is narrower, where kubelet is that unit',
-      'uid:0',
+      defaults.hostProbes,
     )
     .option(
       '--storage <kind>',
       "where the controller's state is: claim (a volume of the cluster), host-path:/PATH (of the node that --node-selector names), or empty-dir (lost with the pod, for a trial)",
-      'claim',
+      defaults.controller.storage.kind,
     )
-    .option('--storage-size <quantity>', 'of the claim', '2Gi')
+    .option('--storage-size <quantity>', 'of the claim', defaults.controller.storage.size)
     .option('--storage-class <class>', "of the claim (default: the cluster's)")
     .option('--node-selector <label=value...>', 'nodes that the controller may run on', [])
-    .option('--cni-config-dir <path>', 'where the nodes have the configuration of CNI', '/etc/cni/net.d')
-    .option('--cni-bin-dir <path>', 'where the nodes have the CNI plugins', '/opt/cni/bin')
+    .option('--cni-config-dir <path>', 'where the nodes have the configuration of CNI', defaults.cni.configDirectory)
+    .option('--cni-bin-dir <path>', 'where the nodes have the CNI plugins', defaults.cni.binDirectory)
     .option('--no-cni', 'without the CNI plugin: a new pod is outside the mesh for up to half a second')
+    .option('--image-pull-secret <name...>', 'secrets of the namespace with which nodes fetch the image', [])
+    .option('--no-create-namespace', 'the namespace is there, with the labels that it needs')
+    .option('--no-network-policy', "without the NetworkPolicy that leaves only the controller's ports open")
+    .option('--no-disruption-budget', 'without the PodDisruptionBudget of the controller')
+    .option(
+      '--quota-for-critical-pods',
+      'with a quota that allows pods of system classes in the namespace, for clusters that limit them, such as GKE',
+    )
+    .option(
+      '--monitoring <parts...>',
+      "pod-monitor (metrics of agents are then open at their nodes), alert-rules, dashboard: for Prometheus' operator and Grafana's sidecar",
+      [],
+    )
     .addHelpText('after', '\nExample: culvert install | kubectl apply -f -')
     .addHelpText(
       'after',
@@ -52,66 +76,91 @@ export function addInstallCommand(program: Command, cli: Cli): void {
     )
     .action((flags: Flags) => {
       const { stringify } = lazyYaml();
-      const objects = installObjects(optionsOf(flags));
+      const objects = installObjects(valuesOf(flags));
       cli.io.print(
         objects
-          .map((object) => stringify(object, { lineWidth: 0 }))
+          // Kubectl reads YAML 1.1, where "yes" is no text.
+          .map((object) => stringify(object, { lineWidth: 0, version: '1.1' }))
           .join('---\n')
           .trimEnd(),
       );
     });
 }
 
-const dnsLabel = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
-
 /** Throws a usage error. */
-function optionsOf(flags: Flags): InstallOptions {
-  const { namespace, image, trustDomain, hostProbes } = flags;
-  if (!dnsLabel.test(namespace)) {
+function valuesOf(flags: Flags): InstallValues {
+  const { namespace, image, trustDomain, hostProbes, nodeSelector } = flags;
+  if (!fits(namespace, 'namespace')) {
     throw usageError(`--namespace: "${namespace}" is no name of a namespace`, 'use lower-case letters, digits and "-"');
   }
-  if (!/^[\w./:@-]+$/.test(image))
+  if (!fits(image, 'image')) {
     throw usageError(`--image: "${image}" is no image`, 'write it as REGISTRY/culvert:VERSION');
+  }
   if (!isTrustDomain(trustDomain)) {
     throw usageError(`--trust-domain: "${trustDomain}" is none`, 'use a name such as mesh.example.net');
   }
-  if (!/^(uid|cgroup|port):[\w@:.,/-]+$/.test(hostProbes)) {
+  if (!fits(hostProbes, 'hostProbes')) {
     throw usageError(
       `--host-probes: "${hostProbes}" names no program`,
       'write uid:0 or cgroup:/system.slice/kubelet.service',
     );
   }
   return {
-    hostProbes,
+    ...defaults,
     namespace,
+    createNamespace: flags.createNamespace,
     image,
+    imagePullSecrets: flags.imagePullSecret.map((name) => ({ name })),
     trustDomain,
-    storage: storageOf(flags),
+    hostProbes,
+    controller: {
+      ...defaults.controller,
+      storage: storageOf(flags),
+      nodeSelector: Object.fromEntries(nodeSelector.map(labelOf)),
+      podDisruptionBudget: flags.disruptionBudget,
+      networkPolicy: flags.networkPolicy,
+    },
     cni: cniOf(flags),
-    nodeSelector: Object.fromEntries(flags.nodeSelector.map(labelOf)),
+    quotaForCriticalPods: flags.quotaForCriticalPods ?? false,
+    monitoring: monitoringOf(flags.monitoring),
   };
 }
 
-function cniOf({ cni, cniConfigDir, cniBinDir }: Flags): InstallOptions['cni'] {
-  const asked = { '--cni-config-dir': cniConfigDir, '--cni-bin-dir': cniBinDir };
-  for (const [option, path] of Object.entries(asked)) {
-    if (/^(\/[\w.-]+)+$/.test(path) && !path.split('/').some((part) => part === '.' || part === '..')) continue;
-    throw usageError(`${option}: "${path}" is no directory of a node`, 'write an absolute path, as /etc/cni/net.d');
-  }
-  return cni ? { configDirectory: cniConfigDir, binDirectory: cniBinDir } : null;
+function fits(text: string, pattern: keyof typeof valuePatterns): boolean {
+  return new RegExp(valuePatterns[pattern]).test(text);
 }
 
-function storageOf({ storage, storageSize: size, storageClass, nodeSelector }: Flags): Storage {
+function cniOf({ cni, cniConfigDir, cniBinDir }: Flags): InstallValues['cni'] {
+  const asked = { '--cni-config-dir': cniConfigDir, '--cni-bin-dir': cniBinDir };
+  for (const [option, path] of Object.entries(asked)) {
+    if (fits(path, 'directory')) continue;
+    throw usageError(`${option}: "${path}" is no directory of a node`, 'write an absolute path, as /etc/cni/net.d');
+  }
+  return { enabled: cni, configDirectory: cniConfigDir, binDirectory: cniBinDir };
+}
+
+function monitoringOf(parts: readonly string[]): InstallValues['monitoring'] {
+  const unknown = parts.find((part) => !Object.hasOwn(monitoringParts, part));
+  if (unknown !== undefined) {
+    throw usageError(`--monitoring: "${unknown}" is none`, `use ${Object.keys(monitoringParts).join(', ')}`);
+  }
+  const wanted = Object.entries(monitoringParts).map(([part, key]) => [key, parts.includes(part)]);
+  return Object.fromEntries(wanted) as InstallValues['monitoring'];
+}
+
+function storageOf(flags: Flags): InstallValues['controller']['storage'] {
+  const { storage, storageSize: size, storageClass, nodeSelector } = flags;
+  const usual = defaults.controller.storage;
   if (storage === 'claim') {
-    if (!/^\d+(\.\d+)?([KMGTPE]i?)?$/.test(size)) {
+    if (!fits(size, 'quantity')) {
       throw usageError(`--storage-size: "${size}" is no quantity`, 'write it as 2Gi');
     }
-    return { kind: 'claim', size, className: storageClass ?? null };
+    return { ...usual, size, className: storageClass ?? '' };
   }
   if (storageClass !== undefined) throw usageError('--storage-class needs --storage claim', 'leave one of them out');
-  if (storage === 'empty-dir') return { kind: 'empty-dir' };
-  const [, path] = /^host-path:(\/[\w./-]+)$/.exec(storage) ?? [];
-  if (path === undefined || path.split('/').includes('..')) {
+  if (storage === 'empty-dir') return { ...usual, kind: storage };
+  const path = storage.startsWith('host-path:') ? storage.slice('host-path:'.length) : '';
+  if (!fits(path, 'directory')) {
     throw usageError(`--storage: "${storage}" is none`, 'use claim, empty-dir, or host-path: and an absolute path');
   }
   if (nodeSelector.length === 0) {
@@ -120,7 +169,7 @@ function storageOf({ storage, storageSize: size, storageClass, nodeSelector }: F
       'add --node-selector kubernetes.io/hostname=NODE, or the controller finds its state on one node only',
     );
   }
-  return { kind: 'host-path', path };
+  return { ...usual, kind: 'host-path', path };
 }
 
 function labelOf(text: string): readonly [string, string] {

@@ -24,13 +24,14 @@ export type Component = {
   readonly needsSeccomp?: true;
 };
 
-export type ComponentName = 'pause' | 'cni' | 'runc' | 'etcd' | 'containerd' | 'coredns' | 'kubernetes';
+export type ComponentName = 'pause' | 'cni' | 'runc' | 'etcd' | 'containerd' | 'coredns' | 'kubernetes' | 'helm';
 
 /** The minor version that is tested unless another one is asked for. */
 export const usualMinor = '1.37';
 
 const containerd = 'github.com/containerd/containerd/v2';
 const plugins = 'github.com/containernetworking/plugins';
+const helm = 'helm.sh/helm/v4';
 const etcd = 'go.etcd.io/etcd/server/v3';
 
 /** Everything that a cluster of a minor version (`1.37`) is made of. Throws `KUBERNETES_MINOR`. */
@@ -75,6 +76,8 @@ export function componentsOf(minor: string): Component[] {
       variables: kubernetesVersion,
     },
     { name: 'coredns', module: 'github.com/coredns/coredns', packages: ['.'], program: 'coredns' },
+    // No part of a cluster: the tests install the chart with it.
+    { name: 'helm', module: helm, packages: [`${helm}/cmd/helm`], program: 'helm' },
   ];
   return components.map((each) => ({ directory: path.join(modulesDirectory, each.name), ...each }));
 }

@@ -130,6 +130,35 @@ test('agents put the CNI plugin into the chain of their node, in the directories
   assert.deepEqual(await cniOf('--no-cni'), { flags: [], mounts: [], volumes: [] });
 });
 
+test('what is asked for is there: quota, monitoring, secrets of the registry; what is not wanted is not', async () => {
+  const kinds = async (...argv: readonly string[]) => (await rendered(...argv)).map(({ kind }) => kind);
+  const asked = ['--quota-for-critical-pods', '--monitoring', 'pod-monitor', 'alert-rules', 'dashboard'];
+  const more = (await kinds(...asked)).filter((kind) => /Quota|Monitor|Prometheus/.test(kind));
+  assert.deepEqual(more, ['ResourceQuota', 'PodMonitor', 'PodMonitor', 'PrometheusRule']);
+  const less = await kinds('--no-create-namespace', '--no-network-policy', '--no-disruption-budget');
+  assert.deepEqual(
+    less.filter((kind) => ['Namespace', 'NetworkPolicy', 'PodDisruptionBudget'].includes(kind)),
+    [],
+  );
+  for (const kind of ['Deployment', 'DaemonSet'] as const) {
+    const { imagePullSecrets } = await podOf(kind, '--image-pull-secret', 'a', 'b');
+    assert.deepEqual(imagePullSecrets, [{ name: 'a' }, { name: 'b' }]);
+  }
+});
+
+test('agents serve metrics at their node only where they are scraped', async () => {
+  const flags = async (...argv: readonly string[]) => (await podOf('DaemonSet', ...argv)).containers[0]?.['command'];
+  assert.doesNotMatch(String(await flags()), /metrics-address/);
+  assert.match(String(await flags('--monitoring', 'pod-monitor')), /--metrics-address=\[::\]:15020/);
+});
+
+test('a text that kubectl would take for a truth value or a number has quotes', async () => {
+  const argv = ['--node-selector', 'a=yes', 'b=1_000', 'c=n'];
+  const { code, out } = await culvert(['install', ...argv]);
+  assert.equal(code, 0);
+  for (const line of ['a: "yes"', 'b: "1_000"', 'c: "n"']) assert.ok(out.includes(line), line);
+});
+
 const refused: readonly (readonly [argv: readonly string[], error: RegExp])[] = [
   [['--namespace', 'A_b'], /--namespace: "A_b" is no name of a namespace/],
   [['--image', 'a b'], /--image: "a b" is no image/],
@@ -140,6 +169,7 @@ const refused: readonly (readonly [argv: readonly string[], error: RegExp])[] = 
   [['--storage', 'host-path:/a'], /needs the node that has it.*--node-selector/],
   [['--storage', 'empty-dir', '--storage-class', 'fast'], /--storage-class needs --storage claim/],
   [['--storage-size', 'much'], /--storage-size: "much" is no quantity/],
+  [['--monitoring', 'all'], /--monitoring: "all" is none.*pod-monitor, alert-rules, dashboard/],
   [['--node-selector', 'n1'], /--node-selector: "n1" is no label/],
   [['--cni-config-dir', 'net.d'], /--cni-config-dir: "net\.d" is no directory of a node.*absolute path/],
   [['--cni-bin-dir', '/opt/../etc'], /--cni-bin-dir: "\/opt\/\.\.\/etc" is no directory/],

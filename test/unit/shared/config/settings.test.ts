@@ -139,6 +139,15 @@ test('every problem is reported at once, with its place, the value and an exampl
   });
 });
 
+test('variables that Kubernetes makes of a Service with the name of a program are no typing errors', () => {
+  const links = ['SERVICE_HOST', 'SERVICE_PORT', 'SERVICE_PORT_HTTPS', 'PORT', 'PORT_15443_TCP'];
+  const parts = ['PROTO', 'PORT', 'ADDR'].map((part) => `PORT_15443_TCP_${part}`);
+  const env = Object.fromEntries([...links, ...parts].map((name) => [`CULVERT_TEST_${name}`, 'tcp://10.96.0.1:15443']));
+  assert.equal(loadSettings({ table, flags: {}, env, file: undefined }).values.level, 'info');
+  const wrong = { CULVERT_TEST_PORT_X: '1' };
+  assert.throws(() => loadSettings({ table, flags: {}, env: wrong, file: undefined }), /unknown environment variable/);
+});
+
 test('a command takes its options and its help from the table', async () => {
   const command = addSettingOptions(new Command('x').exitOverride(), table);
   command.parse(['--quiet', '--window', '1KiB'], { from: 'user' });

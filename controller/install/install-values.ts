@@ -1,0 +1,102 @@
+import type { InstallValues } from './install-options.js';
+
+/** What a value of the chart means, and which texts it may be. */
+export type ValueNote = {
+  readonly help: string;
+  /** As JSON Schema, on top of the type of its default. */
+  readonly schema?: Readonly<Record<string, unknown>>;
+};
+
+const dnsLabel = '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$';
+export const valuePatterns = {
+  namespace: dnsLabel,
+  image: '^[\\w./:@-]+$',
+  hostProbes: '^(uid|cgroup|port):[\\w@:.,/-]+$',
+  quantity: '^\\d+(\\.\\d+)?([KMGTPE]i?)?$',
+  /** Absolute, without `..`. */
+  directory: '^(/\\.?[\\w-][\\w.-]*)+/?$',
+} as const;
+
+const storageKinds = ['claim', 'host-path', 'empty-dir'] as const;
+
+type Leaves = { readonly [path: string]: ValueNote };
+
+/** Each value, by its path. What has a row is one value, also where it is a map. */
+export const valueNotes: Leaves = {
+  namespace: {
+    help: 'Where controller and agents run; their pods stay outside the mesh.',
+    schema: { pattern: valuePatterns.namespace },
+  },
+  createNamespace: {
+    help: 'Whether the namespace is made with the labels that it needs. Where it exists, label it yourself: pod-security.kubernetes.io/enforce=privileged and culvert.dev/mesh=disabled.',
+  },
+  image: {
+    help: 'Container image with the programs; deploy/container makes one.',
+    schema: { pattern: valuePatterns.image },
+  },
+  imagePullSecrets: {
+    help: 'Names of secrets of the namespace with which nodes fetch the image: [{ name: NAME }].',
+    schema: {
+      items: {
+        type: 'object',
+        required: ['name'],
+        additionalProperties: false,
+        properties: { name: { type: 'string', minLength: 1 } },
+      },
+    },
+  },
+  trustDomain: {
+    help: 'Of every identity; fixed at the first start.',
+    schema: { pattern: '^[a-z0-9]([a-z0-9._-]{0,253}[a-z0-9])?$' },
+  },
+  hostProbes: {
+    help: 'Who on a node may probe its pods without a rule: uid:0 is kubelet and all of root there; cgroup:/system.slice/kubelet.service is narrower, where kubelet is that unit.',
+    schema: { pattern: valuePatterns.hostProbes },
+  },
+  'controller.storage.kind': {
+    help: "Where the controller's state is, which has the CA: claim (a volume of the cluster), host-path (a directory of the node that nodeSelector names), or empty-dir (lost with the pod, for a trial).",
+    schema: { enum: storageKinds },
+  },
+  'controller.storage.size': { help: 'Of the claim.', schema: { pattern: valuePatterns.quantity } },
+  'controller.storage.className': { help: "Storage class of the claim; empty: the cluster's default." },
+  'controller.storage.path': {
+    help: 'Directory of host-path.',
+    schema: { pattern: `^$|${valuePatterns.directory}` },
+  },
+  'controller.nodeSelector': {
+    help: 'Labels of the nodes that the controller may run on.',
+    schema: { additionalProperties: { type: 'string' } },
+  },
+  'controller.resources': { help: 'Of the container, as Kubernetes has them.' },
+  'controller.podDisruptionBudget': { help: 'Whether a drain of nodes takes one controller at a time.' },
+  'controller.networkPolicy': {
+    help: 'Whether only the ports of the controller can be reached, where the CNI enforces it.',
+  },
+  'agent.resources': {
+    help: 'Of the container, as Kubernetes has them. An agent that reaches a limit of its memory ends, and with it the connections of its node.',
+  },
+  'cni.enabled': {
+    help: 'Whether agents put their plugin into the CNI chain of their node. Without it a new pod is outside the mesh for up to half a second.',
+  },
+  'cni.configDirectory': {
+    help: 'Where the nodes have the configuration of CNI.',
+    schema: { pattern: valuePatterns.directory },
+  },
+  'cni.binDirectory': {
+    help: 'Where the nodes have the CNI plugins.',
+    schema: { pattern: valuePatterns.directory },
+  },
+  quotaForCriticalPods: {
+    help: 'Whether a quota allows pods of the classes system-node-critical and system-cluster-critical in the namespace. A cluster that limits them to kube-system needs it, such as GKE.',
+  },
+  'monitoring.podMonitor': {
+    help: 'Whether the operator of Prometheus scrapes agents and controller. Agents then serve their metrics at the address of the node, to everyone who reaches it.',
+  },
+  'monitoring.alertRules': { help: 'Whether there is a PrometheusRule with alerts.' },
+  'monitoring.dashboard': { help: "Whether there is a ConfigMap with a dashboard, for Grafana's sidecar." },
+};
+
+/** The value at a path. */
+export function valueAt(values: InstallValues, path: string): unknown {
+  return path.split('.').reduce<unknown>((tree, key) => (tree as Record<string, unknown>)[key], values);
+}

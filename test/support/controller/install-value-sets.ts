@@ -1,0 +1,49 @@
+import { defaultValues, type InstallValues } from '../../../controller/install/install-options.js';
+
+const defaults = defaultValues('0.1.0');
+const { controller } = defaults;
+
+/** Values of installations that differ in all that can differ, by a name for the test. */
+export const installValueSets: Readonly<Record<string, InstallValues>> = {
+  'what is there without a word': defaults,
+  'everything that can be asked for': {
+    ...defaults,
+    imagePullSecrets: [{ name: 'registry' }, { name: 'mirror' }],
+    quotaForCriticalPods: true,
+    monitoring: { podMonitor: true, alertRules: true, dashboard: true },
+    controller: {
+      ...controller,
+      storage: { kind: 'claim', size: '10Gi', className: 'fast', path: '' },
+      nodeSelector: { 'kubernetes.io/arch': 'amd64', 'example.net/disk': '1' },
+      resources: { requests: { cpu: '1', memory: '1Gi' }, limits: { memory: '2Gi' } },
+    },
+    agent: { resources: { requests: { cpu: '500m', memory: '1Gi' } } },
+    cni: { enabled: true, configDirectory: '/var/lib/rancher/k3s/agent/etc/cni/net.d', binDirectory: '/k3s/bin' },
+  },
+  'as little as can be, elsewhere': {
+    ...defaults,
+    namespace: 'mesh',
+    createNamespace: false,
+    image: 'registry.test/culvert:1@sha256:ab',
+    trustDomain: 'mesh.example.net',
+    hostProbes: 'cgroup:/system.slice/kubelet.service',
+    controller: {
+      ...controller,
+      storage: { ...controller.storage, kind: 'empty-dir' },
+      // Helm merges maps: an empty one takes nothing away.
+      resources: { requests: { cpu: '1m', memory: '1Mi' } },
+      podDisruptionBudget: false,
+      networkPolicy: false,
+    },
+    agent: { resources: { requests: { cpu: '1m', memory: '1Mi' } } },
+    cni: { enabled: false, configDirectory: '/k3s/net.d', binDirectory: '/k3s/bin' },
+  },
+  'the state in a directory of a node': {
+    ...defaults,
+    controller: {
+      ...controller,
+      storage: { ...controller.storage, kind: 'host-path', path: '/var/lib/culvert/controller' },
+      nodeSelector: { 'kubernetes.io/hostname': 'n1' },
+    },
+  },
+};
