@@ -18,10 +18,11 @@ import { dataplaneThreads, type AgentSettings } from './config/agent-settings.js
 import type { PoolWorkerInit } from './dataplane/messages.js';
 import { dataplaneSettings } from './config/dataplane-settings-table.js';
 import { parseListenAddress } from '../shared/config/listen-address.js';
-import { Cni } from './control/cni/cni.js';
+import { Cni, cniSocketOf } from './control/cni/cni.js';
 import { captureControl } from './control/workloads/capture-control.js';
 import { CaptureLedger } from './control/workloads/capture-ledger.js';
 import { ControlPlane } from './control/control-plane.js';
+import { EnrolmentFollower } from './control/followers/enrolment-follower.js';
 import { FlowPublisher } from './telemetry/flows/flow-publisher.js';
 import { obtainCredentials } from './control/join/membership.js';
 import { resolveNodeName } from './control/join/node-name.js';
@@ -255,6 +256,18 @@ export async function startAgent({
       for (const connection of report.closed) accessLog.write(connection);
     });
     pool.on('workerLost', (workerIndex) => metrics.workerLost(workerIndex));
+    const enrolment =
+      cniSocketOf(settings) === null
+        ? null
+        : new EnrolmentFollower({
+            node,
+            directory,
+            inCharge: () => takingOver.inCharge,
+            log,
+            onWriteFailed: () => metrics.stateWriteFailed(),
+          });
+    const told = await directory.readEnrolment(log);
+    if (told !== undefined) enrolment?.restore(told, credentials.signingPublicKeys);
     const plane = new ControlPlane({
       settings,
       node,
@@ -262,6 +275,7 @@ export async function startAgent({
       startedAtMs,
       credentials,
       directory,
+      enrolment,
       ledger: new CaptureLedger({ file: directory.captured, entries: namespaces, log }),
       pool,
       capture: captureControl(capture, takingOver.inCharge),
@@ -286,6 +300,7 @@ export async function startAgent({
       installer: cniInstaller,
       reconciler: plane.reconciler,
       sandboxes: plane.sandboxes,
+      enrolment,
       isComplete: () => plane.isRegistryComplete,
       isCurrent: () => plane.isConnected,
       inCharge: takingOver.inCharge,

@@ -170,6 +170,8 @@ async function open(
     settings,
     source: (name) => store.inventory.source(name),
     rootsPem: () => ca.rootsPem,
+    signingKey,
+    nowMs,
     log,
   });
   if (kubernetes !== null) closing.push('kubernetes', () => kubernetes[Symbol.asyncDispose]());
@@ -257,6 +259,7 @@ async function open(
   });
   const link = new MeshLink({
     statements,
+    enrolments: kubernetes?.enrolments ?? null,
     nats,
     store,
     agents,

@@ -6,6 +6,7 @@ import type { PendingTask } from './api/api-types.js';
 import type { ControllerMetrics } from './api/controller-metrics.js';
 import type { FlowHistory } from './flows/flow-history.js';
 import { Distribution } from './publish/distribution.js';
+import type { EnrolmentPublisher } from './publish/enrolment-publisher.js';
 import type { StatementPublisher } from './publish/statement-publisher.js';
 import { serveAgents, type AgentServicesInit } from './fleet/agent-services.js';
 import { ConsumerSweep } from './nats/consumer-sweep.js';
@@ -24,6 +25,8 @@ export type MeshLinkInit = Omit<AgentServicesInit, 'bus' | 'signingKeyPem' | 'on
   /** The roots that are trusted now. */
   readonly trustHint: () => TrustHint;
   readonly statements: StatementPublisher;
+  /** Null: no cluster is followed. */
+  readonly enrolments: EnrolmentPublisher | null;
 };
 
 /**
@@ -82,7 +85,7 @@ export class MeshLink implements AsyncDisposable {
   }
 
   async #run(): Promise<void> {
-    const { nats, store, statements, members, agents, log } = this.#init;
+    const { nats, store, statements, enrolments, members, agents, log } = this.#init;
     const { signal } = this.#abort;
     await using bus = await nats.connect(signal, (error) => this.#onProblem(error));
     this.#bus = bus;
@@ -99,6 +102,7 @@ export class MeshLink implements AsyncDisposable {
     await Promise.all([
       this.#reconciler.run(),
       statements.run(bus, signal),
+      enrolments?.run(bus, signal),
       this.#init.flows.follow(bus, signal),
       nats.watch(bus, signal),
     ]);

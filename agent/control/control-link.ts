@@ -2,7 +2,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Bucket } from '../../shared/bus/bucket.js';
 import type { Bus } from '../../shared/bus/bus.js';
 import { connectBus } from '../../shared/bus/connect-bus.js';
-import { buckets, inboxPrefixFor, rulesPointerKey, subjectFor, type BusVerb } from '../../shared/bus/subjects.js';
+import {
+  buckets,
+  enrolmentKeyFor,
+  inboxPrefixFor,
+  rulesPointerKey,
+  subjectFor,
+  type BusVerb,
+} from '../../shared/bus/subjects.js';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
@@ -26,6 +33,7 @@ import {
 } from '../../shared/wire/requests.js';
 import type { AnswerAlarm } from './credentials/answer-alarm.js';
 import type { NodeCredentials } from './credentials/node-credentials.js';
+import type { EnrolmentFollower } from './followers/enrolment-follower.js';
 import type { RegistryFollower } from './followers/registry-follower.js';
 import { RulesFollower, type AppliedRules, type RulesAlarm } from './followers/rules-follower.js';
 import type { NodeName } from '../../shared/routing/names.js';
@@ -171,9 +179,10 @@ export class ControlLink {
         signal,
       });
       const registryClosed = this.#followRegistry(registryBucket);
+      const enrolmentClosed = this.#followEnrolment(rulesBucket);
       this.#readNotices = () => this.#readNoticesIn(rulesBucket);
       await this.#resync(rules);
-      await Promise.all([watch.closed, registryClosed]);
+      await Promise.all([watch.closed, registryClosed, enrolmentClosed]);
     } finally {
       stopStatus();
       stopDenied();
@@ -193,6 +202,22 @@ export class ControlLink {
     }
     const watch = bucket.watch({
       onEntry: (change) => registry.onEntry(change),
+      onReady: () => undefined,
+      onProblem: (error) => this.#onProblem(error),
+      signal: this.#abort.signal,
+    });
+    await watch.closed;
+  }
+
+  /** What is deleted stays known: pods must not start outside the mesh because a store was wiped. */
+  async #followEnrolment(bucket: Bucket): Promise<void> {
+    const { enrolment, node, credentials } = this.#init;
+    if (enrolment === null) return;
+    const watch = bucket.watch({
+      key: enrolmentKeyFor(node),
+      onEntry: (change) => {
+        if (change.operation === 'put') enrolment.take(change.value, credentials().signingPublicKeys);
+      },
       onReady: () => undefined,
       onProblem: (error) => this.#onProblem(error),
       signal: this.#abort.signal,
@@ -319,6 +344,8 @@ export type ControlLinkInit = {
   readonly onAnswerRefused: (kind: AnswerAlarm) => void;
   /** What the controller says is the newest; nothing of it is checked. */
   readonly onStatement: (sealed: Uint8Array) => void;
+  /** Null: nothing asks which pods wait for this agent. */
+  readonly enrolment: Pick<EnrolmentFollower, 'take'> | null;
   /** The controller's roots, as it says without a signature. */
   readonly onTrustHint: (hint: TrustHint) => void;
   /** TLS has refused the certificate of the mesh's own NATS. */

@@ -1,4 +1,5 @@
 import type { AgentSettings } from '../config/agent-settings.js';
+import type { EnrolmentFollower } from './followers/enrolment-follower.js';
 import type { CaptureLedger } from './workloads/capture-ledger.js';
 import type { NodeCredentials } from './credentials/node-credentials.js';
 import type { WorkerPool } from '../dataplane/pool/worker-pool.js';
@@ -23,6 +24,8 @@ export type ControlPlaneInit = {
   readonly startedAtMs: number;
   readonly credentials: NodeCredentials;
   readonly directory: StateDirectory;
+  /** Null: no CNI plugin asks this agent. The caller's to restore; it is closed here. */
+  readonly enrolment: EnrolmentFollower | null;
   readonly ledger: CaptureLedger;
   readonly pool: WorkerPool;
   readonly capture: CaptureControl;

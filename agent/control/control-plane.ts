@@ -46,6 +46,7 @@ export class ControlPlane {
   readonly #saver: StateSaver;
   readonly #registrySaver: StateSaver;
   readonly #rulesAge: RulesAgeKeeper;
+  readonly #savers: readonly Pick<StateSaver, 'abandon' | 'close'>[];
   readonly #reader = snapshotReader();
   readonly #credentials: CredentialsRotator;
   readonly #trust: TrustKeeper;
@@ -93,6 +94,7 @@ export class ControlPlane {
       saver,
       onAlarm: (kind) => metrics.rulesAlarm(kind),
     });
+    this.#savers = [this.#saver, this.#registrySaver, this.#rulesAge, init.enrolment].filter((each) => each !== null);
     this.#registry = new RegistryFollower({
       open: (key, bytes) =>
         openRegistryEntry({ bytes, key, publicKeysPem: this.#credentials.current.signingPublicKeys }),
@@ -177,6 +179,7 @@ export class ControlPlane {
         openSnapshot({ bytes, publicKeysPem: this.#credentials.current.signingPublicKeys, reader: this.#reader }),
       leastRevision: () => this.#rulesAge.age.leastRevision,
       onStatement: (sealed) => this.#rulesAge.take(sealed),
+      enrolment: this.#init.enrolment,
       resyncIntervalMs: settings.resyncIntervalMs,
       log,
       onRules: (rules) => this.#onRules(rules),
@@ -212,8 +215,7 @@ export class ControlPlane {
     this.sandboxes.close();
     await this.reconciler.close();
     if (o.removesCapture) await this.reconciler.releaseAll();
-    const savers = [this.#saver, this.#registrySaver, this.#rulesAge];
-    if (o.hasSuccessor) await Promise.all(savers.map((each) => each.abandon()));
+    if (o.hasSuccessor) await Promise.all(this.#savers.map((each) => each.abandon()));
   }
 
   /** Call after {@link stop}: disconnects from NATS and writes the last state. */
@@ -222,9 +224,7 @@ export class ControlPlane {
     await this.#linked.catch(() => undefined);
     await this.#link?.close();
     this.#registry.close();
-    await this.#saver.close();
-    await this.#registrySaver.close();
-    await this.#rulesAge.close();
+    for (const each of this.#savers) await each.close();
   }
 
   get isConnected(): boolean {

@@ -1,3 +1,4 @@
+import type { ClusterNamespace } from './namespace.js';
 import type { Pod } from './pod.js';
 
 /** On a namespace, and on a pod, whose own word counts more. */
@@ -8,8 +9,14 @@ const outside: ReadonlySet<string> = new Set(['kube-system', 'kube-public', 'kub
 
 export type Enrolment = {
   readonly isEnrolled: boolean;
-  /** What a person must know; null: nothing. */ readonly problem: string | null;
+  /** What a person must know; null: nothing. */
+  readonly problem: string | null;
 };
+
+/** Whether pods of this namespace are in the mesh unless they say otherwise. */
+export function isEnrolledNamespace({ name, labels }: ClusterNamespace, ownNamespace: string): boolean {
+  return labels[meshLabel] === 'enabled' && !outside.has(name) && name !== ownNamespace;
+}
 
 /**
  * Whether a pod is in the mesh. `namespaceLabels` undefined: its namespace is not known (yet), so only the pod's own label

@@ -9,6 +9,7 @@ import { enrolmentOf } from './enrolment.js';
 import type { KubernetesApi } from './kubernetes-api.js';
 import type { KubernetesState } from './kubernetes-state.js';
 import { readNamespace, type ClusterNamespace } from './namespace.js';
+import { nodeEnrolments, type NodeEnrolments } from './node-enrolments.js';
 import { readPod, type Pod } from './pod.js';
 import { podEntry } from './pod-entry.js';
 import { Reflector, type ReflectedKind } from './reflector.js';
@@ -41,6 +42,7 @@ export class KubernetesSource implements AsyncDisposable {
   readonly #enrolled = new Set<string>();
   /** By registry key. */
   readonly #warnings = new Map<string, string>();
+  #onChange: () => void = () => undefined;
   #isReplaced = false;
   #isWriting = false;
   #writeProblem: string | null = null;
@@ -89,6 +91,18 @@ export class KubernetesSource implements AsyncDisposable {
     this.#running = Promise.all(this.#reflectors.map((each) => each.run(this.#stop.signal)));
   }
 
+  /** Calls back with each change of what the API server has. One callback at a time. */
+  onChange(callback: () => void): void {
+    this.#onChange = callback;
+  }
+
+  /** Which pods wait for the agents of their nodes; null: not everything was listed yet. */
+  get enrolments(): NodeEnrolments | null {
+    if (!this.#reflectors.every(({ isSynced }) => isSynced)) return null;
+    const [pods, namespaces] = [this.#pods.values(), this.#namespaces.values()];
+    return nodeEnrolments({ pods, namespaces: [...namespaces], ownNamespace: this.#ownNamespace });
+  }
+
   get state(): KubernetesState {
     const problems = this.#reflectors.flatMap(({ problem }) => problem ?? []);
     const unreadable = this.#reflectors.reduce((sum, each) => sum + each.unreadable, 0);
@@ -121,12 +135,14 @@ export class KubernetesSource implements AsyncDisposable {
         for (const [key, object] of all) objects.set(key, object);
         for (const key of [...gone, ...all.keys()]) onChanged(key);
         this.#writeSoon();
+        this.#onChange();
       },
       onChanged: (key, object) => {
         if (object === null) objects.delete(key);
         else objects.set(key, object);
         onChanged(key);
         this.#writeSoon();
+        this.#onChange();
       },
     };
   }

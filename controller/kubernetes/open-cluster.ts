@@ -1,7 +1,9 @@
 import type { Log } from '../../shared/log.js';
+import type { SigningKey } from '../../shared/pki/signing-key.js';
 import { httpsAddress } from '../config/https-address.js';
 import type { ControllerSettings } from '../config/settings.js';
 import { kubernetesSource, type InventorySource } from '../inventory/inventory-source.js';
+import { EnrolmentPublisher } from '../publish/enrolment-publisher.js';
 import { KubernetesApi } from './kubernetes-api.js';
 import { KubernetesSource } from './kubernetes-source.js';
 import type { KubernetesState } from './kubernetes-state.js';
@@ -14,6 +16,8 @@ const agentAccount = 'culvert-agent';
 /** The cluster that a controller belongs to. */
 export interface Cluster extends AsyncDisposable {
   readonly state: KubernetesState;
+  /** Tells each node which pods wait for its agent; the owner runs it. */
+  readonly enrolments: EnrolmentPublisher;
   /** Whether a token is that of an agent's pod. */
   readonly review: (token: string) => Promise<ReviewedToken>;
   /** Keeps the roots of the mesh where agents find them; call it now and then. Never rejects. */
@@ -31,6 +35,8 @@ export function openCluster(init: {
   readonly source: (name: string) => InventorySource;
   /** PEM of the roots of the mesh. */
   readonly rootsPem: () => string;
+  readonly signingKey: SigningKey;
+  readonly nowMs: () => number;
   readonly log: Log;
 }): Cluster | null {
   const { kubernetesApi, kubernetesCaFile, kubernetesTokenFile, kubernetesNamespace, trustDomain } = init.settings;
@@ -53,6 +59,14 @@ export function openCluster(init: {
     ownNamespace: kubernetesNamespace,
     log: init.log,
   });
+  const enrolments = new EnrolmentPublisher({
+    enrolments: () => source.enrolments,
+    privateKeyPem: init.signingKey.privateKey,
+    publicKeyPem: init.signingKey.publicKey,
+    nowMs: init.nowMs,
+    log: init.log,
+  });
+  source.onChange(() => enrolments.noteChange());
   source.start();
   const roots = new PublishedRoots({ api, namespace: kubernetesNamespace, rootsPem: init.rootsPem, log: init.log });
   void roots.publish();
@@ -60,8 +74,10 @@ export function openCluster(init: {
   return {
     get state() {
       const { state } = source;
-      return roots.problem === null ? state : { ...state, problems: [...state.problems, roots.problem] };
+      const more = [roots.problem, enrolments.problem].filter((problem) => problem !== null);
+      return { ...state, problems: [...state.problems, ...more] };
     },
+    enrolments,
     publishRoots: () => roots.publish(),
     review: (token) => reviewToken(api, { token, account }, AbortSignal.timeout(reviewTimeoutMs)),
     [Symbol.asyncDispose]: async () => {

@@ -57,8 +57,12 @@ export type Pod = {
    * counts. Source: the admission plugin NodeRestriction.
    */
   readonly isMirror: boolean;
+  /** The runtime knows it by this UID: of a static pod not the one that the API server gave it. */
+  readonly runtimeUid: string;
 };
 
+/** Kubelet's own UID of a static pod. A node chooses it for pods of its own only. */
+const staticUidAnnotation = 'kubernetes.io/config.hash';
 const mirrorAnnotation = 'kubernetes.io/config.mirror';
 
 /**
@@ -85,6 +89,7 @@ export function readPod(object: unknown): Pod | null {
     isEnding: deletionTimestamp != null,
     isOnHost,
     isMirror: annotations?.[mirrorAnnotation] !== undefined,
+    runtimeUid: annotations?.[mirrorAnnotation] === undefined ? uid : (annotations[staticUidAnnotation] ?? uid),
   };
 }
 

@@ -19,6 +19,13 @@ export const flowStream = 'CULVERT_FLOWS';
 /** The key in `culvert_rules` that points to the snapshot in force. */
 export const rulesPointerKey = 'current';
 
+/** What the keys in `culvert_rules` begin with that are each for one node (`shared/wire/node-enrolment.ts`). */
+export const enrolmentKeyPrefix = 'enrolment';
+
+export function enrolmentKeyFor(node: NodeName): string {
+  return `${enrolmentKeyPrefix}.${nodeToken(node)}`;
+}
+
 /** `culvert.v1.<verb>.<node>`. A dot in the node's name becomes `_`, which no node name contains. */
 export function subjectFor(verb: BusVerb, node: NodeName): string {
   return `culvert.v1.${verb}.${nodeToken(node)}`;

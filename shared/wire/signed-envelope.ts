@@ -20,6 +20,7 @@ export type SignedAs = {
     | 'culvert.registry.v1'
     | 'culvert.registry-root.v1'
     | 'culvert.newest.v1'
+    | 'culvert.enrolment.v1'
     | 'culvert.answer.v1';
   /** Identifies the payload within its kind; `0` when there is only one. */
   readonly about: string;

@@ -63,7 +63,7 @@ test(
     await Promise.all([withSocket(), node2.start()]);
     await Promise.all([node1.waitReady(), node2.waitReady()]);
     await waitUntil('the list is written', () =>
-      readFileSync(listOf(node1), 'utf8') === 'culvert-enrolled 1\nshop\nend 1\n' ? true : undefined,
+      readFileSync(listOf(node1), 'utf8') === 'culvert-enrolled 2\nnamespace shop\nend 1\n' ? true : undefined,
     );
 
     await waitUntil('the plugin is in the chain', () => (plugins().length === 2 ? true : undefined));

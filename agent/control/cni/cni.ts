@@ -2,17 +2,18 @@ import { join, resolve } from 'node:path';
 import type { Log } from '../../../shared/log.js';
 import type { AgentSettings } from '../../config/agent-settings.js';
 import { CniInstaller } from '../../native/cni-installer.js';
+import type { EnrolmentFollower } from '../followers/enrolment-follower.js';
 import type { PodSandboxes } from '../workloads/pod-sandboxes.js';
 import type { WorkloadReconciler } from '../workloads/workload-reconciler.js';
 import { CniSocket } from './cni-socket.js';
 import { EnrolledList } from './enrolled-list.js';
 import { RegisteredPods } from './enrolled-pods.js';
-import { PodCapture } from './pod-capture.js';
+import { PodCapture, type PodReconciler } from './pod-capture.js';
 
 type CniSettings = Pick<AgentSettings, 'cniSocket' | 'cniConfigDir' | 'cniBinDir' | 'cniOwnNamespace' | 'stateDir'>;
 
 /** Null: it does not answer a plugin. */
-function socketOf({
+export function cniSocketOf({
   cniSocket,
   cniConfigDir,
   stateDir,
@@ -27,7 +28,7 @@ function listOf(stateDir: string): string {
 /** Call it while this process is root. Null: the settings name no chain to put the plugin into. */
 export function startCniInstaller(settings: CniSettings): CniInstaller | null {
   const { cniConfigDir, cniBinDir, cniOwnNamespace, stateDir } = settings;
-  const socket = socketOf(settings);
+  const socket = cniSocketOf(settings);
   if (cniConfigDir === null || socket === null) return null;
   return new CniInstaller({
     configDirectory: cniConfigDir,
@@ -57,21 +58,25 @@ export class Cni implements Disposable {
     /** Whether changes of them arrive. */
     readonly isCurrent: () => boolean;
     readonly sandboxes: Pick<PodSandboxes, 'place'>;
+    /** What the controller says of pods that are still to start; null: nothing asks for it. */
+    readonly enrolment: Pick<EnrolmentFollower, 'current' | 'onChange'> | null;
     readonly inCharge: Promise<void>;
     readonly log: Log;
   }): Cni | null {
-    const path = socketOf(init.settings);
+    const path = cniSocketOf(init.settings);
     return path === null ? null : new Cni({ ...init, path });
   }
 
   private constructor(init: Parameters<typeof Cni.start>[0] & { readonly path: string }) {
-    const { reconciler, isComplete, isCurrent, sandboxes, installer, log } = init;
+    const { isComplete, isCurrent, sandboxes, enrolment, installer, log } = init;
+    const reconciler = alsoTelling(init.reconciler, enrolment);
     this.#installer = installer;
     this.#log = log;
     const pods = new RegisteredPods({
-      wanted: () => reconciler.wanted,
+      wanted: () => init.reconciler.wanted,
       isComplete,
       isCurrent,
+      told: () => enrolment?.current ?? null,
       place: (uid, netnsPath) => sandboxes.place(uid, netnsPath),
     });
     const capture = new PodCapture({ pods, reconciler });
@@ -83,8 +88,8 @@ export class Cni implements Disposable {
     });
     let isInCharge = false;
     this.#stop = reconciler.onProgress(() => {
-      const namespaces = isInCharge && !this.#isClosed ? pods.namespaces() : null;
-      if (namespaces !== null) this.#list.update(namespaces);
+      const enrolled = isInCharge && !this.#isClosed ? pods.enrolled() : null;
+      if (enrolled !== null) this.#list.update(enrolled);
       if (isInCharge) this.#installWhenReady();
     });
     const takeCharge = async (): Promise<void> => {
@@ -126,4 +131,16 @@ export class Cni implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/** Each change of what the controller says is a step too. */
+function alsoTelling(reconciler: PodReconciler, enrolment: Pick<EnrolmentFollower, 'onChange'> | null): PodReconciler {
+  return {
+    expectNamespace: () => reconciler.expectNamespace(),
+    protectionOf: (name, netnsInode) => reconciler.protectionOf(name, netnsInode),
+    onProgress: (callback) => {
+      const stops = [reconciler.onProgress(callback), enrolment?.onChange(callback)];
+      return () => stops.forEach((stop) => stop?.());
+    },
+  };
 }

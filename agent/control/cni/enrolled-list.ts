@@ -1,6 +1,17 @@
 import { describeError } from '../../../shared/errors.js';
 import type { Log } from '../../../shared/log.js';
 import { writePrivateFile } from '../../../shared/private-file.js';
+import { isNamespaceName, isPodUid } from '../../../shared/wire/node-enrolment.js';
+
+/** By what the plugin decides while no agent answers. */
+export type Enrolled = {
+  /** Namespaces of which every pod waits that is not `outside`. */
+  readonly namespaces: ReadonlySet<string>;
+  /** UIDs of pods that wait, in whatever namespace. */
+  readonly inside: ReadonlySet<string>;
+  /** UIDs of pods that do not. */
+  readonly outside: ReadonlySet<string>;
+};
 
 /**
  * The list by which the CNI plugin decides while no agent answers. It stays on the node when the agent ends and when the node
@@ -30,8 +41,8 @@ export class EnrolledList {
   }
 
   /** Call it often: it writes what differs from what it wrote last, and tries again what failed. Never throws. */
-  update(namespaces: ReadonlySet<string>): void {
-    const text = formatEnrolledList(namespaces);
+  update(enrolled: Enrolled): void {
+    const text = formatEnrolledList(enrolled);
     if (text === this.#written && this.#next === null) return;
     this.#next = text;
     if (!this.#isWriting) void this.#write();
@@ -56,10 +67,19 @@ export class EnrolledList {
 }
 
 /**
- * As agent/native/cni/enrolled.c reads it, up to 1 MiB; a longer one counts as damaged. Names that no namespace of Kubernetes can
- * have are left out.
+ * As agent/native/cni/enrolled.c reads it, up to 1 MiB; a longer one counts as damaged. What no namespace and no pod of Kubernetes
+ * can be called is left out.
  */
-export function formatEnrolledList(namespaces: ReadonlySet<string>): string {
-  const names = [...namespaces].filter((name) => /^[a-z0-9-]{1,63}$/.test(name)).toSorted();
-  return ['culvert-enrolled 1', ...names, `end ${names.length}`, ''].join('\n');
+export function formatEnrolledList({ namespaces, inside, outside }: Enrolled): string {
+  const lines = [
+    ...linesOf('namespace', namespaces, isNamespaceName),
+    ...linesOf('inside', inside, isPodUid),
+    ...linesOf('outside', outside, isPodUid),
+  ];
+  return ['culvert-enrolled 2', ...lines, `end ${lines.length}`, ''].join('\n');
+}
+
+function linesOf(kind: string, names: ReadonlySet<string>, isName: (name: string) => boolean): string[] {
+  const sorted = [...names].filter(isName).toSorted();
+  return sorted.map((name) => `${kind} ${name}`);
 }

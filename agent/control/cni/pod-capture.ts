@@ -11,6 +11,9 @@ const reserveMs = 250;
 /** How long a pod of which nothing is known is held. */
 const maxUnknownMs = 5000;
 
+const unheardOf =
+  'its namespace is in the mesh, and the controller has not told the agent of the pod: it may be away, or not reach the API server';
+
 /** How far the reconciler is with a workload and its namespace. */
 export type Protection = {
   /** Rules are in it: its connections wait, or are captured. */
@@ -69,15 +72,17 @@ export class PodCapture {
       const enrolment = this.#pods.find({ ...pod, netnsPath, netnsInode });
       if (enrolment.kind === 'notEnrolled') return { outcome: 'notEnrolled' };
       const { isProtected, problem } =
-        enrolment.kind === 'unknown'
-          ? { isProtected: false, problem: null }
-          : this.#reconciler.protectionOf(enrolment.name, netnsInode);
+        enrolment.kind === 'workload'
+          ? this.#reconciler.protectionOf(enrolment.name, netnsInode)
+          : { isProtected: false, problem: null };
       if (isProtected) return { outcome: 'captured' };
       const mostMs = enrolment.kind === 'unknown' ? Math.min(maxUnknownMs, timeoutMs) : timeoutMs;
       const leftMs = command === 'CHECK' ? 0 : startedAtMs + mostMs - reserveMs - performance.now();
       if (problem !== null && (!isFirst || command === 'CHECK')) return failed(problem);
       if (leftMs <= 0 || signal.aborted) {
         if (enrolment.kind === 'workload') return failed(`${enrolment.name} is not captured yet`);
+        if (enrolment.kind === 'awaited' && command === 'ADD') return failed(unheardOf);
+        if (enrolment.kind === 'awaited') return { outcome: 'unknown' };
         return { outcome: enrolment.isLate ? 'notEnrolled' : 'unknown' };
       }
       if (isFirst) this.#reconciler.expectNamespace();

@@ -30,6 +30,7 @@ export const namesInAgentState: OwnNames = {
     'cni-enrolled',
     'cni.sock',
     'credentials.json',
+    'enrolment.json',
     'flows.tally',
     'newest.json',
     'registry.state',
@@ -41,13 +42,16 @@ export const namesInAgentState: OwnNames = {
 /**
  * What the agent keeps on disk. Each part has its own file, so that damage to one does not cost the others:
  * `credentials.json` (the membership), `state.json` (rules and certificates), `newest.json` (when the controller last confirmed
- * them), `registry.state` and `captured.json` (where capture rules may be).
+ * them), `enrolment.json` (which pods wait for the agent before they start), `registry.state` and `captured.json` (where capture
+ * rules may be).
  */
 export class StateDirectory {
   readonly credentials: ChecksummedFile<NodeCredentials>;
   readonly captured: ChecksummedFile<CapturedNamespaces>;
   /** Sealed statements of what is the newest, base64. */
   readonly newest: ChecksummedFile<string[]>;
+  /** Sealed, base64. */
+  readonly enrolment: ChecksummedFile<string>;
   readonly #state: ChecksummedFile<unknown>;
   readonly #registry: RegistryFile;
 
@@ -63,6 +67,10 @@ export class StateDirectory {
     this.newest = new ChecksummedFile({
       path: join(init.path, 'newest.json'),
       parse: (value) => z.array(z.string()).max(2).parse(value),
+    });
+    this.enrolment = new ChecksummedFile({
+      path: join(init.path, 'enrolment.json'),
+      parse: (value) => z.string().parse(value),
     });
     this.#state = new ChecksummedFile<unknown>({ path: join(init.path, 'state.json'), parse: (value) => value });
     this.#registry = new RegistryFile({ path: join(init.path, 'registry.state') });
@@ -101,6 +109,12 @@ export class StateDirectory {
   async readStatements(log: Log): Promise<Uint8Array[]> {
     const found = await readOrExplain(this.newest, log, 'how old the rules are is known again from the next one on');
     return (found ?? []).map((text) => new Uint8Array(Buffer.from(text, 'base64')));
+  }
+
+  /** Sealed, as it was received; undefined: there is none. */
+  async readEnrolment(log: Log): Promise<Uint8Array | undefined> {
+    const found = await readOrExplain(this.enrolment, log, 'which pods wait for the agent is known again from NATS');
+    return found === undefined ? undefined : new Uint8Array(Buffer.from(found, 'base64'));
   }
 
   async writeState(state: RulesAndCertificates): Promise<void> {

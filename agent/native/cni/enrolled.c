@@ -1,6 +1,6 @@
 /*
- * The list is text: "culvert-enrolled 1", one namespace a line, and "end COUNT". A list without its end, with another count,
- * or with a line that is no name was cut or written by something else: then nothing is known.
+ * The list is text: "culvert-enrolled 2", then lines "namespace NAME", "inside UID" and "outside UID", and "end COUNT". A list
+ * without its end, with another count, or with another line was cut or written by something else: then nothing is known.
  */
 #define _GNU_SOURCE
 #include "enrolled.h"
@@ -11,13 +11,33 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_LIST (1024 * 1024)
-#define MAX_NAME 63
-#define HEAD "culvert-enrolled 1\n"
+#include "json.h"
 
-/* A name as Kubernetes has it (RFC 1123). */
-static bool is_name(const char *line, size_t length) {
-  return length > 0 && length <= MAX_NAME && strspn(line, "abcdefghijklmnopqrstuvwxyz0123456789-") >= length;
+#define MAX_LIST (1024 * 1024)
+#define HEAD "culvert-enrolled 2\n"
+
+#define SMALL "abcdefghijklmnopqrstuvwxyz0123456789-"
+
+typedef struct {
+  const char *word, *characters;
+  size_t most;
+} line_kind;
+
+/* As Kubernetes names namespaces (RFC 1123). */
+static const line_kind of_namespace = {"namespace ", SMALL, 63};
+static const line_kind of_inside = {"inside ", SMALL "ABCDEFGHIJKLMNOPQRSTUVWXYZ._", 128};
+static const line_kind of_outside = {"outside ", SMALL "ABCDEFGHIJKLMNOPQRSTUVWXYZ._", 128};
+
+/* Whether a line is of this kind, with a name that it may have, which is in `name` then. */
+static bool read_line(const char *line, size_t length, const line_kind *kind, json_span *name) {
+  const size_t word = strlen(kind->word);
+  if (length <= word || strncmp(line, kind->word, word) != 0) return false;
+  *name = (json_span){line + word, length - word};
+  return name->length <= kind->most && strspn(name->at, kind->characters) >= name->length;
+}
+
+static bool is_name(json_span name, const char *wanted) {
+  return strlen(wanted) == name.length && strncmp(name.at, wanted, name.length) == 0;
 }
 
 /* The number after "end ", at the very end of the text; -1: there is no such number. */
@@ -28,17 +48,24 @@ static long read_end(const char *line, const char *end) {
   return after + 1 == end && *after == '\n' ? count : -1;
 }
 
-static enrolment find_in(const char *text, size_t length, const char *wanted) {
+/* What is said of the pod itself counts more than what is said of its namespace. */
+static enrolment find_in(const char *text, size_t length, const char *pod_namespace, const char *pod_uid) {
   const char *end = text + length, *line = text + strlen(HEAD);
-  enrolment found = NOT_ENROLLED;
+  bool is_inside = false, is_outside = false, is_in_namespace = false;
   long count = 0;
   if (strncmp(text, HEAD, strlen(HEAD)) != 0 || strlen(text) != length) return ENROLMENT_UNKNOWN;
   for (; line < end; count++) {
     const size_t size = strcspn(line, "\n");
+    json_span name;
     if (line[size] != '\n') return ENROLMENT_UNKNOWN;
-    if (strncmp(line, "end ", 4) == 0) return read_end(line, end) == count ? found : ENROLMENT_UNKNOWN;
-    if (!is_name(line, size)) return ENROLMENT_UNKNOWN;
-    if (strlen(wanted) == size && strncmp(line, wanted, size) == 0) found = ENROLLED;
+    if (strncmp(line, "end ", 4) == 0) {
+      if (read_end(line, end) != count) return ENROLMENT_UNKNOWN;
+      return is_inside || (is_in_namespace && !is_outside) ? ENROLLED : NOT_ENROLLED;
+    }
+    if (read_line(line, size, &of_namespace, &name)) is_in_namespace |= is_name(name, pod_namespace);
+    else if (read_line(line, size, &of_inside, &name)) is_inside |= is_name(name, pod_uid);
+    else if (read_line(line, size, &of_outside, &name)) is_outside |= is_name(name, pod_uid);
+    else return ENROLMENT_UNKNOWN;
     line += size + 1;
   }
   return ENROLMENT_UNKNOWN;
@@ -52,7 +79,7 @@ static bool read_whole(int fd, size_t length, char *out) {
   return got == length;
 }
 
-enrolment find_enrolment(const char *file, const char *pod_namespace) {
+enrolment find_enrolment(const char *file, const char *pod_namespace, const char *pod_uid) {
   static char text[MAX_LIST + 1];
   struct stat found;
   enrolment result = ENROLMENT_UNKNOWN;
@@ -60,7 +87,7 @@ enrolment find_enrolment(const char *file, const char *pod_namespace) {
   if (fd < 0) return ENROLMENT_UNKNOWN;
   if (fstat(fd, &found) == 0 && S_ISREG(found.st_mode) && found.st_size <= MAX_LIST &&
       read_whole(fd, (size_t)found.st_size, text))
-    result = find_in(text, (size_t)found.st_size, pod_namespace);
+    result = find_in(text, (size_t)found.st_size, pod_namespace, pod_uid);
   close(fd);
   return result;
 }

@@ -80,7 +80,7 @@ static cni_error protect(const invocation *about) {
     if (answer == AGENT_FAILED)
       return (cni_error){CNI_TRY_LATER, "culvert: the agent of this node could not capture the pod; the kubelet tries again",
                          problem};
-    const enrolment known = find_enrolment(about->enrolled_file, about->pod_namespace);
+    const enrolment known = find_enrolment(about->enrolled_file, about->pod_namespace, about->pod_uid);
     if (known == NOT_ENROLLED) return no_error;
     if (now_ms() + RETRY_MS < deadline) {
       usleep(RETRY_MS * 1000);
@@ -90,12 +90,12 @@ static cni_error protect(const invocation *about) {
       return (cni_error){CNI_TRY_LATER,
                          "culvert: the pod belongs into the mesh, and the agent of this node does not answer; it starts when "
                          "the agent does",
-                         "see the culvert-agent pod of this node, or take the label culvert.dev/mesh off the namespace"};
+                         "see the culvert-agent pod of this node; where Culvert was deleted, culvert-agent remove takes the plugin out"};
     return (cni_error){CNI_TRY_LATER,
                        "culvert: the agent of this node does not answer, and its list of enrolled namespaces cannot be read; "
                        "the pod starts when the agent does",
-                       "see the culvert-agent pod of this node; without Culvert on it, take the entry of culvert-cni out of "
-                       "/etc/cni/net.d"};
+                       "see the culvert-agent pod of this node; where Culvert was deleted, culvert-agent remove takes the plugin "
+                       "out, or a person the entry of culvert-cni in /etc/cni/net.d"};
   }
 }
 

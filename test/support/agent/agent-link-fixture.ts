@@ -79,6 +79,7 @@ export class LinkFixture implements AsyncDisposable {
   readonly connections = new Inbox<true>();
   readonly hints = new Inbox<TrustHint>();
   readonly statements = new Inbox<Uint8Array>();
+  readonly enrolments = new Inbox<Uint8Array>();
   readonly untrusted = new Inbox<true>();
   registryAlarms = 0;
   registry!: RegistryFollower;
@@ -177,6 +178,7 @@ export class LinkFixture implements AsyncDisposable {
       appliedRules: applied,
       openSnapshot: (bytes) => openSnapshot({ bytes, publicKeysPem: credentials.signingPublicKeys, reader }),
       leastRevision: () => this.#leastRevision,
+      enrolment: { take: (sealed) => this.enrolments.push(sealed) },
       onStatement: this.statements.push,
       resyncIntervalMs: 1000,
       log,

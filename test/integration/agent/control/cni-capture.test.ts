@@ -20,6 +20,7 @@ import { WorkloadReconciler } from '../../../../agent/control/workloads/workload
 import { systemScheduler } from '../../../../agent/thread/scheduler.js';
 import { formatSpiffeId } from '../../../../shared/identity.js';
 import { createLog } from '../../../../shared/log.js';
+import type { NodeEnrolment } from '../../../../shared/wire/node-enrolment.js';
 import type { WorkloadName } from '../../../../shared/routing/names.js';
 import { patientMs } from '../../../lab/patience.js';
 import { waitUntil } from '../../../lab/wait-until.js';
@@ -43,6 +44,19 @@ let directory = '';
 let socket = '';
 let enrolled = '';
 let isComplete = true;
+/** What the controller says of pods that are still to start. */
+const told = {
+  current: null as NodeEnrolment | null,
+  listeners: new Set<() => void>(),
+  onChange(callback: () => void): () => void {
+    this.listeners.add(callback);
+    return () => this.listeners.delete(callback);
+  },
+  say(enrolment: NodeEnrolment | null): void {
+    this.current = enrolment;
+    for (const each of this.listeners) each();
+  },
+};
 let capture: WorkloadCapture;
 let reconciler: WorkloadReconciler;
 let cni: Cni | null = null;
@@ -92,6 +106,7 @@ function openCni(): Cni | null {
     isComplete: () => isComplete,
     isCurrent: () => true,
     sandboxes: { place: () => undefined },
+    enrolment: told,
     inCharge,
     log,
   });
@@ -246,7 +261,7 @@ test(
     const name = `${prefix}f`;
     register(`${prefix}other`);
     await waitUntil('the list is written', () =>
-      readFileSync(enrolled, 'utf8').includes('\nshop\n') ? true : undefined,
+      readFileSync(enrolled, 'utf8').includes('\nnamespace shop\n') ? true : undefined,
     );
     isComplete = false;
     register();
@@ -264,7 +279,7 @@ test(
 
 test('the list names the namespaces of the workloads, and stays without an agent, like the answers that it gives', async () => {
   register(`${prefix}g`);
-  const whole = 'culvert-enrolled 1\nshop\nend 1\n';
+  const whole = 'culvert-enrolled 2\nnamespace shop\nend 1\n';
   await waitUntil('the list is written', () => (readFileSync(enrolled, 'utf8') === whole ? true : undefined));
   assert.equal(statSync(enrolled).mode & 0o777, 0o600);
   assert.equal(statSync(socket).mode & 0o777, 0o600);
@@ -280,8 +295,46 @@ test('the list names the namespaces of the workloads, and stays without an agent
   // The list of workloads is empty now: what was enrolled before is not.
   register();
   await waitUntil('the list is empty', () =>
-    readFileSync(enrolled, 'utf8') === 'culvert-enrolled 1\nend 0\n' ? true : undefined,
+    readFileSync(enrolled, 'utf8') === 'culvert-enrolled 2\nend 0\n' ? true : undefined,
   );
+});
+
+test('the first pod of a namespace of the mesh waits for word of it; one that is outside starts at once', async () => {
+  const name = `${prefix}h`;
+  const namespace = 'fresh';
+  register(`${prefix}other`);
+  makeNamespace(name);
+  assertPassed(await plugin('ADD', name, { namespace }));
+  told.say({ version: 1, namespaces: [namespace], outside: [] });
+  try {
+    const error = errorOf(await plugin('ADD', name, { namespace, timeoutMs: 800 }));
+    assert.deepEqual([error.code, /the controller has not told the agent of the pod/.test(error.details)], [11, true]);
+    assert.equal((await plugin('CHECK', name, { namespace })).code, 0);
+    // It asks before the controller has said that the pod is outside.
+    const held = plugin('ADD', name, { namespace, timeoutMs: 60_000 });
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    told.say({ version: 2, namespaces: [namespace], outside: ['6e2c-1'] });
+    const { tookMs, ...passed } = await held;
+    assertPassed({ tookMs, ...passed });
+    assert.ok(tookMs < patientMs(3000), `${tookMs} ms`);
+    assertPassed(await plugin('ADD', name, { namespace }));
+    // What it said stays on the node.
+    await waitUntil('the list is written', () =>
+      /\nnamespace fresh\n[^]*outside 6e2c-1\n/.test(readFileSync(enrolled, 'utf8')) ? true : undefined,
+    );
+    cni?.close();
+    assertPassed(await plugin('ADD', name, { namespace }));
+    told.say({ version: 3, namespaces: [namespace], outside: [] });
+    cni = openCni();
+    await waitUntil('the list is written again', () =>
+      readFileSync(enrolled, 'utf8').includes('outside') ? undefined : true,
+    );
+    cni?.close();
+    assert.equal(errorOf(await plugin('ADD', name, { namespace, timeoutMs: 300 })).code, 11);
+  } finally {
+    told.say(null);
+    cni = openCni();
+  }
 });
 
 test('what is no request is not answered, and holds nothing', { timeout: 60_000 }, async () => {

@@ -2,10 +2,12 @@ import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { enrolmentKeyFor } from '../../../../shared/bus/subjects.js';
 import { generateSigningKey } from '../../../../shared/pki/signing-key.js';
 import { registryKey } from '../../../../shared/routing/registry-entry.js';
 import { newestStatementKey, sealNewestStatement } from '../../../../shared/wire/newest-statement.js';
 import { waitUntil } from '../../../lab/wait-until.js';
+import { nodeNamed } from '../../../support/routing/names.js';
 import { LinkFixture, snapshotOf, workloadOf } from '../../../support/agent/agent-link-fixture.js';
 
 const namesOf = (fixture: LinkFixture): string[] => [...fixture.registry.entries.keys()].toSorted();
@@ -225,4 +227,17 @@ test('an agent that never had rules takes no replayed ones, and reads what the c
   await fixture.rules.until('revision 2', (seen) => seen.includes(2));
   await fixture.statements.until('the statement', (seen) => seen.length > 0);
   assert.deepEqual(Buffer.from(fixture.statements.items[0] ?? []), Buffer.from(statement));
+});
+
+test('what is said of pods that wait for this agent arrives, a deletion does not, and what other nodes are told is not read', async () => {
+  await using fixture = await LinkFixture.start();
+  const [own, other] = [nodeNamed('node1'), nodeNamed('node2')].map(enrolmentKeyFor) as [string, string];
+  await fixture.rulesBucket.put(other, Buffer.from('of another'));
+  await fixture.rulesBucket.put(own, Buffer.from('one'));
+  const texts = (seen: readonly Uint8Array[]): string[] => seen.map((bytes) => Buffer.from(bytes).toString());
+  await fixture.enrolments.until('the first', (seen) => texts(seen).includes('one'));
+  await fixture.rulesBucket.delete(own);
+  await fixture.rulesBucket.put(own, Buffer.from('two'));
+  await fixture.enrolments.until('the second', (seen) => texts(seen).includes('two'));
+  assert.deepEqual(texts(fixture.enrolments.items), ['one', 'two']);
 });

@@ -29,7 +29,11 @@ after(() => rm(directory, { recursive: true }));
 beforeEach(() => writeFileSync(enrolled, list('billing', 'shop')));
 
 function list(...namespaces: readonly string[]): string {
-  return ['culvert-enrolled 1', ...namespaces, `end ${namespaces.length}`, ''].join('\n');
+  return listOf(...namespaces.map((name) => `namespace ${name}`));
+}
+
+function listOf(...lines: readonly string[]): string {
+  return ['culvert-enrolled 2', ...lines, `end ${lines.length}`, ''].join('\n');
 }
 
 function add(o: { readonly namespace?: string; readonly timeoutMs?: number; readonly cniVersion?: string } = {}) {
@@ -92,12 +96,27 @@ test('without an agent only pods of enrolled namespaces wait, and the error says
     error.msg,
     /belongs into the mesh, and the agent of this node does not answer; it starts when the agent does/,
   );
-  assert.match(error.details, /culvert-agent pod of this node, or take the label culvert\.dev\/mesh off the namespace/);
+  assert.match(
+    error.details,
+    /culvert-agent pod of this node; where Culvert was deleted, culvert-agent remove takes the plugin out/,
+  );
   for (const namespace of ['guests', 'kube-system', 'culvert-system', 'shop-2', 'sho', 'end']) {
     const passed = await add({ namespace, timeoutMs: 10_000 });
     assertPassed(passed);
     assert.ok(passed.tookMs < patientMs(2000), 'it does not wait for the agent');
   }
+});
+
+test('without an agent what the list says of a pod itself counts more than what it says of its namespace', async () => {
+  writeFileSync(enrolled, listOf('namespace shop', 'inside 6e2c-1', 'outside 77-a'));
+  assert.equal(errorOf(await add({ timeoutMs: 0 })).code, 11);
+  assert.equal(errorOf(await add({ namespace: 'guests', timeoutMs: 0 })).code, 11);
+  writeFileSync(enrolled, listOf('namespace shop', 'inside 6e2c', 'inside 6e2c-10', 'outside 6e2c-1'));
+  const passed = await add({ timeoutMs: 10_000 });
+  assertPassed(passed);
+  assert.ok(passed.tookMs < patientMs(2000), 'it does not wait for the agent');
+  writeFileSync(enrolled, listOf('inside 6e2c-1', 'outside 6e2c-1'));
+  assert.equal(errorOf(await add({ timeoutMs: 0 })).code, 11);
 });
 
 test('a pod of an enrolled namespace starts when the agent comes within the time', { timeout: 60_000 }, async () => {
@@ -110,12 +129,12 @@ test('a pod of an enrolled namespace starts when the agent comes within the time
 });
 
 test('a list that is damaged, cut, too large or not there lets only the cluster itself pass', async () => {
-  const large = `culvert-enrolled 1\n${'a\n'.repeat(600_000)}end 600000\n`;
+  const large = `culvert-enrolled 2\n${'inside a\n'.repeat(150_000)}end 150000\n`;
   const damaged = {
     empty: '',
-    'another version': list('shop').replace('enrolled 1', 'enrolled 2'),
-    'cut within a name': 'culvert-enrolled 1\nsho',
-    'cut after a name': 'culvert-enrolled 1\nbilling\n',
+    'another version': list('shop').replace('enrolled 2', 'enrolled 1'),
+    'cut within a name': 'culvert-enrolled 2\nnamespace sho',
+    'cut after a name': 'culvert-enrolled 2\nnamespace billing\n',
     'without the last line end': list('billing').slice(0, -1),
     'another count': list('billing').replace('end 1', 'end 2'),
     'no count': list('billing').replace('end 1', 'end'),
@@ -124,6 +143,10 @@ test('a list that is damaged, cut, too large or not there lets only the cluster 
     'a name of another kind': list('Billing'),
     'a long name': list('a'.repeat(64)),
     'an empty name': list('billing', ''),
+    'a line of another kind': listOf('namespace billing', 'beyond 6e2c'),
+    'a line without a kind': listOf('billing'),
+    'a long UID': listOf(`inside ${'a'.repeat(129)}`),
+    'a UID with a space': listOf('outside 6e2c 1'),
     'a NUL': list('bil\0ling'),
     'no text': Buffer.from([0xff, 0xfe, 0]),
     'too large': large,
@@ -132,7 +155,10 @@ test('a list that is damaged, cut, too large or not there lets only the cluster 
     writeFileSync(enrolled, content);
     const error = errorOf(await add({ namespace: 'guests', timeoutMs: 0 }));
     assert.match(error.msg, /its list of enrolled namespaces cannot be read/, what);
-    assert.match(error.details, /take the entry of culvert-cni out of \/etc\/cni\/net\.d/);
+    assert.match(
+      error.details,
+      /culvert-agent remove takes the plugin out, or a person the entry of culvert-cni in \/etc\/cni\/net\.d/,
+    );
     assertPassed(await add({ namespace: 'kube-system', timeoutMs: 0 }));
   }
   const others: readonly (() => void)[] = [

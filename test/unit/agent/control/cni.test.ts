@@ -5,6 +5,7 @@ import { allowedNetnsPath } from '../../../../agent/control/workloads/network-na
 import { formatEnrolledList } from '../../../../agent/control/cni/enrolled-list.js';
 import { RegisteredPods } from '../../../../agent/control/cni/enrolled-pods.js';
 import { PodSandboxes } from '../../../../agent/control/workloads/pod-sandboxes.js';
+import type { NodeEnrolment } from '../../../../shared/wire/node-enrolment.js';
 import { createLog } from '../../../../shared/log.js';
 import { FakeScheduler } from '../../../support/agent/fake-scheduler.js';
 import { workloadNamed } from '../../../support/routing/names.js';
@@ -61,10 +62,14 @@ test('namespaces are taken from the directories of container runtimes only, by a
   }
 });
 
-test('the list has a version and a count, and only names of namespaces', () => {
-  assert.equal(formatEnrolledList(new Set()), 'culvert-enrolled 1\nend 0\n');
-  const names = new Set(['shop', 'billing', 'With.Dots', 'end 1', '', 'a\nb', 'x'.repeat(64)]);
-  assert.equal(formatEnrolledList(names), 'culvert-enrolled 1\nbilling\nshop\nend 2\n');
+test('the list has a version and a count, and only names of namespaces and UIDs of pods', () => {
+  const none = new Set<string>();
+  assert.equal(formatEnrolledList({ namespaces: none, inside: none, outside: none }), 'culvert-enrolled 2\nend 0\n');
+  const namespaces = new Set(['shop', 'billing', 'With.Dots', 'end 1', '', 'a\nb', 'x'.repeat(64)]);
+  const inside = new Set(['6e2c', 'x y', '']);
+  const outside = new Set(['b_1', 'A.0', 'x'.repeat(129), '\u00e9']);
+  const lines = ['namespace billing', 'namespace shop', 'inside 6e2c', 'outside A.0', 'outside b_1', 'end 5'];
+  assert.equal(formatEnrolledList({ namespaces, inside, outside }), `culvert-enrolled 2\n${lines.join('\n')}\n`);
 });
 
 test('a pod is enrolled when a registered workload names its namespace; what is not complete is not known', () => {
@@ -77,19 +82,20 @@ test('a pod is enrolled when a registered workload names its namespace; what is 
     wanted: () => wanted,
     isComplete: () => isComplete,
     isCurrent: () => true,
+    told: () => null,
     place: () => assert.fail('no pod has this UID'),
   });
-  assert.deepEqual([pods.find(pod).kind, pods.namespaces()], ['unknown', null]);
+  assert.deepEqual([pods.find(pod).kind, pods.enrolled()], ['unknown', null]);
   wanted = new Map([
     [db, { netns: 'cni-0' }],
     [web, { netns: 'cni-1' }],
   ]);
   assert.deepEqual(pods.find(pod), { kind: 'workload', name: web });
   assert.deepEqual(pods.find({ ...pod, netnsPath: '/run/netns/cni-2' }), { kind: 'unknown', isLate: false });
-  assert.equal(pods.namespaces(), null);
+  assert.equal(pods.enrolled(), null);
   isComplete = true;
   assert.deepEqual(pods.find({ ...pod, netnsPath: '/run/netns/cni-2' }), { kind: 'notEnrolled' });
-  assert.deepEqual(pods.namespaces(), new Set(['shop', 'data']));
+  assert.deepEqual(pods.enrolled()?.namespaces, new Set(['shop', 'data']));
 });
 
 test('a pod is found by its UID, whose namespace is told at once; one that may come yet is waited for', () => {
@@ -102,6 +108,7 @@ test('a pod is found by its UID, whose namespace is told at once; one that may c
     wanted: () => new Map([[web, { netns: '/run/netns/cni-0', pod: '6e2c' }]]),
     isComplete: () => true,
     isCurrent: () => isCurrent,
+    told: () => null,
     place: (uid, netnsPath) => placed.push(`${uid} ${netnsPath}`),
   });
   assert.deepEqual(pods.find(pod), { kind: 'workload', name: web });
@@ -111,6 +118,36 @@ test('a pod is found by its UID, whose namespace is told at once; one that may c
   assert.deepEqual(pods.find({ ...pod, uid: 'other' }), { kind: 'unknown', isLate: false });
   assert.deepEqual(pods.find({ ...pod, uid: 'other', namespace: 'guests' }), { kind: 'notEnrolled' });
   assert.deepEqual(pods.find({ ...pod, uid: '' }), { kind: 'notEnrolled' });
+});
+
+test('of a cluster the controller says which pods wait, however few are known here, and which do not', () => {
+  const pod = { namespace: 'shop', name: 'web-1', uid: 'first', netnsPath: '/run/netns/cni-1', netnsInode: 1 };
+  const web = workloadNamed('guests/web');
+  let told: NodeEnrolment | null = null;
+  let isComplete = true;
+  const pods = new RegisteredPods({
+    wanted: () => new Map([[web, { netns: null, pod: '6e2c' }]]),
+    isComplete: () => isComplete,
+    isCurrent: () => true,
+    told: () => told,
+    place: () => undefined,
+  });
+  assert.deepEqual(pods.find(pod), { kind: 'notEnrolled' });
+  told = { version: 1, namespaces: ['guests', 'shop'], outside: ['6e2c', '77'] };
+  assert.deepEqual(pods.find(pod), { kind: 'awaited' });
+  assert.deepEqual(pods.find({ ...pod, uid: '77' }), { kind: 'notEnrolled' });
+  assert.deepEqual(pods.find({ ...pod, uid: '6e2c' }), { kind: 'workload', name: web });
+  // What is no pod of a cluster has no entry that could still come.
+  assert.deepEqual(pods.find({ ...pod, uid: '' }), { kind: 'notEnrolled' });
+  assert.deepEqual(pods.find({ ...pod, namespace: 'others' }), { kind: 'notEnrolled' });
+  assert.deepEqual(pods.enrolled(), {
+    namespaces: new Set(['guests', 'shop']),
+    inside: new Set(['6e2c']),
+    outside: new Set(['77']),
+  });
+  isComplete = false;
+  assert.deepEqual(pods.find({ ...pod, uid: '77' }), { kind: 'notEnrolled' });
+  assert.deepEqual(pods.find(pod), { kind: 'unknown', isLate: false });
 });
 
 test('a sandbox that is told while the cache is read stays known', async () => {

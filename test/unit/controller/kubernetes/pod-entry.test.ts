@@ -19,6 +19,7 @@ const pod: Pod = {
   isEnding: false,
   isOnHost: false,
   isMirror: false,
+  runtimeUid: 'uid-1',
 };
 const enrolled = { isEnrolled: true, trustDomain: 'mesh.test' };
 const capture = { excludeInboundPorts: [], excludeOutboundPorts: [], excludeOutboundCidrs: [] };

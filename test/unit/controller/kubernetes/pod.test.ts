@@ -37,6 +37,7 @@ test('a pod is read as it runs', () => {
     isEnding: false,
     isOnHost: false,
     isMirror: false,
+    runtimeUid: 'u-1',
   });
 });
 

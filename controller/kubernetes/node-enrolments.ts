@@ -1,0 +1,39 @@
+import { parseNodeName, type NodeName } from '../../shared/routing/names.js';
+import { isNamespaceName, isPodUid, type NodeEnrolment } from '../../shared/wire/node-enrolment.js';
+import { enrolmentOf, isEnrolledNamespace } from './enrolment.js';
+import type { ClusterNamespace } from './namespace.js';
+import type { Pod } from './pod.js';
+
+export type NodeEnrolments = ReadonlyMap<NodeName, Omit<NodeEnrolment, 'version'>>;
+
+/**
+ * What each node with a pod has to know of pods that are still to start. A namespace counts with its label, and with a pod that
+ * has the label itself: another one of it may.
+ */
+export function nodeEnrolments(o: {
+  readonly pods: Iterable<Pod>;
+  readonly namespaces: readonly ClusterNamespace[];
+  readonly ownNamespace: string;
+}): NodeEnrolments {
+  const labels = new Map(o.namespaces.map((each) => [each.name, each.labels]));
+  const enrolled = new Set(
+    o.namespaces.filter((each) => isEnrolledNamespace(each, o.ownNamespace)).map(({ name }) => name),
+  );
+  const outside = new Map<NodeName, Pod[]>();
+  for (const pod of o.pods) {
+    const node = pod.node === null ? undefined : parseNodeName(pod.node);
+    const present = node === undefined ? undefined : outside.get(node);
+    if (node !== undefined && present === undefined) outside.set(node, []);
+    if (pod.isOnHost) continue;
+    if (enrolmentOf(pod, labels.get(pod.namespace), o.ownNamespace).isEnrolled) enrolled.add(pod.namespace);
+    else if (node !== undefined) outside.get(node)?.push(pod);
+  }
+  const namespaces = [...enrolled].filter(isNamespaceName).toSorted();
+  const uidsOf = (pods: readonly Pod[]): string[] =>
+    pods
+      .filter(({ namespace }) => enrolled.has(namespace))
+      .map(({ runtimeUid }) => runtimeUid)
+      .filter(isPodUid)
+      .toSorted();
+  return new Map([...outside].map(([node, pods]) => [node, { namespaces, outside: uidsOf(pods) }]));
+}

@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { EnrolmentPublisher } from '../../../../controller/publish/enrolment-publisher.js';
+import type { Bus, BusStatus } from '../../../../shared/bus/bus.js';
+import { buckets, enrolmentKeyFor } from '../../../../shared/bus/subjects.js';
+import { generateSigningKey } from '../../../../shared/pki/signing-key.js';
+import type { NodeName } from '../../../../shared/routing/names.js';
+import { openNodeEnrolment, type NodeEnrolment } from '../../../../shared/wire/node-enrolment.js';
+import { eventually, silentLog } from '../../../support/controller/controller-fixture.js';
+import { MemoryBus } from '../../../support/controller/memory-bus.js';
+import { nodeNamed } from '../../../support/routing/names.js';
+
+const key = generateSigningKey();
+const [n1, n2] = [nodeNamed('n1'), nodeNamed('n2.example')];
+type Wanted = Omit<NodeEnrolment, 'version'>;
+const shop: Wanted = { namespaces: ['shop'], outside: [] };
+
+class Published implements AsyncDisposable {
+  readonly memory: MemoryBus;
+  readonly publisher: EnrolmentPublisher;
+  wanted: ReadonlyMap<NodeName, Wanted> | null;
+  writes: string[] = [];
+  nowMs = 1000;
+  failures = 0;
+  connected: (status: BusStatus) => void = () => undefined;
+  readonly #stop = new AbortController();
+  readonly #running: Promise<void>;
+
+  constructor(wanted: ReadonlyMap<NodeName, Wanted> | null, memory = new MemoryBus()) {
+    this.memory = memory;
+    this.wanted = wanted;
+    memory.beforeWrite = ({ key: written }) => {
+      if (this.failures-- > 0) throw new Error('the disk is full');
+      this.writes.push(written);
+    };
+    this.publisher = new EnrolmentPublisher({
+      enrolments: () => this.wanted,
+      privateKeyPem: key.privateKey,
+      publicKeyPem: key.publicKey,
+      nowMs: () => this.nowMs,
+      log: silentLog,
+    });
+    const onStatus: Bus['onStatus'] = (listener) => {
+      this.connected = listener;
+      return () => undefined;
+    };
+    this.#running = this.publisher.run({ ...memory.bus, onStatus } as Bus, this.#stop.signal);
+  }
+
+  say(wanted: ReadonlyMap<NodeName, Wanted> | null): void {
+    this.wanted = wanted;
+    this.publisher.noteChange();
+  }
+
+  async of(node: NodeName): Promise<NodeEnrolment | null> {
+    const entry = await this.memory.of(buckets.rules).get(enrolmentKeyFor(node));
+    return entry === undefined ? null : openNodeEnrolment({ node, bytes: entry.value, publicKeysPem: [key.publicKey] });
+  }
+
+  async has(expected: readonly (NodeEnrolment | null)[]): Promise<void> {
+    const found = (): Promise<(NodeEnrolment | null)[]> => Promise.all([this.of(n1), this.of(n2)]);
+    await eventually('it is published', async () =>
+      JSON.stringify(await found()) === JSON.stringify(expected) ? true : undefined,
+    ).catch(() => undefined);
+    assert.deepEqual(await found(), expected);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#running;
+  }
+}
+
+test('each node is told what concerns it, again only when that changes, and nothing before all is known', async () => {
+  await using published = new Published(null);
+  await published.has([null, null]);
+  published.say(
+    new Map([
+      [n1, shop],
+      [n2, shop],
+    ]),
+  );
+  await published.has([
+    { version: 1000, ...shop },
+    { version: 1000, ...shop },
+  ]);
+  // Versions rise also where the clock does not.
+  published.nowMs = 10;
+  published.say(
+    new Map([
+      [n1, shop],
+      [n2, { ...shop, outside: ['6e2c'] }],
+    ]),
+  );
+  await published.has([
+    { version: 1000, ...shop },
+    { version: 1001, namespaces: ['shop'], outside: ['6e2c'] },
+  ]);
+  assert.deepEqual(published.writes, [n1, n2, n2].map(enrolmentKeyFor));
+  published.say(new Map([[n1, shop]]));
+  await published.has([{ version: 1000, ...shop }, null]);
+});
+
+test('the next controller writes only what differs, with a higher version', async () => {
+  const memory = new MemoryBus();
+  {
+    await using first = new Published(
+      new Map([
+        [n1, shop],
+        [n2, shop],
+      ]),
+      memory,
+    );
+    await first.has([
+      { version: 1000, ...shop },
+      { version: 1000, ...shop },
+    ]);
+  }
+  await using next = new Published(null, memory);
+  next.nowMs = 10;
+  next.say(
+    new Map([
+      [n1, shop],
+      [n2, { ...shop, namespaces: [] }],
+    ]),
+  );
+  await next.has([
+    { version: 1000, ...shop },
+    { version: 1001, namespaces: [], outside: [] },
+  ]);
+  assert.deepEqual(next.writes, [enrolmentKeyFor(n2)]);
+});
+
+test('a failure is told and tried again, and a store that was wiped is filled again', async () => {
+  await using published = new Published(new Map([[n1, shop]]));
+  await published.has([{ version: 1000, ...shop }, null]);
+  published.failures = 1;
+  published.say(new Map([[n1, { ...shop, outside: ['a'] }]]));
+  await eventually('it is told', async () => published.publisher.problem ?? undefined);
+  assert.match(
+    published.publisher.problem ?? '',
+    /nodes are not told which pods wait for their agents: the disk is full/,
+  );
+  await published.has([{ version: 1001, namespaces: ['shop'], outside: ['a'] }, null]);
+  assert.equal(published.publisher.problem, null);
+  await published.memory.of(buckets.rules).delete(enrolmentKeyFor(n1));
+  published.connected('connected');
+  await published.has([{ version: 1000, namespaces: ['shop'], outside: ['a'] }, null]);
+});
