@@ -101,7 +101,11 @@ export const declaredPrograms: readonly DeclaredProgram[] = [
   {
     command: 'tcpdump',
     packages: ['tcpdump'],
-    uses: { demo: 'shows what is on the wire', tests: 'what is on the wire is captured, not asserted' },
+    uses: {
+      demo: 'shows what is on the wire',
+      tests: 'what is on the wire is captured, not asserted',
+      kubernetes: 'what pods put on the wire when they start',
+    },
   },
   {
     command: 'nats-server',

@@ -5,9 +5,13 @@ import { keysOf } from './cluster-keys.js';
 import type { ClusterNode } from './cluster-node.js';
 import { clusterAddresses, type ClusterPlan, ofFamilies } from './cluster-plan.js';
 
+const podNetworkFile = '/etc/cni/net.d/10-bridge.conflist';
+
 /** Starts containerd on a node with the network that its pods get, and waits until it answers. */
 export async function startContainerd(plan: ClusterPlan, node: ClusterNode): Promise<void> {
-  await node.write('/etc/cni/net.d/10-bridge.conflist', JSON.stringify(podNetwork(plan, node)));
+  // Of a node that boots again it is on its disk, with what was put into the chain.
+  const isThere = (await node.run(['sh', '-c', `test -e ${podNetworkFile}`])).code === 0;
+  if (!isThere) await node.write(podNetworkFile, JSON.stringify(podNetwork(plan, node)));
   await node.write('/etc/kube/containerd.toml', containerdConfig);
   node.startDaemon('containerd', ['containerd', '-c', '/etc/kube/containerd.toml']);
   const ask = async (): Promise<true | undefined> =>

@@ -4,8 +4,12 @@ import type { ClusterPlan, NodePlan } from './cluster-plan.js';
 /** Where a node has the declared programs of this run. */
 export const declaredInNode = '/opt/culvert-programs';
 
-/** What of a node survives that it is unplugged: its disk, below /var/lib. */
-const onDisk = ['kubelet', 'containerd', 'cni', 'culvert', 'etcd'];
+/** What of a node survives that it is unplugged: its disk. */
+const onDisk = [
+  ...['kubelet', 'containerd', 'cni', 'culvert', 'etcd'].map((name) => `/var/lib/${name}`),
+  '/etc/cni/net.d',
+  '/opt/cni/bin',
+];
 
 /** What the kubelet sets for the whole machine. It finds each as it wants it, in a file of the node, and leaves it alone. */
 const settings: Readonly<Record<string, string>> = {
@@ -40,7 +44,7 @@ export function nodeScript(plan: ClusterPlan, node: NodePlan): string {
   const hosts = plan.nodes.map(({ ipv4, name }) => `${ipv4} ${name}`);
   return [
     'set -eu',
-    mkdir(own, ...onDisk.map((name) => `${disk}/${name}`), `${disk}/log/pods`, `${disk}/log/containers`),
+    mkdir(own, ...onDisk.map((name) => disk + name), `${disk}/log/pods`, `${disk}/log/containers`),
     `mount -t tmpfs tmpfs ${own}`,
     mkdir(`${own}/upper`, `${own}/work`, root),
     `mount -t overlay overlay -o lowerdir=/,upperdir=${own}/upper,workdir=${own}/work ${root}`,
@@ -53,9 +57,9 @@ export function nodeScript(plan: ClusterPlan, node: NodePlan): string {
     mkdir(`${root}/run/netns`, `${root}/run/lock`),
     ...shared.map((each) => bind(each, root + each, '--rbind')),
     bind(plan.declaredDirectory, root + declaredInNode),
-    ...onDisk.map((name) => bind(`${disk}/${name}`, `${root}/var/lib/${name}`)),
+    ...onDisk.map((name) => bind(disk + name, root + name)),
     ...['pods', 'containers'].map((name) => bind(`${disk}/log/${name}`, `${root}/var/log/${name}`)),
-    mkdir(`${root}/etc/cni/net.d`, `${root}/opt/cni/bin`, `${root}/etc/kube`),
+    mkdir(`${root}/etc/kube`),
     `cp ${cni}/* ${root}/opt/cni/bin/`,
     `rm -f ${root}/etc/hosts ${root}/etc/resolv.conf`,
     `printf '%s\\n' '127.0.0.1 localhost' ${hosts.map((line) => `'${line}'`).join(' ')} > ${root}/etc/hosts`,

@@ -16,9 +16,11 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import process from 'node:process';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { CniInstaller } from '../../../../agent/native/cni-installer.js';
 import { waitUntil } from '../../../lab/wait-until.js';
 import { cniPluginFile } from '../../../support/agent/cni-plugin.js';
 
@@ -260,6 +262,39 @@ test('a program that fights about the chain costs one look a second', { timeout:
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
   assert.ok(repairs >= 2 && repairs <= 5, String(repairs));
+});
+
+test('one that dies is started again by the agent, puts the plugin back, and takes it out also when it has died', async () => {
+  put('10-flannel.conflist', chain);
+  const directories = { configDirectory: config, binDirectory: bin };
+  const installed = { socket: '/run/x/cni.sock', enrolled: '/var/x/cni-enrolled', ownNamespace: 'culvert-system' };
+  const kept = new CniInstaller({ ...directories, entry: installed, firstRestartMs: 50 });
+  let ends = 0;
+  kept.onChange((said) => {
+    if ('problem' in said && said.problem === 'the installer ended (SIGKILL)') ends++;
+  });
+  const isIn = (): true | undefined => (kept.problem === null ? true : undefined);
+  const kill = async (): Promise<void> => {
+    const before = ends;
+    process.kill(kept.pid ?? 0, 'SIGKILL');
+    await waitUntil('its end is told', () => (ends > before ? true : undefined));
+  };
+  try {
+    kept.install();
+    await waitUntil('it is installed', isIn);
+    for (let round = 0; round < 2; round++) {
+      await kill();
+      replace('10-flannel.conflist', chain);
+      await waitUntil('it is installed again', isIn);
+      assert.deepEqual(pluginsOf('10-flannel.conflist'), ['flannel', 'portmap', 'culvert-cni']);
+    }
+    await kill();
+    assert.equal(await kept.remove(), null);
+    assert.equal(get('10-flannel.conflist'), chain);
+    assert.deepEqual(readdirSync(bin), []);
+  } finally {
+    kept.close();
+  }
 });
 
 test('a command line of another form is refused, and a parent that goes ends it', async () => {

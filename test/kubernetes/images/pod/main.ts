@@ -7,12 +7,13 @@ import os from 'node:os';
  *
  * `server PORT`: greets every connection with one line and echoes what it sends; answers HTTP on the next port. After SIGTERM
  * it goes on for LINGER_MS. `once HOST PORT`: prints the first line that a server sends, or the code of the error, and then ends
- * with 1. `load HOST PORT MS`: opens a connection every 50 ms for that time, then prints how many were greeted, and all errors.
+ * with 1. `say HOST PORT WORD`: sends `clear POD WORD` at once and ends with 0 when the server has sent it back. `load HOST PORT MS`: opens a connection every 50 ms for that time, then prints how many were greeted, and all errors.
  */
 const [mode = '', ...words] = process.argv.slice(2);
 
 if (mode === 'server') serve(Number(words[0]));
 else if (mode === 'once') connectOnce(words[0] ?? '', Number(words[1]));
+else if (mode === 'say') say(words[0] ?? '', Number(words[1]), words[2] ?? '');
 else if (mode === 'load') load(words[0] ?? '', Number(words[1]), Number(words[2]));
 else fail(`unknown: ${mode}`);
 
@@ -45,6 +46,20 @@ function connectOnce(host: string, port: number): void {
     if (rest === undefined) return;
     console.log(line);
     process.exit(0);
+  });
+  socket.on('error', (error: NodeJS.ErrnoException) => fail(error.code ?? error.message));
+  socket.on('close', () => fail('closed'));
+}
+
+function say(host: string, port: number, word: string): void {
+  const text = `clear ${os.hostname()} ${word}`;
+  const socket = net.connect({ host, port });
+  let heard = '';
+  socket.setTimeout(30_000, () => fail('timeout'));
+  socket.write(text);
+  socket.on('data', (data) => {
+    heard += data.toString('utf8');
+    if (heard.endsWith(text)) process.exit(0);
   });
   socket.on('error', (error: NodeJS.ErrnoException) => fail(error.code ?? error.message));
   socket.on('close', () => fail('closed'));

@@ -45,6 +45,13 @@ export class InstalledCulvert implements AsyncDisposable {
     for (const node of nodes) await node.succeed(['sh', '-c', `rm -rf /var/lib/culvert/agent ${controllerState}`]);
   }
 
+  /** Applies its objects again, and waits until an agent is on each node. */
+  async applyAgain(): Promise<void> {
+    const { kubectl } = this.#cluster;
+    await kubectl.apply(this.#objects);
+    await kubectl.wait(['-n', system, 'rollout', 'status', 'daemonset/culvert-agent']);
+  }
+
   /** Labels a namespace, and waits until that many pods of the cluster are in the mesh, and captured. */
   async enrol(namespace: string, pods: number): Promise<void> {
     await this.#cluster.kubectl.succeed(['label', '--overwrite', 'namespace', namespace, 'culvert.dev/mesh=enabled']);
