@@ -26,6 +26,7 @@ import { EnrolmentFollower } from './control/followers/enrolment-follower.js';
 import { FlowPublisher } from './telemetry/flows/flow-publisher.js';
 import { obtainCredentials } from './control/join/membership.js';
 import { resolveNodeName } from './control/join/node-name.js';
+import { RejoinExpired } from './control/join/rejoin-expired.js';
 import { namesInAgentState, StateDirectory } from './control/state/state-directory.js';
 import { ProbeSockets } from './dataplane/pool/probe-sockets.js';
 import { WorkerPool } from './dataplane/pool/worker-pool.js';
@@ -207,6 +208,7 @@ export async function startAgent({
 
   let agentSocket: AgentSocket | null = null;
   let isSucceeded = false;
+  let rejoining: RejoinExpired | null = null;
   const bringUp = async (): Promise<void> => {
     await keepPrivate(settings.stateDir, namesInAgentState, log);
     const credentials = await obtainCredentials({
@@ -313,6 +315,13 @@ export async function startAgent({
       void takingOver.inCharge.then(() => abort.signal.aborted || view.probeSockets?.open()).catch(() => undefined);
     }
     await plane.start(state, statements);
+    rejoining = new RejoinExpired({
+      join: { settings: { ...settings, node }, directory, version },
+      credentials: () => plane.credentials,
+      inCharge: takingOver.inCharge,
+      onJoined: () => plane.rejoin(),
+      log,
+    });
     probe.start();
   };
   const joined = bringUp();
@@ -325,6 +334,7 @@ export async function startAgent({
     await joined.catch(() => undefined);
     probe.close();
     view.cni?.close();
+    rejoining?.[Symbol.dispose]();
     await view.plane?.stop(o);
   };
   let stopped: Promise<Stopped> | null = null;

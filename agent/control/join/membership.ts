@@ -79,7 +79,7 @@ export async function joinOnce(o: JoinAttemptInit): Promise<NodeCredentials> {
   }
 }
 
-type JoinAttemptInit = {
+export type JoinAttemptInit = {
   readonly settings: JoinSettings;
   readonly directory: StateDirectory;
   readonly version: string;

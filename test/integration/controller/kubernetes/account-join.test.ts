@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
+import { RejoinExpired } from '../../../../agent/control/join/rejoin-expired.js';
 import { joinOnce } from '../../../../agent/control/join/membership.js';
 import type { NodeCredentials } from '../../../../agent/control/credentials/node-credentials.js';
 import { StateDirectory } from '../../../../agent/control/state/state-directory.js';
@@ -10,6 +11,7 @@ import type { RunningController } from '../../../../controller/app.js';
 import { createRootCa } from '../../../../controller/ca/x509/certificate-authority.js';
 import {
   callApi,
+  eventually,
   silentLog,
   startedController,
   temporaryDirectory,
@@ -78,6 +80,38 @@ test('the token of an agent’s service account makes its node a member, again a
   const token = tokenOf('agent');
   assert.equal((await join(token)).node, 'n1');
   assert.equal((await join(token)).trustDomain, 'culvert.local');
+});
+
+test('an agent whose credentials have expired joins again by itself, with the token that its pod has now', async () => {
+  const state = path.join(directory.path, 'expired');
+  const files = { tokenFile: `${state}.token`, controllerCaFile: `${state}.ca` };
+  await writeFile(files.controllerCaFile, controller.caPem);
+  await writeFile(files.tokenFile, tokenOf('of an hour ago', { authenticated: false }));
+  const stored = new StateDirectory({ path: state });
+  let current = { ...(await join(tokenOf('first'))), notAfterMs: Date.now() - 1000 };
+  const settings = { node: nodeNamed('n1'), controllerUrl: controller.url, token: null, ...files };
+  let joined = 0;
+  using _rejoining = new RejoinExpired({
+    join: { settings, directory: stored, version: 'test' },
+    credentials: () => current,
+    inCharge: Promise.resolve(),
+    onJoined: async () => {
+      const found = await stored.readCredentials(silentLog);
+      assert.ok(found !== undefined);
+      current = found;
+      joined++;
+    },
+    log: silentLog,
+    checkEveryMs: 50,
+  });
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  assert.equal(joined, 0);
+  await writeFile(files.tokenFile, tokenOf('of now'));
+  await eventually('it has joined', async () => (joined > 0 ? true : undefined));
+  assert.ok(current.notAfterMs > Date.now() && current.node === 'n1');
+  // What counts is left alone.
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  assert.equal(joined, 1);
 });
 
 test('the roots of the mesh are in the ConfigMap that agents read', () => {
