@@ -170,7 +170,8 @@ async function readResults(): Promise<readonly string[]> {
 }
 
 async function readThroughHelper(): Promise<readonly string[]> {
-  const { stdout } = await runThroughHelper({ netnsFd: null, argv: ['pod-sandboxes'], input: '' });
+  const { code, stdout, stderr } = await runThroughHelper({ netnsFd: null, argv: ['pod-sandboxes'], input: '' });
+  if (code !== 0) throw new Error(stderr === '' ? `the privileged helper ended with ${code}` : stderr);
   return stdout.split('\n').filter((line) => line !== '');
 }
 

@@ -2,7 +2,9 @@
 #include "pod-sandboxes.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -37,9 +39,12 @@ static void print_line(char *text, size_t length) {
   }
 }
 
-void print_pod_sandboxes(void) {
+bool print_pod_sandboxes(void) {
   char *text = malloc(MOST_BYTES + 1);
   DIR *results = text == NULL ? NULL : opendir(DIRECTORY);
+  /* A runtime that has made no sandbox yet has made no directory. */
+  const bool is_done = results != NULL || (text != NULL && errno == ENOENT);
+  if (!is_done) dprintf(2, "%s", strerror(errno));
   if (results != NULL) {
     int files = 0;
     for (struct dirent *each; files < MOST_FILES && (each = readdir(results)) != NULL;) {
@@ -51,4 +56,5 @@ void print_pod_sandboxes(void) {
     closedir(results);
   }
   free(text);
+  return is_done;
 }

@@ -70,8 +70,7 @@ static void start(const rule_program *what, int netns, int input, int output, in
     _exit(0);
   }
   if (strcmp(what->argv[0], POD_SANDBOXES) == 0) {
-    print_pod_sandboxes();
-    _exit(0);
+    _exit(print_pod_sandboxes() ? 0 : 1);
   }
   execvp(what->argv[0], (char *const *)what->argv);
   dprintf(2, "%s: %s\n", what->argv[0], strerror(errno));

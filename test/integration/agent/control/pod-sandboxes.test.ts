@@ -65,6 +65,28 @@ for (const isHelped of [true, false]) {
       assert.deepEqual(found, [[null, '/run/netns/cni-a'], '/run/netns/cni-b', 2]);
     });
 
+    test('a directory that cannot be read is told, until it can; one that is not there yet is none', () => {
+      const found = inOwnMounts(
+        `
+        await sandboxes.readFirst();
+        const absent = sandboxes.problem;
+        mkdirSync('/var/lib/cni');
+        writeFileSync(directory, '');
+        await sandboxes.readFirst();
+        const { problem } = sandboxes;
+        rmSync(directory);
+        await sandboxes.readFirst();
+        return [absent, problem, sandboxes.problem];
+        `,
+        { isHelped },
+      ) as readonly (string | null)[];
+      assert.deepEqual([found[0], found[2]], [null, null]);
+      assert.match(
+        found[1] ?? '',
+        /^the sandboxes of pods cannot be read in \/var\/lib\/cni\/results: .*ot a directory/,
+      );
+    });
+
     test('an agent that starts again knows the sandboxes before it follows a pod', () => {
       const found = inOwnMounts(
         `
