@@ -44,7 +44,7 @@ class Published implements AsyncDisposable {
       this.connected = listener;
       return () => undefined;
     };
-    this.#running = this.publisher.run({ ...memory.bus, onStatus } as Bus, this.#stop.signal);
+    this.#running = this.publisher.run({ ...memory.bus, onStatus }, this.#stop.signal);
   }
 
   say(wanted: ReadonlyMap<NodeName, Wanted> | null): void {
