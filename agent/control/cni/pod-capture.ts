@@ -12,7 +12,7 @@ const reserveMs = 250;
 const maxUnknownMs = 5000;
 
 const unheardOf =
-  'its namespace is in the mesh, and the controller has not told the agent of the pod: it may be away, or not reach the API server';
+  'its namespace is in the mesh, and the controller has not told the agent of the pod: culvert check says what it knows of the cluster';
 
 /** How far the reconciler is with a workload and its namespace. */
 export type Protection = {
