@@ -5,11 +5,11 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { CulvertError } from '../../../shared/errors.js';
 import { waitUntil } from '../../lab/wait-until.js';
-import type { ClusterPlan, NodePlan } from './cluster-plan.js';
+import { clusterAddresses, type ClusterPlan, type NodePlan } from './cluster-plan.js';
 import { netnsOf } from './node-network.js';
 
 /**
- * Every TCP packet on every interface of a node, between its pods too, from `start` to `stop`. What is sent in clear afterwards and
+ * Every TCP packet of a pod on every interface of a node, between its pods too, from `start` to `stop`. What is sent in clear afterwards and
  * is in it proves that all before is.
  */
 export class NodeCapture implements AsyncDisposable {
@@ -21,7 +21,9 @@ export class NodeCapture implements AsyncDisposable {
     this.#file = path.join(plan.directory, `${node.name}-${name}.pcap`);
     // -U: every packet is written at once; --immediate-mode: the kernel does not hold any back; -Z root: keep the file.
     const flags = ['-i', 'any', '-U', '--immediate-mode', '-n', '-Z', 'root', '-B', '65536', '-s', '0'];
-    const argv = [`--net=/run/netns/${netnsOf(plan, node)}`, 'tcpdump', ...flags, '-w', this.#file, 'tcp'];
+    const { ipv4, ipv6 } = clusterAddresses.pods;
+    const filter = `tcp and (net ${ipv4} or net ${ipv6})`;
+    const argv = [`--net=/run/netns/${netnsOf(plan, node)}`, 'tcpdump', ...flags, '-w', this.#file, filter];
     this.#child = spawn('nsenter', argv, { stdio: ['ignore', 'ignore', 'pipe'] });
     this.#child.on('error', (error) => this.#lines.push(error.message));
     if (this.#child.stderr !== null)

@@ -15,13 +15,15 @@ import { ChecksummedFile } from '../../../../agent/control/state/checksummed-fil
 import { capturedNamespacesSchema } from '../../../../agent/control/state/last-good-state.js';
 import { captureControl } from '../../../../agent/control/workloads/capture-control.js';
 import { CaptureLedger } from '../../../../agent/control/workloads/capture-ledger.js';
-import type { WantedWorkload } from '../../../../agent/control/workloads/own-workloads.js';
+import { OwnWorkloads, type WantedWorkload } from '../../../../agent/control/workloads/own-workloads.js';
+import { PodSandboxes } from '../../../../agent/control/workloads/pod-sandboxes.js';
 import { WorkloadReconciler } from '../../../../agent/control/workloads/workload-reconciler.js';
 import { systemScheduler } from '../../../../agent/thread/scheduler.js';
 import { formatSpiffeId } from '../../../../shared/identity.js';
 import { createLog } from '../../../../shared/log.js';
 import type { NodeEnrolment } from '../../../../shared/wire/node-enrolment.js';
 import type { WorkloadName } from '../../../../shared/routing/names.js';
+import { podNetns } from '../../../../shared/routing/registry-entry.js';
 import { patientMs } from '../../../lab/patience.js';
 import { waitUntil } from '../../../lab/wait-until.js';
 import {
@@ -33,7 +35,8 @@ import {
   type CniCommand,
   type CniError,
 } from '../../../support/agent/cni-plugin.js';
-import { workloadNamed } from '../../../support/routing/names.js';
+import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
+import { workloadOf } from '../../../support/agent/agent-link-fixture.js';
 
 const prefix = `cvp${randomBytes(3).toString('hex')}`;
 const made = new Set<string>();
@@ -96,7 +99,7 @@ after(async () => {
   await rm(directory, { recursive: true });
 });
 
-function openCni(): Cni | null {
+function openCni(sandboxes: Pick<PodSandboxes, 'place'> = { place: () => undefined }): Cni | null {
   const inCharge = Promise.resolve();
   const settings = { cniSocket: socket, cniConfigDir: null, stateDir: directory };
   return Cni.start({
@@ -105,7 +108,7 @@ function openCni(): Cni | null {
     reconciler,
     isComplete: () => isComplete,
     isCurrent: () => true,
-    sandboxes: { place: () => undefined },
+    sandboxes,
     enrolment: told,
     inCharge,
     log,
@@ -299,6 +302,44 @@ test('the list names the namespaces of the workloads, and stays without an agent
   );
 });
 
+test('a pod is captured where the plugin says that it is, found by its UID, before any cache of the runtime has it', async () => {
+  const [first, second] = [`${prefix}u0`, `${prefix}u1`] as const;
+  const node = nodeNamed('node1');
+  const sandboxes = new PodSandboxes({
+    log,
+    onChange: () => reconciler.setWanted(own.wanted),
+    // The runtime writes it when all plugins have answered.
+    read: async () => [],
+  });
+  const own = new OwnWorkloads({ node, sandboxes });
+  const entry = { ...workloadOf('web'), node, netns: podNetns('6e2c-1') };
+  cni?.close();
+  cni = openCni(sandboxes);
+  try {
+    own.useRegistry({ isFull: true, upserts: [entry], removals: [] }, []);
+    reconciler.setWanted(own.wanted);
+    for (const netns of [first, second]) makeNamespace(netns);
+    assertPassed(await plugin('ADD', first));
+    assert.deepEqual([closingRules(first), closingRules(second)], [4, 0]);
+    assert.equal((await plugin('CHECK', first)).code, 0);
+    // Kubelet makes it another sandbox.
+    removeNamespace(first);
+    assertPassed(await plugin('ADD', second));
+    assert.equal(closingRules(second), 4);
+    // Another pod, although it is in the same namespace of Kubernetes.
+    own.useRegistry({ isFull: true, upserts: [{ ...entry, netns: podNetns('other') }], removals: [] }, []);
+    reconciler.setWanted(own.wanted);
+    makeNamespace(first);
+    assertPassed(await plugin('ADD', first, { namespace: 'guests' }));
+    assert.equal(closingRules(first), 0);
+  } finally {
+    sandboxes.close();
+    cni?.close();
+    cni = openCni();
+    await waitUntil('the plugin gets answers', () => (cni?.problem === null ? true : undefined));
+  }
+});
+
 test('the first pod of a namespace of the mesh waits for word of it; one that is outside starts at once', async () => {
   const name = `${prefix}h`;
   const namespace = 'fresh';
@@ -334,6 +375,7 @@ test('the first pod of a namespace of the mesh waits for word of it; one that is
   } finally {
     told.say(null);
     cni = openCni();
+    await waitUntil('the plugin gets answers', () => (cni?.problem === null ? true : undefined));
   }
 });
 
