@@ -315,6 +315,7 @@ test('a pod is captured where the plugin says that it is, found by its UID, befo
   const entry = { ...workloadOf('web'), node, netns: podNetns('6e2c-1') };
   cni?.close();
   cni = openCni(sandboxes);
+  await waitUntil('the plugin gets answers', () => (cni?.problem === null ? true : undefined));
   try {
     own.useRegistry({ isFull: true, upserts: [entry], removals: [] }, []);
     reconciler.setWanted(own.wanted);

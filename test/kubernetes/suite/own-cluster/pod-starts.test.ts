@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { patientMs } from '../../../lab/patience.js';
 import { waitUntil } from '../../../lab/wait-until.js';
 import { NodeCapture } from '../../cluster/node-capture.js';
@@ -127,82 +127,84 @@ async function pluginsOnNode(): Promise<readonly string[]> {
   return (JSON.parse(text) as { plugins: { type: string }[] }).plugins.map(({ type }) => type);
 }
 
-test('40 pods put no byte of an application in the clear, also not those of init containers', async (t) => {
-  assert.equal((await pluginsOnNode()).at(-1), 'culvert-cni');
-  await kubectl.apply(
-    podText('plain-server', {
-      namespace: 'default',
-      spec: resting.replace("[sleep, '36000']", "[node, /app.mjs, server, '7000']"),
-    }),
-  );
-  await ready('plain-server', 'default');
-  const [server] = await podsOf('default');
-  await using capture = await NodeCapture.start(cluster.plan, cluster.node('n1').plan, 'starts');
-  for (let first = 0; first < 40; first += wave) {
-    const names = Array.from({ length: wave }, (_, index) => `starts-${first + index}`);
-    await kubectl.apply(names.map((name) => podText(name, { spec: saying('10.96.7.7', 70) })).join(''));
-    await waitUntil(
-      `pods ${first} to ${first + wave - 1} have said what they had to`,
-      async () =>
-        (await podsOf('shop')).every(({ status }) => /Succeeded|Failed/.test(status.phase)) ? true : undefined,
-      180_000,
+describe('pods that start', () => {
+  test('40 pods put no byte of an application in the clear, also not those of init containers', async (t) => {
+    assert.equal((await pluginsOnNode()).at(-1), 'culvert-cni');
+    await kubectl.apply(
+      podText('plain-server', {
+        namespace: 'default',
+        spec: resting.replace("[sleep, '36000']", "[node, /app.mjs, server, '7000']"),
+      }),
     );
-  }
-  const ended = await podsOf('shop');
-  // Whatever the first process sends arrives, at the first try.
-  assert.deepEqual(
-    ended.filter(({ status }) => status.phase !== 'Succeeded').map(({ metadata }) => metadata.name),
-    [],
-  );
-  assert.equal(ended.length, 40);
-  // What is sent in the clear is seen, so all before was.
-  await kubectl.apply(podText('plain', { namespace: 'default', spec: saying(server?.status.podIP ?? '', 7000) }));
-  await waitUntil(
-    'the plain word is on the wire',
-    () => (capture.contains('clear plain main') ? true : undefined),
-    60_000,
-  );
-  const captured = await capture.stop();
-  assert.ok(captured.includes('clear plain init'));
-  const words = ended.flatMap(({ metadata: { name } }) => ['init', 'main'].map((word) => `clear ${name} ${word}`));
-  assert.deepEqual(
-    words.filter((word) => captured.includes(word)),
-    [],
-  );
-  t.diagnostic(`${ended.length} pods, ${(captured.length / 1e6).toFixed(1)} MB of packets`);
-  await gone('shop', 'default');
-});
-
-test(
-  'the plugin costs little of a pod start, and a pod that is outside by its label starts at once',
-  { timeout: 300_000 },
-  async (t) => {
-    const times = { inside: [] as number[], outside: [] as number[], elsewhere: [] as number[] };
-    const kinds = {
-      inside: {},
-      outside: { labels: ", 'culvert.dev/mesh': disabled" },
-      elsewhere: { namespace: 'default' },
-    } as const;
-    for (let round = 0; round < 8; round++) {
-      for (const [kind, about] of Object.entries(kinds) as [keyof typeof kinds, About][]) {
-        const name = `${kind}-${round}`;
-        await kubectl.apply(podText(name, about));
-        await ready(name, about.namespace);
-        const took = await sandboxMs(name, about.namespace);
-        assert.ok(took !== null, `containerd has made the sandbox of ${name}`);
-        times[kind].push(took);
-      }
+    await ready('plain-server', 'default');
+    const [server] = await podsOf('default');
+    await using capture = await NodeCapture.start(cluster.plan, cluster.node('n1').plan, 'starts');
+    for (let first = 0; first < 40; first += wave) {
+      const names = Array.from({ length: wave }, (_, index) => `starts-${first + index}`);
+      await kubectl.apply(names.map((name) => podText(name, { spec: saying('10.96.7.7', 70) })).join(''));
+      await waitUntil(
+        `pods ${first} to ${first + wave - 1} have said what they had to`,
+        async () =>
+          (await podsOf('shop')).every(({ status }) => /Succeeded|Failed/.test(status.phase)) ? true : undefined,
+        180_000,
+      );
     }
-    const median = (kind: keyof typeof times): number => times[kind].toSorted((a, b) => a - b)[4] ?? 0;
-    const added = median('inside') - median('elsewhere');
-    t.diagnostic(
-      `median time of a sandbox: ${median('elsewhere').toFixed(0)} ms elsewhere, ${median('outside').toFixed(0)} ms outside by its label, ${median('inside').toFixed(0)} ms in the mesh: ${added.toFixed(0)} ms more`,
+    const ended = await podsOf('shop');
+    // Whatever the first process sends arrives, at the first try.
+    assert.deepEqual(
+      ended.filter(({ status }) => status.phase !== 'Succeeded').map(({ metadata }) => metadata.name),
+      [],
     );
-    assert.ok(Math.max(...times.outside) < patientMs(3000), JSON.stringify(times));
-    assert.ok(added < patientMs(80), JSON.stringify(times));
+    assert.equal(ended.length, 40);
+    // What is sent in the clear is seen, so all before was.
+    await kubectl.apply(podText('plain', { namespace: 'default', spec: saying(server?.status.podIP ?? '', 7000) }));
+    await waitUntil(
+      'the plain word is on the wire',
+      () => (capture.contains('clear plain main') ? true : undefined),
+      60_000,
+    );
+    const captured = await capture.stop();
+    assert.ok(captured.includes('clear plain init'));
+    const words = ended.flatMap(({ metadata: { name } }) => ['init', 'main'].map((word) => `clear ${name} ${word}`));
+    assert.deepEqual(
+      words.filter((word) => captured.includes(word)),
+      [],
+    );
+    t.diagnostic(`${ended.length} pods, ${(captured.length / 1e6).toFixed(1)} MB of packets`);
     await gone('shop', 'default');
-  },
-);
+  });
+
+  test(
+    'the plugin costs little of a pod start, and a pod that is outside by its label starts at once',
+    { timeout: 300_000 },
+    async (t) => {
+      const times = { inside: [] as number[], outside: [] as number[], elsewhere: [] as number[] };
+      const kinds = {
+        inside: {},
+        outside: { labels: ", 'culvert.dev/mesh': disabled" },
+        elsewhere: { namespace: 'default' },
+      } as const;
+      for (let round = 0; round < 8; round++) {
+        for (const [kind, about] of Object.entries(kinds) as [keyof typeof kinds, About][]) {
+          const name = `${kind}-${round}`;
+          await kubectl.apply(podText(name, about));
+          await ready(name, about.namespace);
+          const took = await sandboxMs(name, about.namespace);
+          assert.ok(took !== null, `containerd has made the sandbox of ${name}`);
+          times[kind].push(took);
+        }
+      }
+      const median = (kind: keyof typeof times): number => times[kind].toSorted((a, b) => a - b)[4] ?? 0;
+      const added = median('inside') - median('elsewhere');
+      t.diagnostic(
+        `median time of a sandbox: ${median('elsewhere').toFixed(0)} ms elsewhere, ${median('outside').toFixed(0)} ms outside by its label, ${median('inside').toFixed(0)} ms in the mesh: ${added.toFixed(0)} ms more`,
+      );
+      assert.ok(Math.max(...times.outside) < patientMs(3000), JSON.stringify(times));
+      assert.ok(added < patientMs(80), JSON.stringify(times));
+      await gone('shop', 'default');
+    },
+  );
+});
 
 test(
   'while a node has no agent pods of the mesh wait, also the first of their namespace, and run in it when it is back',
