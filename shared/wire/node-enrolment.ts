@@ -12,9 +12,9 @@ import {
 } from './signed-envelope.js';
 
 /**
- * Which pods of a cluster wait for the agent of their node before they start: those of these namespaces, but for these pods. It is
- * signed for one node, under `enrolmentKeyFor` in the bucket of the rules: the entries of the registry say only which pods are
- * in the mesh, not which ones are still to come.
+ * Which pods of a cluster wait for the agent of their node before they start: those of these namespaces, but for these pods.
+ * It is signed for one node, under `enrolmentKeyFor` in the bucket of the rules: the entries of the registry say only which
+ * pods are in the mesh, not which ones are still to come.
  */
 export type NodeEnrolment = {
   /** Rises with every change. */

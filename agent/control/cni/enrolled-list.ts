@@ -67,8 +67,8 @@ export class EnrolledList {
 }
 
 /**
- * As agent/native/cni/enrolled.c reads it, up to 1 MiB; a longer one counts as damaged. What no namespace and no pod of Kubernetes
- * can be called is left out.
+ * As agent/native/cni/enrolled.c reads it, up to 1 MiB; a longer one counts as damaged. What no namespace and no pod of
+ * Kubernetes can be called is left out.
  */
 export function formatEnrolledList({ namespaces, inside, outside }: Enrolled): string {
   const lines = [

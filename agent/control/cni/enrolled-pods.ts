@@ -14,8 +14,8 @@ export type StartingPod = {
 };
 
 /**
- * `awaited`: its namespace is in the mesh, and nothing is known of the pod itself. `unknown`: not yet. `isLate`: all that is known
- * says that it is not enrolled, but its entry may be on its way.
+ * `awaited`: its namespace is in the mesh, and nothing is known of the pod itself. `unknown`: not yet. `isLate`: all that is
+ * known says that it is not enrolled, but its entry may be on its way.
  */
 export type Enrolment =
   | { readonly kind: 'workload'; readonly name: WorkloadName }
@@ -32,9 +32,9 @@ export type EnrolledPods = {
 };
 
 /**
- * A pod is enrolled when a registered workload of this node names it, by its UID, or its network namespace. The entry of a pod may
- * come after its sandbox. Of a cluster the controller says which namespaces have such pods, and which pods there are outside.
- * Without that, a pod of a namespace that has others on this node is waited for, but not for long.
+ * A pod is enrolled when a registered workload of this node names it, by its UID, or its network namespace. The entry of a
+ * pod may come after its sandbox. Of a cluster the controller says which namespaces have such pods, and which pods there are
+ * outside. Without that, a pod of a namespace that has others on this node is waited for, but not for long.
  */
 export class RegisteredPods implements EnrolledPods {
   readonly #wanted: () => ReadonlyMap<WorkloadName, Pick<WantedWorkload, 'netns' | 'pod'>> | null;

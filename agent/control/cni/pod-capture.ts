@@ -12,7 +12,7 @@ const reserveMs = 250;
 const maxUnknownMs = 5000;
 
 const unheardOf =
-  'its namespace is in the mesh, and the controller has not told the agent of the pod: culvert check says what it knows of the cluster';
+  'its namespace is in the mesh, and the controller has not told the agent of the pod: see what culvert check says of it';
 
 /** How far the reconciler is with a workload and its namespace. */
 export type Protection = {

@@ -5,9 +5,9 @@ import { joinOnce, type JoinAttemptInit } from './membership.js';
 const checkEveryMs = 60_000;
 
 /**
- * Joins again when the credentials of this node have expired, as after a time off that is longer than they are valid: nothing that
- * is signed with them counts then, also not a renewal. Only a token of a service account works again and again; where the settings
- * name none, a person has to join the node. The agent serves from its last good state meanwhile.
+ * Joins again when the credentials of this node have expired, as after a time off that is longer than they are valid:
+ * nothing that is signed with them counts then, also not a renewal. Only a token of a service account works again and again;
+ * where the settings name none, a person has to join the node. The agent serves from its last good state meanwhile.
  */
 export class RejoinExpired implements Disposable {
   readonly #init: RejoinInit;

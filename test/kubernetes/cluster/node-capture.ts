@@ -9,8 +9,8 @@ import { clusterAddresses, type ClusterPlan, type NodePlan } from './cluster-pla
 import { netnsOf } from './node-network.js';
 
 /**
- * Every TCP packet of a pod on every interface of a node, between its pods too, from `start` to `stop`. What is sent in clear afterwards and
- * is in it proves that all before is.
+ * Every TCP packet of a pod on every interface of a node, between its pods too, from `start` to `stop`. What is sent in
+ * clear afterwards and is in it proves that all before is.
  */
 export class NodeCapture implements AsyncDisposable {
   readonly #child: ChildProcess;

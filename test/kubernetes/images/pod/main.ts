@@ -3,11 +3,11 @@ import net from 'node:net';
 import os from 'node:os';
 
 /**
- * What pods of the tests run. One file, without another of this clone: the image has it as `/app.mjs`.
- *
- * `server PORT`: greets every connection with one line and echoes what it sends; answers HTTP on the next port. After SIGTERM
- * it goes on for LINGER_MS. `once HOST PORT`: prints the first line that a server sends, or the code of the error, and then ends
- * with 1. `say HOST PORT WORD`: sends `clear POD WORD` at once and ends with 0 when the server has sent it back. `load HOST PORT MS`: opens a connection every 50 ms for that time, then prints how many were greeted, and all errors.
+ * What pods of the tests run. One file, without another of this clone: the image has it as `/app.mjs`. `server PORT`: greets
+ * every connection with one line and echoes what it sends; answers HTTP on the next port. After SIGTERM it goes on for
+ * LINGER_MS. `once HOST PORT`: prints the first line that a server sends, or the code of the error, and then ends with 1.
+ * `say HOST PORT WORD`: sends `clear POD WORD` at once and ends with 0 when the server has sent it back. `load HOST PORT
+ * MS`: opens a connection every 50 ms for that time, then prints how many were greeted, and all errors.
  */
 const [mode = '', ...words] = process.argv.slice(2);
 

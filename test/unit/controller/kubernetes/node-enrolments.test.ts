@@ -73,7 +73,7 @@ test('what starts the cluster, and the mesh itself, never wait', () => {
 test('a static pod is outside by the UID that its node gave it', () => {
   const annotations = { 'kubernetes.io/config.mirror': hash, 'kubernetes.io/config.hash': hash };
   const one = pod('shop', 'static', { annotations });
-  // The annotation of a pod that is none.
+  // A pod that only has the annotation.
   const other = pod('shop', 'plain', { mesh: 'disabled', annotations: { 'kubernetes.io/config.hash': hash } });
   assert.deepEqual(enrolments({ shop: 'enabled' }, [one]), { n1: { namespaces: ['shop'], outside: [hash] } });
   assert.deepEqual(enrolments({ shop: 'enabled' }, [other]), { n1: { namespaces: ['shop'], outside: ['uid-plain'] } });
