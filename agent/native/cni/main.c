@@ -90,8 +90,8 @@ static cni_error protect(const invocation *about) {
       return (cni_error){CNI_TRY_LATER,
                          "culvert: the pod belongs into the mesh, and the agent of this node does not answer; it starts when "
                          "the agent does",
-                         "see the culvert-agent pod of this node; where Culvert was deleted, culvert-agent remove takes the plugin "
-                         "out"};
+                         "see the culvert-agent pod of this node; where Culvert was deleted, culvert-agent remove takes the "
+                         "plugin out"};
     return (cni_error){CNI_TRY_LATER,
                        "culvert: the agent of this node does not answer, and its list of enrolled namespaces cannot be read; "
                        "the pod starts when the agent does",

@@ -229,7 +229,7 @@ test('an agent that never had rules takes no replayed ones, and reads what the c
   assert.deepEqual(Buffer.from(fixture.statements.items[0] ?? []), Buffer.from(statement));
 });
 
-test('what is said of pods that wait for this agent arrives; a deletion does not, and what others are told is not read', async () => {
+test('what is said of pods that wait for this agent arrives, a deletion does not, and that for others is not read', async () => {
   await using fixture = await LinkFixture.start();
   const [own, other] = [nodeNamed('node1'), nodeNamed('node2')].map(enrolmentKeyFor) as [string, string];
   await fixture.rulesBucket.put(other, Buffer.from('of another'));
