@@ -17,8 +17,17 @@ after(() => machine[Symbol.asyncDispose]());
 
 async function succeeds(script: string, network: 'host' | 'none', timeoutMs: number): Promise<string> {
   const { code, stdout, stderr } = await machine.run(`cd ${clone}\n${script}`, { network, timeoutMs });
-  assert.equal(code, 0, [stdout, stderr].map((text) => text.split('\n').slice(-15).join('\n')).join('\n'));
+  assert.equal(code, 0, [...failures(stdout), ...[stdout, stderr].map((text) => lastLines(text))].join('\n'));
   return stdout;
+}
+
+/** What the summary of a run of tests lists. */
+function failures(stdout: string): string[] {
+  return stdout.split('\n').filter((line) => /^(?:failed|left behind): /.test(line));
+}
+
+function lastLines(text: string): string {
+  return text.split('\n').slice(-15).join('\n');
 }
 
 /** The packages of the product alone, as the README names them. */

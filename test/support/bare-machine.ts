@@ -65,6 +65,8 @@ export class BareMachine implements AsyncDisposable {
       '  IFS=: read -r type name target <<<"$each"; mount -t "$type" "$name" "$0/$target"',
       'done',
       'mount --rbind /dev "$0/dev"',
+      // Debian's init mounts it.
+      'mount --rbind /sys/fs/cgroup "$0/sys/fs/cgroup"',
       // Not chroot: who enters the mounts of a process would see the file system of the real machine.
       'cd "$0"; pivot_root . .',
       `exec /usr/bin/env -i PATH=${searchPath} HOME=/root LC_ALL=C CI=true /bin/sh -ec "umount -l /; cd /; $1"`,

@@ -1,4 +1,4 @@
-import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { CommandOptions, CommandResult } from '../../lab/command.js';
 import type { LabNode } from '../../lab/lab-node.js';
@@ -57,6 +57,7 @@ export class ReaderMachine {
     for (const name of ['lib', 'netns', 'etc', 'share']) await mkdir(path.join(directory, name), { recursive: true });
     for (const name of namespaces.keys()) await writeFile(path.join(directory, 'netns', name), '');
     await node.check(['sh', '-ec', copyOfEtc, path.join(directory, 'etc')]);
+    await removeUser(path.join(directory, 'etc'));
     await node.check(['sh', '-c', `printf '%s' "$1" >> "$2"`, 'sh', hosts, path.join(directory, 'etc', 'hosts')]);
     await mkdir(path.join(directory, 'etc', 'culvert'), { recursive: true });
     return new ReaderMachine({ node, directory, cwd, programs, namespaces });
@@ -92,6 +93,15 @@ export class ReaderMachine {
       ...this.#exports,
     ];
     return ['unshare', '-m', 'bash', '-ec', [...mounts, command].join('\n')];
+  }
+}
+
+/** Culvert may be installed on this machine, and the reader has not come that far yet. */
+async function removeUser(etc: string): Promise<void> {
+  for (const name of ['passwd', 'shadow', 'group', 'gshadow']) {
+    const file = path.join(etc, name);
+    const text = await readFile(file, 'utf8').catch(() => null);
+    if (text !== null) await writeFile(file, text.replaceAll(/^culvert-agent:.*\n/gm, ''));
   }
 }
 

@@ -33,9 +33,9 @@ let listeners: Server[] = [];
 const repairs: CaptureRepair[] = [];
 
 before(async () => {
-  network = new CaptureNetwork();
   cgroup = new TestCgroup();
   own = new TestCgroup();
+  network = new CaptureNetwork();
   found = await network.fingerprint(network.router);
   capture = new WorkloadCapture({ log: silent });
   await network.serveCapturePorts(network.a);
@@ -47,9 +47,9 @@ before(async () => {
 after(async () => {
   await capture.releaseAll();
   await capture.close();
+  await network[Symbol.asyncDispose]();
   cgroup[Symbol.dispose]();
   own[Symbol.dispose]();
-  await network[Symbol.asyncDispose]();
 });
 
 async function listenForProbes({ isForeign }: { readonly isForeign: boolean }): Promise<void> {

@@ -43,13 +43,13 @@ let network: CaptureNetwork;
 let cgroup: TestCgroup;
 let runner: LackingRunner;
 before(() => {
-  network = new CaptureNetwork();
   cgroup = new TestCgroup();
+  network = new CaptureNetwork();
 });
 afterEach(() => network.cleanUp());
 after(async () => {
-  cgroup[Symbol.dispose]();
   await network[Symbol.asyncDispose]();
+  cgroup[Symbol.dispose]();
 });
 
 async function captured(backend: NetfilterBackend, ownCgroup: string): Promise<NamespaceCapture> {
