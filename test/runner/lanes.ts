@@ -16,7 +16,7 @@ export type Lane = {
   readonly node: string;
   /** The share of their worlds that property tests try. */
   readonly worlds: number;
-  /** Another lane runs the same suites with another Node, and has the files that end alike with any. */
+  /** Another lane runs the same suites with a newer Node, and has the files that end alike with any. */
   readonly isSecondNode?: boolean;
 };
 
