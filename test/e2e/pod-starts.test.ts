@@ -115,13 +115,14 @@ test(
     assert.equal((await neighbour.exec(say, { input: 'again' })).stdout, 'again');
 
     // The next agent takes over under a pod that starts.
+    const first = node1.process;
     await withSocket();
     await startPod('while another agent takes over');
     await node1.waitReady();
     await startPod('after another agent took over');
 
     // An agent that has ended leaves the plugin; the command that removes capture takes it out too.
-    await node1.stop();
+    await Promise.all([first.exited, node1.stop()]);
     assert.equal(plugins().length, 2);
     const removed = await node1.node.exec([...programs.agent, 'remove', '--state-dir', stateDir, ...cniFlags]);
     assert.equal(removed.code, 0, removed.stderr);
