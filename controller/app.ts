@@ -46,6 +46,7 @@ import { JoinTokens } from './join/join-tokens.js';
 import { NodeMembers } from './join/node-members.js';
 import { NodeCredentials } from './join/node-credentials.js';
 import { startMaintenance } from './maintenance.js';
+import { asRuleStore, MeshRuleFacts } from './fleet/rule-facts.js';
 import { MeshLink } from './mesh-link.js';
 import { RevisionCompiler } from './release/compiled-revision.js';
 import { sealKeys } from './keys/key-files.js';
@@ -162,6 +163,7 @@ async function open(
     builder,
     privateKeyPem: signingKey.privateKey,
     limits: { maxRevisions: settings.historyRevisions, maxBytes: settings.historyBytes },
+    hasCluster: settings.kubernetesApi !== null,
     log,
     nowMs,
   });
@@ -189,6 +191,7 @@ async function open(
     forgetAfterMs: Math.max(settings.nodeCertificateTtl, 86_400_000),
     isRemoved: (node) => members.isRemoved(node),
   });
+  kubernetes?.followRules({ store: asRuleStore(store, trail), facts: new MeshRuleFacts({ store, agents, nowMs }) });
   const nodes = new NodesWithoutAgent({ agents, members, tokens });
   const onRefused = ({ operation }: { operation: string }): void => metrics.natsRefused(operation);
   const nats = await openMeshNats({

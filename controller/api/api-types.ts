@@ -50,6 +50,8 @@ export type ResourceItem = {
   /** RFC 3339. */
   readonly appliedAt: string;
   readonly appliedBy: string;
+  /** `cluster`: a custom resource, which kubectl changes. A controller of an older version says nothing. */
+  readonly origin?: 'documents' | 'cluster';
 };
 
 /** `GET /v1/resources/:kind[?namespace=]`; with `/:name` the answer is one {@link ResourceItem}. */

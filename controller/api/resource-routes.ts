@@ -157,8 +157,8 @@ function documentsOf(store: ResourceStore, kind: ResourceKind): StoredResource[]
   return [...store.inventory.documents.values()].flatMap(({ document }) => document ?? []);
 }
 
-function toItem({ resource, revision, appliedAt, appliedBy }: StoredResource): ResourceItem {
-  return { resource, revision, appliedAt, appliedBy };
+function toItem({ resource, revision, appliedAt, appliedBy, origin }: StoredResource): ResourceItem {
+  return { resource, revision, appliedAt, appliedBy, origin: origin ?? 'documents' };
 }
 
 function kindOf(text = ''): ResourceKind {

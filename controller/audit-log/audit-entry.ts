@@ -22,6 +22,8 @@ export const auditActions = [
   'ca.rotate',
   /** The roots of an issuer elsewhere have changed: in the file that the operator names, or the one that it signs under. */
   'ca.roots',
+  /** Custom resources of the cluster have changed the rules; who changed them is in the audit log of Kubernetes. */
+  'cluster.rules',
   /** A request that was refused before anything was done: without a valid credential, or beyond a role or scope. */
   'refused',
   /** Requests that changed nothing, such as dry runs, and have no line of their own. */

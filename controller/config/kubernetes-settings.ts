@@ -8,7 +8,7 @@ export const kubernetesSettings = defineSettings({
     env: 'CULVERT_CONTROLLER_KUBERNETES_API',
     key: 'kubernetesApi',
     default: null,
-    help: 'HTTPS address of a Kubernetes API, whose pods and services are then workloads and services of the mesh; https://kubernetes.default.svc from a pod. The default is none.',
+    help: 'HTTPS address of a Kubernetes API, whose pods and services are then workloads and services of the mesh, and whose custom resources are rules; https://kubernetes.default.svc from a pod. The default is none.',
     example: 'https://kubernetes.default.svc',
   },
   kubernetesCaFile: {
@@ -26,7 +26,7 @@ export const kubernetesSettings = defineSettings({
     env: 'CULVERT_CONTROLLER_KUBERNETES_TOKEN_FILE',
     key: 'kubernetesTokenFile',
     default: '/var/run/secrets/kubernetes.io/serviceaccount/token',
-    help: 'File with the token of a service account that may list and watch pods, services and namespaces. Read again for each request.',
+    help: 'File with the token of a service account that may list and watch pods, services, namespaces and custom resources of Culvert. Read again for each request.',
     example: '/etc/culvert/kubernetes-token',
   },
   kubernetesNamespace: {

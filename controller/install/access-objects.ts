@@ -1,3 +1,4 @@
+import { customGroup, customKind, customKindNames } from '../resources/custom/custom-kinds.js';
 import {
   agentName,
   controllerName,
@@ -7,6 +8,7 @@ import {
   type KubernetesObject,
 } from './install-options.js';
 
+const customPlurals = customKindNames.map((kind) => customKind(kind).plural);
 const rbac = 'rbac.authorization.k8s.io';
 
 /** Who may do what: each rule has its reason as an annotation of its role. Agents may nothing at the API. */
@@ -30,11 +32,13 @@ export function accessObjects({ namespace }: InstallOptions): readonly Kubernete
         labels,
         annotations: {
           'culvert.dev/why':
-            'list and watch: pods and services are workloads and services of the mesh, and a label of a namespace brings its pods in; tokenreviews: agents join with the tokens of their service account',
+            'list and watch: pods and services are workloads and services of the mesh, a label of a namespace brings its pods in, and objects of culvert.dev are rules; their status says whether they are in force; tokenreviews: agents join with the tokens of their service account',
         },
       },
       rules: [
         { apiGroups: [''], resources: ['pods', 'services', 'namespaces'], verbs: ['list', 'watch'] },
+        { apiGroups: [customGroup], resources: customPlurals, verbs: ['list', 'watch'] },
+        { apiGroups: [customGroup], resources: customPlurals.map((plural) => `${plural}/status`), verbs: ['patch'] },
         { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
       ],
     },

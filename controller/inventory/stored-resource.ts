@@ -10,6 +10,8 @@ export type StoredResource = {
   /** RFC 3339. */
   readonly appliedAt: string;
   readonly appliedBy: string;
+  /** A custom resource of a cluster, which is changed there. Absent: a document of `culvert apply`. */
+  readonly origin?: 'cluster';
 };
 
 /** What a change does to stored documents. Keys are those of {@link StoredResource}. */

@@ -10,4 +10,17 @@ export type KubernetesState = {
   readonly services: number;
   /** Objects that are not in force as they are written, with the reason: at most 20. */
   readonly warnings: readonly string[];
+  /** Custom resources that are rules. A controller of an older version sends none. */
+  readonly rules?: ClusterRulesState;
+};
+
+export type ClusterRulesState = {
+  /** Objects of the kinds that become rules. */
+  readonly objects: number;
+  /** Those that the rules have, maybe in an earlier version. */
+  readonly taken: number;
+  /** Why what is known of them may be old, or is not in force. */
+  readonly problems: readonly string[];
+  /** Objects that are not taken as they are written, with the reason: at most 20. */
+  readonly warnings: readonly string[];
 };

@@ -4,6 +4,9 @@ import { httpsAddress } from '../config/https-address.js';
 import type { ControllerSettings } from '../config/settings.js';
 import { kubernetesSource, type InventorySource } from '../inventory/inventory-source.js';
 import { EnrolmentPublisher } from '../publish/enrolment-publisher.js';
+import { customKindNames } from '../resources/custom/custom-kinds.js';
+import { ClusterRules, type RuleFacts, type RuleStore } from './cluster-rules.js';
+import { ownRuleKind } from './rule-object.js';
 import { KubernetesApi } from './kubernetes-api.js';
 import { KubernetesSource } from './kubernetes-source.js';
 import type { KubernetesState } from './kubernetes-state.js';
@@ -22,6 +25,8 @@ export interface Cluster extends AsyncDisposable {
   readonly review: (token: string) => Promise<ReviewedToken>;
   /** Keeps the roots of the mesh where agents find them; call it now and then. Never rejects. */
   readonly publishRoots: () => Promise<void>;
+  /** Takes its custom resources for rules from now on; call it once. */
+  readonly followRules: (init: { readonly store: RuleStore; readonly facts: RuleFacts }) => void;
 }
 
 const reviewTimeoutMs = 10_000;
@@ -70,17 +75,25 @@ export function openCluster(init: {
   source.start();
   const roots = new PublishedRoots({ api, namespace: kubernetesNamespace, rootsPem: init.rootsPem, log: init.log });
   void roots.publish();
+  let rules: ClusterRules | null = null;
   const account = `${kubernetesNamespace}:${agentAccount}`;
   return {
     get state() {
       const { state } = source;
       const more = [roots.problem, enrolments.problem].filter((problem) => problem !== null);
-      return { ...state, problems: [...state.problems, ...more] };
+      const problems = [...state.problems, ...more];
+      return { ...state, problems, ...(rules === null ? {} : { rules: rules.state }) };
+    },
+    followRules: ({ store, facts }) => {
+      const kinds = customKindNames.map(ownRuleKind);
+      rules = new ClusterRules({ api, kinds, store, facts, log: init.log, nowMs: init.nowMs });
+      rules.start();
     },
     enrolments,
     publishRoots: () => roots.publish(),
     review: (token) => reviewToken(api, { token, account }, AbortSignal.timeout(reviewTimeoutMs)),
     [Symbol.asyncDispose]: async () => {
+      await rules?.[Symbol.asyncDispose]();
       await source[Symbol.asyncDispose]();
       api.close();
     },

@@ -12,6 +12,8 @@ const watchSeconds = 240;
 const watchGraceMs = 30_000;
 /** A watch that told nothing counts as one that works when it lasted for this long. */
 const soundWatchMs = 10_000;
+/** After how many failures a kind that the cluster does not have is asked for: every 2 to 4 s, so that it counts soon. */
+const absentFailures = 2;
 const defaultBackoff = { firstMs: 1000, longestMs: 30_000 };
 
 const listSchema = z.object({
@@ -35,6 +37,8 @@ export interface ReflectedKind<T> {
   readonly name: string;
   /** `/api/v1/pods`. */
   readonly path: string;
+  /** A cluster need not have the kind: that it is not served is no problem. It is asked for again, more often than usual. */
+  readonly isOptional?: boolean;
   /** What is kept of an object; null: it does not concern the mesh. Throws where the object cannot be understood. */
   readonly read: (object: unknown) => T | null;
   /** Everything that there is now. */
@@ -61,6 +65,7 @@ export class Reflector<T> {
   /** Keys whose objects could not be understood. */
   readonly #unreadable = new Set<string>();
   #isSynced = false;
+  #isAbsent = false;
 
   constructor(init: {
     readonly api: KubernetesApi;
@@ -80,6 +85,11 @@ export class Reflector<T> {
   /** Whether everything was listed once. */
   get isSynced(): boolean {
     return this.#isSynced;
+  }
+
+  /** The cluster does not have the kind, or no longer: its owner keeps what it was given last. */
+  get isAbsent(): boolean {
+    return this.#isAbsent;
   }
 
   /** Why what is known may be old; null: it is not. */
@@ -125,6 +135,7 @@ export class Reflector<T> {
       version = resourceVersion;
       next = more === '' ? undefined : more;
     }
+    this.#isAbsent = false;
     this.#kind.onReplaced(objects);
     this.#version = version;
     this.#isSynced = true;
@@ -190,6 +201,12 @@ export class Reflector<T> {
   async #onFailure(error: unknown, signal: AbortSignal): Promise<void> {
     const isExpired = error instanceof KubernetesError && error.isExpired;
     if (isExpired) this.#version = null;
+    if (this.#kind.isOptional === true && error instanceof KubernetesError && error.status === 404) {
+      this.#isAbsent = true;
+      this.#version = null;
+      this.#failures = Math.min(this.#failures, absentFailures);
+      return await this.#wait(null, signal);
+    }
     // Normal after a pause: listed again at once, the first time.
     if (isExpired && this.#failures === 0) {
       this.#failures = 1;

@@ -8,10 +8,20 @@ import { applyCommit, resourcesOf, type Commit, type CommittedState } from '../r
 import type { ParsedDocuments } from '../resources/parse/parse-documents.js';
 import type { Problem } from '../resources/kinds/problem.js';
 import { formatResourceId, resourceIdKey, resourceKey, type ResourceId } from '../resources/kinds/resource-key.js';
+import { planningCluster, type ClusterRequest } from './cluster-change.js';
+import { deletedInCluster, ownedByCluster, takenByDocuments, targetOfRollback } from './cluster-owned.js';
 import { checkInventory } from './check-inventory.js';
 import { checkTests, hasTests } from './check-tests.js';
 import { lostByDeletion, lostWithLabels } from './lost-by-deletion.js';
-import { nextCommit, planningApply, planningDelete, type Among, type Author, type Plan } from './plan-change.js';
+import {
+  nextCommit,
+  planningApply,
+  planningDelete,
+  type Among,
+  type Author,
+  type CompiledChange,
+  type Plan,
+} from './plan-change.js';
 import {
   planInventoryApply,
   planInventoryDelete,
@@ -26,12 +36,6 @@ import { dependenciesAmong, ruleDependencies, type RuleDependencies } from './ru
 /** What a change does to the rules and to the inventory. */
 export type WholePlan = { readonly rules: Plan; readonly inventory: InventoryPlan | null };
 
-/** A checked change. `commit` is null when it changes nothing. */
-export type CompiledChange =
-  | { readonly problems: readonly Problem[] }
-  | { readonly commit: null; readonly warnings: readonly Problem[] }
-  | { readonly commit: Commit; readonly release: CompiledRevision; readonly warnings: readonly Problem[] };
-
 /** Of checks and of compiling each. A set of 10,000 rules takes a few seconds. */
 const budgetMs = 60_000;
 
@@ -42,17 +46,21 @@ export class ChangePlanner {
   readonly #inventory: Inventory;
   readonly #builder: RevisionCompiler;
   readonly #trustDomain: string;
+  readonly #hasCluster: boolean;
   readonly #nowMs: () => number;
 
   constructor(init: {
     readonly inventory: Inventory;
     readonly builder: RevisionCompiler;
     readonly trustDomain: string;
+    /** False: what was a custom resource once is a document like any other. */
+    readonly hasCluster: boolean;
     readonly nowMs: () => number;
   }) {
     this.#inventory = init.inventory;
     this.#builder = init.builder;
     this.#trustDomain = init.trustDomain;
+    this.#hasCluster = init.hasCluster;
     this.#nowMs = init.nowMs;
   }
 
@@ -72,7 +80,9 @@ export class ChangePlanner {
       author,
     });
     const among = this.#among(turn, planned.change);
-    const rules = await inTurns(planningApply(present.state, { ...parsed, resources }, author, among), { budgetMs });
+    const owned = this.#hasCluster ? ownedByCluster(present.state, resources, locations) : [];
+    const asked = { ...parsed, resources, problems: [...parsed.problems, ...owned] };
+    const rules = await inTurns(planningApply(present.state, asked, author, among), { budgetMs });
     const dependencies = ruleDependencies(present);
     return { rules: this.#withInventory(turn, dependencies, rules, planned, locations), inventory: planned };
   }
@@ -83,7 +93,9 @@ export class ChangePlanner {
     target: CommittedState,
     author: Author,
   ): Promise<WholePlan> {
-    const planning = planningRollback(present.state, target, author, this.#among(turn, noChange));
+    const own = this.#hasCluster ? targetOfRollback(present.state, target) : { target, problems: [] };
+    if (own.problems.length > 0) return { rules: { ok: false, problems: own.problems }, inventory: null };
+    const planning = planningRollback(present.state, own.target, author, this.#among(turn, noChange));
     return { rules: await inTurns(planning, { budgetMs }), inventory: null };
   }
 
@@ -96,12 +108,28 @@ export class ChangePlanner {
   ): Promise<WholePlan | undefined> {
     const { rules, registered, missing } = splitExisting(ids, present.state, this.#inventory);
     if (missing.length > 0 && onMissing?.(missing) !== true) return undefined;
+    const owned = this.#hasCluster ? deletedInCluster(present.state, rules) : [];
+    if (owned.length > 0) return { rules: { ok: false, problems: owned }, inventory: null };
     const inventory = planInventoryDelete(registered);
     const planning = planningDelete(present.state, rules, author, this.#among(turn, inventory.change));
     const planned = await inTurns(planning, { budgetMs });
     const plan = this.#withLostLabels(turn, present, planned, { rules, change: inventory.change });
     if (registered.length === 0) return { rules: plan, inventory: null };
     return { rules: this.#withInventory(turn, remaining(present, rules), plan, inventory, new Map()), inventory };
+  }
+
+  /** Plans, checks and compiles a part of what a cluster asks for. What documents have is a problem of its own. */
+  async fromCluster(
+    turn: InventoryTurn,
+    present: CompiledRevision,
+    request: ClusterRequest,
+    author: Author,
+  ): Promise<CompiledChange> {
+    const taken = takenByDocuments(present.state, request.puts);
+    if (taken.length > 0) return { problems: taken };
+    const planning = planningCluster(present.state, request, author, this.#among(turn, noChange));
+    const rules = await inTurns(planning, { budgetMs });
+    return this.compile(turn, present, { rules, inventory: null }, author);
   }
 
   /** Compiles the rules of a plan and runs their tests. */

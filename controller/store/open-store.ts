@@ -28,6 +28,8 @@ export async function openStore(init: {
   /** Signs the registry. */
   readonly privateKeyPem: string;
   readonly limits: HistoryLimits;
+  /** Custom resources of a cluster are rules too, and are changed there only. */
+  readonly hasCluster?: boolean;
   readonly log: Log;
   readonly nowMs: () => number;
   /** For tests: wrap the files. */
@@ -71,6 +73,7 @@ export async function openStore(init: {
       publication,
       builder,
       trustDomain,
+      hasCluster: init.hasCluster ?? false,
       log,
       nowMs,
     });

@@ -6,6 +6,7 @@ import type { Resource } from '../resources/kinds/resource.js';
 import type { Service } from '../resources/kinds/service.js';
 import { validatingSet, type ValidateOptions } from '../compile/check/validate-set.js';
 import { resourcesOf, type Commit, type CommittedState } from '../release/committed-state.js';
+import type { CompiledRevision } from '../release/compiled-revision.js';
 import { ProblemList } from '../resources/parse/problem-list.js';
 import { markingEarlier } from './earlier-warnings.js';
 import type { ResourceChange } from './history.js';
@@ -21,6 +22,12 @@ export type Plan =
       /** Where the documents of the change were written, by resource key. */
       readonly locations: ReadonlyMap<string, ResourceLocation>;
     };
+
+/** A checked change. `commit` is null when it changes nothing. */
+export type CompiledChange =
+  | { readonly problems: readonly Problem[] }
+  | { readonly commit: null; readonly warnings: readonly Problem[] }
+  | { readonly commit: Commit; readonly release: CompiledRevision; readonly warnings: readonly Problem[] };
 
 /** `message` is the author's comment on the change; it may be empty. */
 export type Author = { readonly by: string; readonly nowMs: number; readonly message?: string };

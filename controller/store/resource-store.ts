@@ -12,12 +12,14 @@ import { applyCommit, emptyState, type Commit, type CommittedState } from '../re
 import { formatProblem } from '../resources/kinds/problem.js';
 import type { ChangeOutcome } from './change-outcome.js';
 import { ChangePlanner, type WholePlan } from './change-planner.js';
+import { clusterAuthor, planFitting, type ClusterOutcome, type ClusterRequest } from './cluster-change.js';
 import type { History } from './history.js';
 import { InventoryChanges } from './inventory-changes.js';
 import type { Journal } from './journal.js';
 import { nextCommit, type Author } from './plan-change.js';
 import { splitResources } from './plan-inventory.js';
-import { chooseInventory, chooseState, inventoryChangeOf } from './recover-state.js';
+import { chooseState } from './recover-state.js';
+import { handOver, settleInventory } from './settle-inventory.js';
 import { changedDocuments } from './changed-documents.js';
 import { namesServiceAmong, ruleDependencies } from './rule-dependencies.js';
 import type { AdvanceRequest, ApplyRequest, Changing, DeleteRequest, RollbackRequest } from './store-requests.js';
@@ -66,6 +68,8 @@ export class ResourceStore {
     readonly publication: InventoryPublication;
     readonly builder: RevisionCompiler;
     readonly trustDomain: string;
+    /** Custom resources of a cluster are rules too, and are changed there only. */
+    readonly hasCluster: boolean;
     readonly log: Log;
     readonly nowMs: () => number;
   }) {
@@ -165,6 +169,27 @@ export class ResourceStore {
       if (outcome !== 'needs a revision') return outcome;
     }
     return this.#change(request, (turn) => this.#planner.delete(turn, this.#release, request, this.#author(request)));
+  }
+
+  /**
+   * Takes what the custom resources of a cluster say now, in one revision at most. What cannot be taken does not stop the
+   * others: it stays as it is. Errors as in {@link apply}.
+   */
+  takeCluster(request: ClusterRequest): Promise<ClusterOutcome> {
+    return this.#queue.run(async () => {
+      if (!this.#isSettled) await this.#settle().catch(unavailable);
+      const { revision } = this.#release.state;
+      const outcome = await this.inventory.exclusively(async (turn) => {
+        const present = this.#release;
+        const { made, refused } = await planFitting(request, present.state, (part) =>
+          this.#planner.fromCluster(turn, present, part, this.#author({ by: clusterAuthor })),
+        );
+        if (made?.commit != null) await this.#commit(turn, made.commit, made.release);
+        return { revision: this.#release.state.revision, refused };
+      });
+      if (outcome.revision > revision) await this.#reached();
+      return outcome;
+    });
   }
 
   /**
@@ -306,11 +331,9 @@ export class ResourceStore {
     if (chosen.kind === 'adopt') {
       this.#log.warn({ revision: chosen.state.revision }, 'took over from NATS what the journal does not hold');
     }
-    await this.#settleInventory(
-      turn,
-      content,
-      chosen.kind === 'adopt' ? chosen.state.revision : (journal?.revision ?? 0),
-    );
+    const revision = chosen.kind === 'adopt' ? chosen.state.revision : (journal?.revision ?? 0);
+    const { inventory, history } = this;
+    await settleInventory({ inventory, turn, content, revision, history, log: this.#log });
     if (chosen.kind === 'first start') return this.#commit(turn, this.#emptyCommit());
     if (chosen.kind === 'adopt') {
       const release = this.#build(chosen.state);
@@ -326,41 +349,6 @@ export class ResourceStore {
       this.#log.error({ revision }, 'NATS held rules that this controller did not sign; replacing them');
     }
     await this.#publish(turn, { replacesForeign });
-  }
-
-  /** Runs before the rules are compiled, because they may name services. `revision` is that of the rules that won. */
-  async #settleInventory(turn: InventoryTurn, content: StoreContent, revision: number): Promise<void> {
-    const adopted = chooseInventory(this.inventory, content, revision);
-    if (adopted !== null) {
-      if (adopted.documents.length > 0) {
-        const { sequence, documents } = adopted;
-        this.#log.warn(
-          { sequence, documents: documents.length },
-          'took over from NATS what the inventory does not hold',
-        );
-      }
-      await turn.adopt(adopted.documents, adopted);
-    } else if (this.inventory.revision > revision) {
-      // The rules begin again at a lower revision: the inventory must not take those that follow for ones that it has.
-      const documents = [...this.inventory.documents.values()].flatMap(({ document }) => document ?? []);
-      await turn.adopt(documents, { sequence: this.inventory.sequence, revision });
-    }
-    const { records } = this.history;
-    const unfinished = [
-      ...records.map(({ commit }) => commit),
-      ...(content.intent === undefined ? [] : [content.intent]),
-    ];
-    for (const commit of unfinished) {
-      // An intent that did not become part of the rules is undone.
-      if (commit.revision > revision) continue;
-      await this.#handOver(turn, commit);
-    }
-  }
-
-  /** Applies the inventory part of a commit, unless it was applied before. */
-  async #handOver(turn: InventoryTurn, { revision, inventory }: Commit): Promise<void> {
-    if (inventory === undefined || revision <= this.inventory.revision) return;
-    await turn.commit(inventoryChangeOf(this.inventory, inventory), revision);
   }
 
   /** Errors: see {@link apply}. */
@@ -382,7 +370,7 @@ export class ResourceStore {
       'applied a change',
     );
     try {
-      await this.#handOver(turn, commit);
+      await handOver(this.inventory, turn, commit);
       await this.#publish(turn);
     } catch (cause) {
       throw this.#pending(commit.revision, cause);

@@ -39,7 +39,9 @@ export function addGetCommand(program: Command, cli: Cli): void {
     )
     .option('-w, --watch', 'go on and print what changes, until interrupted', false)
     .addOption(
-      new Option('-o, --output <format>', 'output format; wide shortens nothing').choices(outputs).default('table'),
+      new Option('-o, --output <format>', 'output format; wide says where each is from, and shortens nothing')
+        .choices(outputs)
+        .default('table'),
     )
     .addHelpText('after', '\nExample: culvert get rules -o yaml')
     .addHelpText('after', 'Example: culvert get workloads -l app=api -o name')

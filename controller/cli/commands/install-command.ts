@@ -4,6 +4,7 @@ import { version } from '../../../shared/version.js';
 import { defaultValues, type InstallValues } from '../../install/install-options.js';
 import { installObjects } from '../../install/install-objects.js';
 import { valuePatterns } from '../../install/install-values.js';
+import { customDefinitions } from '../../resources/custom/custom-definitions.js';
 import type { Cli } from '../cli.js';
 import { usageError } from '../exit-codes.js';
 import { lazyYaml } from '../view/lazy-yaml.js';
@@ -26,6 +27,7 @@ type Flags = {
   readonly disruptionBudget: boolean;
   readonly quotaForCriticalPods?: true;
   readonly monitoring: readonly string[];
+  readonly crds: boolean;
 };
 
 const defaults = defaultValues(version);
@@ -69,18 +71,20 @@ export function addInstallCommand(program: Command, cli: Cli): void {
       "pod-monitor (metrics of agents are then open at their nodes), alert-rules, dashboard: for Prometheus' operator and Grafana's sidecar",
       [],
     )
-    .addHelpText('after', '\nExample: culvert install | kubectl apply -f -')
+    .option('--crds', 'print only the definitions of the custom resources, which are applied first', false)
+    .addHelpText('after', '\nExample: culvert install --crds | kubectl apply --server-side -f -')
+    .addHelpText('after', 'Example: culvert install | kubectl apply -f -')
     .addHelpText(
       'after',
       'Example: culvert install --storage host-path:/var/lib/culvert --node-selector kubernetes.io/hostname=n1',
     )
     .action((flags: Flags) => {
       const { stringify } = lazyYaml();
-      const objects = installObjects(valuesOf(flags));
+      const objects = flags.crds ? customDefinitions() : installObjects(valuesOf(flags));
       cli.io.print(
         objects
           // Kubectl reads YAML 1.1, where "yes" is no text.
-          .map((object) => stringify(object, { lineWidth: 0, version: '1.1' }))
+          .map((object) => stringify(object, { lineWidth: 0, version: '1.1', aliasDuplicateObjects: !flags.crds }))
           .join('---\n')
           .trimEnd(),
       );

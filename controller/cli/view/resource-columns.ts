@@ -36,7 +36,7 @@ export function resourceName(resource: Resource): string {
   return formatResourceId(resourceId(resource));
 }
 
-/** Rules in the order of evaluation. `isWide`: shortens nothing, however narrow the terminal is. */
+/** Rules in the order of evaluation. `isWide`: says where each is from, and shortens nothing, however narrow the terminal is. */
 export function renderResources(
   kind: ResourceKind,
   items: readonly ResourceItem[],
@@ -44,12 +44,14 @@ export function renderResources(
   { isWide = false }: { readonly isWide?: boolean } = {},
 ): string {
   const { isNamespaced } = kindInfo(kind);
-  const header = [...(isNamespaced ? ['NAMESPACE'] : []), 'NAME', ...headers[kind], 'REVISION', 'APPLIED'];
+  const ofOrigin = isWide ? ['ORIGIN'] : [];
+  const header = [...(isNamespaced ? ['NAMESPACE'] : []), 'NAME', ...headers[kind], 'REVISION', 'APPLIED', ...ofOrigin];
   const ordered = [...items].sort((a, b) => orderOf(a.resource) - orderOf(b.resource));
-  const rows = ordered.map(({ resource, revision, appliedAt }) => {
+  const rows = ordered.map(({ resource, revision, appliedAt, origin = 'documents' }) => {
     const { namespace, name } = resourceId(resource);
     const age = formatAge(Date.parse(appliedAt), nowMs);
-    return [...(isNamespaced ? [namespace ?? ''] : []), name, ...cells(resource), String(revision), age];
+    const row = [...(isNamespaced ? [namespace ?? ''] : []), name, ...cells(resource), String(revision), age];
+    return isWide ? [...row, origin] : row;
   });
   return renderTable(header, rows, { isWide });
 }

@@ -93,6 +93,7 @@ const source = z
     context.addIssue({ code: 'custom', path, message });
   })
   .register(fieldNotes, {
+    openApi: { minProperties: 1 },
     example: '{ principals: ["cluster.local/ns/billing/sa/api"] }',
     refusedFields: {
       requestPrincipals: `a request principal comes from a JWT in an HTTP request: it ${httpOnly}`,
@@ -109,6 +110,7 @@ const operation = z
   })
   .refine((fields) => Object.keys(fields).length > 0, 'must have at least one field; `rules: [{}]` matches everything')
   .register(fieldNotes, {
+    openApi: { minProperties: 1 },
     example: '{ ports: ["5432"] }',
     refusedFields: {
       methods: `matching a method ${httpOnly}`,

@@ -20,6 +20,18 @@ export type FieldNotes = {
   readonly limits?: string;
   /** The heading under which the reference describes this object once and to which each field with it links. */
   readonly part?: string;
+  /** What a definition of a custom resource says of the field in addition to what is read from the schema. */
+  readonly openApi?: OpenApiNote;
+};
+
+/** Words of OpenAPI v3 as Kubernetes takes them. `rules` are in CEL, by the message of a document that breaks them. */
+export type OpenApiNote = {
+  readonly type?: 'integer';
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly minProperties?: number;
+  readonly pattern?: string;
+  readonly rules?: Readonly<Record<string, string>>;
 };
 
 export const fieldNotes = z.registry<FieldNotes>();

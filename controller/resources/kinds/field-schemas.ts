@@ -25,7 +25,11 @@ export function namespacedNameField(example: string) {
   return z
     .string()
     .refine((text) => isNamespacedName(text), 'must be NAMESPACE/NAME')
-    .register(fieldNotes, { example, type: '`NAMESPACE/NAME`' });
+    .register(fieldNotes, {
+      example,
+      type: '`NAMESPACE/NAME`',
+      openApi: { pattern: `^${label}/${label}(?:\\.${label})*$` },
+    });
 }
 
 export function isNamespacedName(text: string): boolean {
@@ -58,12 +62,16 @@ function isLabelKey(text: string): boolean {
 /** Labels that select something. An empty selector is refused because it would silently select everything. */
 export const selectorField = labelsField
   .refine((labels) => Object.keys(labels).length > 0, 'must name at least one label')
-  .register(fieldNotes, { example: '{ app: api }', type: 'labels' });
+  .register(fieldNotes, { example: '{ app: api }', type: 'labels', openApi: { minProperties: 1 } });
 
 export const portField = z
   .number()
   .refine(isPort, 'must be a port from 1 to 65535')
-  .register(fieldNotes, { example: '5432', type: 'port' });
+  .register(fieldNotes, {
+    example: '5432',
+    type: 'port',
+    openApi: { type: 'integer', minimum: 1, maximum: 65_535 },
+  });
 
 /** Whether a connection is accepted before its far side is connected; true without it. */
 export const earlyAcceptField = z.boolean().exactOptional().register(fieldNotes, { example: 'false' });

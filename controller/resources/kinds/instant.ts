@@ -24,4 +24,5 @@ export const instantField = z
     example: '2027-01-31T00:00:00Z',
     type: 'time (RFC 3339)',
     limits: 'with seconds and an offset',
+    openApi: { pattern: pattern.source },
   });

@@ -56,7 +56,15 @@ export const peerAuthenticationSchema = z
         context.addIssue({ code: 'custom', path: ['portLevelMtls'], message });
       })
       .default({})
-      .register(fieldNotes, { example: '{ mtls: { mode: STRICT } }' }),
+      .register(fieldNotes, {
+        example: '{ mtls: { mode: STRICT } }',
+        openApi: {
+          rules: {
+            'portLevelMtls needs a selector: ports belong to workloads':
+              '!has(self.portLevelMtls) || (has(self.selector) && has(self.selector.matchLabels))',
+          },
+        },
+      }),
   })
   .describe(
     'PeerAuthentication of Istio: whether plaintext from outside the mesh is refused. The narrowest scope wins: port, workload, namespace, mesh.',

@@ -49,7 +49,30 @@ export const peerSchema = z
       context.addIssue({ code: 'custom', path: ['except'], message: 'takes addresses out of cidr: add cidr' });
     }
   })
-  .register(fieldNotes, { example: '{ serviceAccount: billing/api }', part: 'Peer' });
+  .register(fieldNotes, {
+    example: '{ serviceAccount: billing/api }',
+    part: 'Peer',
+    openApi: {
+      minProperties: 1,
+      rules: {
+        'segment stands alone': alone('segment'),
+        'service stands alone': alone('service'),
+        'external contradicts what only a member of the mesh has': `!has(self.external) || !(${anyOf(memberFields)})`,
+        'unauthenticated contradicts what only a member of the mesh has': `!has(self.unauthenticated) || !(${anyOf(memberFields)})`,
+        'except takes addresses out of cidr': '!has(self.except) || has(self.cidr)',
+      },
+    },
+  });
+
+/** In CEL: that a field is there without any other. */
+function alone(field: string): string {
+  return `!has(self.${field}) || !(${anyOf(documents.map(({ name }) => name).filter((name) => name !== field))})`;
+}
+
+/** `namespace` is a word of CEL itself, and the API server knows the field as `__namespace__`. */
+function anyOf(fields: readonly string[]): string {
+  return fields.map((field) => `has(self.${field === 'namespace' ? '__namespace__' : field})`).join(' || ');
+}
 
 export type Peer = z.output<typeof peerSchema>;
 

@@ -44,7 +44,7 @@ export const segmentationRuleSchema = z
           .refine((n) => Number.isInteger(n) && n >= 0 && n <= 1_000_000, 'must be a whole number from 0 to 1000000')
           .default(defaultPriority)
           .describe('Order within the tier, lower first. The first rule that matches decides.')
-          .register(fieldNotes, { example: '200' }),
+          .register(fieldNotes, { example: '200', openApi: { type: 'integer', minimum: 0, maximum: 1_000_000 } }),
         action: z
           .enum(['allow', 'deny', 'pass'])
           .describe('`allow` and `deny` decide. `pass` leaves the rest of the tier out and goes on with the next.'),
@@ -74,7 +74,11 @@ export const segmentationRuleSchema = z
           .describe(
             'Enforces the rule for this per cent of its sources, always the same ones, and audits it for the others. Without it 100.',
           )
-          .register(fieldNotes, { example: '10', type: 'number (per cent)' }),
+          .register(fieldNotes, {
+            example: '10',
+            type: 'number (per cent)',
+            openApi: { type: 'integer', minimum: 0, maximum: 100 },
+          }),
         validFrom: instantField.exactOptional().describe('The rule has no effect before this time.'),
         expiresAt: instantField
           .exactOptional()
@@ -96,6 +100,14 @@ export const segmentationRuleSchema = z
         if (validFrom === undefined || expiresAt === undefined) return;
         if ((parseInstant(expiresAt) ?? 0) > (parseInstant(validFrom) ?? 0)) return;
         context.addIssue({ code: 'custom', path: ['expiresAt'], message: 'must be later than validFrom' });
+      })
+      .register(fieldNotes, {
+        openApi: {
+          rules: {
+            'expiresAt must be later than validFrom':
+              '!has(self.validFrom) || !has(self.expiresAt) || timestamp(self.expiresAt) > timestamp(self.validFrom)',
+          },
+        },
       }),
   })
   .describe('Who may connect to whom, on which ports.');

@@ -120,6 +120,13 @@ export const serviceEntrySchema = z
         if (endpoints !== undefined && resolution !== 'STATIC') refuse('endpoints', 'belong to the resolution STATIC');
       })
       .register(fieldNotes, {
+        openApi: {
+          rules: {
+            'either addresses or endpoints must be there': 'has(self.addresses) != has(self.endpoints)',
+            'endpoints belong to the resolution STATIC':
+              "!has(self.endpoints) || (has(self.resolution) && self.resolution == 'STATIC')",
+          },
+        },
         example: '{ hosts: [bank.example.com], addresses: [203.0.113.9], ports: [{ number: 443 }] }',
         refusedFields: {
           workloadSelector: 'is for members of the mesh, and those are selected by a Service',

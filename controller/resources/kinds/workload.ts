@@ -116,6 +116,9 @@ export const workloadSchema = z
             message: 'needs the node that it is on: add spec.node',
           });
         }
+      })
+      .register(fieldNotes, {
+        openApi: { rules: { 'netns needs the node that it is on': '!has(self.netns) || has(self.node)' } },
       }),
   })
   .describe(

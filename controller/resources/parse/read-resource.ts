@@ -88,7 +88,8 @@ const bookkeepingFields = [
   'uid',
 ];
 
-function withoutBookkeeping(json: Record<string, unknown>): Record<string, unknown> {
+/** A document without what the API server adds to it. */
+export function withoutBookkeeping(json: Record<string, unknown>): Record<string, unknown> {
   const { status: _, ...document } = json;
   // The spec of a Namespace contains only finalizers.
   if (document['kind'] === 'Namespace' && isMapping(document['spec']))

@@ -90,6 +90,11 @@ export class FakeApiServer implements AsyncDisposable {
     this.#tell({ path, type, object: stored, version: this.#version });
   }
 
+  /** The object as it is now. */
+  get(path: string, key: string): KubernetesObject | undefined {
+    return this.#objects.get(path)?.get(key);
+  }
+
   remove(path: string, key: string): void {
     const object = this.#objects.get(path)?.get(key);
     if (object === undefined) return;
@@ -152,8 +157,19 @@ export class FakeApiServer implements AsyncDisposable {
   }
 
   async #patch(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
-    this.patches.push({ path, type: request.headers['content-type'] ?? '', body: await json(request) });
+    const body = (await json(request)) as { readonly status?: object };
+    this.patches.push({ path, type: request.headers['content-type'] ?? '', body });
+    if (path.endsWith('/status')) this.#putStatus(path, body.status ?? {});
     response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
+  }
+
+  /** As a merge patch of the subresource does, for objects that are there. */
+  #putStatus(path: string, status: object): void {
+    const [, start, namespace = '', plural, name] =
+      /^(.*?\/v1)(?:\/namespaces\/([^/]+))?\/([^/]+)\/([^/]+)\/status$/.exec(path) ?? [];
+    const kind = `${start}/${plural}`;
+    const object = this.#objects.get(kind)?.get(`${namespace}/${name}`);
+    if (object !== undefined) this.put(kind, { ...object, status: { ...(object['status'] as object), ...status } });
   }
 
   async #review(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -33,14 +33,22 @@ export class InstalledCulvert implements AsyncDisposable {
     const storage = ['--storage', `host-path:${controllerState}`, '--node-selector', 'kubernetes.io/hostname=n1'];
     const argv = [process.execPath, culvertProgram, 'install', '--image', image, ...storage];
     const objects = await requireSuccess(argv, { timeoutMs: 60_000 });
+    await kubectl.succeed(['apply', '--server-side', '-f', '-'], { input: await this.definitions() });
     await kubectl.apply(objects);
     await kubectl.wait(['-n', system, 'rollout', 'status', 'deployment/culvert-controller']);
     await kubectl.wait(['-n', system, 'rollout', 'status', 'daemonset/culvert-agent']);
     return new InstalledCulvert(cluster, objects);
   }
 
+  /** What `culvert install --crds` prints. */
+  static definitions(): Promise<string> {
+    return requireSuccess([process.execPath, culvertProgram, 'install', '--crds'], { timeoutMs: 60_000 });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     const { kubectl, nodes } = this.#cluster;
+    const definitions = await InstalledCulvert.definitions();
+    await kubectl.succeed(['delete', '-f', '-', '--timeout=120s'], { input: definitions, timeoutMs: 150_000 });
     await kubectl.succeed(['delete', '-f', '-', '--timeout=120s'], { input: this.#objects, timeoutMs: 150_000 });
     for (const node of nodes) await node.succeed(['sh', '-c', `rm -rf /var/lib/culvert/agent ${controllerState}`]);
   }

@@ -1,0 +1,304 @@
+import { isDeepStrictEqual } from 'node:util';
+import { setTimeout as delay } from 'node:timers/promises';
+import { describeError } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
+import type { StoredResource } from '../inventory/stored-resource.js';
+import type { CommittedState } from '../release/committed-state.js';
+import { formatPath, formatProblem, type Problem } from '../resources/kinds/problem.js';
+import type { Resource } from '../resources/kinds/resource.js';
+import { formatResourceId, resourceId } from '../resources/kinds/resource-key.js';
+import type { ClusterOutcome, ClusterRequest } from '../store/cluster-change.js';
+import type { KubernetesApi } from './kubernetes-api.js';
+import type { ClusterRulesState } from './kubernetes-state.js';
+import { statusOf, type Condition, type ObjectStatus } from './object-status.js';
+import { Reflector } from './reflector.js';
+import { readRuleObject, type RuleKind, type RuleObject } from './rule-object.js';
+import { StatusWriter } from './status-writer.js';
+
+/** Changes that come within this time are one revision. */
+const gatherMs = 100;
+/** An object that changes all the time does not push the revisions of people out of the history. */
+const betweenRevisionsMs = 1000;
+const turnMs = 1000;
+const retry = { firstMs: 1000, longestMs: 15_000 };
+/** What does not fit is tried again after workloads and services changed, but not sooner than this after the last time. */
+const fitAgainMs = 10_000;
+const maxListed = 20;
+
+/** The rules as the controller has them. */
+export interface RuleStore {
+  readonly state: CommittedState;
+  /** Rises with every change of workloads and services. */
+  readonly inventorySequence: number;
+  takeCluster(request: ClusterRequest): Promise<ClusterOutcome>;
+}
+
+/** What is known of the mesh, for the status of objects. */
+export interface RuleFacts {
+  /** The revision that each agent enforces with all its workers; null: not known, or an alarm. */
+  enforcedRevisions(): readonly (number | null)[];
+  /** What is suspicious about rules in force, by `SegmentationRule/db-only`. */
+  warnings(): ReadonlyMap<string, readonly string[]>;
+}
+
+type Followed = {
+  readonly kind: RuleKind;
+  readonly reflector: Reflector<RuleObject>;
+  readonly objects: Map<string, RuleObject>;
+};
+
+/**
+ * Custom resources of a cluster as rules. They go through the same checks as documents, and make revisions by `kubernetes`.
+ * An object that cannot be taken stops no other: its last good version stays, and its status says why. What was taken is in
+ * the journal, so neither a restart nor an API server that is away takes a rule out.
+ */
+export class ClusterRules implements AsyncDisposable {
+  readonly #store: RuleStore;
+  readonly #facts: RuleFacts;
+  readonly #log: Log;
+  readonly #writer: StatusWriter;
+  readonly #followed: readonly Followed[];
+  readonly #stop = new AbortController();
+  #refused: ReadonlyMap<string, readonly Problem[]> = new Map();
+  /** What was in force when it was judged last. */
+  #judged: { readonly revision: number; readonly sequence: number; readonly atMs: number } | null = null;
+  #isChanged = false;
+  #failures = 0;
+  #problem: string | null = null;
+  #wake: () => void = () => undefined;
+  #running: Promise<unknown> = Promise.resolve();
+
+  constructor(init: {
+    readonly api: KubernetesApi;
+    readonly kinds: readonly RuleKind[];
+    readonly store: RuleStore;
+    readonly facts: RuleFacts;
+    readonly log: Log;
+    readonly nowMs: () => number;
+    /** For tests. */
+    readonly backoff?: { readonly firstMs: number; readonly longestMs: number };
+  }) {
+    const { api, log, backoff, nowMs } = init;
+    this.#store = init.store;
+    this.#facts = init.facts;
+    this.#log = log;
+    this.#writer = new StatusWriter({ api, log, nowMs });
+    this.#followed = init.kinds.map((kind) => {
+      const objects = new Map<string, RuleObject>();
+      const followed = {
+        name: `${kind.kind} (${kind.apiVersion})`,
+        path: kind.path,
+        isOptional: true,
+        read: (object: unknown) => readRuleObject(kind, object),
+        onReplaced: (all: ReadonlyMap<string, RuleObject>) => {
+          objects.clear();
+          for (const [key, object] of all) objects.set(key, object);
+          this.#changed();
+        },
+        onChanged: (key: string, object: RuleObject | null) => {
+          const before = objects.get(key);
+          if (object === null) objects.delete(key);
+          else objects.set(key, object);
+          // Our own writes of the status come back, and are no change.
+          if (!isDeepStrictEqual(before?.read, object?.read)) this.#changed();
+        },
+      };
+      return { kind, objects, reflector: new Reflector({ api, log, kind: followed, ...(backoff && { backoff }) }) };
+    });
+  }
+
+  start(): void {
+    const { signal } = this.#stop;
+    const watches = this.#followed.map(({ reflector }) => reflector.run(signal));
+    this.#running = Promise.all([...watches, this.#run(signal), this.#writeStatuses(signal)]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#running;
+  }
+
+  get state(): ClusterRulesState {
+    const problems = this.#followed.flatMap(({ reflector }) => reflector.problem ?? []);
+    const [objects, stored] = [this.#objects(), this.#storedKeys()];
+    const refusals = objects.flatMap((object) => {
+      const { status, message } = this.#accepted(object);
+      return status === 'False' ? [`${object.name} in the cluster: ${message}`] : [];
+    });
+    const known = new Set(objects.map(({ key }) => key));
+    const stays = [...stored]
+      .filter(([key]) => !known.has(key) && this.#refused.has(key))
+      .map(([key, { resource }]) => {
+        const why = (this.#refused.get(key) ?? []).map(formatProblem).join('; ');
+        return `${formatResourceId(resourceId(resource))} was deleted in the cluster, and stays in force: ${why}`;
+      });
+    return {
+      objects: objects.length,
+      taken: stored.size,
+      problems: [...new Set([...problems, this.#problem ?? [], this.#writer.problem ?? []].flat())],
+      warnings: [...refusals, ...stays].slice(0, maxListed),
+    };
+  }
+
+  #changed(): void {
+    this.#isChanged = true;
+    this.#wake();
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    let notBeforeMs = 0;
+    while (!signal.aborted) {
+      const isDue = this.#isKnown && this.#isChanged;
+      await this.#sleep(isDue ? Math.max(0, notBeforeMs - performance.now()) : turnMs, signal);
+      const nowMs = performance.now();
+      if (!this.#isKnown || nowMs < notBeforeMs || !(this.#isChanged || this.#mayFitNow(nowMs))) continue;
+      await delay(gatherMs, undefined, { signal }).catch(() => undefined);
+      if (signal.aborted) return;
+      const { revision } = this.#store.state;
+      const isTaken = await this.#take();
+      if (!isTaken) notBeforeMs = performance.now() + this.#pauseMs();
+      else if (this.#store.state.revision > revision) notBeforeMs = performance.now() + betweenRevisionsMs;
+    }
+  }
+
+  /** Apart from the rules, so that an API server that is slow to take a status does not hold them. */
+  async #writeStatuses(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await delay(turnMs, undefined, { signal }).catch(() => undefined);
+      if (this.#judged !== null && !signal.aborted) await this.#writer.write(this.#statuses(), signal);
+    }
+  }
+
+  /** Until every kind was listed, what a rule names may be missing only because it is not known yet. */
+  get #isKnown(): boolean {
+    return this.#followed.every(
+      ({ reflector }) => reflector.isSynced || reflector.isAbsent || reflector.problem !== null,
+    );
+  }
+
+  /** Until something changes, and for `ms` at most. */
+  async #sleep(ms: number, signal: AbortSignal): Promise<void> {
+    const woken = new AbortController();
+    this.#wake = () => woken.abort();
+    await delay(ms, undefined, { signal: AbortSignal.any([signal, woken.signal]) }).catch(() => undefined);
+  }
+
+  #pauseMs(): number {
+    return Math.min(retry.longestMs, retry.firstMs * 2 ** Math.min(this.#failures, 16));
+  }
+
+  #mayFitNow(nowMs: number): boolean {
+    if (this.#judged === null) return true;
+    const { revision, sequence, atMs } = this.#judged;
+    // A document may have taken the place of an object, or given it free.
+    if (this.#store.state.revision !== revision) return true;
+    return this.#refused.size > 0 && sequence !== this.#store.inventorySequence && nowMs - atMs >= fitAgainMs;
+  }
+
+  async #take(): Promise<boolean> {
+    this.#isChanged = false;
+    const request = this.#request();
+    try {
+      const { refused } =
+        request.puts.length + request.deletes.length === 0
+          ? { refused: new Map<string, readonly Problem[]>() }
+          : await this.#store.takeCluster(request);
+      this.#refused = refused;
+      const [revision, sequence] = [this.#store.state.revision, this.#store.inventorySequence];
+      this.#judged = { revision, sequence, atMs: performance.now() };
+      this.#failures = 0;
+      this.#problem = null;
+      return true;
+    } catch (error) {
+      this.#isChanged = true;
+      this.#failures++;
+      const problem = `rules of the cluster cannot be taken: ${describeError(error)}`;
+      if (problem !== this.#problem) this.#log.error({ err: error }, 'rules of the cluster cannot be taken');
+      this.#problem = problem;
+      return false;
+    }
+  }
+
+  /** What the rules have otherwise than the cluster. What is not known for certain to be gone stays. */
+  #request(): ClusterRequest {
+    const puts = new Map<string, Resource>();
+    const present = new Set<string>();
+    for (const object of this.#objects()) {
+      present.add(object.key);
+      if (!('resource' in object.read) || puts.has(object.key)) continue;
+      const stored = this.#store.state.resources.get(object.key);
+      const isSame = stored?.origin === 'cluster' && isDeepStrictEqual(stored.resource, object.read.resource);
+      if (!isSame) puts.set(object.key, object.read.resource);
+    }
+    const uncertain = new Set<string>(
+      this.#followed.flatMap(({ kind, reflector }) => (reflector.isSynced && !reflector.isAbsent ? [] : [kind.kind])),
+    );
+    const deletes = [...this.#storedKeys()].filter(
+      ([key, { resource }]) => !present.has(key) && !uncertain.has(resource.kind),
+    );
+    return { puts: [...puts.values()], deletes: deletes.map(([key]) => key) };
+  }
+
+  /** Ours first: of two with the same name they count. */
+  #objects(): readonly RuleObject[] {
+    return this.#followed.flatMap(({ objects }) => [...objects.values()]);
+  }
+
+  #storedKeys(): ReadonlyMap<string, StoredResource> {
+    return new Map([...this.#store.state.resources].filter(([, { origin }]) => origin === 'cluster'));
+  }
+
+  #statuses(): { readonly object: RuleObject; readonly status: ObjectStatus }[] {
+    const enforced = this.#facts.enforcedRevisions();
+    const warnings = this.#facts.warnings();
+    return this.#objects().flatMap((object) => {
+      if (object.statusPath === null) return [];
+      const accepted = this.#accepted(object);
+      const stored = this.#ownStored(object);
+      const isAsItIs = stored !== undefined && accepted.status === 'True';
+      const { revision = null } = stored ?? {};
+      const status = statusOf({
+        generation: object.generation,
+        accepted,
+        revision: isAsItIs ? revision : null,
+        earlierRevision: isAsItIs ? null : revision,
+        agents: {
+          enforcing: enforced.filter((each) => each !== null && revision !== null && each >= revision).length,
+          all: enforced.length,
+        },
+        warnings: isAsItIs ? (warnings.get(object.name) ?? []) : [],
+      });
+      return [{ object, status }];
+    });
+  }
+
+  #ownStored({ key }: RuleObject): StoredResource | undefined {
+    const stored = this.#store.state.resources.get(key);
+    return stored?.origin === 'cluster' ? stored : undefined;
+  }
+
+  #accepted(object: RuleObject): Pick<Condition, 'status' | 'reason' | 'message'> {
+    const { read, key, name } = object;
+    const stored = this.#store.state.resources.get(key);
+    const own = stored?.origin === 'cluster' ? stored : undefined;
+    const kept = own === undefined ? '' : '; its last good version stays in force';
+    const no = (reason: string, message: string) => ({ status: 'False' as const, reason, message: message + kept });
+    if ('problems' in read) {
+      return no('Invalid', read.problems.map(({ path, message, hint }) => textOf(path, message, hint)).join('; '));
+    }
+    if (own !== undefined && isDeepStrictEqual(own.resource, read.resource)) {
+      return { status: 'True', reason: 'Accepted', message: 'it is among the rules' };
+    }
+    const problems = this.#refused.get(key);
+    if (problems !== undefined) {
+      const texts = problems.map((problem) => formatProblem(problem).replace(`${name}: `, ''));
+      return no(stored !== undefined && own === undefined ? 'Conflict' : 'Refused', texts.join('; '));
+    }
+    return { status: 'Unknown', reason: 'Waiting', message: 'it has not been judged yet' };
+  }
+}
+
+function textOf(path: readonly PropertyKey[], message: string, hint: string): string {
+  const problem = { severity: 'error', fileName: null, document: null, line: null, resource: null } as const;
+  return formatProblem({ ...problem, path: formatPath(path), message, hint });
+}

@@ -1,0 +1,75 @@
+import { z } from 'zod';
+import { customKind, type CustomKindName } from '../resources/custom/custom-kinds.js';
+import { culvertApiVersion } from '../resources/kinds/metadata.js';
+import { kindInfo, type ResourceKind } from '../resources/kinds/resource.js';
+import { formatResourceId, resourceIdKey, type ResourceId } from '../resources/kinds/resource-key.js';
+import { readResource, withoutBookkeeping, type ReadResource } from '../resources/parse/read-resource.js';
+import { writtenStatus, type WrittenStatus } from './object-status.js';
+
+/** A kind of object that becomes rules. */
+export type RuleKind = {
+  readonly kind: ResourceKind;
+  /** `/apis/culvert.dev/v1/segments`: of all namespaces. */
+  readonly path: string;
+  readonly apiVersion: string;
+  /** Ours: its status is written. Objects of others are only read. */
+  readonly isOurs: boolean;
+};
+
+/** An object of a cluster that is a rule, or is meant to be one. */
+export type RuleObject = {
+  readonly id: ResourceId;
+  /** Key of `StoredResource`. */
+  readonly key: string;
+  /** `SegmentationRule/db-only`. */
+  readonly name: string;
+  /** Where its status is written; null: it is not ours. */
+  readonly statusPath: string | null;
+  readonly generation: number;
+  readonly status: WrittenStatus;
+  readonly read: ReadResource;
+};
+
+export function ownRuleKind(kind: CustomKindName): RuleKind {
+  const path = `/apis/${culvertApiVersion}/${customKind(kind).plural}`;
+  return { kind, path, apiVersion: culvertApiVersion, isOurs: true };
+}
+
+const objectSchema = z.looseObject({
+  metadata: z.looseObject({
+    name: z.string().min(1),
+    namespace: z.string().optional(),
+    generation: z.number().default(0),
+    annotations: z.record(z.string(), z.string()).nullish(),
+  }),
+});
+
+/** kubectl keeps the whole object in it. */
+const appliedByKubectl = 'kubectl.kubernetes.io/last-applied-configuration';
+
+/** Reads an object as a document is read: what is wrong with it is in `read`. Throws where it is no object of Kubernetes. */
+export function readRuleObject({ kind, path, apiVersion, isOurs }: RuleKind, object: unknown): RuleObject {
+  const { metadata, ...fields } = objectSchema.parse(object);
+  const { name } = metadata;
+  const namespace = kindInfo(kind).isNamespaced ? (metadata.namespace ?? 'default') : null;
+  const { [appliedByKubectl]: _, ...annotations } = metadata.annotations ?? {};
+  const { annotations: __, ...rest } = metadata;
+  const kept = Object.keys(annotations).length === 0 ? rest : { ...rest, annotations };
+  const document = withoutBookkeeping({ ...fields, apiVersion, kind, metadata: kept });
+  const id = { kind, namespace, name };
+  return {
+    id,
+    key: resourceIdKey(id),
+    name: formatResourceId(id),
+    statusPath: isOurs ? `${pathOf(path, namespace)}/${name}/status` : null,
+    generation: metadata.generation,
+    status: writtenStatus(fields['status']),
+    read: readResource(document),
+  };
+}
+
+function pathOf(path: string, namespace: string | null): string {
+  if (namespace === null) return path;
+  const at = path.lastIndexOf('/');
+  return `${path.slice(0, at)}/namespaces/${namespace}${path.slice(at)}`;
+}

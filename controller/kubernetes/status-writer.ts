@@ -1,0 +1,110 @@
+import { isDeepStrictEqual } from 'node:util';
+import { describeError } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
+import type { KubernetesApi } from './kubernetes-api.js';
+import { KubernetesError } from './kubernetes-error.js';
+import { differenceOf, statusPatch, type ObjectStatus } from './object-status.js';
+import type { RuleObject } from './rule-object.js';
+
+/** Of one turn, which its owner makes once a second. */
+const maxWritesPerTurn = 20;
+/** A status that differs only in the number of agents is not written sooner after the last time. */
+const numbersEveryMs = 30_000;
+/** A status that was written and did not come back in a watch is written again. */
+const againAfterMs = 30_000;
+const timeoutMs = 5000;
+const pauses = { firstMs: 1000, longestMs: 60_000 };
+
+export type StatusToWrite = { readonly object: RuleObject; readonly status: ObjectStatus };
+
+/**
+ * Writes what the controller says of objects into them, by PATCH of the subresource `status`, which raises no generation. It
+ * writes what differs only, so its own writes cause none; at most {@link maxWritesPerTurn} a second; and pauses longer and
+ * longer while the API server refuses. `nowMs`: of the clock; `elapsedMs` of a clock that never goes back.
+ */
+export class StatusWriter {
+  readonly #api: Pick<KubernetesApi, 'send'>;
+  readonly #log: Log;
+  readonly #nowMs: () => number;
+  readonly #elapsedMs: () => number;
+  /** When the status of an object was written last, and what it was. */
+  readonly #written = new Map<string, { readonly atMs: number; readonly status: ObjectStatus }>();
+  #failures = 0;
+  #notBeforeMs = 0;
+  #problem: string | null = null;
+
+  constructor(init: {
+    readonly api: Pick<KubernetesApi, 'send'>;
+    readonly log: Log;
+    readonly nowMs: () => number;
+    readonly elapsedMs?: () => number;
+  }) {
+    this.#api = init.api;
+    this.#log = init.log;
+    this.#nowMs = init.nowMs;
+    this.#elapsedMs = init.elapsedMs ?? (() => performance.now());
+  }
+
+  /** Why objects may not show what is in force; null: they do, or will soon. */
+  get problem(): string | null {
+    return this.#problem;
+  }
+
+  /** One turn. Never rejects. What concerns the meaning goes before mere numbers. */
+  async write(wanted: readonly StatusToWrite[], signal: AbortSignal): Promise<void> {
+    if (this.#elapsedMs() < this.#notBeforeMs) return;
+    this.#forget(wanted);
+    const due = wanted.flatMap((each) => {
+      const difference = this.#differenceOf(each);
+      return difference === 'none' ? [] : [{ ...each, isMeaning: difference === 'meaning' }];
+    });
+    const first = due.sort((a, b) => Number(b.isMeaning) - Number(a.isMeaning)).slice(0, maxWritesPerTurn);
+    for (const each of first) if (!(await this.#writeOne(each, signal))) return;
+  }
+
+  #differenceOf({ object, status }: StatusToWrite): 'none' | 'numbers' | 'meaning' {
+    const difference = differenceOf(status, object.status);
+    const last = this.#written.get(object.key);
+    if (last === undefined || difference === 'none') return difference;
+    const sinceMs = this.#elapsedMs() - last.atMs;
+    // The write is on its way back through the watch.
+    if (isDeepStrictEqual(last.status, status)) return sinceMs < againAfterMs ? 'none' : difference;
+    return difference === 'numbers' && sinceMs < numbersEveryMs ? 'none' : difference;
+  }
+
+  async #writeOne({ object, status }: StatusToWrite, signal: AbortSignal): Promise<boolean> {
+    const { statusPath: path } = object;
+    if (path === null) return true;
+    const body = statusPatch(status, object.status, `${new Date(this.#nowMs()).toISOString().slice(0, 19)}Z`);
+    const what = { method: 'PATCH', path, body, type: 'application/merge-patch+json' } as const;
+    try {
+      await this.#api.send(what, AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]));
+    } catch (error) {
+      // It is gone, and the watch tells of that.
+      const isGone = error instanceof KubernetesError && error.status === 404;
+      if (!isGone) {
+        this.#onFailure(error, signal);
+        return false;
+      }
+    }
+    this.#written.set(object.key, { atMs: this.#elapsedMs(), status });
+    this.#failures = 0;
+    this.#problem = null;
+    return true;
+  }
+
+  #onFailure(error: unknown, { aborted }: AbortSignal): void {
+    if (aborted) return;
+    const pauseMs = Math.min(pauses.longestMs, pauses.firstMs * 2 ** Math.min(this.#failures++, 16));
+    this.#notBeforeMs = this.#elapsedMs() + pauseMs;
+    const problem = `the status of custom resources cannot be written: ${describeError(error)}`;
+    if (problem !== this.#problem) this.#log.warn({ err: error }, 'the status of custom resources cannot be written');
+    this.#problem = problem;
+  }
+
+  #forget(wanted: readonly StatusToWrite[]): void {
+    if (this.#written.size <= wanted.length) return;
+    const keys = new Set(wanted.map(({ object }) => object.key));
+    for (const key of this.#written.keys()) if (!keys.has(key)) this.#written.delete(key);
+  }
+}

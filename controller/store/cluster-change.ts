@@ -1,0 +1,147 @@
+import { formatResourceId, resourceId, resourceKey } from '../resources/kinds/resource-key.js';
+import { kindNames, type Resource } from '../resources/kinds/resource.js';
+import type { Problem } from '../resources/kinds/problem.js';
+import type { CommittedState } from '../release/committed-state.js';
+import { validatingSet } from '../compile/check/validate-set.js';
+import { nextCommit, type Among, type Author, type CompiledChange, type Plan } from './plan-change.js';
+
+/** Who makes the revisions that a cluster asks for. */
+export const clusterAuthor = 'kubernetes';
+
+/** What a cluster has, as far as the rules do not have it. Keys are those of `StoredResource`. */
+export type ClusterRequest = { readonly puts: readonly Resource[]; readonly deletes: readonly string[] };
+
+export type ClusterOutcome = {
+  /** The revision in force after it. */
+  readonly revision: number;
+  /** Why an object, by its key, is not as the cluster has it: it stays as the rules have it, or is not in them. */
+  readonly refused: ReadonlyMap<string, readonly Problem[]>;
+};
+
+type Item = { readonly key: string; readonly id: string; readonly put: Resource | null };
+
+/** Of one call: each plans, checks and compiles the whole set. */
+const maxTrials = 200;
+
+/** Rules name segments, and segments others, so what is named comes first. */
+const namedFirst: readonly string[] = ['Mesh', 'Namespace', 'ServiceEntry', 'Segment'];
+
+/**
+ * Finds as much of a request as fits together with the rules, and plans it. First all is tried at once. What is named in an
+ * error is left out; where no part of the request is named, each half is tried, so that one bad object is found in a few
+ * steps. `trial` returns what a part of the request comes to.
+ */
+export async function planFitting(
+  request: ClusterRequest,
+  { resources }: Pick<CommittedState, 'resources'>,
+  trial: (part: ClusterRequest) => Promise<CompiledChange>,
+): Promise<{
+  readonly made: Exclude<CompiledChange, { readonly problems: unknown }> | null;
+  readonly refused: Map<string, readonly Problem[]>;
+}> {
+  const refused = new Map<string, readonly Problem[]>();
+  const accepted: Item[] = [];
+  let made: Exclude<CompiledChange, { readonly problems: unknown }> | null = null;
+  let trials = 0;
+
+  const add = async (items: readonly Item[]): Promise<void> => {
+    if (items.length === 0) return;
+    if (trials++ >= maxTrials) return refuse(items, [tooMany]);
+    const tried = await trial(requestOf([...accepted, ...items]));
+    if (!('problems' in tried)) {
+      made = tried;
+      accepted.push(...items);
+      return;
+    }
+    const errors = tried.problems.filter(({ severity }) => severity === 'error');
+    const [only] = items;
+    const named = items.filter(({ id }) => errors.some(({ resource }) => resource === id));
+    if (named.length > 0) {
+      for (const item of named)
+        refuse(
+          [item],
+          errors.filter(({ resource }) => resource === item.id),
+        );
+      return await add(items.filter((item) => !named.includes(item)));
+    }
+    if (items.length === 1 && only !== undefined) return refuse([only], errors);
+    const middle = Math.ceil(items.length / 2);
+    await add(items.slice(0, middle));
+    await add(items.slice(middle));
+  };
+  const refuse = (items: readonly Item[], problems: readonly Problem[]): void => {
+    for (const { key } of items) refused.set(key, problems);
+  };
+
+  let waiting = itemsOf(request, resources);
+  // What was refused may fit to what was taken after it.
+  for (let before = -1; waiting.length > 0 && accepted.length > before;) {
+    before = accepted.length;
+    refused.clear();
+    await add(waiting.filter(({ put }) => put !== null));
+    await add(waiting.filter(({ put }) => put === null));
+    waiting = waiting.filter(({ key }) => refused.has(key));
+  }
+  return { made, refused };
+}
+
+const tooMany: Problem = {
+  severity: 'error',
+  fileName: null,
+  document: null,
+  line: null,
+  resource: null,
+  path: '',
+  message: 'is not judged yet, because too many others have problems',
+  hint: 'correct those first',
+};
+
+function itemsOf({ puts, deletes }: ClusterRequest, resources: CommittedState['resources']): readonly Item[] {
+  const rank = ({ kind }: Resource): number => {
+    const first = namedFirst.indexOf(kind);
+    return first < 0 ? namedFirst.length + kindNames.indexOf(kind) : first;
+  };
+  const put = [...puts].sort((a, b) => rank(a) - rank(b)).map((resource) => itemOf(resource, resource));
+  const gone = deletes
+    .flatMap((key) => resources.get(key)?.resource ?? [])
+    .sort((a, b) => rank(b) - rank(a))
+    .map((resource) => itemOf(resource, null));
+  return [...put, ...gone];
+}
+
+function itemOf(resource: Resource, put: Resource | null): Item {
+  return { key: resourceKey(resource), id: formatResourceId(resourceId(resource)), put };
+}
+
+function requestOf(items: readonly Item[]): ClusterRequest {
+  return {
+    puts: items.flatMap(({ put }) => put ?? []),
+    deletes: items.filter(({ put }) => put === null).map(({ key }) => key),
+  };
+}
+
+/** Plans to take objects of a cluster into the rules and to take others out, in steps. Changes nothing. */
+export function* planningCluster(
+  state: CommittedState,
+  { puts, deletes }: ClusterRequest,
+  author: Author,
+  { services, ...where }: Among,
+): Generator<void, Plan> {
+  const wanted = new Map(puts.map((resource) => [resourceKey(resource), resource]));
+  const gone = new Set(deletes);
+  const kept = [...state.resources.values()].filter(({ key }) => !wanted.has(key) && !gone.has(key));
+  const resources = [...kept.map(({ resource }) => resource), ...wanted.values(), ...services];
+  const problems = yield* validatingSet(resources, new Map(), { nowMs: author.nowMs, ...where });
+  if (problems.some(({ severity }) => severity === 'error')) return { ok: false, problems };
+  const base = nextCommit(state, author);
+  const stored = [...wanted].map(([key, resource]) => ({
+    key,
+    resource,
+    revision: base.revision,
+    appliedAt: base.createdAt,
+    appliedBy: author.by,
+    origin: 'cluster' as const,
+  }));
+  const commit = stored.length + deletes.length === 0 ? null : { ...base, puts: stored, deletes };
+  return { ok: true, changes: [], warnings: problems, commit, locations: new Map() };
+}

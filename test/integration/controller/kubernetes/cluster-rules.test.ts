@@ -1,0 +1,338 @@
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { test } from 'node:test';
+import type { HistoryItem, ResourceItem, StatusAnswer } from '../../../../controller/api/api-types.js';
+import type { RunningController } from '../../../../controller/app.js';
+import {
+  callApi,
+  eventually,
+  startedController,
+  temporaryDirectory,
+} from '../../../support/controller/controller-fixture.js';
+import { FakeApiServer } from '../../../support/kubernetes/fake-api-server.js';
+
+const group = '/apis/culvert.dev/v1';
+const [rules, segments, policies] = [
+  `${group}/segmentationrules`,
+  `${group}/segments`,
+  `${group}/authorizationpolicies`,
+];
+const kinds = [rules, segments, policies, `${group}/meshes`, `${group}/serviceentries`, `${group}/peerauthentications`];
+
+type Condition = { readonly type: string; readonly status: string; readonly reason: string; readonly message: string };
+
+/** A controller that follows a cluster. */
+class Followed implements AsyncDisposable {
+  readonly server: FakeApiServer;
+  controller: RunningController;
+  readonly #stateDir: string;
+  readonly #directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+
+  private constructor(init: {
+    server: FakeApiServer;
+    controller: RunningController;
+    stateDir: string;
+    directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+  }) {
+    this.server = init.server;
+    this.controller = init.controller;
+    this.#stateDir = init.stateDir;
+    this.#directory = init.directory;
+  }
+
+  static async start(prepare: (server: FakeApiServer) => void = () => undefined): Promise<Followed> {
+    const directory = await temporaryDirectory();
+    const server = await FakeApiServer.start();
+    prepare(server);
+    const stateDir = path.join(directory.path, 'controller');
+    return new Followed({ server, controller: await started(stateDir, server), stateDir, directory });
+  }
+
+  async restart(): Promise<void> {
+    await this.controller[Symbol.asyncDispose]();
+    this.controller = await started(this.#stateDir, this.server);
+  }
+
+  /** Names of the rules in force, with where they are from. */
+  get names(): Readonly<Record<string, string>> {
+    const stored = [...this.controller.store.release.state.resources.values()];
+    return Object.fromEntries(stored.map(({ key, origin = 'documents' }) => [key, origin]));
+  }
+
+  get revision(): number {
+    return this.controller.store.release.state.revision;
+  }
+
+  async has(expected: Readonly<Record<string, string>>): Promise<void> {
+    await eventually('the rules are those that are expected', async () =>
+      JSON.stringify(sorted(this.names)) === JSON.stringify(sorted(expected)) ? true : undefined,
+    ).catch(() => assert.deepEqual(this.names, expected));
+  }
+
+  /** The condition of an object, when it has this status. */
+  async condition(kind: string, key: string, type: string, status: string): Promise<Condition> {
+    return eventually(`${key} has ${type}=${status}`, async () =>
+      this.conditions(kind, key).find((each) => each.type === type && each.status === status),
+    ).catch(() => assert.fail(`${type} of ${key}: ${JSON.stringify(this.conditions(kind, key))}`));
+  }
+
+  conditions(kind: string, key: string): readonly Condition[] {
+    const { conditions = [] } = (this.server.get(kind, key)?.['status'] ?? {}) as { conditions?: Condition[] };
+    return conditions;
+  }
+
+  apply(documents: object | string): Promise<{ readonly status: number; readonly text: string }> {
+    const text = typeof documents === 'string' ? documents : JSON.stringify(documents);
+    return callApi(this.controller, 'POST', '/v1/apply', { body: { documents: text } });
+  }
+
+  async status(): Promise<StatusAnswer> {
+    return (await callApi(this.controller, 'GET', '/v1/status')).body as StatusAnswer;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.controller[Symbol.asyncDispose]();
+    await this.server[Symbol.asyncDispose]();
+    await this.#directory[Symbol.asyncDispose]();
+  }
+}
+
+function started(stateDir: string, server: FakeApiServer): Promise<RunningController> {
+  return startedController(stateDir, {
+    changes: {
+      kubernetesApi: server.url.origin,
+      kubernetesCaFile: server.caFile,
+      kubernetesTokenFile: server.tokenFile,
+    },
+  });
+}
+
+function sorted(names: Readonly<Record<string, string>>): readonly (readonly [string, string])[] {
+  return Object.entries(names).sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+let generation = 0;
+function rule(name: string, spec: object = { action: 'allow', ports: [80] }) {
+  return {
+    apiVersion: 'culvert.dev/v1',
+    kind: 'SegmentationRule',
+    metadata: { name, uid: `uid-${name}`, generation: ++generation, managedFields: [{}], creationTimestamp: 'now' },
+    spec,
+  };
+}
+
+function segment(name: string) {
+  const spec = { members: [{ namespace: 'billing' }] };
+  return { apiVersion: 'culvert.dev/v1', kind: 'Segment', metadata: { name, generation: ++generation }, spec };
+}
+
+function document(name: string, spec: object = { action: 'deny', ports: [22] }) {
+  return { apiVersion: 'culvert.dev/v1', kind: 'SegmentationRule', metadata: { name }, spec };
+}
+
+test('an object of the cluster is a rule within a moment, shows that it is in force, and goes with the object', async () => {
+  await using followed = await Followed.start();
+  const { server } = followed;
+  server.put(rules, rule('web'));
+  server.put(policies, {
+    apiVersion: 'culvert.dev/v1',
+    kind: 'AuthorizationPolicy',
+    metadata: { namespace: 'shop', name: 'none', generation: 1, annotations: { [lastApplied]: '{}' } },
+    spec: {},
+  });
+  await followed.has({ 'SegmentationRule.-.web': 'cluster', 'AuthorizationPolicy.shop.none': 'cluster' });
+  const answer = await callApi(followed.controller, 'GET', '/v1/resources/SegmentationRule/web');
+  const { origin, appliedBy, resource } = answer.body as ResourceItem;
+  assert.deepEqual([origin, appliedBy, resource.metadata], ['cluster', 'kubernetes', { name: 'web' }]);
+  const accepted = await followed.condition(rules, '/web', 'Accepted', 'True');
+  assert.equal(accepted.message, 'it is among the rules');
+  // No agent has joined.
+  assert.equal((await followed.condition(rules, '/web', 'InForce', 'False')).reason, 'NoAgents');
+  const { observedGeneration, agents } = (server.get(rules, '/web')?.['status'] ?? {}) as Record<string, unknown>;
+  assert.deepEqual([observedGeneration, agents], [server.get(rules, '/web')?.metadata['generation'], '0/0']);
+  await followed.condition(policies, 'shop/none', 'Accepted', 'True');
+  server.remove(rules, '/web');
+  await followed.has({ 'AuthorizationPolicy.shop.none': 'cluster' });
+  const history = (await callApi(followed.controller, 'GET', '/v1/history')).body as HistoryItem[];
+  assert.deepEqual([history[0]?.by, history[0]?.changes[0]?.change], ['kubernetes', 'deleted']);
+  assert.deepEqual((await followed.status()).kubernetes?.rules, { objects: 1, taken: 1, problems: [], warnings: [] });
+});
+
+const lastApplied = 'kubectl.kubernetes.io/last-applied-configuration';
+
+test('a status is written once, and its own event causes no other', async () => {
+  await using followed = await Followed.start((server) => server.put(rules, rule('web')));
+  const { server } = followed;
+  await followed.condition(rules, '/web', 'Accepted', 'True');
+  const { revision } = followed;
+  const written = server.patches.filter(({ path }) => path.endsWith('/status'));
+  assert.ok(written.length <= 2, String(written.length));
+  await new Promise((resolve) => setTimeout(resolve, 3500));
+  assert.equal(server.patches.filter(({ path }) => path.endsWith('/status')).length, written.length);
+  assert.equal(followed.revision, revision);
+});
+
+test('what is wrong with one object stops no other, and its last good version stays', async () => {
+  await using followed = await Followed.start((server) => {
+    server.put(rules, rule('good'));
+    server.put(rules, rule('misspelt', { action: 'allow', form: [{ namespace: 'shop' }] }));
+    server.put(rules, rule('dangling', { action: 'allow', from: [{ segment: 'batch' }] }));
+  });
+  const { server } = followed;
+  await followed.has({ 'SegmentationRule.-.good': 'cluster' });
+  const misspelt = await followed.condition(rules, '/misspelt', 'Accepted', 'False');
+  assert.deepEqual(
+    [misspelt.reason, misspelt.message],
+    ['Invalid', 'spec.form: is not a field here (did you mean "from"?)'],
+  );
+  const dangling = await followed.condition(rules, '/dangling', 'Accepted', 'False');
+  assert.equal(dangling.reason, 'Refused');
+  assert.match(dangling.message, /^spec\.from\[0\]\.segment: there is no Segment "batch"/);
+  // What was missing comes.
+  server.put(segments, segment('batch'));
+  await followed.condition(rules, '/dangling', 'Accepted', 'True');
+  server.put(rules, rule('good', { action: 'perhaps' }));
+  const bad = await followed.condition(rules, '/good', 'Accepted', 'False');
+  assert.match(bad.message, /; its last good version stays in force$/);
+  assert.equal((await followed.condition(rules, '/good', 'InForce', 'False')).reason, 'EarlierVersion');
+  await followed.has({
+    'SegmentationRule.-.good': 'cluster',
+    'SegmentationRule.-.dangling': 'cluster',
+    'Segment.-.batch': 'cluster',
+  });
+  const { warnings = [] } = (await followed.status()).kubernetes?.rules ?? {};
+  assert.equal(warnings.length, 2);
+  // A segment that is named stays, and goes with the last that names it.
+  server.remove(segments, '/batch');
+  await eventually('it is told', async () => {
+    const told = (await followed.status()).kubernetes?.rules?.warnings ?? [];
+    return told.some((text) => text.startsWith('Segment/batch was deleted in the cluster, and stays in force'));
+  });
+  assert.ok('Segment.-.batch' in followed.names);
+  server.remove(rules, '/dangling');
+  await followed.has({ 'SegmentationRule.-.good': 'cluster' });
+});
+
+test('the same name from both sides is refused, and both are told', async () => {
+  await using followed = await Followed.start();
+  const { server } = followed;
+  assert.equal((await followed.apply(document('both'))).status, 200);
+  server.put(rules, rule('both'));
+  const conflict = await followed.condition(rules, '/both', 'Accepted', 'False');
+  assert.equal(conflict.reason, 'Conflict');
+  assert.match(conflict.message, /conflicts with a document of the same name, which admin applied at revision \d+/);
+  assert.match(
+    (await followed.status()).kubernetes?.rules?.warnings.join() ?? '',
+    /SegmentationRule\/both in the cluster/,
+  );
+  assert.deepEqual(followed.names, { 'SegmentationRule.-.both': 'documents' });
+  // The document goes, and the object takes its place.
+  await callApi(followed.controller, 'DELETE', '/v1/resources/SegmentationRule/-/both');
+  await followed.has({ 'SegmentationRule.-.both': 'cluster' });
+  await followed.condition(rules, '/both', 'Accepted', 'True');
+  const refused = await followed.apply(document('both'));
+  assert.equal(refused.status, 422);
+  assert.match(refused.text, /is a custom resource of the cluster, and is changed there only/);
+  assert.match(refused.text, /kubectl delete segmentationrules\.culvert\.dev both/);
+});
+
+test('changes of documents leave what is of the cluster as it is', async () => {
+  await using followed = await Followed.start((server) => server.put(rules, rule('of-cluster')));
+  const { server, controller } = followed;
+  await followed.has({ 'SegmentationRule.-.of-cluster': 'cluster' });
+  await followed.apply(document('one'));
+  const { revision } = followed;
+  await followed.apply(document('two'));
+  server.put(rules, rule('later'));
+  await followed.has({
+    'SegmentationRule.-.of-cluster': 'cluster',
+    'SegmentationRule.-.later': 'cluster',
+    'SegmentationRule.-.one': 'documents',
+    'SegmentationRule.-.two': 'documents',
+  });
+  const deleted = await callApi(controller, 'DELETE', '/v1/resources/SegmentationRule/-/of-cluster');
+  assert.equal(deleted.status, 422);
+  const rolledBack = await callApi(controller, 'POST', '/v1/rollback', { body: { revision } });
+  assert.equal(rolledBack.status, 200);
+  assert.deepEqual(sorted(followed.names), [
+    ['SegmentationRule.-.later', 'cluster'],
+    ['SegmentationRule.-.of-cluster', 'cluster'],
+    ['SegmentationRule.-.one', 'documents'],
+  ]);
+  // A document of the revision whose name the cluster has now is not restored over it.
+  await callApi(controller, 'DELETE', '/v1/resources/SegmentationRule/-/one');
+  server.put(rules, rule('one'));
+  await followed.has({
+    'SegmentationRule.-.of-cluster': 'cluster',
+    'SegmentationRule.-.later': 'cluster',
+    'SegmentationRule.-.one': 'cluster',
+  });
+  assert.equal((await callApi(controller, 'POST', '/v1/rollback', { body: { revision } })).status, 422);
+});
+
+test('an API server that is away costs freshness, and a restart without it no rule', async () => {
+  await using followed = await Followed.start((server) => server.put(rules, rule('kept')));
+  const { server } = followed;
+  await followed.has({ 'SegmentationRule.-.kept': 'cluster' });
+  server.status = 503;
+  server.dropWatches();
+  await followed.restart();
+  assert.deepEqual(followed.names, { 'SegmentationRule.-.kept': 'cluster' });
+  assert.equal((await followed.apply(document('meanwhile'))).status, 200);
+  await eventually('it is told', async () =>
+    ((await followed.status()).kubernetes?.rules?.problems.length ?? 0) > 0 ? true : undefined,
+  );
+  assert.deepEqual(followed.names, {
+    'SegmentationRule.-.kept': 'cluster',
+    'SegmentationRule.-.meanwhile': 'documents',
+  });
+  server.status = null;
+  server.put(rules, rule('new'));
+  server.remove(rules, '/kept');
+  await followed.has({ 'SegmentationRule.-.new': 'cluster', 'SegmentationRule.-.meanwhile': 'documents' });
+});
+
+test('watches that end, and a past that is forgotten (410), lose no change', async () => {
+  await using followed = await Followed.start((server) => server.put(rules, rule('a')));
+  const { server } = followed;
+  await followed.has({ 'SegmentationRule.-.a': 'cluster' });
+  server.dropWatches();
+  server.put(rules, rule('b'));
+  await followed.has({ 'SegmentationRule.-.a': 'cluster', 'SegmentationRule.-.b': 'cluster' });
+  server.remove(rules, '/a');
+  server.compact();
+  await followed.has({ 'SegmentationRule.-.b': 'cluster' });
+});
+
+test('kinds that the cluster does not have are no problem, and count when they come; without them their rules stay', async () => {
+  await using followed = await Followed.start((server) => {
+    for (const kind of kinds) server.refuse(kind, 404);
+    server.put(rules, rule('web'));
+  });
+  const { server } = followed;
+  await eventually('they were asked for', async () => server.heard.some((line) => line.includes(rules)));
+  assert.deepEqual((await followed.status()).kubernetes?.rules, { objects: 0, taken: 0, problems: [], warnings: [] });
+  for (const kind of kinds) server.refuse(kind, null);
+  await followed.has({ 'SegmentationRule.-.web': 'cluster' });
+  for (const kind of kinds) server.refuse(kind, 404);
+  server.dropWatches();
+  await followed.restart();
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  assert.deepEqual(followed.names, { 'SegmentationRule.-.web': 'cluster' });
+});
+
+test('an object that changes all the time makes few revisions', async () => {
+  await using followed = await Followed.start((server) => server.put(rules, rule('web')));
+  const { server } = followed;
+  await followed.has({ 'SegmentationRule.-.web': 'cluster' });
+  const before = followed.revision;
+  for (let port = 1000; port < 1030; port++) {
+    server.put(rules, rule('web', { action: 'allow', ports: [port] }));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  await eventually('the last one is in force', async () => {
+    const stored = followed.controller.store.release.state.resources.get('SegmentationRule.-.web');
+    return JSON.stringify(stored?.resource.spec).includes('1029') ? true : undefined;
+  });
+  assert.ok(followed.revision - before <= 5, String(followed.revision - before));
+});

@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { patience } from '../../../lab/patience.js';
+import { waitUntil } from '../../../lab/wait-until.js';
+import { imageName, usualRepository } from '../../images/test-images.js';
+import { manifest } from '../../manifest.js';
+import { ownCluster } from '../../target.js';
+import { InstalledCulvert } from './installed-culvert.js';
+
+/** Rules as custom resources of the cluster, as an API server of its own judges and shows them. */
+const cluster = ownCluster();
+const { kubectl } = cluster;
+const shop = manifest('shop', { APP: imageName('app', usualRepository) });
+const webToDb = 'from: [{ serviceAccount: shop/web }], to: [{ serviceAccount: shop/db }]';
+let culvert: InstalledCulvert;
+
+before(async () => {
+  await kubectl.apply(shop);
+  await kubectl.wait(['-n', 'shop', 'rollout', 'status', 'deployment/db']);
+  await kubectl.wait(['-n', 'shop', 'wait', '--for=condition=Ready', 'pod', '--all']);
+  culvert = await InstalledCulvert.install(cluster);
+  await culvert.enrol('shop', 3);
+});
+after(async () => {
+  await culvert[Symbol.asyncDispose]();
+  await kubectl.succeed(['delete', '-f', '-', '--timeout=120s'], { input: shop, timeoutMs: 150_000 });
+});
+
+function document(kind: string, name: string, spec: string): string {
+  return `apiVersion: culvert.dev/v1\nkind: ${kind}\nmetadata: { name: ${name} }\nspec: ${spec}\n`;
+}
+
+/** Whether web reaches db now. */
+async function reaches(): Promise<boolean> {
+  const { stdout } = await kubectl.exec('shop/web', ['node', '/app.mjs', 'once', '10.96.7.7', '70']);
+  return stdout.includes('"host"');
+}
+
+async function becomes(isReached: boolean): Promise<void> {
+  await waitUntil(isReached ? 'web reaches db' : 'web does not reach db', async () => {
+    return (await reaches()) === isReached || undefined;
+  });
+}
+
+async function inForce(name: string): Promise<void> {
+  await kubectl.wait(['wait', '--for=condition=InForce', name], 30_000);
+}
+
+/** What the API server says when it refuses. */
+async function refusal(text: string): Promise<string> {
+  const { code, stderr } = await kubectl.run(['apply', '-f', '-'], { input: text });
+  assert.notEqual(code, 0);
+  return stderr;
+}
+
+test('a rule that kubectl applies is in force on every agent within seconds, and so is its end', async () => {
+  await kubectl.apply(document('Mesh', 'default', '{ defaultAction: deny, mtls: STRICT }'));
+  await becomes(false);
+  const startedAt = performance.now();
+  await kubectl.apply(document('SegmentationRule', 'web-to-db', `{ action: allow, ${webToDb} }`));
+  await inForce('segmentationrule/web-to-db');
+  const tookMs = performance.now() - startedAt;
+  assert.ok(tookMs < 10_000 * patience(), `${tookMs} ms`);
+  await becomes(true);
+  const shown = await kubectl.succeed(['get', 'segmentationrules']);
+  assert.match(shown, /NAME +TIER +PRIORITY +ACTION +MODE +ACCEPTED +IN FORCE +AGE/);
+  assert.match(shown, /web-to-db +team +1000 +allow +enforce +True +2\/2 /);
+  const all = await kubectl.succeed(['get', 'culvert', '-A', '-o', 'name']);
+  assert.deepEqual(all.trim().split('\n').sort(), [
+    'mesh.culvert.dev/default',
+    'segmentationrule.culvert.dev/web-to-db',
+  ]);
+  assert.match(await culvert.culvert(['get', 'rules', '-o', 'wide']), /ORIGIN\n.* cluster/);
+  await kubectl.succeed(['delete', 'sr', 'web-to-db']);
+  await becomes(false);
+  await kubectl.succeed(['delete', 'mesh', 'default']);
+  await becomes(true);
+});
+
+test('the API server refuses what the definitions can say, in words and in CEL', async () => {
+  assert.match(
+    await refusal(document('SegmentationRule', 'bad', '{ action: perhaps }')),
+    /Unsupported value: "perhaps"/,
+  );
+  assert.match(await refusal(document('Mesh', 'other', '{}')), /the only one is named default/);
+  const alone = '{ action: allow, from: [{ segment: a, namespace: b }] }';
+  assert.match(await refusal(document('SegmentationRule', 'bad', alone)), /segment stands alone/);
+  const times = '{ action: allow, validFrom: "2027-01-02T00:00:00Z", expiresAt: "2027-01-01T00:00:00Z" }';
+  assert.match(await refusal(document('SegmentationRule', 'bad', times)), /expiresAt must be later than validFrom/);
+  const explained = await kubectl.succeed(['explain', 'segmentationrule.spec.from']);
+  assert.match(explained, /Sources, as alternatives/);
+});
+
+test('what only the controller can judge is in the status, and stops no other rule', async () => {
+  await kubectl.apply(document('SegmentationRule', 'misspelt', '{ action: allow, form: [{ namespace: shop }] }'));
+  await kubectl.apply(document('SegmentationRule', 'dangling', '{ action: allow, from: [{ segment: batch }] }'));
+  await kubectl.apply(document('SegmentationRule', 'good', '{ action: allow, ports: [70] }'));
+  await inForce('segmentationrule/good');
+  const wide = await waitUntil('both are refused', async () => {
+    const text = await kubectl.succeed(['get', 'sr', '-o', 'wide']);
+    return (/misspelt .* False /.test(text) && /dangling .* False /.test(text) && text) || undefined;
+  });
+  assert.match(wide, /spec\.form: is not a field here \(did you mean "from"\?\)/);
+  assert.match(wide, /there is no Segment "batch"/);
+  await kubectl.apply(document('Segment', 'batch', '{ members: [{ namespace: shop }] }'));
+  await inForce('segmentationrule/dangling');
+  await kubectl.succeed(['delete', 'sr', '--all']);
+  await kubectl.succeed(['delete', 'seg', 'batch']);
+});
+
+test('a document and an object of the same name are a conflict that both sides are told', async () => {
+  await culvert.culvert(['apply', '-f', '-'], document('SegmentationRule', 'both', '{ action: allow, ports: [70] }'));
+  await kubectl.apply(document('SegmentationRule', 'both', '{ action: deny, ports: [22] }'));
+  await kubectl.wait(['wait', '--for=jsonpath={.status.conditions[0].reason}=Conflict', 'sr/both'], 30_000);
+  await waitUntil('culvert check tells', async () => {
+    const found = (await culvert.checks()).some(({ message }) =>
+      message.includes('SegmentationRule/both in the cluster'),
+    );
+    return found || undefined;
+  });
+  await culvert.culvert(['delete', 'SegmentationRule', 'both']);
+  await inForce('sr/both');
+  await assert.rejects(
+    culvert.culvert(['delete', 'SegmentationRule', 'both']),
+    /is a custom resource of the cluster, and is changed there only/,
+  );
+  await kubectl.succeed(['delete', 'sr', 'both']);
+});

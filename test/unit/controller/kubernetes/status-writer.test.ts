@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { KubernetesError } from '../../../../controller/kubernetes/kubernetes-error.js';
+import { statusOf, writtenStatus } from '../../../../controller/kubernetes/object-status.js';
+import { ownRuleKind, readRuleObject, type RuleObject } from '../../../../controller/kubernetes/rule-object.js';
+import { StatusWriter, type StatusToWrite } from '../../../../controller/kubernetes/status-writer.js';
+import { silentLog } from '../../../support/controller/controller-fixture.js';
+
+const { signal } = new AbortController();
+
+class Written {
+  readonly sent: string[] = [];
+  asked = 0;
+  elapsedMs = 0;
+  failure: Error | null = null;
+  readonly writer = new StatusWriter({
+    api: {
+      send: async ({ path, body }) => {
+        this.asked++;
+        if (this.failure !== null) throw this.failure;
+        this.sent.push(path);
+        this.last = (body as { status: object }).status;
+        return {};
+      },
+    },
+    log: silentLog,
+    nowMs: () => 0,
+    elapsedMs: () => this.elapsedMs,
+  });
+  last: object = {};
+}
+
+function object(name: string, status: object = {}): RuleObject {
+  const read = readRuleObject(ownRuleKind('PeerAuthentication'), { metadata: { namespace: 'shop', name }, spec: {} });
+  return { ...read, status: writtenStatus(status) };
+}
+
+function wanted(read: RuleObject, o: { agents?: number; revision?: number } = {}): StatusToWrite {
+  const { agents = 3, revision = 1 } = o;
+  const accepted = { status: 'True', reason: 'Accepted', message: '' } as const;
+  const numbers = { enforcing: agents, all: agents };
+  const status = statusOf({
+    generation: 1,
+    accepted,
+    revision,
+    earlierRevision: null,
+    agents: numbers,
+    warnings: [],
+  });
+  return { object: read, status };
+}
+
+test('at most 20 are written in a turn, at the subresource, and not again while the watch has not told of it', async () => {
+  const { writer, sent } = new Written();
+  const all = Array.from({ length: 50 }, (_, index) => wanted(object(`o${index}`)));
+  for (const count of [20, 40, 50, 50]) {
+    await writer.write(all, signal);
+    assert.equal(sent.length, count);
+  }
+  assert.equal(sent[0], '/apis/culvert.dev/v1/namespaces/shop/peerauthentications/o0/status');
+});
+
+test('a status that differs in the number of agents waits, and one that says something else does not', async () => {
+  const written = new Written();
+  const { writer, sent } = written;
+  await writer.write([wanted(object('web'))], signal);
+  const present = object('web', written.last);
+  await writer.write([wanted(present, { agents: 4 })], signal);
+  assert.equal(sent.length, 1);
+  await writer.write([wanted(present, { agents: 4, revision: 2 })], signal);
+  assert.equal(sent.length, 2);
+  written.elapsedMs += 31_000;
+  await writer.write([wanted(object('web', written.last), { agents: 5, revision: 2 })], signal);
+  assert.equal(sent.length, 3);
+});
+
+test('while the API server refuses, it is asked less and less, and what is wrong is told', async () => {
+  const written = new Written();
+  const { writer, sent } = written;
+  const all = [wanted(object('web'))];
+  written.failure = new KubernetesError({ status: 403, message: 'no', hint: '' });
+  for (let second = 0; second < 60; second++) {
+    await writer.write(all, signal);
+    written.elapsedMs += 1000;
+  }
+  assert.ok(written.asked <= 8, String(written.asked));
+  assert.match(writer.problem ?? '', /the status of custom resources cannot be written: no/);
+  written.failure = null;
+  written.elapsedMs += 60_000;
+  await writer.write(all, signal);
+  assert.deepEqual([sent.length, writer.problem], [1, null]);
+});
+
+test('an object that is gone stops no other', async () => {
+  const written = new Written();
+  written.failure = new KubernetesError({ status: 404, message: 'gone', hint: '' });
+  await written.writer.write([wanted(object('a')), wanted(object('b'))], signal);
+  assert.equal(written.writer.problem, null);
+});
