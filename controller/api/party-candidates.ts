@@ -51,7 +51,7 @@ export function findDestinations(
   const registry = lookupOf(entries);
   const ip = parseIp(text);
   if (ip !== undefined) {
-    const destination = resolveDestination(registry, { ip, port: port ?? 0 });
+    const destination = resolveDestination(registry, { ip, port: port ?? 0 }, null);
     if (destination.kind === 'service') return ofService(destination.service, ip, port, registry);
     return atPort([{ ip, workload: destination.endpoints[0]?.workload ?? null }], port);
   }
@@ -83,7 +83,7 @@ function atPort(candidates: readonly Candidate[], port: number | null): Destinat
   return candidates.map((candidate) => ({ ...candidate, port, service: null }));
 }
 
-/** What an agent connects to when its workload dials this VIP. */
+/** What an agent connects to when its workload, wherever that is, dials this VIP. */
 function ofService(
   service: RegistryService,
   vip: IpAddress | undefined,
@@ -92,7 +92,7 @@ function ofService(
 ): DestinationCandidate[] {
   const served = servedPort(service, port);
   if (served === undefined) throw notServed(service, port);
-  const endpoints = vip === undefined ? [] : resolveService(registry, service, { ip: vip, port: served.port });
+  const endpoints = vip === undefined ? [] : resolveService(registry, service, { ip: vip, port: served.port }, null);
   if (endpoints.length === 0) throw noEndpoint(service);
   return endpoints.map(({ workload, address }) => ({ ...address, workload, service }));
 }

@@ -32,11 +32,12 @@ export function accessObjects({ namespace }: InstallOptions): readonly Kubernete
         labels,
         annotations: {
           'culvert.dev/why':
-            'list and watch: pods and services are workloads and services of the mesh, a label of a namespace brings its pods in, and objects of culvert.dev are rules; their status says whether they are in force; tokenreviews: agents join with the tokens of their service account',
+            'list and watch: pods and services are workloads and services of the mesh, a label of a namespace brings its pods in, nodes have zones, endpointslices have the endpoints that no selector finds, and objects of culvert.dev are rules; their status says whether they are in force; tokenreviews: agents join with the tokens of their service account',
         },
       },
       rules: [
-        { apiGroups: [''], resources: ['pods', 'services', 'namespaces'], verbs: ['list', 'watch'] },
+        { apiGroups: [''], resources: ['pods', 'services', 'namespaces', 'nodes'], verbs: ['list', 'watch'] },
+        { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['list', 'watch'] },
         { apiGroups: [customGroup], resources: customPlurals, verbs: ['list', 'watch'] },
         { apiGroups: [customGroup], resources: customPlurals.map((plural) => `${plural}/status`), verbs: ['patch'] },
         { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },

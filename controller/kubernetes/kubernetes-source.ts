@@ -1,15 +1,18 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { registryKey, type RegistryEntry } from '../../shared/routing/registry-entry.js';
-import { selects } from '../../shared/routing/registry-view.js';
 import { maxRegistryEntryBytes } from '../../shared/wire/signed.js';
 import type { InventoryConflict, InventorySource, SourceEntry } from '../inventory/inventory-source.js';
+import { namedSlices, readEndpointSlice, type EndpointSlice } from './endpoint-slice.js';
 import { enrolmentOf } from './enrolment.js';
 import type { KubernetesApi } from './kubernetes-api.js';
 import type { KubernetesState } from './kubernetes-state.js';
 import { readNamespace, type ClusterNamespace } from './namespace.js';
+import { NamedEndpoints } from './named-endpoints.js';
 import { nodeEnrolments, type NodeEnrolments } from './node-enrolments.js';
+import { readNode } from './node.js';
 import { readPod, type Pod } from './pod.js';
 import { podEntry } from './pod-entry.js';
 import { Reflector, type ReflectedKind } from './reflector.js';
@@ -34,11 +37,11 @@ export class KubernetesSource implements AsyncDisposable {
   readonly #pods = new Map<string, Pod>();
   readonly #services = new Map<string, ClusterService>();
   readonly #namespaces = new Map<string, ClusterNamespace>();
+  readonly #slices = new Map<string, EndpointSlice>();
   readonly #reflectors: readonly Pick<Reflector<unknown>, 'isSynced' | 'problem' | 'run' | 'unreadable'>[];
   /** Keys of pods and of services whose entries have to be made again. */
   readonly #changed = { pods: new Set<string>(), services: new Set<string>() };
-  /** Pods with the network of their nodes. */
-  readonly #onHost = new Map<string, Pod>();
+  readonly #named = new NamedEndpoints();
   readonly #enrolled = new Set<string>();
   /** By registry key. */
   readonly #warnings = new Map<string, string>();
@@ -83,6 +86,19 @@ export class KubernetesSource implements AsyncDisposable {
         name: 'namespaces',
         path: '/api/v1/namespaces',
         read: readNamespace,
+      }),
+      reflector({
+        ...this.#kept(this.#named.nodes, (key) => this.#nodeChanged(key.slice(1))),
+        name: 'nodes',
+        path: '/api/v1/nodes',
+        read: readNode,
+      }),
+      reflector({
+        ...this.#kept(this.#slices, (key) => this.#sliceChanged(key)),
+        name: 'endpointslices',
+        path: '/apis/discovery.k8s.io/v1/endpointslices',
+        selector: namedSlices,
+        read: readEndpointSlice,
       }),
     ];
   }
@@ -131,13 +147,17 @@ export class KubernetesSource implements AsyncDisposable {
     return {
       onReplaced: (all) => {
         const gone = [...objects.keys()].filter((key) => !all.has(key));
+        const changed = [...all].filter(([key, object]) => !isDeepStrictEqual(objects.get(key), object));
         for (const key of gone) objects.delete(key);
-        for (const [key, object] of all) objects.set(key, object);
-        for (const key of [...gone, ...all.keys()]) onChanged(key);
+        for (const [key, object] of changed) objects.set(key, object);
+        for (const key of gone) onChanged(key);
+        for (const [key] of changed) onChanged(key);
         this.#writeSoon();
         this.#onChange();
       },
       onChanged: (key, object) => {
+        // Most changes are of what the mesh does not read.
+        if (isDeepStrictEqual(objects.get(key) ?? null, object)) return;
         if (object === null) objects.delete(key);
         else objects.set(key, object);
         onChanged(key);
@@ -150,13 +170,20 @@ export class KubernetesSource implements AsyncDisposable {
   /** A pod with the network of its node is an endpoint of which services have to know. */
   #podChanged(key: string): void {
     this.#changed.pods.add(key);
-    const pod = this.#pods.get(key);
-    const before = this.#onHost.get(key);
-    if (pod?.isOnHost === true) this.#onHost.set(key, pod);
-    else this.#onHost.delete(key);
-    const { namespace } = before ?? pod ?? {};
-    if (before === undefined && pod?.isOnHost !== true) return;
+    const namespace = this.#named.takePod(key, this.#pods.get(key));
+    if (namespace === null) return;
     for (const [name, service] of this.#services) if (service.namespace === namespace) this.#changed.services.add(name);
+  }
+
+  #sliceChanged(key: string): void {
+    for (const service of this.#named.takeSlice(key, this.#slices.get(key) ?? null))
+      this.#changed.services.add(service);
+  }
+
+  /** Its zone may have changed. */
+  #nodeChanged(name: string): void {
+    for (const [key, { node }] of this.#pods) if (node === name) this.#changed.pods.add(key);
+    for (const key of this.#services.keys()) this.#changed.services.add(key);
   }
 
   /** Whether its pods are in the mesh may have changed. */
@@ -226,7 +253,11 @@ export class KubernetesSource implements AsyncDisposable {
     }
     const namespace = this.#namespaces.get(`/${pod.namespace}`);
     const { isEnrolled, problem } = enrolmentOf(pod, namespace?.labels, this.#ownNamespace);
-    const { entry, problems } = podEntry(pod, { isEnrolled, trustDomain: this.#trustDomain });
+    const { entry, problems } = podEntry(pod, {
+      isEnrolled,
+      trustDomain: this.#trustDomain,
+      locality: this.#named.localityOf(pod.node),
+    });
     if (entry?.protocol === 'hbone') this.#enrolled.add(key);
     const isLarge = entry !== null && isTooLarge(entry);
     const size = isLarge ? ['it has so many labels and ports that none of them counts'] : [];
@@ -237,13 +268,15 @@ export class KubernetesSource implements AsyncDisposable {
   #serviceEntry(name: string): { readonly key: string; readonly entry: RegistryEntry | null } {
     const key = registryKeyOf('service', name);
     const service = this.#services.get(name);
-    const entry = service === undefined ? null : serviceEntry(service);
-    if (service === undefined || entry === null) return { key, entry: null };
-    // Kube-proxy knows the endpoints on nodes, and the mesh does not.
-    const isOnHosts = [...this.#onHost.values()].some((pod) => selects(service, pod));
+    const endpoints = service === undefined ? null : this.#named.endpointsOf(service);
+    if (service === undefined || endpoints === null) {
+      this.#warnings.delete(key);
+      return { key, entry: null };
+    }
+    const entry = serviceEntry(service, endpoints);
     const isLarge = isTooLarge(entry);
     this.#warn(key, `service ${name}`, isLarge ? ['it is too large for the mesh: kube-proxy carries it'] : []);
-    return { key, entry: isOnHosts || isLarge ? null : entry };
+    return { key, entry: isLarge ? null : entry };
   }
 
   #warn(key: string, what: string, problems: readonly string[]): void {

@@ -1,7 +1,12 @@
 import { formatCidr, parseCidr } from '../../shared/address.js';
 import { formatSpiffeId, parseSpiffeId } from '../../shared/identity.js';
 import { parseNodeName } from '../../shared/routing/names.js';
-import { podNetns, type CaptureExclusions, type WorkloadEntry } from '../../shared/routing/registry-entry.js';
+import {
+  podNetns,
+  type CaptureExclusions,
+  type Locality,
+  type WorkloadEntry,
+} from '../../shared/routing/registry-entry.js';
 import type { Pod } from './pod.js';
 
 /** Annotations of a pod: what of its traffic is left alone, separated by commas. */
@@ -21,7 +26,15 @@ export type PodEntry = {
  * A pod as the registry has it. In the mesh it is published as soon as it has a node, so that its certificate is there when it
  * starts. Outside, its address leads to it in plaintext, and its labels can be selected.
  */
-export function podEntry(pod: Pod, o: { readonly isEnrolled: boolean; readonly trustDomain: string }): PodEntry {
+export function podEntry(
+  pod: Pod,
+  o: {
+    readonly isEnrolled: boolean;
+    readonly trustDomain: string;
+    /** Where it runs; null: not known. */
+    readonly locality: Locality | null;
+  },
+): PodEntry {
   const { namespace, name, serviceAccount, addresses, ports, uid } = pod;
   // Its node chose them, for any namespace: they must select it for no service and no rule.
   const labels = pod.isMirror ? {} : pod.labels;
@@ -48,13 +61,14 @@ export function podEntry(pod: Pod, o: { readonly isEnrolled: boolean; readonly t
     capture: node === null ? noExclusions : exclusionsOf(pod, problems),
     ...(Object.keys(ports).length === 0 ? {} : { ports }),
     ...availabilityOf(pod),
+    ...(o.locality === null ? {} : { locality: o.locality }),
   };
   return { entry, problems };
 }
 
 const noExclusions: CaptureExclusions = { excludeInboundPorts: [], excludeOutboundPorts: [], excludeOutboundCidrs: [] };
 
-function availabilityOf({ isReady, isEnding }: Pod): Pick<WorkloadEntry, 'availability'> {
+export function availabilityOf({ isReady, isEnding }: Pod): Pick<WorkloadEntry, 'availability'> {
   if (!isReady) return { availability: 'unready' };
   return isEnding ? { availability: 'ending' } : {};
 }

@@ -42,8 +42,10 @@ export type Pod = {
   readonly annotations: Readonly<Record<string, string>>;
   /** Null: it is not scheduled yet. */
   readonly node: string | null;
-  /** Empty until its sandbox is there. */
+  /** Empty until its sandbox is there, and for one with the network of its node. */
   readonly addresses: readonly IpAddress[];
+  /** Those of its node, where it has the network of that. */
+  readonly hostAddresses: readonly IpAddress[];
   /** Its named TCP ports. */
   readonly ports: Readonly<Record<string, number>>;
   /** Whether it passes its readiness probes, and its gates are open. */
@@ -74,6 +76,7 @@ export function readPod(object: unknown): Pod | null {
   const { phase = 'Pending', podIPs, conditions } = status ?? {};
   if (phase === 'Succeeded' || phase === 'Failed') return null;
   const isOnHost = spec.hostNetwork === true;
+  const ips = (podIPs ?? []).flatMap(({ ip }) => parseIp(ip) ?? []);
   const { namespace, name, uid, labels, annotations, deletionTimestamp } = metadata;
   return {
     namespace,
@@ -83,7 +86,8 @@ export function readPod(object: unknown): Pod | null {
     labels: labels ?? {},
     annotations: annotations ?? {},
     node: spec.nodeName ?? null,
-    addresses: isOnHost ? [] : (podIPs ?? []).flatMap(({ ip }) => parseIp(ip) ?? []),
+    addresses: isOnHost ? [] : ips,
+    hostAddresses: isOnHost ? ips : [],
     ports: namedPorts(spec),
     isReady: (conditions ?? []).some((condition) => condition.type === 'Ready' && condition.status === 'True'),
     isEnding: deletionTimestamp != null,

@@ -39,6 +39,8 @@ export interface ReflectedKind<T> {
   readonly path: string;
   /** A cluster need not have the kind: that it is not served is no problem. It is asked for again, more often than usual. */
   readonly isOptional?: boolean;
+  /** Of labels; absent: all objects. */
+  readonly selector?: string;
   /** What is kept of an object; null: it does not concern the mesh. Throws where the object cannot be understood. */
   readonly read: (object: unknown) => T | null;
   /** Everything that there is now. */
@@ -92,6 +94,11 @@ export class Reflector<T> {
     return this.#isAbsent;
   }
 
+  get #selector(): string {
+    const { selector } = this.#kind;
+    return selector === undefined ? '' : `&labelSelector=${encodeURIComponent(selector)}`;
+  }
+
   /** Why what is known may be old; null: it is not. */
   get problem(): string | null {
     return this.#problem;
@@ -124,7 +131,9 @@ export class Reflector<T> {
     let next: string | undefined = '';
     while (next !== undefined) {
       const from: string = next === '' ? '' : `&continue=${encodeURIComponent(next)}`;
-      const page = listSchema.safeParse(await this.#api.get(`${this.#kind.path}?limit=${pageSize}${from}`, signal));
+      const page = listSchema.safeParse(
+        await this.#api.get(`${this.#kind.path}?limit=${pageSize}${this.#selector}${from}`, signal),
+      );
       if (!page.success) throw this.#unlike('a list');
       for (const item of page.data.items ?? []) {
         const { key } = this.#identify(item);
@@ -149,7 +158,10 @@ export class Reflector<T> {
     const deadline = AbortSignal.timeout(watchSeconds * 1000 + watchGraceMs);
     const startedAtMs = performance.now();
     let hadEvents = false;
-    for await (const line of this.#api.watch(`${path}?${query}`, AbortSignal.any([signal, deadline]))) {
+    for await (const line of this.#api.watch(
+      `${path}?${query}${this.#selector}`,
+      AbortSignal.any([signal, deadline]),
+    )) {
       const event = eventSchema.safeParse(line);
       if (!event.success) throw this.#unlike('an event of a watch');
       this.#onEvent(event.data.type, event.data.object);

@@ -1,20 +1,19 @@
-import type { RegistryService } from '../../shared/routing/registry-entry.js';
+import type { NamedEndpoint, RegistryService } from '../../shared/routing/registry-entry.js';
 import type { ClusterService } from './service.js';
 
-/**
- * A service as the registry has it: its endpoints are the pods that it selects, each ready or not by itself. Null for one
- * without a selector: kube-proxy carries what is sent there, and the rules see an address outside the mesh.
- */
-export function serviceEntry(service: ClusterService): RegistryService | null {
-  const { namespace, name, clusterIps, ports, selector, takesUnready } = service;
-  if (Object.keys(selector).length === 0) return null;
+/** A service as the registry has it: its endpoints are the pods that it selects, each ready or not by itself, and `endpoints`. */
+export function serviceEntry(service: ClusterService, endpoints: readonly NamedEndpoint[]): RegistryService {
+  const { namespace, name, vips, ports, selector, takesUnready, distribution, isSticky } = service;
   return {
     kind: 'service',
     namespace,
     name,
-    vips: clusterIps,
-    ports,
+    vips,
+    ports: ports.map(({ port, targetPort }) => ({ port, targetPort })),
     selector,
+    ...(endpoints.length === 0 ? {} : { endpoints }),
     ...(takesUnready ? { takesUnready: true } : {}),
+    ...(distribution === undefined ? {} : { distribution }),
+    ...(isSticky ? { isSticky: true } : {}),
   };
 }

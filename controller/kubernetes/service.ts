@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { parseIp, type IpAddress } from '../../shared/address.js';
+import type { RegistryService } from '../../shared/routing/registry-entry.js';
 
 const servicePort = z.object({
+  name: z.string().nullish(),
   port: z.int(),
   targetPort: z.union([z.int(), z.string()]).nullish(),
   protocol: z.string().default('TCP'),
@@ -12,9 +14,13 @@ const serviceSchema = z.object({
     type: z.string().default('ClusterIP'),
     clusterIP: z.string().optional(),
     clusterIPs: z.array(z.string()).nullish(),
+    externalIPs: z.array(z.string()).nullish(),
     ports: z.array(servicePort).nullish(),
     selector: z.record(z.string(), z.string()).nullish(),
     publishNotReadyAddresses: z.boolean().nullish(),
+    internalTrafficPolicy: z.string().nullish(),
+    trafficDistribution: z.string().nullish(),
+    sessionAffinity: z.string().nullish(),
   }),
 });
 
@@ -22,14 +28,16 @@ const serviceSchema = z.object({
 export type ClusterService = {
   readonly namespace: string;
   readonly name: string;
-  /** One of each family at most. */
-  readonly clusterIps: readonly IpAddress[];
-  /** Its TCP ports. */
-  readonly ports: readonly { readonly port: number; readonly targetPort: number | string }[];
+  /** Where it is dialled: its own addresses, one of each family at most, then those of outside that lead to it. */
+  readonly vips: readonly IpAddress[];
+  /** Its TCP ports. The name is empty where it has only one. */
+  readonly ports: readonly { readonly name: string; readonly port: number; readonly targetPort: number | string }[];
   /** Empty: its endpoints are named by hand, in EndpointSlices. */
   readonly selector: Readonly<Record<string, string>>;
   /** Pods count as ready for it from their first moment. */
   readonly takesUnready: boolean;
+  readonly distribution: RegistryService['distribution'];
+  readonly isSticky: boolean;
 };
 
 /**
@@ -39,18 +47,45 @@ export type ClusterService = {
 export function readService(object: unknown): ClusterService | null {
   const { metadata, spec } = serviceSchema.parse(object);
   if (spec.type === 'ExternalName') return null;
-  const clusterIps = (spec.clusterIPs ?? [spec.clusterIP ?? '']).flatMap((ip) => parseIp(ip) ?? []);
+  const own = (spec.clusterIPs ?? [spec.clusterIP ?? '']).flatMap((ip) => parseIp(ip) ?? []);
+  const vips = new Set([...own, ...(spec.externalIPs ?? []).flatMap((ip) => parseIp(ip) ?? [])]);
   const ports = (spec.ports ?? [])
     .filter(({ protocol }) => protocol === 'TCP')
-    .map(({ port, targetPort }) => ({ port, targetPort: targetOf(targetPort ?? 0, port) }));
-  if (clusterIps.length === 0 || ports.length === 0) return null;
+    .map(({ name, port, targetPort }) => ({ name: name ?? '', port, targetPort: targetOf(targetPort ?? 0, port) }));
+  if (own.length === 0 || ports.length === 0) return null;
   const { namespace, name } = metadata;
-  const takesUnready = spec.publishNotReadyAddresses === true;
-  return { namespace, name, clusterIps, ports, selector: spec.selector ?? {}, takesUnready };
+  return {
+    namespace,
+    name,
+    vips: [...vips],
+    ports,
+    selector: spec.selector ?? {},
+    takesUnready: spec.publishNotReadyAddresses === true,
+    distribution: distributionOf(spec),
+    isSticky: spec.sessionAffinity === 'ClientIP',
+  };
 }
 
 /** 0 and an empty text mean the port itself; digits in quotes are a number. */
 function targetOf(targetPort: number | string, port: number): number | string {
   if (targetPort === 0 || targetPort === '') return port;
   return typeof targetPort === 'string' && /^\d+$/.test(targetPort) ? Number(targetPort) : targetPort;
+}
+
+/** A preference of a later version of Kubernetes counts as none. */
+function distributionOf({
+  internalTrafficPolicy,
+  trafficDistribution,
+}: z.output<typeof serviceSchema>['spec']): ClusterService['distribution'] {
+  if (internalTrafficPolicy === 'Local') return 'same-host';
+  switch (trafficDistribution) {
+    case 'PreferSameNode':
+      return 'prefer-same-host';
+    // The older name of the same.
+    case 'PreferClose':
+    case 'PreferSameZone':
+      return 'prefer-same-zone';
+    default:
+      return undefined;
+  }
 }

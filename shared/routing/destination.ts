@@ -1,27 +1,43 @@
 import { isIpv6, type HostPort, type IpAddress } from '../address.js';
-import type { RegistryService, ServicePort, WorkloadEntry } from './registry-entry.js';
+import { nearestOf } from './nearest.js';
+import type { Locality, RegistryService, ServicePort, WorkloadEntry } from './registry-entry.js';
 import type { RegistryView } from './registry-view.js';
 
-/** One place where a connection can end: a workload, at one of its addresses and the port of its application. */
-export type Endpoint = { readonly workload: WorkloadEntry; readonly address: HostPort };
+/** One place where a connection can end. `workload` null: the address is outside the mesh. */
+export type Endpoint = { readonly workload: WorkloadEntry | null; readonly address: HostPort };
+/** An endpoint in the mesh: the workload, at one of its addresses and the port of its application. */
+export type WorkloadEndpoint = Endpoint & { readonly workload: WorkloadEntry };
 
 /** What an application dialled. */
 export type Destination =
-  | { readonly kind: 'workload'; readonly service: null; readonly endpoints: readonly [Endpoint] }
+  | { readonly kind: 'workload'; readonly service: null; readonly endpoints: readonly [WorkloadEndpoint] }
   /** `endpoints` is empty when the service has none, or does not serve the port that was dialled. */
   | { readonly kind: 'service'; readonly service: RegistryService; readonly endpoints: readonly Endpoint[] }
-  | { readonly kind: 'external'; readonly service: null; readonly endpoints: readonly [] };
+  /** The dialled address itself. */
+  | { readonly kind: 'external'; readonly service: null; readonly endpoints: readonly [Endpoint] };
 
-/** Finds the owner of the dialled address. A workload's own address takes precedence over a VIP. */
-export function resolveDestination(registry: RegistryView, dialled: HostPort): Destination {
+/**
+ * Finds the owner of the dialled address. A workload's own address takes precedence over a VIP. `from`: where the client is,
+ * for services whose endpoints depend on it; null: not known, so all endpoints are there.
+ */
+export function resolveDestination(registry: RegistryView, dialled: HostPort, from: Locality | null): Destination {
   const workload = registry.workloadAt(dialled.ip);
   if (workload !== undefined) {
     return { kind: 'workload', service: null, endpoints: [{ workload, address: dialled }] };
   }
   const service = registry.serviceAt(dialled.ip);
-  if (service === undefined) return { kind: 'external', service: null, endpoints: [] };
-  return { kind: 'service', service, endpoints: resolveService(registry, service, dialled) };
+  if (service === undefined) {
+    return { kind: 'external', service: null, endpoints: [{ workload: null, address: dialled }] };
+  }
+  return { kind: 'service', service, endpoints: resolveService(registry, service, dialled, from) };
 }
+
+/** A possible endpoint, and what decides whether this client gets it. */
+type Candidate = {
+  readonly endpoint: Endpoint;
+  readonly availability: WorkloadEntry['availability'];
+  readonly locality: Locality | undefined;
+};
 
 /**
  * The endpoints behind a VIP of a service, in a stable order. Every lookup from a service to its endpoints goes through
@@ -31,23 +47,55 @@ export function resolveService(
   registry: RegistryView,
   service: RegistryService,
   dialled: HostPort,
+  from: Locality | null,
 ): readonly Endpoint[] {
   const served = servedPort(service, dialled.port);
   if (served === undefined) return [];
-  const selected = registry.endpointsOf(service);
-  const endpointsAmong = (isTaken: (workload: WorkloadEntry) => boolean): Endpoint[] => {
-    const endpoints: Endpoint[] = [];
-    for (const workload of selected) {
-      if (!isTaken(workload)) continue;
-      const ip = addressFor(workload, dialled.ip);
-      const port = targetPortOf(served, workload);
-      if (ip !== undefined && port !== undefined) endpoints.push({ workload, address: { ip, port } });
-    }
-    return endpoints;
-  };
-  if (service.takesUnready === true) return endpointsAmong(() => true);
-  const ready = endpointsAmong(({ availability }) => availability === undefined);
-  return ready.length > 0 ? ready : endpointsAmong(({ availability }) => availability === 'ending');
+  const all = selected(registry, service, served, dialled.ip);
+  all.push(...named(registry, service, served, dialled.ip));
+  const { distribution } = service;
+  return nearestOf(available(all, service), { from, distribution }).map(({ endpoint }) => endpoint);
+}
+
+/** Those that are ready, else those that end and still serve. */
+function available(candidates: readonly Candidate[], { takesUnready }: RegistryService): readonly Candidate[] {
+  if (takesUnready === true) return candidates;
+  const ready = candidates.filter(({ availability }) => availability === undefined);
+  return ready.length > 0 ? ready : candidates.filter(({ availability }) => availability === 'ending');
+}
+
+function selected(
+  registry: RegistryView,
+  service: RegistryService,
+  served: ServicePort,
+  dialled: IpAddress,
+): Candidate[] {
+  const found: Candidate[] = [];
+  for (const workload of registry.endpointsOf(service)) {
+    const ip = addressFor(workload, dialled);
+    const port = targetPortOf(served, workload);
+    if (ip === undefined || port === undefined) continue;
+    const { availability, locality } = workload;
+    found.push({ endpoint: { workload, address: { ip, port } }, availability, locality });
+  }
+  return found;
+}
+
+/** Of the dialled family if there are any, because what has two addresses is there twice. */
+function named(
+  registry: RegistryView,
+  { endpoints = [] }: RegistryService,
+  { port }: ServicePort,
+  dialled: IpAddress,
+): Candidate[] {
+  const ofFamily = endpoints.filter(({ address }) => isIpv6(address) === isIpv6(dialled));
+  return (ofFamily.length > 0 ? ofFamily : endpoints).flatMap((each) => {
+    const target = each.ports[port];
+    if (target === undefined) return [];
+    const { address: ip, availability, locality } = each;
+    const workload = registry.workloadAt(ip) ?? null;
+    return { endpoint: { workload, address: { ip, port: target } }, availability, locality };
+  });
 }
 
 /** The dialled port, or the only one when `dialled` is null; undefined when the service does not serve it. */

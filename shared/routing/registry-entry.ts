@@ -36,7 +36,12 @@ export type WorkloadEntry = {
    * and still serves, so a service uses it where it has no ready endpoint, as in Kubernetes. Absent: it is ready.
    */
   readonly availability?: 'unready' | 'ending';
+  /** Absent: not known, so it is near to nothing. */
+  readonly locality?: Locality;
 };
+
+/** Where something runs. A host without a zone is in none. */
+export type Locality = { readonly host: string; readonly zone?: string };
 
 /** Traffic of a workload that the agent does not capture. */
 export type CaptureExclusions = {
@@ -58,8 +63,26 @@ export type RegistryService = {
   readonly ports: readonly ServicePort[];
   /** The endpoints are the workloads of the same namespace that have all these labels. */
   readonly selector: Readonly<Record<string, string>>;
+  /** Endpoints that no selector finds, as they are outside the mesh or were named by hand. Absent: there are none. */
+  readonly endpoints?: readonly NamedEndpoint[];
   /** Workloads are endpoints before they are ready, and while they end. Absent: they are not. */
   readonly takesUnready?: true;
+  /**
+   * Which endpoints a client gets. `same-host`: those of its own host and no others. The other two: the nearest that there
+   * are. Absent: all.
+   */
+  readonly distribution?: 'same-host' | 'prefer-same-host' | 'prefer-same-zone';
+  /** All connections from one address go to one endpoint for as long as it is one. Absent: they do not. */
+  readonly isSticky?: true;
+};
+
+/** An endpoint by its address. Where the address is that of a workload, the workload is the endpoint. */
+export type NamedEndpoint = {
+  readonly address: IpAddress;
+  /** By the port of the service, as text; a port that is not there is not served. */
+  readonly ports: Readonly<Record<string, number>>;
+  readonly availability?: WorkloadEntry['availability'];
+  readonly locality?: Locality;
 };
 
 export type ServicePort = {

@@ -20,6 +20,9 @@ const identity = z.custom<SpiffeId>(
   'not a workload identity',
 );
 
+const availability = z.enum(['unready', 'ending']);
+const locality = z.strictObject({ host: z.string().min(1).max(253), zone: z.string().min(1).max(253).exactOptional() });
+
 const workload = z.strictObject({
   kind: z.literal('workload'),
   namespace: name,
@@ -38,7 +41,8 @@ const workload = z.strictObject({
   }),
   ports: z.record(portName, port).readonly().exactOptional(),
   lateAcceptPorts: z.array(port).readonly().exactOptional(),
-  availability: z.enum(['unready', 'ending']).exactOptional(),
+  availability: availability.exactOptional(),
+  locality: locality.exactOptional(),
 });
 
 const service = z.strictObject({
@@ -56,7 +60,20 @@ const service = z.strictObject({
     )
     .readonly(),
   selector: labels,
+  endpoints: z
+    .array(
+      z.strictObject({
+        address: ip,
+        ports: z.record(z.string().regex(/^\d{1,5}$/), port).readonly(),
+        availability: availability.exactOptional(),
+        locality: locality.exactOptional(),
+      }),
+    )
+    .readonly()
+    .exactOptional(),
   takesUnready: z.literal(true).exactOptional(),
+  distribution: z.enum(['same-host', 'prefer-same-host', 'prefer-same-zone']).exactOptional(),
+  isSticky: z.literal(true).exactOptional(),
 });
 
 /** The schema of a received registry entry; strict for the same reason as `snapshotSchema`. */

@@ -1,4 +1,4 @@
-import type { HostPort, IpAddress } from '../../../shared/address.js';
+import type { IpAddress } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { Party, RuleRef } from '../../../shared/policy/connection.js';
 import { areOneWorkload } from '../../../shared/policy/own-traffic.js';
@@ -17,14 +17,14 @@ import type { Facts, FactsSource } from './tracked-connection.js';
  * registered one; otherwise the connection is cut as `CERT_REVOKED`.
  */
 
-/** `source`: the workload of this node. `endpoint`: null for an address outside the mesh. */
+/** `source`: the workload of this node. */
 export function outboundFacts(init: {
   readonly source: WorkloadEntry;
   readonly clientIp: IpAddress;
-  readonly endpoint: Endpoint | null;
-  readonly address: HostPort;
+  readonly endpoint: Endpoint;
 }): FactsSource {
-  const { clientIp, endpoint, address } = init;
+  const { clientIp } = init;
+  const { workload, address } = init.endpoint;
   const sourceName = workloadName(init.source);
   return (state) => {
     const source = state.registry.workload(sourceName);
@@ -32,8 +32,8 @@ export function outboundFacts(init: {
     const unreadable = unreadableAt(state, address.ip);
     if (unreadable !== null) return unreadable;
     const current = state.registry.workloadAt(address.ip);
-    if (endpoint?.workload.protocol === 'hbone' && current?.identity !== endpoint.workload.identity) {
-      return revoked(workloadName(endpoint.workload));
+    if (workload?.protocol === 'hbone' && current?.identity !== workload.identity) {
+      return revoked(workloadName(workload));
     }
     const [from, destination] = [registeredParty(clientIp, source), registeredParty(address.ip, current)];
     // A service may have the workload itself as an endpoint.

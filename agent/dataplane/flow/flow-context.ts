@@ -2,7 +2,7 @@ import type { IpAddress } from '../../../shared/address.js';
 import type { Clock } from '../../../shared/policy/connection.js';
 import type { SlowEnds } from '../../../shared/slow-ends.js';
 import type { DescriptorReserve } from '../sockets/descriptor-reserve.js';
-import type { RoundRobinBalancer } from '../balance/round-robin-balancer.js';
+import type { EndpointBalancer } from '../balance/endpoint-balancer.js';
 import type { DataplaneSettings } from '../settings.js';
 import type { BackpressureTracker } from '../relay/backpressure-tracker.js';
 import type { Reporter } from './reporter.js';
@@ -22,7 +22,7 @@ export type FlowContext = {
   readonly connections: LiveConnections;
   readonly backpressure: BackpressureTracker;
   readonly tunnels: TunnelClient;
-  readonly balancer: RoundRobinBalancer;
+  readonly balancer: EndpointBalancer;
   readonly reporter: Reporter;
   readonly descriptors: DescriptorReserve;
   /** Clients that are refused; see `refuseClient`. */

@@ -7,7 +7,7 @@ import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayPeer } from '../relay/relay.js';
 import type { HostPort } from '../../../shared/address.js';
 import type { ConnectionPath } from '../report/closed-connection.js';
-import type { Endpoint } from '../../../shared/routing/destination.js';
+import type { Endpoint, WorkloadEndpoint } from '../../../shared/routing/destination.js';
 import { workloadName } from '../../../shared/routing/names.js';
 import type { OpenResult } from '../tunnel/tunnel.js';
 import { whenArrived } from './when-arrived.js';
@@ -32,8 +32,7 @@ type PathRequest = {
   readonly source: HostedWorkload;
   readonly entry: WorkloadEntry;
   readonly client: HostPort;
-  /** Null for an address outside the mesh. */
-  readonly endpoint: Endpoint | null;
+  readonly endpoint: Endpoint;
 };
 
 /** The other agent's registry may be one NATS delivery behind ours: one more try after this pause. */
@@ -41,11 +40,13 @@ const registryLagMs = 250;
 
 /** Connects to an authorized destination by the path that fits it. */
 export async function openPath(authorized: Authorized, request: PathRequest): Promise<OpenedPath | Refused> {
-  const { context, endpoint } = request;
-  if (endpoint === null) return await openPlain(authorized, request, 'passthrough');
-  if (endpoint.workload.protocol === 'tcp') return await openPlain(authorized, request, 'plaintext');
-  const name = workloadName(endpoint.workload);
-  const isLocal = endpoint.workload.node === context.node || context.state.hosted.has(name);
+  const { context } = request;
+  const { workload, address } = request.endpoint;
+  if (workload === null) return await openPlain(authorized, request, 'passthrough');
+  if (workload.protocol === 'tcp') return await openPlain(authorized, request, 'plaintext');
+  const endpoint = { workload, address };
+  const name = workloadName(workload);
+  const isLocal = workload.node === context.node || context.state.hosted.has(name);
   if (!isLocal) return await openTunnel(authorized, request, endpoint);
   await whenArrived(context, {
     workload: name,
@@ -59,7 +60,7 @@ export async function openPath(authorized: Authorized, request: PathRequest): Pr
   return unreachable('NOT_MESHED_PEER', `${name} is not captured on this node yet`);
 }
 
-function isLocalReady({ state, clock }: FlowContext, { workload }: Endpoint): boolean {
+function isLocalReady({ state, clock }: FlowContext, { workload }: WorkloadEndpoint): boolean {
   const hosted = state.hosted.get(workloadName(workload));
   return hosted?.hasRules === true && state.notReadyReason(workload, clock.nowMs()) === null;
 }
@@ -83,7 +84,7 @@ async function openPlain(
 async function openLocal(
   authorized: Authorized,
   { context, connection, source, client }: PathRequest,
-  endpoint: Endpoint,
+  endpoint: WorkloadEndpoint,
   destination: HostedWorkload,
 ): Promise<OpenedPath | Refused> {
   const notReady = context.state.notReadyReason(endpoint.workload, context.clock.nowMs());
@@ -114,7 +115,7 @@ async function openLocal(
 async function openTunnel(
   authorized: Authorized,
   request: PathRequest,
-  endpoint: Endpoint,
+  endpoint: WorkloadEndpoint,
 ): Promise<OpenedPath | Refused> {
   let opened = await openStream(authorized, request, endpoint);
   if (!opened.ok && opened.reason === 'SOURCE_UNKNOWN' && registryLagMs < request.context.settings.connectTimeoutMs) {
@@ -126,7 +127,11 @@ async function openTunnel(
   return { ok: true, path: 'hbone', far: opened.stream, provedIdentity: opened.peerIdentity, from: null };
 }
 
-async function openStream(authorized: Authorized, request: PathRequest, endpoint: Endpoint): Promise<OpenResult> {
+async function openStream(
+  authorized: Authorized,
+  request: PathRequest,
+  endpoint: WorkloadEndpoint,
+): Promise<OpenResult> {
   const { context, connection, entry, client } = request;
   return await context.tunnels.open(authorized, {
     sourceWorkload: workloadName(entry),

@@ -54,36 +54,30 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
   return failed ?? refused('NO_ENDPOINT', `${arrival.connection.record.service} has none for port ${dialled.port}`);
 }
 
-/** Endpoints in the order in which to try them. Null: the dialled address itself, outside the mesh. */
-type Routed = readonly (Endpoint | null)[];
-
-const outsideTheMesh: Routed = [null];
-
-function route({ context, connection }: Arrival, { dialled }: Identified): Routed {
+/** Endpoints in the order in which to try them. */
+function route({ context, connection }: Arrival, { dialled, client, entry }: Identified): readonly Endpoint[] {
   const { record } = connection;
-  const destination = resolveDestination(context.state.registry, dialled);
-  if (destination.kind === 'external') {
-    record.service = context.nameExternal(dialled.ip, dialled.port);
-    return outsideTheMesh;
-  }
-  if (destination.service !== null) record.service = serviceName(destination.service);
-  return context.balancer.order(destination, dialled.port).slice(0, 1 + context.settings.connectRetries);
+  const destination = resolveDestination(context.state.registry, dialled, entry.locality ?? null);
+  if (destination.kind === 'external') record.service = context.nameExternal(dialled.ip, dialled.port);
+  else if (destination.service !== null) record.service = serviceName(destination.service);
+  const order = context.balancer.order(destination, { dialledPort: dialled.port, client: client.ip });
+  return order.slice(0, 1 + context.settings.connectRetries);
 }
 
 /** authorized → connected, for one endpoint. */
 async function tryEndpoint(
   { context, connection, workload }: Arrival,
-  { dialled, client, entry }: Identified,
-  endpoint: Endpoint | null,
+  { client, entry }: Identified,
+  endpoint: Endpoint,
 ): Promise<OpenedPath | Refused> {
   const { record } = connection;
-  const address = endpoint?.address ?? dialled;
-  const name = endpoint === null ? null : workloadName(endpoint.workload);
+  const { address, workload: destination } = endpoint;
+  const name = destination === null ? null : workloadName(destination);
   record.destination = { address, workload: name, identity: null };
-  if (endpoint?.workload.protocol === 'hbone' && isOwnPort(address.port)) {
+  if (destination?.protocol === 'hbone' && isOwnPort(address.port)) {
     return refused('LOOP_DETECTED', `port ${address.port}`);
   }
-  const facts = outboundFacts({ source: entry, clientIp: client.ip, endpoint, address });
+  const facts = outboundFacts({ source: entry, clientIp: client.ip, endpoint });
   const authorized = connection.authorize(context.state, address, facts);
   if (!authorized.ok) return authorized;
   const opened = await openPath(authorized, { context, connection, source: workload, entry, client, endpoint });

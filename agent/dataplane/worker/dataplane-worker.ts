@@ -36,7 +36,7 @@ import type {
 } from '../messages.js';
 import { ConnectionCut } from '../connection/termination-signal.js';
 import { BackpressureTracker } from '../relay/backpressure-tracker.js';
-import { RoundRobinBalancer } from '../balance/round-robin-balancer.js';
+import { EndpointBalancer } from '../balance/endpoint-balancer.js';
 import { resetSocket } from '../../native/addon.js';
 import { capturePorts } from '../../ports.js';
 import { Reporter } from '../flow/reporter.js';
@@ -129,7 +129,7 @@ export class DataplaneWorker {
       connections: this.#connections,
       backpressure: this.#backpressure,
       tunnels: this.#client,
-      balancer: new RoundRobinBalancer({ random: Math.random }),
+      balancer: new EndpointBalancer({ random: Math.random }),
       reporter: this.#reporter,
       descriptors: DescriptorReserve.ofProcess(),
       refusals: new SlowEnds({ ...refusalPace, sharers: 2 * init.workers }),

@@ -329,7 +329,8 @@ function notSeen(all: readonly Conversation[], entries: readonly RegistryEntry[]
   const workloads = inScope.filter((entry) => entry.kind === 'workload');
   const names = workloads.map(workloadName).sort();
   const servicePorts = inScope.flatMap((entry) => {
-    if (entry.kind !== 'service') return [];
+    // Records name no workload for endpoints outside the mesh.
+    if (entry.kind !== 'service' || entry.endpoints !== undefined) return [];
     const endpoints = registry.endpointsOf(entry);
     const isUsed = (served: ServicePort): boolean =>
       endpoints.some((endpoint) => ports.has(`${workloadName(endpoint)}:${targetPortOf(served, endpoint) ?? ''}`));

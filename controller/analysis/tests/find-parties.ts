@@ -64,7 +64,7 @@ function atAddress(
   { ip, port }: { readonly ip: IpAddress; readonly port: number | null },
   registry: RegistryLookup,
 ): FoundEnds {
-  const destination = resolveDestination(registry, { ip, port: port ?? 0 });
+  const destination = resolveDestination(registry, { ip, port: port ?? 0 }, null);
   switch (destination.kind) {
     case 'workload':
       return { ends: [partyAt(destination.endpoints[0].workload, ip, port)], note: null };
@@ -84,7 +84,7 @@ function assumedParty(name: string, trustDomain: string): MeshParty {
   return { name, party: { ip: assumedAddress, identity, workload }, isMeshed: true };
 }
 
-/** What agents connect to when a source dials one of these VIPs. */
+/** What agents connect to when a source dials one of these VIPs, wherever the source is. */
 function ofService(
   service: RegistryService,
   port: number | null,
@@ -99,8 +99,8 @@ function ofService(
     return { problem, hint: `name one of ${ports}` };
   }
   const ends = vips.flatMap((dialled) =>
-    resolveService(registry, service, { ip: dialled, port: served.port }).map(({ workload, address }) => ({
-      end: workloadParty(workload, address.ip),
+    resolveService(registry, service, { ip: dialled, port: served.port }, null).map(({ workload, address }) => ({
+      end: workload === null ? externalParty(address.ip) : workloadParty(workload, address.ip),
       dialled,
       port: address.port,
       isAssumed: false,

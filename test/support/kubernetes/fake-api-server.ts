@@ -13,7 +13,7 @@ type KubernetesObject = {
   readonly [field: string]: unknown;
 };
 type Event = { readonly type: string; readonly object: unknown; readonly version: number; readonly path: string };
-type Watch = { readonly path: string; readonly response: ServerResponse };
+type Watch = { readonly path: string; readonly selector: string; readonly response: ServerResponse };
 
 /**
  * Lists and watches of an API server over HTTPS, with resource versions, pages, bookmarks and 410, as the API concepts of the
@@ -152,8 +152,9 @@ export class FakeApiServer implements AsyncDisposable {
     if (refused !== undefined) return refuse(response, refused, 'as the test wants it', null);
     if (path === '/apis/authentication.k8s.io/v1/tokenreviews') return void this.#review(request, response);
     if (method === 'PATCH') return void this.#patch(path, request, response);
-    if (query.get('watch') === null) return this.#list(path, query.get('continue'), response);
-    this.#watch(path, Number(query.get('resourceVersion')), response);
+    const selector = query.get('labelSelector') ?? '';
+    if (query.get('watch') === null) return this.#list({ path, selector }, query.get('continue'), response);
+    this.#watch({ path, selector, response }, Number(query.get('resourceVersion')));
   }
 
   async #patch(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -178,11 +179,11 @@ export class FakeApiServer implements AsyncDisposable {
     response.end(JSON.stringify({ status: this.reviews.get(spec.token) ?? { authenticated: false } }));
   }
 
-  #list(path: string, from: string | null, response: ServerResponse): void {
+  #list({ path, selector }: Pick<Watch, 'path' | 'selector'>, from: string | null, response: ServerResponse): void {
     const [start = 0, version = this.#version] = from === null ? [] : from.split(':').map(Number);
     if (from !== null) this.onPage();
     if (version < this.#compacted) return refuse(response, 410, 'the continue token is too old', null);
-    const all = [...(this.#objects.get(path)?.values() ?? [])];
+    const all = [...(this.#objects.get(path)?.values() ?? [])].filter((object) => isSelected(object, selector));
     const end = start + this.pageSize;
     const more = end < all.length ? { continue: `${end}:${version}` } : {};
     response.end(
@@ -190,9 +191,9 @@ export class FakeApiServer implements AsyncDisposable {
     );
   }
 
-  #watch(path: string, from: number, response: ServerResponse): void {
+  #watch(watch: Watch, from: number): void {
+    const { path, response } = watch;
     if (from < this.#compacted) return refuse(response, 410, 'too old resource version', null);
-    const watch: Watch = { path, response };
     response.writeHead(200, { 'content-type': 'application/json' });
     response.flushHeaders();
     for (const event of this.#events) if (event.path === path && event.version > from) write(watch, event);
@@ -206,7 +207,18 @@ export class FakeApiServer implements AsyncDisposable {
   }
 }
 
-function write({ response }: Watch, { type, object }: { readonly type: string; readonly object: unknown }): void {
+/** `KEY!=VALUE` or nothing. */
+function isSelected(object: unknown, selector: string): boolean {
+  const [label = '', value] = selector.split('!=');
+  const { metadata } = object as { readonly metadata: { readonly labels?: Record<string, string> } };
+  return selector === '' || metadata.labels?.[label] !== value;
+}
+
+function write(
+  { response, selector }: Watch,
+  { type, object }: { readonly type: string; readonly object: unknown },
+): void {
+  if (type !== 'BOOKMARK' && type !== 'ERROR' && !isSelected(object, selector)) return;
   response.write(`${JSON.stringify({ type, object })}\n`);
 }
 

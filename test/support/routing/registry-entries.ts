@@ -60,8 +60,25 @@ function withNamedTarget(entry: RegistryService): RegistryService {
   return { ...entry, ports: [...entry.ports, { port: 81, targetPort: 'http' }] };
 }
 
+/** One of them may be the address of a workload. */
+const named = fc.option(
+  fc
+    .uniqueArray(fc.constantFrom(...someAddresses, '192.0.2.1'), { minLength: 1, maxLength: 2 })
+    .map((texts) => texts.map((text) => ({ address: ip(text), ports: { 80: 8080 } }))),
+  { nil: undefined, freq: 2 },
+);
+
+function withNamed(entry: RegistryService, endpoints: RegistryService['endpoints']): RegistryService {
+  return endpoints === undefined ? entry : { ...entry, endpoints };
+}
+
 /** Anything that the registry's format admits: no address, an empty selector, and addresses that others have too. */
 export const registryEntry: fc.Arbitrary<RegistryEntry> = fc.oneof(
   { weight: 3, arbitrary: fc.tuple(name, addresses, labels, namedPorts).map((parts) => workload(...parts)) },
-  { weight: 1, arbitrary: fc.tuple(name, addresses, labels).map((parts) => withNamedTarget(service(...parts))) },
+  {
+    weight: 1,
+    arbitrary: fc
+      .tuple(name, addresses, labels, named)
+      .map(([...parts]) => withNamed(withNamedTarget(service(parts[0], parts[1], parts[2])), parts[3])),
+  },
 );

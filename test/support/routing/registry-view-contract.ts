@@ -17,9 +17,9 @@ const web = service('shop/web', ['198.18.200.1', 'fd00::c8:1']);
 /** What every implementation of {@link RegistryView} answers. `viewOf` gets entries in any order. */
 export function registryViewContract(name: string, viewOf: (entries: readonly RegistryEntry[]) => RegistryView): void {
   const dial = (entries: readonly RegistryEntry[], address: string, port = 80) =>
-    resolveDestination(viewOf(entries), { ip: ip(address), port });
+    resolveDestination(viewOf(entries), { ip: ip(address), port }, null);
   const reached = (entries: readonly RegistryEntry[], address: string, port = 80) =>
-    dial(entries, address, port).endpoints.map((end) => `${end.workload.name} ${end.address.ip} ${end.address.port}`);
+    dial(entries, address, port).endpoints.map((end) => `${end.workload?.name} ${end.address.ip} ${end.address.port}`);
 
   describe(name, () => {
     test('finds workloads and services by address and by name', () => {
@@ -117,7 +117,7 @@ export function registryViewContract(name: string, viewOf: (entries: readonly Re
         const destination = dial([web1, web], '198.18.200.1', 8080);
         assert.equal(destination.kind, 'service');
         assert.deepEqual(destination.endpoints, []);
-        assert.deepEqual(resolveService(viewOf([web1, web]), web, { ip: ip('198.18.200.1'), port: 8080 }), []);
+        assert.deepEqual(resolveService(viewOf([web1, web]), web, { ip: ip('198.18.200.1'), port: 8080 }, null), []);
       });
 
       test('an address that nothing has to outside of the mesh', () => {

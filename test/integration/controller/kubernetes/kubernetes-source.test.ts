@@ -8,7 +8,10 @@ import { registryKey, type RegistryEntry } from '../../../../shared/routing/regi
 import { eventually, silentLog } from '../../../support/controller/controller-fixture.js';
 import { FakeApiServer } from '../../../support/kubernetes/fake-api-server.js';
 
-const [pods, services, namespaces] = ['/api/v1/pods', '/api/v1/services', '/api/v1/namespaces'];
+const [pods, services, namespaces, nodes] = ['pods', 'services', 'namespaces', 'nodes'].map(
+  (kind) => `/api/v1/${kind}`,
+) as [string, string, string, string];
+const slices = '/apis/discovery.k8s.io/v1/endpointslices';
 
 /** Keeps what a source writes. */
 class KeptSource implements InventorySource {
@@ -16,6 +19,8 @@ class KeptSource implements InventorySource {
   readonly entries = new Map<string, RegistryEntry>();
   writes = 0;
   replacements = 0;
+  /** How many entries each write had. */
+  readonly changed: number[] = [];
   /** Fails in place of the next writes. */
   failures = 0;
 
@@ -40,6 +45,7 @@ class KeptSource implements InventorySource {
     this.writes++;
     if (this.failures-- > 0) throw new Error('the disk is full');
     const { upserts, removals } = make();
+    this.changed.push(upserts.length + removals.length);
     for (const key of removals) this.entries.delete(key);
     for (const { entry } of upserts) this.entries.set(registryKey(entry), entry);
     return { sequence: this.writes, changes: upserts.length + removals.length, conflicts: [] };
@@ -216,18 +222,87 @@ test('many changes at once share their writes', async () => {
   assert.ok(kept.writes - before <= 100, `${kept.writes - before} writes`);
 });
 
-test('a service of which a pod with the network of its node is an endpoint is left to kube-proxy', async () => {
+/** The endpoints of the service that no selector finds. */
+function namedEndpoints({ kept }: Followed, name = 'web'): unknown {
+  const entry = kept.entries.get(`service.shop.${name}`);
+  return entry?.kind === 'service' ? (entry.endpoints ?? []) : null;
+}
+
+async function hasEndpoints(followed: Followed, expected: unknown, name?: string): Promise<void> {
+  await eventually(`endpoints ${JSON.stringify(expected)}`, async () =>
+    isDeepStrictEqual(namedEndpoints(followed, name), expected) ? true : undefined,
+  ).catch(() => assert.deepEqual(namedEndpoints(followed, name), expected));
+}
+
+test('a pod with the network of its node is an endpoint at the address of that, where its node is', async () => {
   const labels = { app: 'web' };
   await using followed = await Followed.start((server) => {
     shop(server);
+    server.put(nodes, { metadata: { name: 'n1', labels: { 'topology.kubernetes.io/zone': 'a' } } });
     server.put(pods, pod('web', { labels }));
   });
+  const { server, kept } = followed;
+  await hasEndpoints(followed, []);
+  server.put(pods, pod('on-host', { labels, hostNetwork: true }));
+  const endpoint = { address: '10.1.0.4', ports: { 80: 80 }, locality: { host: 'n1', zone: 'a' } };
+  await hasEndpoints(followed, [endpoint]);
+  server.put(nodes, { metadata: { name: 'n1', labels: { 'topology.kubernetes.io/zone': 'b' } } });
+  await hasEndpoints(followed, [{ ...endpoint, locality: { host: 'n1', zone: 'b' } }]);
+  const entry = kept.entries.get('workload.shop.web');
+  assert.deepEqual(entry?.kind === 'workload' && entry.locality, { host: 'n1', zone: 'b' });
+  server.remove(pods, 'shop/on-host');
+  await hasEndpoints(followed, []);
+});
+
+test('a service that a pod of a file selects itself into is left to kube-proxy', async () => {
+  await using followed = await Followed.start(shop);
   const { server } = followed;
   await followed.has({ 'workload.shop.web': 'n1', 'service.shop.web': true });
-  server.put(pods, pod('on-host', { labels, hostNetwork: true }));
+  const static_ = pod('static', { labels: { app: 'web' }, hostNetwork: true });
+  const annotations = { 'kubernetes.io/config.mirror': '0123' };
+  server.put(pods, { ...static_, metadata: { ...static_.metadata, annotations } });
   await followed.has({ 'workload.shop.web': 'n1' });
-  server.remove(pods, 'shop/on-host');
+});
+
+test('a service without a selector has the endpoints of its slices', async () => {
+  await using followed = await Followed.start((server) => {
+    shop(server);
+    server.put(services, { ...service('db'), spec: { ...service('db').spec, selector: null } });
+  });
+  const { server } = followed;
+  const slice = (name: string, o: { service?: string; labels?: object; conditions?: object } = {}) => ({
+    metadata: { namespace: 'shop', name, labels: { 'kubernetes.io/service-name': o.service ?? 'db', ...o.labels } },
+    addressType: 'IPv4',
+    endpoints: [{ addresses: ['192.0.2.1'], conditions: o.conditions ?? {} }],
+    ports: [{ name: '', port: 5432, protocol: 'TCP' }],
+  });
+  await hasEndpoints(followed, [], 'db');
+  server.put(slices, slice('db-1'));
+  const endpoint = { address: '192.0.2.1', ports: { 80: 5432 } };
+  await hasEndpoints(followed, [endpoint], 'db');
+  server.put(slices, slice('db-1', { conditions: { ready: false } }));
+  await hasEndpoints(followed, [{ ...endpoint, availability: 'unready' }], 'db');
+  server.put(slices, slice('db-1', { service: 'web' }));
+  await hasEndpoints(followed, [], 'db');
+  await hasEndpoints(followed, [endpoint], 'web');
+  // Made of the pods of a selector, which the registry selects by itself.
+  const labels = { 'endpointslice.kubernetes.io/managed-by': 'endpointslice-controller.k8s.io' };
+  server.put(slices, slice('db-2', { labels }));
+  server.remove(slices, 'shop/db-1');
+  await hasEndpoints(followed, [], 'web');
+  await hasEndpoints(followed, [], 'db');
+});
+
+test('what the mesh does not read of an object is no change', async () => {
+  await using followed = await Followed.start(shop);
+  const { server, kept } = followed;
   await followed.has({ 'workload.shop.web': 'n1', 'service.shop.web': true });
+  const before = kept.writes;
+  server.put(pods, { ...pod('web'), status: { ...pod('web').status, startTime: '2026-12-01T16:00:00Z' } });
+  server.put(pods, pod('db'));
+  await followed.has({ 'workload.shop.web': 'n1', 'workload.shop.db': 'n1', 'service.shop.web': true });
+  assert.equal(kept.writes - before, 1);
+  assert.equal(kept.changed.at(-1), 1);
 });
 
 test('an object that is larger than an entry may be costs itself only', async () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Pod } from '../../../../controller/kubernetes/pod.js';
 import { podEntry } from '../../../../controller/kubernetes/pod-entry.js';
+import type { ClusterService } from '../../../../controller/kubernetes/service.js';
 import { serviceEntry } from '../../../../controller/kubernetes/service-entry.js';
 import { ip } from '../../../support/routing/registry-entries.js';
 
@@ -14,6 +15,7 @@ const pod: Pod = {
   annotations: {},
   node: 'n1',
   addresses: [ip('10.1.0.4')],
+  hostAddresses: [],
   ports: { http: 8080 },
   isReady: true,
   isEnding: false,
@@ -21,7 +23,7 @@ const pod: Pod = {
   isMirror: false,
   runtimeUid: 'uid-1',
 };
-const enrolled = { isEnrolled: true, trustDomain: 'mesh.test' };
+const enrolled = { isEnrolled: true, trustDomain: 'mesh.test', locality: null };
 const capture = { excludeInboundPorts: [], excludeOutboundPorts: [], excludeOutboundCidrs: [] };
 
 test('a pod in the mesh is a workload of its node, in the sandbox that its UID names', () => {
@@ -100,17 +102,35 @@ test('a name that gives no identity leaves the pod out', () => {
   assert.match(problems.join(), /not a valid SPIFFE ID/);
 });
 
-test('a service with a selector is one of the mesh, and one without is kube-proxy’s', () => {
-  const service = {
+test('it has the place of its node, in the mesh and outside', () => {
+  const locality = { host: 'n1', zone: 'a' };
+  for (const isEnrolled of [true, false]) {
+    assert.deepEqual(podEntry(pod, { ...enrolled, isEnrolled, locality }).entry?.locality, locality);
+  }
+});
+
+test('a service has in the registry what it says, and nothing that it does not say', () => {
+  const service: ClusterService = {
     namespace: 'shop',
     name: 'web',
-    clusterIps: [ip('10.96.0.9')],
-    ports: [{ port: 80, targetPort: 'http' }],
+    vips: [ip('10.96.0.9')],
+    ports: [{ name: 'http', port: 80, targetPort: 'http' }],
     selector: { app: 'web' },
     takesUnready: false,
+    distribution: undefined,
+    isSticky: false,
   };
-  const { clusterIps: vips, takesUnready: _, ...same } = service;
-  assert.deepEqual(serviceEntry(service), { kind: 'service', ...same, vips });
-  assert.equal(serviceEntry({ ...service, takesUnready: true })?.takesUnready, true);
-  assert.equal(serviceEntry({ ...service, selector: {} }), null);
+  const { vips, selector } = service;
+  const ports = [{ port: 80, targetPort: 'http' }];
+  const plain = { kind: 'service', namespace: 'shop', name: 'web', vips, ports, selector };
+  assert.deepEqual(serviceEntry(service, []), plain);
+  const endpoints = [{ address: ip('10.2.0.1'), ports: { 80: 8080 } }];
+  const full: ClusterService = { ...service, takesUnready: true, distribution: 'same-host', isSticky: true };
+  assert.deepEqual(serviceEntry(full, endpoints), {
+    ...plain,
+    endpoints,
+    takesUnready: true,
+    distribution: 'same-host',
+    isSticky: true,
+  });
 });

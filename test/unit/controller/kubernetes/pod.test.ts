@@ -32,6 +32,7 @@ test('a pod is read as it runs', () => {
     annotations: {},
     node: 'n1',
     addresses: ['10.1.0.4', 'fd00::4'],
+    hostAddresses: [],
     ports: {},
     isReady: true,
     isEnding: false,
@@ -41,10 +42,10 @@ test('a pod is read as it runs', () => {
   });
 });
 
-test('a pod that has finished is none of the mesh, and one with the network of its host has no address', () => {
+test('a pod that has finished is none of the mesh, and one with the network of its host has only that of its node', () => {
   for (const phase of ['Succeeded', 'Failed']) assert.equal(readPod(podWith({ status: { phase } })), null);
   const onHost = readPod(podWith({ spec: { hostNetwork: true } }));
-  assert.deepEqual([onHost?.isOnHost, onHost?.addresses], [true, []]);
+  assert.deepEqual([onHost?.isOnHost, onHost?.addresses, onHost?.hostAddresses], [true, [], ['10.1.0.4', 'fd00::4']]);
 });
 
 test('a pod that kubelet made of a file is known as one', () => {

@@ -19,7 +19,7 @@ function serviceWith(spec: object): object {
 
 test('a service has its addresses, its TCP ports and where they lead', () => {
   const ports = [
-    { port: 80, targetPort: 'http', protocol: 'TCP' },
+    { name: 'web', port: 80, targetPort: 'http', protocol: 'TCP' },
     { port: 81, targetPort: 8081 },
     { port: 82, targetPort: '8082' },
     { port: 83, targetPort: 0 },
@@ -28,15 +28,17 @@ test('a service has its addresses, its TCP ports and where they lead', () => {
   assert.deepEqual(readService(serviceWith({ clusterIPs: ['10.96.0.7', 'fd00:96::7'], ports })), {
     namespace: 'shop',
     name: 'web',
-    clusterIps: ['10.96.0.7', 'fd00:96::7'],
+    vips: ['10.96.0.7', 'fd00:96::7'],
     ports: [
-      { port: 80, targetPort: 'http' },
-      { port: 81, targetPort: 8081 },
-      { port: 82, targetPort: 8082 },
-      { port: 83, targetPort: 83 },
+      { name: 'web', port: 80, targetPort: 'http' },
+      { name: '', port: 81, targetPort: 8081 },
+      { name: '', port: 82, targetPort: 8082 },
+      { name: '', port: 83, targetPort: 83 },
     ],
     selector: { app: 'web' },
     takesUnready: false,
+    distribution: undefined,
+    isSticky: false,
   });
 });
 
@@ -51,8 +53,26 @@ test('a service without an address or without TCP is left to the cluster', () =>
 });
 
 test('a service of an old cluster, one without a selector, and one that takes pods before they are ready', () => {
-  assert.deepEqual(readService(serviceWith({ clusterIPs: null }))?.clusterIps, ['10.96.0.7']);
+  assert.deepEqual(readService(serviceWith({ clusterIPs: null }))?.vips, ['10.96.0.7']);
   assert.deepEqual(readService(serviceWith({ selector: null }))?.selector, {});
   assert.equal(readService(serviceWith({ publishNotReadyAddresses: true }))?.takesUnready, true);
   assert.throws(() => readService({ metadata: { namespace: 'shop', name: 'web' } }));
+});
+
+test('addresses of outside lead to it too', () => {
+  const externalIPs = ['192.0.2.7', '10.96.0.7', 'not an address'];
+  assert.deepEqual(readService(serviceWith({ externalIPs }))?.vips, ['10.96.0.7', '192.0.2.7']);
+  const headless = { clusterIP: 'None', clusterIPs: ['None'], externalIPs };
+  assert.equal(readService(serviceWith(headless)), null);
+});
+
+test('which endpoints its clients get', () => {
+  const distribution = (spec: object) => readService(serviceWith(spec))?.distribution;
+  assert.equal(distribution({ internalTrafficPolicy: 'Cluster' }), undefined);
+  assert.equal(distribution({ trafficDistribution: 'PreferSameNode' }), 'prefer-same-host');
+  assert.equal(distribution({ trafficDistribution: 'PreferSameZone' }), 'prefer-same-zone');
+  assert.equal(distribution({ trafficDistribution: 'PreferClose' }), 'prefer-same-zone');
+  assert.equal(distribution({ trafficDistribution: 'OfALaterVersion' }), undefined);
+  assert.equal(distribution({ internalTrafficPolicy: 'Local', trafficDistribution: 'PreferClose' }), 'same-host');
+  assert.equal(readService(serviceWith({ sessionAffinity: 'ClientIP' }))?.isSticky, true);
 });

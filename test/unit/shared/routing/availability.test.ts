@@ -13,8 +13,8 @@ const web = service('shop/web', ['198.18.0.200'], labels);
 
 function endpoints(workloads: readonly WorkloadEntry[], of: RegistryService = web): string[] {
   const registry = lookupOf([...workloads, of]);
-  return resolveDestination(registry, { ip: ip('198.18.0.200'), port: 80 }).endpoints.map(
-    ({ workload: { name } }) => name,
+  return resolveDestination(registry, { ip: ip('198.18.0.200'), port: 80 }, null).endpoints.map(
+    ({ workload: found }) => found?.name ?? '',
   );
 }
 
@@ -34,6 +34,6 @@ test('a service that takes unready workloads uses all', () => {
 test('an address leads to its workload, ready or not', () => {
   const {
     endpoints: [found],
-  } = resolveDestination(lookupOf([unready]), { ip: ip('198.18.0.2'), port: 8080 });
-  assert.equal(found?.workload.name, 'unready');
+  } = resolveDestination(lookupOf([unready]), { ip: ip('198.18.0.2'), port: 8080 }, null);
+  assert.equal(found?.workload?.name, 'unready');
 });

@@ -22,8 +22,8 @@ const open = snapshotOf({ mesh: { defaultAction: 'allow', outbound: 'allow' } })
 function agentReaches(entries: readonly RegistryEntry[], address: string, port: number): string[] {
   const index = new RegistryIndex();
   index.apply({ image: buildRegistryImage(entries), upserts: [], removals: [] });
-  const { endpoints } = resolveDestination(index, { ip: ip(address), port });
-  return endpoints.map((end) => `${end.workload.name} ${end.address.ip} ${end.address.port}`);
+  const { endpoints } = resolveDestination(index, { ip: ip(address), port }, null);
+  return endpoints.map((end) => `${end.workload?.name} ${end.address.ip} ${end.address.port}`);
 }
 
 /** What `culvert why` explains. */

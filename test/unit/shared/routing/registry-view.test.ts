@@ -34,7 +34,7 @@ function answers(view: RegistryView): unknown {
     endpoints: services.map((found) => (found === undefined ? null : view.endpointsOf(found))),
     at: someAddresses.map((address) => [view.workloadAt(ip(address)), view.serviceAt(ip(address))]),
     dialled: someAddresses.flatMap((address) =>
-      [80, 81].map((port) => resolveDestination(view, { ip: ip(address), port })),
+      [80, 81].map((port) => resolveDestination(view, { ip: ip(address), port }, null)),
     ),
   };
 }

@@ -62,7 +62,7 @@ function connectionOf(source: FactsSource, state: WorkerState): Connection {
 test('a service whose endpoint is the dialling workload reaches it, whatever the rules say', () => {
   const facts = (address: IpAddress, entry: WorkloadEntry) => {
     const endpoint = { workload: entry, address: { ip: address, port: 80 } };
-    const source = outboundFacts({ source: web, clientIp: webIp, endpoint, address: endpoint.address });
+    const source = outboundFacts({ source: web, clientIp: webIp, endpoint });
     return connectionOf(source, stateOf('STRICT', web, db));
   };
   assert.equal(facts(webIp, web).isOwn, true);
@@ -75,7 +75,7 @@ test('nothing is known of an address whose registry entry cannot be read, so con
   const state = stateOf('PERMISSIVE', web, db);
   const unknownIp = '198.18.10.77' as IpAddress;
   const sources: FactsSource[] = [
-    outboundFacts({ source: web, clientIp: webIp, endpoint: null, address: { ip: unknownIp, port: 80 } }),
+    outboundFacts({ source: web, clientIp: webIp, endpoint: { workload: null, address: { ip: unknownIp, port: 80 } } }),
     plaintextFacts({ clientIp: unknownIp, destination: db, address: dialled(80) }),
     tunnelFacts({ peerIdentity: other, peerIp: unknownIp, destination: db, authority: dialled(80) }),
   ];
@@ -95,7 +95,7 @@ function refusalOf(source: FactsSource, state: WorkerState): [reason: string, wh
 
 describe('the facts of an outbound connection', () => {
   const address = { ip: dbIp, port: 5432 };
-  const facts = outboundFacts({ source: web, clientIp: webIp, endpoint: { workload: db, address }, address });
+  const facts = outboundFacts({ source: web, clientIp: webIp, endpoint: { workload: db, address } });
 
   test('are those of the registry now, not of when it began', () => {
     const relabelled = { ...db, labels: { app: 'quarantined' } };
@@ -123,7 +123,7 @@ describe('the facts of an outbound connection', () => {
   });
 
   test('name a workload that was registered at an address that was external before', () => {
-    const external = outboundFacts({ source: web, clientIp: webIp, endpoint: null, address });
+    const external = outboundFacts({ source: web, clientIp: webIp, endpoint: { workload: null, address } });
     assert.equal(connectionOf(external, stateOf('STRICT', web)).destination.workload, null);
     assert.equal(connectionOf(external, stateOf('STRICT', web, db)).destination.workload?.name, 'db');
   });

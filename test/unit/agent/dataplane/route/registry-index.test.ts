@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import { buildRegistryImage } from '../../../../../agent/dataplane/image/registry-image.js';
 import { RegistryIndex } from '../../../../../agent/dataplane/route/registry-index.js';
 import { resolveDestination } from '../../../../../shared/routing/destination.js';
-import { RoundRobinBalancer } from '../../../../../agent/dataplane/balance/round-robin-balancer.js';
+import { EndpointBalancer } from '../../../../../agent/dataplane/balance/endpoint-balancer.js';
 import type { IpAddress } from '../../../../../shared/address.js';
 import { formatSpiffeId } from '../../../../../shared/identity.js';
 import { registryKey, type RegistryService, type WorkloadEntry } from '../../../../../shared/routing/registry-entry.js';
@@ -114,20 +114,21 @@ describe('the registry index', () => {
   });
 });
 
-describe('the round-robin balancer', () => {
+describe('the balancer', () => {
   const index = filled(web1, web2, service('web'));
-  const destination = resolveDestination(index, { ip: ip('198.18.200.1'), port: 80 });
-  const names = (balancer: RoundRobinBalancer): string[] =>
-    balancer.order(destination, 80).map((endpoint) => endpoint.workload.name);
+  const destination = resolveDestination(index, { ip: ip('198.18.200.1'), port: 80 }, null);
+  const dial = { dialledPort: 80, client: ip('198.18.10.9') };
+  const names = (balancer: EndpointBalancer): string[] =>
+    balancer.order(destination, dial).map((endpoint) => endpoint.workload?.name ?? '');
 
   test('goes round, and names every endpoint exactly once for the retries', () => {
-    const balancer = new RoundRobinBalancer({ random: () => 0 });
+    const balancer = new EndpointBalancer({ random: () => 0 });
     assert.deepEqual(names(balancer), ['web1', 'web2']);
     assert.deepEqual(names(balancer), ['web2', 'web1']);
     assert.deepEqual(names(balancer), ['web1', 'web2']);
   });
 
   test('starts at a random endpoint', () => {
-    assert.deepEqual(names(new RoundRobinBalancer({ random: () => 0.99 })), ['web2', 'web1']);
+    assert.deepEqual(names(new EndpointBalancer({ random: () => 0.99 })), ['web2', 'web1']);
   });
 });

@@ -1,12 +1,14 @@
+import type { IpAddress } from '../../../shared/address.js';
 import type { Destination, Endpoint } from '../../../shared/routing/destination.js';
 import { serviceName } from '../../../shared/routing/names.js';
+import { stickyOrder } from './sticky-order.js';
 
 /**
  * Orders the endpoints of a service: round robin for each service and port, with a random start so that the workers of all
- * nodes do not begin at the same endpoint. Endpoints of this node have no preference. Not by fewest connections, because an
- * endpoint that refuses at once has the fewest and would attract all of them.
+ * nodes do not begin at the same endpoint, and by the client's address where the service is sticky. Not by fewest connections,
+ * because an endpoint that refuses at once has the fewest and would attract all of them.
  */
-export class RoundRobinBalancer {
+export class EndpointBalancer {
   readonly #cursors = new Map<string, number>();
   readonly #random: () => number;
 
@@ -15,9 +17,12 @@ export class RoundRobinBalancer {
   }
 
   /** All endpoints in the order in which to try them. Each is there once, so a retry never meets one that failed. */
-  order(destination: Destination, dialledPort: number): readonly Endpoint[] {
-    const { endpoints, service } = destination;
+  order(
+    { endpoints, service }: Destination,
+    { dialledPort, client }: { readonly dialledPort: number; readonly client: IpAddress },
+  ): readonly Endpoint[] {
     if (endpoints.length < 2 || service === null) return endpoints;
+    if (service.isSticky === true) return stickyOrder(endpoints, client);
     const key = `${serviceName(service)}:${dialledPort}`;
     const start = (this.#cursors.get(key) ?? Math.floor(this.#random() * endpoints.length)) % endpoints.length;
     this.#cursors.set(key, start + 1);

@@ -1,0 +1,103 @@
+import type { IpAddress } from '../../shared/address.js';
+import type { Locality, NamedEndpoint, WorkloadEntry } from '../../shared/routing/registry-entry.js';
+import { selects } from '../../shared/routing/registry-view.js';
+import type { EndpointSlice } from './endpoint-slice.js';
+import type { ClusterNode } from './node.js';
+import { availabilityOf } from './pod-entry.js';
+import type { Pod } from './pod.js';
+import type { ClusterService } from './service.js';
+
+/** What the registry cannot find by labels: endpoints that are no workloads, and where things run. */
+export class NamedEndpoints {
+  /** By `/NAME`. */
+  readonly nodes = new Map<string, ClusterNode>();
+  /** By `NAMESPACE/NAME` of the slice. */
+  readonly #slices = new Map<string, EndpointSlice>();
+  /** By `NAMESPACE/NAME` of the service. */
+  readonly #slicesOf = new Map<string, Set<string>>();
+  /** Pods with the network of their nodes. */
+  readonly #onHost = new Map<string, Pod>();
+
+  /** Null: it is gone. Returns the services that it concerns, `NAMESPACE/NAME`. */
+  takeSlice(key: string, slice: EndpointSlice | null): readonly string[] {
+    const before = this.#slices.get(key);
+    if (before !== undefined) this.#slicesOf.get(serviceOf(before))?.delete(key);
+    this.#slices.delete(key);
+    if (slice !== null) {
+      this.#slices.set(key, slice);
+      const others = this.#slicesOf.get(serviceOf(slice)) ?? new Set();
+      this.#slicesOf.set(serviceOf(slice), others.add(key));
+    }
+    return [before, slice].flatMap((each) => (each === undefined || each === null ? [] : serviceOf(each)));
+  }
+
+  /** Undefined: it is gone. Returns the namespace whose services it concerns; null: none. */
+  takePod(key: string, pod: Pod | undefined): string | null {
+    const before = this.#onHost.get(key);
+    if (pod?.isOnHost === true) this.#onHost.set(key, pod);
+    else this.#onHost.delete(key);
+    return this.#onHost.get(key)?.namespace ?? before?.namespace ?? null;
+  }
+
+  /** Null: the node is not known, or there is none. */
+  localityOf(node: string | null): Locality | null {
+    if (node === null) return null;
+    const zone = this.nodes.get(`/${node}`)?.zone ?? null;
+    return { host: node, ...(zone === null ? {} : { zone }) };
+  }
+
+  /**
+   * Null: the endpoints are not the mesh's to choose, so kube-proxy carries the connections. A pod of a file selects itself into
+   * any service, with labels that its node chose.
+   */
+  endpointsOf(service: ClusterService): readonly NamedEndpoint[] | null {
+    const pods = [...this.#onHost.values()].filter((pod) => selects(service, pod));
+    if (pods.some(({ isMirror }) => isMirror)) return null;
+    return [
+      ...pods.flatMap((pod) => this.#ofPod(pod, service)),
+      ...[...(this.#slicesOf.get(serviceOf({ ...service, service: service.name })) ?? [])]
+        .toSorted()
+        .flatMap((key) => this.#ofSlice(this.#slices.get(key), service)),
+    ];
+  }
+
+  #ofPod(pod: Pod, service: ClusterService): NamedEndpoint[] {
+    const ports: Record<string, number> = {};
+    for (const { port, targetPort } of service.ports) {
+      const target = typeof targetPort === 'number' ? targetPort : pod.ports[targetPort];
+      if (target !== undefined) ports[port] = target;
+    }
+    const { availability } = availabilityOf(pod);
+    return pod.hostAddresses.map((address) => this.#named({ address, ports, availability, node: pod.node }));
+  }
+
+  #ofSlice(slice: EndpointSlice | undefined, service: ClusterService): NamedEndpoint[] {
+    if (slice === undefined) return [];
+    const ports: Record<string, number> = {};
+    for (const { name, port } of service.ports) {
+      const target = slice.ports[name];
+      if (target !== undefined) ports[port] = target;
+    }
+    return slice.endpoints.map((endpoint) => this.#named({ ...endpoint, ports }));
+  }
+
+  #named(init: {
+    readonly address: IpAddress;
+    readonly ports: Readonly<Record<string, number>>;
+    readonly availability: WorkloadEntry['availability'];
+    readonly node: string | null;
+  }): NamedEndpoint {
+    const { address, ports, availability, node } = init;
+    const locality = this.localityOf(node);
+    return {
+      address,
+      ports,
+      ...(availability === undefined ? {} : { availability }),
+      ...(locality === null ? {} : { locality }),
+    };
+  }
+}
+
+function serviceOf({ namespace, service }: Pick<EndpointSlice, 'namespace' | 'service'>): string {
+  return `${namespace}/${service}`;
+}
