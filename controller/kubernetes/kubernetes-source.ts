@@ -170,9 +170,13 @@ export class KubernetesSource implements AsyncDisposable {
   /** A pod with the network of its node is an endpoint of which services have to know. */
   #podChanged(key: string): void {
     this.#changed.pods.add(key);
-    const namespace = this.#named.takePod(key, this.#pods.get(key));
-    if (namespace === null) return;
-    for (const [name, service] of this.#services) if (service.namespace === namespace) this.#changed.services.add(name);
+    const [namespace = ''] = key.split('/');
+    if (this.#named.takePod(key, this.#pods.get(key)))
+      this.#servicesChanged((service) => service.namespace === namespace);
+  }
+
+  #servicesChanged(isConcerned: (service: ClusterService) => boolean): void {
+    for (const [key, service] of this.#services) if (isConcerned(service)) this.#changed.services.add(key);
   }
 
   #sliceChanged(key: string): void {
@@ -183,7 +187,9 @@ export class KubernetesSource implements AsyncDisposable {
   /** Its zone may have changed. */
   #nodeChanged(name: string): void {
     for (const [key, { node }] of this.#pods) if (node === name) this.#changed.pods.add(key);
-    for (const key of this.#services.keys()) this.#changed.services.add(key);
+    const { namespaces, services } = this.#named.concernedBy(name);
+    for (const key of services) this.#changed.services.add(key);
+    this.#servicesChanged(({ namespace }) => namespaces.has(namespace));
   }
 
   /** Whether its pods are in the mesh may have changed. */

@@ -15,8 +15,8 @@ export class NamedEndpoints {
   readonly #slices = new Map<string, EndpointSlice>();
   /** By `NAMESPACE/NAME` of the service. */
   readonly #slicesOf = new Map<string, Set<string>>();
-  /** Pods with the network of their nodes. */
-  readonly #onHost = new Map<string, Pod>();
+  /** Pods with the network of their nodes, by namespace and `NAMESPACE/NAME`. */
+  readonly #onHost = new Map<string, Map<string, Pod>>();
 
   /** Null: it is gone. Returns the services that it concerns, `NAMESPACE/NAME`. */
   takeSlice(key: string, slice: EndpointSlice | null): readonly string[] {
@@ -31,12 +31,28 @@ export class NamedEndpoints {
     return [before, slice].flatMap((each) => (each === undefined || each === null ? [] : serviceOf(each)));
   }
 
-  /** Undefined: it is gone. Returns the namespace whose services it concerns; null: none. */
-  takePod(key: string, pod: Pod | undefined): string | null {
-    const before = this.#onHost.get(key);
-    if (pod?.isOnHost === true) this.#onHost.set(key, pod);
-    else this.#onHost.delete(key);
-    return this.#onHost.get(key)?.namespace ?? before?.namespace ?? null;
+  /** Undefined: it is gone. Returns whether it concerns the services of its namespace. */
+  takePod(key: string, pod: Pod | undefined): boolean {
+    const [namespace = ''] = key.split('/');
+    const others = this.#onHost.get(namespace);
+    if (pod?.isOnHost === true) {
+      this.#onHost.set(namespace, (others ?? new Map<string, Pod>()).set(key, pod));
+      return true;
+    }
+    const wasThere = others?.delete(key) === true;
+    if (others?.size === 0) this.#onHost.delete(namespace);
+    return wasThere;
+  }
+
+  /** What has to be looked at again when the zone of a node changed. */
+  concernedBy(node: string): { readonly namespaces: ReadonlySet<string>; readonly services: ReadonlySet<string> } {
+    const hasPod = ([, pods]: [string, ReadonlyMap<string, Pod>]): boolean =>
+      [...pods.values()].some((pod) => pod.node === node);
+    const hasEndpoint = ({ endpoints }: EndpointSlice): boolean => endpoints.some((each) => each.node === node);
+    return {
+      namespaces: new Set([...this.#onHost].filter(hasPod).map(([namespace]) => namespace)),
+      services: new Set([...this.#slices.values()].filter(hasEndpoint).map(serviceOf)),
+    };
   }
 
   /** Null: the node is not known, or there is none. */
@@ -51,7 +67,7 @@ export class NamedEndpoints {
    * any service, with labels that its node chose.
    */
   endpointsOf(service: ClusterService): readonly NamedEndpoint[] | null {
-    const pods = [...this.#onHost.values()].filter((pod) => selects(service, pod));
+    const pods = [...(this.#onHost.get(service.namespace)?.values() ?? [])].filter((pod) => selects(service, pod));
     if (pods.some(({ isMirror }) => isMirror)) return null;
     return [
       ...pods.flatMap((pod) => this.#ofPod(pod, service)),
