@@ -9,6 +9,7 @@ import { requireSuccess, runCommand } from '../../../lab/command.js';
 import { installValueSets } from '../../../support/controller/install-value-sets.js';
 import { imageName, usualRepository } from '../../images/test-images.js';
 import { ownCluster } from '../../target.js';
+import { cureNodes } from './installed-culvert.js';
 
 /** The chart of Helm: the same objects as those of `culvert install`, and what Helm does with them. */
 const cluster = ownCluster();
@@ -105,6 +106,7 @@ test('helm installs the chart, changes it, and takes it away again', async () =>
   await kubectl.wait(['wait', '--for=delete', 'namespace/culvert-system']);
   const left = ['get', 'clusterroles,clusterrolebindings', '-l', 'app.kubernetes.io/part-of=culvert', '-o', 'name'];
   assert.equal((await kubectl.succeed(left)).trim(), '');
+  await cureNodes(cluster);
   for (const node of cluster.nodes)
     await node.succeed(['rm', '-rf', '/var/lib/culvert/agent', '/var/lib/culvert/controller']);
 });

@@ -6,6 +6,7 @@ import { waitUntil } from '../../../lab/wait-until.js';
 import type { Cluster } from '../../cluster/cluster.js';
 import type { NodePlan } from '../../cluster/cluster-plan.js';
 import { imageName, usualRepository } from '../../images/test-images.js';
+import { manifest } from '../../manifest.js';
 
 const system = 'culvert-system';
 const controllerState = '/var/lib/culvert/controller';
@@ -13,6 +14,14 @@ const culvertProgram = path.resolve(import.meta.dirname, '../../../../programs/c
 
 /** What `culvert check -o json` says of one thing. */
 type Check = { readonly check: string; readonly state: 'ok' | 'warn' | 'fail'; readonly message: string };
+
+/** Takes what agents have left out of each node, as the documents say. No agent runs. */
+export async function cureNodes({ kubectl }: Cluster): Promise<void> {
+  const cure = manifest('cni-cure', { CULVERT: imageName('culvert', usualRepository) });
+  await kubectl.apply(cure);
+  await kubectl.wait(['-n', 'kube-system', 'rollout', 'status', 'daemonset/culvert-cure']);
+  await kubectl.succeed(['delete', '-f', '-', '--timeout=60s'], { input: cure, timeoutMs: 90_000 });
+}
 
 /** Culvert on the cluster, as the documents say that one installs it. */
 export class InstalledCulvert implements AsyncDisposable {
@@ -50,6 +59,8 @@ export class InstalledCulvert implements AsyncDisposable {
     const definitions = await InstalledCulvert.definitions();
     await kubectl.succeed(['delete', '-f', '-', '--timeout=120s'], { input: definitions, timeoutMs: 150_000 });
     await kubectl.succeed(['delete', '-f', '-', '--timeout=120s'], { input: this.#objects, timeoutMs: 150_000 });
+    // The plugin would let all pods wait for an agent, those of the next file too.
+    await cureNodes(this.#cluster);
     for (const node of nodes) await node.succeed(['sh', '-c', `rm -rf /var/lib/culvert/agent ${controllerState}`]);
   }
 

@@ -22,6 +22,7 @@ kind: SegmentationRule
 metadata: { name: web-to-db }
 spec: { action: allow, from: [{ serviceAccount: shop/web }], to: [{ serviceAccount: shop/db }] }
 `;
+const strictReason = { reason: 'SOURCE_UNKNOWN', detail: 'plaintext, and the mesh is STRICT' };
 let culvert: InstalledCulvert;
 
 before(async () => {
@@ -66,7 +67,11 @@ async function greeting(pod: string): Promise<string> {
 }
 
 /** db does not greet the pod, and the agent of a node says why. */
-async function assertRefused(node: 'n1' | 'n2', pod: string, reason: string): Promise<void> {
+async function assertRefused(
+  node: 'n1' | 'n2',
+  pod: string,
+  why: { readonly reason: string; readonly detail?: string },
+): Promise<void> {
   const { items } = (await kubectl.json(['get', 'pods', '--all-namespaces'])) as { items: NamespacedPod[] };
   const found = items.find(({ metadata }) => `${metadata.namespace}/${metadata.name}` === pod);
   const address = found?.status.podIP ?? '';
@@ -74,7 +79,8 @@ async function assertRefused(node: 'n1' | 'n2', pod: string, reason: string): Pr
   assert.doesNotMatch(stdout, /"host"/);
   const isOf = (said: string | undefined): boolean => said?.startsWith(`${address}:`) ?? false;
   const record = await culvert.nextRecord(node, (line) => isOf(line.sourceAddress) || line.sourceWorkload === pod);
-  assert.equal(record.reason, reason, JSON.stringify(record));
+  const { reason, detail } = record;
+  assert.deepEqual({ reason, ...(why.detail === undefined ? {} : { detail }) }, why, JSON.stringify(record));
 }
 type NamespacedPod = Pod & { readonly metadata: { readonly namespace: string } };
 
@@ -84,7 +90,7 @@ test('a pod that comes later is in the mesh by itself, and a rule decides what i
   assert.match(await greeting('later'), /"host":"db-/);
   await started('other', { account: 'default' });
   await culvert.captures(5);
-  await assertRefused('n1', 'shop/other', 'POLICY_DEFAULT_DENY');
+  await assertRefused('n1', 'shop/other', { reason: 'POLICY_DEFAULT_DENY' });
   await gone('later');
   await gone('other');
   await culvert.captures(3);
@@ -93,7 +99,7 @@ test('a pod that comes later is in the mesh by itself, and a rule decides what i
 test('a pod that says so stays outside, and STRICT refuses it', async () => {
   await started('outside', { labels: ", 'culvert.dev/mesh': disabled" });
   await culvert.captures(3);
-  await assertRefused('n2', 'shop/outside', 'NOT_MESHED_PEER');
+  await assertRefused('n2', 'shop/outside', strictReason);
   await gone('outside');
 });
 
@@ -131,7 +137,7 @@ test('a node that boots again has its pods in the mesh again, without a document
   );
   await culvert.captures(3);
   assert.match(await greeting('web'), /"host":"db-/);
-  await assertRefused('n2', 'default/unmeshed', 'NOT_MESHED_PEER');
+  await assertRefused('n2', 'default/unmeshed', strictReason);
 });
 
 async function agentPods(): Promise<readonly Pod[]> {

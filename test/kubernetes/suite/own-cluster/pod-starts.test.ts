@@ -7,14 +7,13 @@ import { imageName, usualRepository } from '../../images/test-images.js';
 import { manifest } from '../../manifest.js';
 import { ownCluster } from '../../target.js';
 import type { Pod } from '../test-namespace.js';
-import { InstalledCulvert } from './installed-culvert.js';
+import { cureNodes, InstalledCulvert } from './installed-culvert.js';
 
 /** What a pod sends before its first process could, with the CNI plugin in the chain of each node. */
 const cluster = ownCluster();
 const { kubectl } = cluster;
 const image = imageName('app', usualRepository);
 const shop = manifest('shop', { APP: image });
-const cure = manifest('cni-cure', { CULVERT: imageName('culvert', usualRepository) });
 const strict = `apiVersion: culvert.dev/v1
 kind: Mesh
 metadata: { name: default }
@@ -260,11 +259,9 @@ test(
     assert.match(problem, /where Culvert was deleted, culvert-agent remove takes the plugin out/);
     // Pods that run can be deleted all the same.
     await kubectl.succeed(['-n', 'default', 'delete', 'pod', 'orphan', '--timeout=60s'], { timeoutMs: 90_000 });
-    await kubectl.apply(cure);
-    await kubectl.wait(['-n', 'kube-system', 'rollout', 'status', 'daemonset/culvert-cure']);
+    await cureNodes(cluster);
     assert.deepEqual(await pluginsOnNode(), ['bridge', 'portmap']);
     await ready('orphan');
-    await kubectl.succeed(['delete', '-f', '-', '--timeout=60s'], { input: cure, timeoutMs: 90_000 });
     await culvert.applyAgain();
     await waitUntil('the plugin is back', async () =>
       (await pluginsOnNode()).at(-1) === 'culvert-cni' ? true : undefined,
