@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { Log } from '../shared/log.js';
 import { AdminCredential } from './access/admin-credential.js';
 import { UserAccounts } from './access/user-accounts.js';
+import { admissionPath, admissionRoutes } from './api/admission-routes.js';
 import { advanceRoutes } from './api/advance-routes.js';
 import { ApiServer, assertApiCanListen } from './api/api-server.js';
 import { ControllerMetrics } from './api/controller-metrics.js';
@@ -173,6 +174,7 @@ async function open(
     source: (name) => store.inventory.source(name),
     rootsPem: () => ca.rootsPem,
     signingKey,
+    admissionPath: admissionPath(signingKey.privateKey),
     nowMs,
     log,
   });
@@ -320,6 +322,7 @@ async function open(
     routes: [
       ...healthRoutes({ pending, metrics }),
       ...joinRoutes({ joining }),
+      ...admissionRoutes({ path: admissionPath(signingKey.privateKey), admit: kubernetes?.admit ?? null }),
       ...caRoutes({ ca, bundle, agents, users, signingKeyPem: signingKey.privateKey, trustDomain }),
       ...resourceRoutes({ store, reader, nodes, onChange: (result) => metrics.changed(result) }),
       ...historyRoutes({ store, onChange: (result) => metrics.changed(result) }),

@@ -38,4 +38,22 @@ export const kubernetesSettings = defineSettings({
     help: 'Namespace of the controller and of the agents, whose pods stay outside the mesh.',
     example: 'culvert-system',
   },
+  kubernetesWebhook: {
+    kind: 'string',
+    flag: '--kubernetes-webhook',
+    env: 'CULVERT_CONTROLLER_KUBERNETES_WEBHOOK',
+    key: 'kubernetesWebhook',
+    default: null,
+    help: 'Name of a ValidatingWebhookConfiguration by which the API server asks this controller about rules before it takes them; the controller writes the address and the CA into it. The default is none: what is wrong with an object is in its status.',
+    example: 'culvert',
+  },
+  kubernetesPolicies: {
+    kind: 'list',
+    flag: '--kubernetes-policies',
+    env: 'CULVERT_CONTROLLER_KUBERNETES_POLICIES',
+    key: 'kubernetesPolicies',
+    default: null,
+    help: 'Kinds of Kubernetes and Istio whose objects in the cluster are rules too, and are never written: NetworkPolicy, ClusterNetworkPolicy, AuthorizationPolicy, PeerAuthentication, ServiceEntry, and Namespace for the labels that they select by. The default is none.',
+    example: 'NetworkPolicy,Namespace',
+  },
 });

@@ -4,12 +4,13 @@ import { describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { StoredResource } from '../inventory/stored-resource.js';
 import type { CommittedState } from '../release/committed-state.js';
-import { formatPath, formatProblem, type Problem } from '../resources/kinds/problem.js';
+import { formatProblem, type Problem } from '../resources/kinds/problem.js';
 import type { Resource } from '../resources/kinds/resource.js';
-import { formatResourceId, resourceId } from '../resources/kinds/resource-key.js';
+import { formatResourceId, resourceId, resourceKey } from '../resources/kinds/resource-key.js';
 import type { ClusterOutcome, ClusterRequest } from '../store/cluster-change.js';
 import type { KubernetesApi } from './kubernetes-api.js';
 import type { ClusterRulesState } from './kubernetes-state.js';
+import { ownProblems } from './admission.js';
 import { statusOf, type Condition, type ObjectStatus } from './object-status.js';
 import { Reflector } from './reflector.js';
 import { readRuleObject, type RuleKind, type RuleObject } from './rule-object.js';
@@ -24,6 +25,9 @@ const retry = { firstMs: 1000, longestMs: 15_000 };
 /** What does not fit is tried again after workloads and services changed, but not sooner than this after the last time. */
 const fitAgainMs = 10_000;
 const maxListed = 20;
+/** How long an object that was just written may take to come, and how often that is waited for. */
+const watchDelayMs = 500;
+const maxWaits = 2;
 
 /** The rules as the controller has them. */
 export interface RuleStore {
@@ -140,6 +144,25 @@ export class ClusterRules implements AsyncDisposable {
     };
   }
 
+  /**
+   * What is wrong with an object that is about to be written: by itself, or together with the rules and with what the cluster
+   * has already. Changes nothing. Errors: those of `takeCluster`.
+   */
+  async judge(object: RuleObject): Promise<readonly Problem[]> {
+    const { read, key } = object;
+    if ('problems' in read) return ownProblems(object);
+    for (let waits = 0; ; waits++) {
+      const { puts, deletes } = this.#request();
+      const others = puts.filter((resource) => resourceKey(resource) !== key);
+      const request = { puts: [...others, read.resource], deletes: deletes.filter((each) => each !== key) };
+      const { refused } = await this.#store.takeCluster({ ...request, dryRun: true });
+      const problems = refused.get(key) ?? [];
+      if (problems.length === 0 || waits === maxWaits) return problems;
+      // What it names may have been written a moment ago, and the watch tells of it soon.
+      await delay(watchDelayMs, undefined, { signal: this.#stop.signal }).catch(() => undefined);
+    }
+  }
+
   #changed(): void {
     this.#isChanged = true;
     this.#wake();
@@ -230,11 +253,13 @@ export class ClusterRules implements AsyncDisposable {
       const isSame = stored?.origin === 'cluster' && isDeepStrictEqual(stored.resource, object.read.resource);
       if (!isSame) puts.set(object.key, object.read.resource);
     }
-    const uncertain = new Set<string>(
-      this.#followed.flatMap(({ kind, reflector }) => (reflector.isSynced && !reflector.isAbsent ? [] : [kind.kind])),
+    const uncertain = new Set(
+      this.#followed.flatMap(({ kind, reflector }) =>
+        reflector.isSynced && !reflector.isAbsent ? [] : [`${kind.apiVersion} ${kind.kind}`],
+      ),
     );
     const deletes = [...this.#storedKeys()].filter(
-      ([key, { resource }]) => !present.has(key) && !uncertain.has(resource.kind),
+      ([key, { resource }]) => !present.has(key) && !uncertain.has(`${resource.apiVersion} ${resource.kind}`),
     );
     return { puts: [...puts.values()], deletes: deletes.map(([key]) => key) };
   }
@@ -283,11 +308,13 @@ export class ClusterRules implements AsyncDisposable {
     const own = stored?.origin === 'cluster' ? stored : undefined;
     const kept = own === undefined ? '' : '; its last good version stays in force';
     const no = (reason: string, message: string) => ({ status: 'False' as const, reason, message: message + kept });
-    if ('problems' in read) {
-      return no('Invalid', read.problems.map(({ path, message, hint }) => textOf(path, message, hint)).join('; '));
-    }
+    const invalid = ownProblems(object);
+    if ('problems' in read || invalid.length > 0) return no('Invalid', invalid.map(formatProblem).join('; '));
     if (own !== undefined && isDeepStrictEqual(own.resource, read.resource)) {
       return { status: 'True', reason: 'Accepted', message: 'it is among the rules' };
+    }
+    if (this.#objects().find((each) => each.key === key) !== object) {
+      return no('Conflict', 'the cluster has another object of this kind and name, in another group, which counts');
     }
     const problems = this.#refused.get(key);
     if (problems !== undefined) {
@@ -296,9 +323,4 @@ export class ClusterRules implements AsyncDisposable {
     }
     return { status: 'Unknown', reason: 'Waiting', message: 'it has not been judged yet' };
   }
-}
-
-function textOf(path: readonly PropertyKey[], message: string, hint: string): string {
-  const problem = { severity: 'error', fileName: null, document: null, line: null, resource: null } as const;
-  return formatProblem({ ...problem, path: formatPath(path), message, hint });
 }

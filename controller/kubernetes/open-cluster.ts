@@ -5,12 +5,14 @@ import type { ControllerSettings } from '../config/settings.js';
 import { kubernetesSource, type InventorySource } from '../inventory/inventory-source.js';
 import { EnrolmentPublisher } from '../publish/enrolment-publisher.js';
 import { customKindNames } from '../resources/custom/custom-kinds.js';
+import { admissionAnswer, readAdmission } from './admission.js';
 import { ClusterRules, type RuleFacts, type RuleStore } from './cluster-rules.js';
+import { foreignRuleKinds } from './foreign-rule-kinds.js';
 import { ownRuleKind } from './rule-object.js';
 import { KubernetesApi } from './kubernetes-api.js';
 import { KubernetesSource } from './kubernetes-source.js';
 import type { KubernetesState } from './kubernetes-state.js';
-import { PublishedRoots } from './published-roots.js';
+import { PublishedRoots, rootsForAgents, rootsForWebhook } from './published-roots.js';
 import { reviewToken, type ReviewedToken } from './token-review.js';
 
 /** The service account of the agents, in the namespace of the controller. */
@@ -25,6 +27,8 @@ export interface Cluster extends AsyncDisposable {
   readonly review: (token: string) => Promise<ReviewedToken>;
   /** Keeps the roots of the mesh where agents find them; call it now and then. Never rejects. */
   readonly publishRoots: () => Promise<void>;
+  /** Answers a question of its API server about an object that is about to be written; null: it is not to ask. */
+  readonly admit: ((body: Buffer) => Promise<object>) | null;
   /** Takes its custom resources for rules from now on; call it once. */
   readonly followRules: (init: { readonly store: RuleStore; readonly facts: RuleFacts }) => void;
 }
@@ -35,16 +39,25 @@ const reviewTimeoutMs = 10_000;
 export function openCluster(init: {
   readonly settings: Pick<
     ControllerSettings,
-    'kubernetesApi' | 'kubernetesCaFile' | 'kubernetesTokenFile' | 'kubernetesNamespace' | 'trustDomain'
+    | 'kubernetesApi'
+    | 'kubernetesCaFile'
+    | 'kubernetesTokenFile'
+    | 'kubernetesNamespace'
+    | 'kubernetesWebhook'
+    | 'kubernetesPolicies'
+    | 'trustDomain'
   >;
   readonly source: (name: string) => InventorySource;
   /** PEM of the roots of the mesh. */
   readonly rootsPem: () => string;
   readonly signingKey: SigningKey;
+  /** Where the API server asks about rules; no other knows it. */
+  readonly admissionPath: string;
   readonly nowMs: () => number;
   readonly log: Log;
 }): Cluster | null {
-  const { kubernetesApi, kubernetesCaFile, kubernetesTokenFile, kubernetesNamespace, trustDomain } = init.settings;
+  const { kubernetesApi, kubernetesCaFile, kubernetesTokenFile, kubernetesNamespace, kubernetesWebhook, trustDomain } =
+    init.settings;
   if (kubernetesApi === null) {
     // What an earlier run knew of a cluster is not kept for ever.
     void init
@@ -73,24 +86,41 @@ export function openCluster(init: {
   });
   source.onChange(() => enrolments.noteChange());
   source.start();
-  const roots = new PublishedRoots({ api, namespace: kubernetesNamespace, rootsPem: init.rootsPem, log: init.log });
-  void roots.publish();
+  const { rootsPem, log } = init;
+  const own = customKindNames.map(ownRuleKind);
+  const kinds = [...own, ...foreignRuleKinds(init.settings.kubernetesPolicies ?? [])];
+  const places = [
+    rootsForAgents(kubernetesNamespace),
+    ...(kubernetesWebhook === null ? [] : [rootsForWebhook(kubernetesWebhook, init.admissionPath)]),
+  ];
+  const roots = places.map((place) => new PublishedRoots({ api, place, rootsPem, log }));
+  const publishRoots = async (): Promise<void> => {
+    await Promise.all(roots.map((each) => each.publish()));
+  };
+  void publishRoots();
   let rules: ClusterRules | null = null;
   const account = `${kubernetesNamespace}:${agentAccount}`;
   return {
     get state() {
       const { state } = source;
-      const more = [roots.problem, enrolments.problem].filter((problem) => problem !== null);
+      const more = [...roots.map(({ problem }) => problem), enrolments.problem].filter((problem) => problem !== null);
       const problems = [...state.problems, ...more];
       return { ...state, problems, ...(rules === null ? {} : { rules: rules.state }) };
     },
     followRules: ({ store, facts }) => {
-      const kinds = customKindNames.map(ownRuleKind);
-      rules = new ClusterRules({ api, kinds, store, facts, log: init.log, nowMs: init.nowMs });
+      rules = new ClusterRules({ api, kinds, store, facts, log, nowMs: init.nowMs });
       rules.start();
     },
     enrolments,
-    publishRoots: () => roots.publish(),
+    publishRoots,
+    admit:
+      kubernetesWebhook === null
+        ? null
+        : async (body) => {
+            const question = readAdmission(body, own);
+            const problems = question.object === null ? [] : await rules?.judge(question.object);
+            return admissionAnswer(question, problems ?? []);
+          },
     review: (token) => reviewToken(api, { token, account }, AbortSignal.timeout(reviewTimeoutMs)),
     [Symbol.asyncDispose]: async () => {
       await rules?.[Symbol.asyncDispose]();

@@ -2,16 +2,51 @@ import { describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { KubernetesApi } from './kubernetes-api.js';
 
-const configMap = 'culvert-ca';
-const key = 'ca.crt';
 const timeoutMs = 10_000;
-/** A ConfigMap that another wrote over is right again after this time. */
+/** An object that another wrote over is right again after this time. */
 const againAfterMs = 600_000;
 
-/** Keeps the roots of the mesh in a ConfigMap, where agents find them before they join. */
+/** An object of the cluster in which the roots of the mesh are. */
+type RootsPlace = {
+  /** For people: `the ConfigMap culvert-ca`. */
+  readonly name: string;
+  readonly path: string;
+  readonly type: string;
+  /** Of a PATCH that writes these roots (PEM). */
+  readonly body: (rootsPem: string) => object;
+};
+
+/** A ConfigMap, where agents find them before they join. */
+export function rootsForAgents(namespace: string): RootsPlace {
+  return {
+    name: 'the ConfigMap culvert-ca',
+    path: `/api/v1/namespaces/${namespace}/configmaps/culvert-ca`,
+    type: 'application/merge-patch+json',
+    body: (rootsPem) => ({ data: { 'ca.crt': rootsPem } }),
+  };
+}
+
+/** The webhook that asks this controller about rules, by which the API server verifies it. `path`: where it asks. */
+export function rootsForWebhook(name: string, path: string): RootsPlace {
+  return {
+    name: `the ValidatingWebhookConfiguration ${name}`,
+    path: `/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/${name}`,
+    type: 'application/strategic-merge-patch+json',
+    body: (rootsPem) => ({
+      webhooks: [
+        {
+          name: 'rules.culvert.dev',
+          clientConfig: { caBundle: Buffer.from(rootsPem).toString('base64'), service: { path } },
+        },
+      ],
+    }),
+  };
+}
+
+/** Keeps the roots of the mesh in an object of the cluster. */
 export class PublishedRoots {
   readonly #api: KubernetesApi;
-  readonly #namespace: string;
+  readonly #place: RootsPlace;
   readonly #rootsPem: () => string;
   readonly #log: Log;
   readonly #elapsedMs: () => number;
@@ -20,19 +55,19 @@ export class PublishedRoots {
 
   constructor(init: {
     readonly api: KubernetesApi;
-    readonly namespace: string;
+    readonly place: RootsPlace;
     readonly rootsPem: () => string;
     readonly log: Log;
     readonly elapsedMs?: () => number;
   }) {
     this.#api = init.api;
-    this.#namespace = init.namespace;
+    this.#place = init.place;
     this.#rootsPem = init.rootsPem;
     this.#log = init.log;
     this.#elapsedMs = init.elapsedMs ?? (() => performance.now());
   }
 
-  /** Why agents may find no roots, or old ones; null: they find the present ones. */
+  /** Why the object may have no roots, or old ones; null: it has the present ones. */
   get problem(): string | null {
     return this.#problem;
   }
@@ -42,16 +77,16 @@ export class PublishedRoots {
     const pem = this.#rootsPem();
     const { pem: known, atMs } = this.#published ?? { pem: null, atMs: 0 };
     if (known === pem && this.#elapsedMs() - atMs < againAfterMs) return;
-    const path = `/api/v1/namespaces/${this.#namespace}/configmaps/${configMap}`;
-    const body = { data: { [key]: pem } };
+    const { name, path, type, body } = this.#place;
     try {
-      const what = { method: 'PATCH', path, body, type: 'application/merge-patch+json' } as const;
+      const what = { method: 'PATCH', path, body: body(pem), type } as const;
       await this.#api.send(what, AbortSignal.timeout(timeoutMs));
       this.#published = { pem, atMs: this.#elapsedMs() };
       this.#problem = null;
     } catch (error) {
-      const problem = `the roots of the mesh cannot be written into the ConfigMap ${configMap}: ${describeError(error)}`;
-      if (problem !== this.#problem) this.#log.error({ err: error }, 'the roots of the mesh cannot be published');
+      const problem = `the roots of the mesh cannot be written into ${name}: ${describeError(error)}`;
+      if (problem !== this.#problem)
+        this.#log.error({ err: error, into: name }, 'the roots of the mesh cannot be published');
       this.#problem = problem;
     }
   }

@@ -9,7 +9,12 @@ import { nextCommit, type Among, type Author, type CompiledChange, type Plan } f
 export const clusterAuthor = 'kubernetes';
 
 /** What a cluster has, as far as the rules do not have it. Keys are those of `StoredResource`. */
-export type ClusterRequest = { readonly puts: readonly Resource[]; readonly deletes: readonly string[] };
+export type ClusterRequest = {
+  readonly puts: readonly Resource[];
+  readonly deletes: readonly string[];
+  /** Only finds what would be refused. */
+  readonly dryRun?: boolean;
+};
 
 export type ClusterOutcome = {
   /** The revision in force after it. */

@@ -177,14 +177,15 @@ export class ResourceStore {
    */
   takeCluster(request: ClusterRequest): Promise<ClusterOutcome> {
     return this.#queue.run(async () => {
-      if (!this.#isSettled) await this.#settle().catch(unavailable);
+      const { dryRun = false } = request;
+      if (!this.#isSettled && !dryRun) await this.#settle().catch(unavailable);
       const { revision } = this.#release.state;
       const outcome = await this.inventory.exclusively(async (turn) => {
         const present = this.#release;
         const { made, refused } = await planFitting(request, present.state, (part) =>
           this.#planner.fromCluster(turn, present, part, this.#author({ by: clusterAuthor })),
         );
-        if (made?.commit != null) await this.#commit(turn, made.commit, made.release);
+        if (made?.commit != null && !dryRun) await this.#commit(turn, made.commit, made.release);
         return { revision: this.#release.state.revision, refused };
       });
       if (outcome.revision > revision) await this.#reached();

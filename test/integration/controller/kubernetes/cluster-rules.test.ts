@@ -40,12 +40,15 @@ class Followed implements AsyncDisposable {
     this.#directory = init.directory;
   }
 
-  static async start(prepare: (server: FakeApiServer) => void = () => undefined): Promise<Followed> {
+  static async start(
+    prepare: (server: FakeApiServer) => void = () => undefined,
+    policies: readonly string[] | null = null,
+  ): Promise<Followed> {
     const directory = await temporaryDirectory();
     const server = await FakeApiServer.start();
     prepare(server);
     const stateDir = path.join(directory.path, 'controller');
-    return new Followed({ server, controller: await started(stateDir, server), stateDir, directory });
+    return new Followed({ server, controller: await started(stateDir, server, policies), stateDir, directory });
   }
 
   async restart(): Promise<void> {
@@ -97,12 +100,17 @@ class Followed implements AsyncDisposable {
   }
 }
 
-function started(stateDir: string, server: FakeApiServer): Promise<RunningController> {
+function started(
+  stateDir: string,
+  server: FakeApiServer,
+  kubernetesPolicies: readonly string[] | null = null,
+): Promise<RunningController> {
   return startedController(stateDir, {
     changes: {
       kubernetesApi: server.url.origin,
       kubernetesCaFile: server.caFile,
       kubernetesTokenFile: server.tokenFile,
+      kubernetesPolicies,
     },
   });
 }
@@ -335,4 +343,40 @@ test('an object that changes all the time makes few revisions', async () => {
     return JSON.stringify(stored?.resource.spec).includes('1029') ? true : undefined;
   });
   assert.ok(followed.revision - before <= 5, String(followed.revision - before));
+});
+
+test('policies of Kubernetes and Istio are taken when asked for, are never written, and go when they are not', async () => {
+  const [network, istio] = [
+    '/apis/networking.k8s.io/v1/networkpolicies',
+    '/apis/security.istio.io/v1/authorizationpolicies',
+  ];
+  const place = { namespace: 'shop', name: 'closed', generation: 1 };
+  const policy = { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: place };
+  const authorization = { apiVersion: 'security.istio.io/v1', kind: 'AuthorizationPolicy', metadata: place, spec: {} };
+  const http = { rules: [{ to: [{ operation: { methods: ['GET'] } }] }] };
+  await using followed = await Followed.start(
+    (server) => {
+      server.put('/api/v1/namespaces', { kind: 'Namespace', metadata: { name: 'shop', labels: { team: 'a' } } });
+      server.put(network, { ...policy, spec: { podSelector: {}, policyTypes: ['Ingress'] }, status: {} });
+      server.put(istio, authorization);
+      server.put(istio, { ...authorization, metadata: { ...place, name: 'http' }, spec: http });
+    },
+    ['NetworkPolicy', 'AuthorizationPolicy', 'Namespace'],
+  );
+  const { server } = followed;
+  await followed.has({
+    'NetworkPolicy.shop.closed': 'cluster',
+    'AuthorizationPolicy.shop.closed': 'cluster',
+    'Namespace.-.shop': 'cluster',
+  });
+  const told = (await followed.status()).kubernetes?.rules?.warnings ?? [];
+  assert.match(told.join(), /^AuthorizationPolicy\/shop\/http in the cluster: .*needs HTTP/);
+  // Ours of the same name counts, and the other is told.
+  server.put(policies, { ...authorization, apiVersion: 'culvert.dev/v1', spec: { action: 'DENY' } });
+  await followed.condition(policies, 'shop/closed', 'Accepted', 'True');
+  const both = (await followed.status()).kubernetes?.rules?.warnings.join() ?? '';
+  assert.match(both, /AuthorizationPolicy\/shop\/closed in the cluster: the cluster has another object/);
+  assert.ok(server.patches.every(({ path }) => !path.startsWith(network) && !path.startsWith('/apis/security')));
+  await followed.restart();
+  await followed.has({ 'AuthorizationPolicy.shop.closed': 'cluster' });
 });

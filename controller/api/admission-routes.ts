@@ -1,0 +1,41 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import { notFound } from './api-error.js';
+import type { Route } from './router.js';
+
+const folder = '/v1/kubernetes/admission';
+/** An object has 1.5 MiB at most, and the question has it as it was and as it is to be. */
+const maxBodyBytes = 4 * 1024 * 1024;
+
+/**
+ * Where an API server asks. It proves itself by nothing else than this address, which is derived from a key of the controller:
+ * answers tell names of rules.
+ */
+export function admissionPath(keyPem: string): string {
+  const secret = createHmac('sha256', keyPem).update('kubernetes admission').digest('hex');
+  return `${folder}/${secret.slice(0, 32)}`;
+}
+
+/** The route by which the API server of a cluster asks about objects before it takes them. */
+export function admissionRoutes(init: {
+  readonly path: string;
+  /** Null: no cluster asks. */
+  readonly admit: ((body: Buffer) => Promise<object>) | null;
+}): Route[] {
+  const { path, admit } = init;
+  if (admit === null) return [];
+  return [
+    {
+      method: 'POST',
+      path: `${folder}/:secret`,
+      access: 'open',
+      maxBodyBytes,
+      handle: async ({ params, body }) => {
+        const [given, right] = [Buffer.from(`${folder}/${params['secret'] ?? ''}`), Buffer.from(path)];
+        if (given.length !== right.length || !timingSafeEqual(given, right)) {
+          throw notFound('there is nothing here', 'the API server knows the address');
+        }
+        return { status: 200, body: await admit(body) };
+      },
+    },
+  ];
+}
