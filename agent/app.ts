@@ -101,6 +101,8 @@ export type RunningAgent = AsyncDisposable & {
   readonly joined: Promise<void>;
   /** Resolves when another process has taken over this host: only open connections are left here, and `stop` is due. */
   readonly succeeded: Promise<void>;
+  /** Whether the controller says that the installation is being taken away, as it says now. Never rejects. */
+  isUninstalled(): Promise<boolean>;
   /** Checks the capture rules of every workload and of the host now, because the supervisor may have removed some. */
   recheckCapture(): Promise<void>;
   /** Stops cleanly, `graceMs` and some seconds later at the latest. Safe to call twice. */
@@ -239,8 +241,8 @@ export async function startAgent({
       aggregator: new FlowAggregator({
         nameExternal: externalNames(() => view.plane?.snapshot?.externals ?? []),
       }),
-      store: async (bytes) => await view.startedPlane.storeFlows(bytes),
-      sendRecent: async (bytes) => await view.startedPlane.reportRecentFlows(bytes),
+      store: async (bytes) => await (await view.startedPlane.startedLink()).storeFlows(bytes),
+      sendRecent: async (bytes) => await (await view.startedPlane.startedLink()).reportRecentFlows(bytes),
       tally: new FlowTally({
         path: join(settings.stateDir, 'flows.tally'),
         log,
@@ -415,6 +417,12 @@ export async function startAgent({
     isServing: () => view.isServing(),
     joined,
     succeeded,
+    isUninstalled: async () => {
+      const { plane } = view;
+      const link = await plane?.startedLink().catch(() => null);
+      await link?.readNotices();
+      return plane?.rulesAge.isUninstalled ?? false;
+    },
     recheckCapture: async () => {
       for (const { name } of capture.status()) await capture.check(name);
       await capture.checkHost();

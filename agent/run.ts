@@ -9,6 +9,7 @@ import { shownConfiguration } from '../shared/config/shown-configuration.js';
 import { assertNever } from '../shared/assert-never.js';
 import { ReadyFile } from './admin/ready-file.js';
 import { startCniInstaller } from './control/cni/cni.js';
+import { learnsUninstalled } from './control/followers/uninstalled.js';
 import { takeInheritedSockets } from './control/succession/kept-sockets.js';
 import { findRunningAgent } from './control/succession/predecessor.js';
 import { separatePrivileges } from './privileges.js';
@@ -93,10 +94,16 @@ export async function runAgent(o: {
       cniInstaller?.close();
       log.info({}, 'another agent took over this host; open connections may end here');
     }
-    log.info({ graceMs: loaded.values.drainTimeoutMs, removesCapture: loaded.values.removeOnExit }, 'agent stopping');
+    const { drainTimeoutMs: graceMs, removeOnExit, removeWhenUninstalled } = loaded.values;
+    const isUninstalled =
+      why === 'stopped' &&
+      removeWhenUninstalled &&
+      (await learnsUninstalled({ look: () => agent.isUninstalled(), signal: stop.second }));
+    const removesCapture = removeOnExit || isUninstalled;
+    log.info({ graceMs, removesCapture, isUninstalled }, 'agent stopping');
     const { hasThreadsLeft } = await agent.stop({
-      graceMs: loaded.values.drainTimeoutMs,
-      removesCapture: loaded.values.removeOnExit,
+      graceMs,
+      removesCapture,
       atOnce: stop.second,
       isServing: isKept && why === 'stopped',
     });

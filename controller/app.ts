@@ -55,6 +55,7 @@ import { KeyVault } from './keys/key-vault.js';
 import { openReleaseKey } from './release/release-key.js';
 import { AgentRegistry } from './fleet/agent-registry.js';
 import { positionOf } from './fleet/agents-ahead.js';
+import { lastHeartbeats } from './fleet/last-heartbeats.js';
 import { NodesWithoutAgent } from './fleet/nodes-without-agent.js';
 import { assertNatsCanStart, openMeshNats, type MeshNats } from './nats/mesh-nats.js';
 import { StatementPublisher } from './publish/statement-publisher.js';
@@ -177,6 +178,7 @@ async function open(
     admissionPath: admissionPath(signingKey.privateKey),
     nowMs,
     log,
+    onInstallation: () => statements.noteChange(),
   });
   if (kubernetes !== null) closing.push('kubernetes', () => kubernetes[Symbol.asyncDispose]());
   const tokens = await JoinTokens.open({ path: join(stateDir, 'tokens.json'), nowMs, caHash: () => ca.rootHash, log });
@@ -257,7 +259,10 @@ async function open(
   });
   await flows.restore();
   const statements = new StatementPublisher({
-    newest: () => store.newest(),
+    newest: async () => ({
+      ...(await store.newest()),
+      ...(kubernetes?.isUninstalled === true ? { isUninstalled: true } : {}),
+    }),
     privateKeyPem: signingKey.privateKey,
     nowMs,
     log,
@@ -282,6 +287,11 @@ async function open(
     log,
   });
   closing.push('link', () => link[Symbol.asyncDispose]());
+  // Agents that are uninstalled with it have to be told first.
+  closing.push('agents', () => {
+    if (kubernetes?.isUninstalled !== true) return undefined;
+    return lastHeartbeats({ states: () => agents.list(positionOf(store)).map(({ state }) => state) });
+  });
   closing.push('flows', () => flows.save());
   const confirmations = new ConfirmationRecorder({ agents, file: new ConfirmationFile({ stateDir }), log });
   closing.push('confirmations', () => confirmations[Symbol.asyncDispose]());

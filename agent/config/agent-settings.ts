@@ -126,6 +126,15 @@ export const agentSettingsTable = defineSettings({
     help: 'Remove the capture from every workload on a graceful stop: traffic then passes unprotected.',
     example: 'true',
   },
+  removeWhenUninstalled: {
+    kind: 'boolean',
+    flag: '--remove-when-uninstalled',
+    env: 'CULVERT_AGENT_REMOVE_WHEN_UNINSTALLED',
+    key: 'removeWhenUninstalled',
+    default: false,
+    help: 'The same, but only when the controller says that the DaemonSet of the agents was deleted: a graceful stop waits five seconds for that, and serves meanwhile. When nothing says so the capture stays.',
+    example: 'true',
+  },
   privileges: {
     kind: 'enum',
     flag: '--privileges',

@@ -111,6 +111,11 @@ export class ControlLink {
     return decodeWire(recentAnswerSchema, await this.#ask('recent', asked, recentTimeoutMs));
   }
 
+  /** Reads now what is otherwise read now and then: the newest statement, and hints of the controller. Never rejects. */
+  async readNotices(): Promise<void> {
+    if (this.isConnected) await this.#readNotices();
+  }
+
   async close(): Promise<void> {
     this.#abort.abort();
     await this.#bus?.drain().catch((error: unknown) => this.#init.log.debug({ err: error }, 'NATS not drained'));
@@ -295,7 +300,7 @@ export class ControlLink {
     const { signal } = this.#abort;
     while (!signal.aborted) {
       await rules.check();
-      if (this.isConnected) await this.#readNotices();
+      await this.readNotices();
       await delay(this.#init.resyncIntervalMs, undefined, { signal }).catch(() => undefined);
     }
   }

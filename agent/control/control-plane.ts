@@ -1,6 +1,5 @@
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { SpiffeId } from '../../shared/identity.js';
-import type { RecentAnswer } from '../../shared/wire/recent-flows.js';
 import type { Heartbeat } from '../../shared/wire/requests.js';
 import { openRegistryRoot } from '../../shared/wire/registry-root.js';
 import { openProvenRegistryEntry, openRegistryEntry, openSnapshot, snapshotReader } from '../../shared/wire/signed.js';
@@ -274,14 +273,9 @@ export class ControlPlane {
     return this.#rules?.snapshot ?? null;
   }
 
-  /** For flow records. Errors as in `Bus`. */
-  async reportRecentFlows(bytes: Uint8Array): Promise<RecentAnswer> {
-    return await (await this.#startedLink()).reportRecentFlows(bytes);
-  }
-
-  /** For flow records. Errors as in `Bus`. */
-  async storeFlows(bytes: Uint8Array): Promise<void> {
-    await (await this.#startedLink()).storeFlows(bytes);
+  /** For flow records, and to ask for what the controller says now. Rejects when the link has not been started. */
+  async startedLink(): Promise<Pick<ControlLink, 'readNotices' | 'reportRecentFlows' | 'storeFlows'>> {
+    return await this.#startedLink();
   }
 
   get isRegistryComplete(): boolean {

@@ -68,6 +68,7 @@ const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   export: async () => (await import('./commands/export-command.js')).addExportCommand,
   explain: async () => (await import('./commands/explain-command.js')).addExplainCommand,
   install: async () => (await import('./commands/install-command.js')).addInstallCommand,
+  uninstall: async () => (await import('./commands/uninstall-command.js')).addUninstallCommand,
   completion: async () => (await import('./commands/completion-command.js')).addCompletionCommand,
 };
 

@@ -57,9 +57,15 @@ export function accessObjects({ namespace }: InstallOptions): readonly Kubernete
         name: controllerName,
         namespace,
         labels,
-        annotations: { 'culvert.dev/why': 'the roots of the mesh are kept where agents find them before they join' },
+        annotations: {
+          'culvert.dev/why':
+            'configmaps: the roots of the mesh are kept where agents find them before they join; daemonsets: agents whose DaemonSet is deleted take their rules out',
+        },
       },
-      rules: [{ apiGroups: [''], resources: ['configmaps'], resourceNames: [rootsConfigMap], verbs: ['get', 'patch'] }],
+      rules: [
+        { apiGroups: [''], resources: ['configmaps'], resourceNames: [rootsConfigMap], verbs: ['get', 'patch'] },
+        { apiGroups: ['apps'], resources: ['daemonsets'], verbs: ['list', 'watch'] },
+      ],
     },
     {
       apiVersion: `${rbac}/v1`,

@@ -11,7 +11,7 @@ import {
 } from './install-options.js';
 import { fieldsWhen, isSet, itemsWhen } from './slots.js';
 
-const stateOfAgents = '/var/lib/culvert/agent';
+export const stateOfAgents = '/var/lib/culvert/agent';
 const readyFile = '/run/culvert/ready';
 /** More than the agent takes to let its connections end. */
 const graceSeconds = 45;
@@ -66,6 +66,7 @@ function agentPod(options: InstallOptions): object {
           `--ready-file=${readyFile}`,
           '--take-over',
           '--when-replaced=stay',
+          '--remove-when-uninstalled',
           '--privileges=whole',
           `--host-probes=${hostProbes}`,
           ...itemsWhen(cni.enabled, ...plugin.flags),
@@ -125,7 +126,7 @@ function cniPlugin(cni: InstallOptions['cni'], namespace: string) {
 }
 
 /** The directories have the same path in the pod, because what the agent writes there names paths of the node. */
-function cniVolumesOf({ configDirectory, binDirectory }: Omit<InstallOptions['cni'], 'enabled'>) {
+export function cniVolumesOf({ configDirectory, binDirectory }: Omit<InstallOptions['cni'], 'enabled'>) {
   const directories = [
     { name: 'cni-config', path: configDirectory },
     { name: 'cni-bin', path: binDirectory },

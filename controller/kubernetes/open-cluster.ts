@@ -8,6 +8,7 @@ import { customKindNames } from '../resources/custom/custom-kinds.js';
 import { admissionAnswer, readAdmission } from './admission.js';
 import { ClusterRules, type RuleFacts, type RuleStore } from './cluster-rules.js';
 import { foreignRuleKinds } from './foreign-rule-kinds.js';
+import { Installation } from './installation.js';
 import { ownRuleKind } from './rule-object.js';
 import { KubernetesApi } from './kubernetes-api.js';
 import { KubernetesSource } from './kubernetes-source.js';
@@ -15,7 +16,7 @@ import type { KubernetesState } from './kubernetes-state.js';
 import { PublishedRoots, rootsForAgents, rootsForWebhook } from './published-roots.js';
 import { reviewToken, type ReviewedToken } from './token-review.js';
 
-/** The service account of the agents, in the namespace of the controller. */
+/** The DaemonSet of the agents and their service account, in the namespace of the controller. */
 const agentAccount = 'culvert-agent';
 
 /** The cluster that a controller belongs to. */
@@ -25,6 +26,8 @@ export interface Cluster extends AsyncDisposable {
   readonly enrolments: EnrolmentPublisher;
   /** Whether a token is that of an agent's pod. */
   readonly review: (token: string) => Promise<ReviewedToken>;
+  /** The agents' DaemonSet was deleted. */
+  readonly isUninstalled: boolean;
   /** Keeps the roots of the mesh where agents find them; call it now and then. Never rejects. */
   readonly publishRoots: () => Promise<void>;
   /** Answers a question of its API server about an object that is about to be written; null: it is not to ask. */
@@ -55,6 +58,8 @@ export function openCluster(init: {
   readonly admissionPath: string;
   readonly nowMs: () => number;
   readonly log: Log;
+  /** {@link Cluster.isUninstalled} may have changed. */
+  readonly onInstallation: () => void;
 }): Cluster | null {
   const { kubernetesApi, kubernetesCaFile, kubernetesTokenFile, kubernetesNamespace, kubernetesWebhook, trustDomain } =
     init.settings;
@@ -86,6 +91,13 @@ export function openCluster(init: {
   });
   source.onChange(() => enrolments.noteChange());
   source.start();
+  const installation = new Installation({
+    api,
+    namespace: kubernetesNamespace,
+    daemonSet: agentAccount,
+    log: init.log,
+    onChange: init.onInstallation,
+  });
   const { rootsPem, log } = init;
   const own = customKindNames.map(ownRuleKind);
   const kinds = [...own, ...foreignRuleKinds(init.settings.kubernetesPolicies ?? [])];
@@ -112,6 +124,9 @@ export function openCluster(init: {
       rules.start();
     },
     enrolments,
+    get isUninstalled() {
+      return installation.isUninstalled;
+    },
     publishRoots,
     admit:
       kubernetesWebhook === null
@@ -124,7 +139,7 @@ export function openCluster(init: {
     review: (token) => reviewToken(api, { token, account }, AbortSignal.timeout(reviewTimeoutMs)),
     [Symbol.asyncDispose]: async () => {
       await rules?.[Symbol.asyncDispose]();
-      await source[Symbol.asyncDispose]();
+      await Promise.all([source, installation].map((each) => each[Symbol.asyncDispose]()));
       api.close();
     },
   };

@@ -21,6 +21,8 @@ export type NewestStatement = {
   readonly revision: number;
   /** The sequence of the inventory, which is that of the registry's root. */
   readonly registrySequence: number;
+  /** The installation in Kubernetes is being taken away. Absent: it is not, or the controller's version does not say. */
+  readonly isUninstalled?: true;
 };
 
 export const newestStatementKey = 'newest';
@@ -30,7 +32,12 @@ const maxStatementBytes = 1024;
 const asStatement = { context: 'culvert.newest.v1', about: '0' } as const;
 
 const count = z.int().min(0);
-const statementSchema = z.object({ atMs: count, revision: count, registrySequence: count });
+const statementSchema = z.object({
+  atMs: count,
+  revision: count,
+  registrySequence: count,
+  isUninstalled: z.literal(true).exactOptional(),
+});
 
 export function sealNewestStatement(init: {
   readonly statement: NewestStatement;

@@ -48,6 +48,11 @@ export class RulesAge {
     return this.#newest?.statement.revision ?? 0;
   }
 
+  /** The controller says that this installation is being taken away. */
+  get isUninstalled(): boolean {
+    return this.#newest?.statement.isUninstalled === true;
+  }
+
   /** The statements to keep on disk, for {@link take} after a restart. */
   get statements(): Uint8Array[] {
     return [this.#confirmed, this.#newest].flatMap((each) => (each === null ? [] : [each.sealed]));

@@ -64,10 +64,11 @@ export class InstalledCulvert implements AsyncDisposable {
     for (const node of nodes) await node.succeed(['sh', '-c', `rm -rf /var/lib/culvert/agent ${controllerState}`]);
   }
 
-  /** Applies its objects again, and waits until an agent is on each node. */
+  /** Applies its objects again, and waits until the controller is ready, and an agent on each node. */
   async applyAgain(): Promise<void> {
     const { kubectl } = this.#cluster;
     await kubectl.apply(this.#objects);
+    await kubectl.wait(['-n', system, 'rollout', 'status', 'deployment/culvert-controller']);
     await kubectl.wait(['-n', system, 'rollout', 'status', 'daemonset/culvert-agent']);
   }
 

@@ -247,12 +247,14 @@ test(
 );
 
 test(
-  'a DaemonSet that is deleted leaves pods of the mesh waiting, and one program on the node cures it',
+  'agents that are deleted after the controller leave pods of the mesh waiting, and one program on the node cures it',
   { timeout: 600_000 },
   async () => {
-    await kubectl.succeed(['-n', 'culvert-system', 'delete', 'daemonset', 'culvert-agent', '--timeout=120s'], {
-      timeoutMs: 150_000,
-    });
+    // It would tell them to take the plugin out.
+    for (const object of ['deployment/culvert-controller', 'daemonset/culvert-agent']) {
+      const which = ['-n', 'culvert-system', 'delete', object, '--cascade=foreground', '--timeout=120s'];
+      await kubectl.succeed(which, { timeoutMs: 150_000 });
+    }
     await kubectl.apply([podText('orphan'), podText('orphan', { namespace: 'default' })].join(''));
     await ready('orphan', 'default');
     const problem = await sandboxProblem('orphan');

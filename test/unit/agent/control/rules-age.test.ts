@@ -135,6 +135,18 @@ test('what another key signed, or is no statement, is an alarm and changes nothi
   assert.equal(host.age.ageMs, minute);
 });
 
+test('the newest statement says whether the installation is being taken away', () => {
+  const host = new Host();
+  assert.equal(host.age.isUninstalled, false);
+  host.age.take(sealed({ atMs: startMs + 2, isUninstalled: true }));
+  assert.equal(host.age.isUninstalled, true);
+  host.age.take(sealed({ atMs: startMs + 1 }));
+  assert.equal(host.age.isUninstalled, true);
+  // It was installed again.
+  host.age.take(sealed({ atMs: startMs + 3 }));
+  assert.equal(host.age.isUninstalled, false);
+});
+
 test('an agent that has nothing is up to date in a mesh that has nothing', () => {
   const host = new Host();
   host.enforced = { revision: null, registrySequence: null };

@@ -1,0 +1,208 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { cleanupName, cleanupObject, cleanupOptionsOf, type CleanupOptions } from '../../install/cleanup-objects.js';
+import { agentName, controllerName } from '../../install/install-options.js';
+import { CliError } from '../exit-codes.js';
+import type { ClusterObject, Kubectl } from './kubectl.js';
+
+const meshLabel = 'culvert.dev/mesh';
+const ours = ['-l', 'app.kubernetes.io/part-of=culvert'] as const;
+/** Of an installation, in its namespace. What the cluster may not serve is left out where it does not. */
+const namespacedKinds = [
+  'deployments.apps',
+  'daemonsets.apps',
+  'services',
+  'configmaps',
+  'persistentvolumeclaims',
+  'serviceaccounts',
+  'roles.rbac.authorization.k8s.io',
+  'rolebindings.rbac.authorization.k8s.io',
+  'poddisruptionbudgets.policy',
+  'networkpolicies.networking.k8s.io',
+  'resourcequotas',
+] as const;
+const optionalKinds = ['podmonitors.monitoring.coreos.com', 'prometheusrules.monitoring.coreos.com'] as const;
+const clusterKinds = [
+  'validatingwebhookconfigurations.admissionregistration.k8s.io',
+  'clusterrolebindings.rbac.authorization.k8s.io',
+  'clusterroles.rbac.authorization.k8s.io',
+] as const;
+const lookMs = 1000;
+
+export type UninstallOptions = {
+  readonly kubectl: Kubectl;
+  readonly namespace: string;
+  /** Where no DaemonSet says it: the image for cleaning nodes; null: not said. */
+  readonly image: string | null;
+  readonly cni: CleanupOptions['cni'];
+  /** Of each step. */
+  readonly timeoutMs: number;
+  readonly done: (line: string) => void;
+  readonly nowMs: () => number;
+};
+
+/**
+ * Takes Culvert out of a cluster: pods out of the mesh, agents off their nodes, rules, CNI plugin and state off the nodes, all
+ * objects, in this order; then looks for what is left. It can be repeated at any point, also after objects were deleted in
+ * another order. Errors: `KUBECTL`, `UNINSTALL_INCOMPLETE`.
+ */
+export async function uninstall(o: UninstallOptions): Promise<void> {
+  const agents = await o.kubectl.find(['-n', o.namespace, 'daemonset', agentName]);
+  const cleanup = agents === null ? null : cleanupOptionsOf(agents, o.cni);
+  const image = cleanup?.image ?? o.image;
+  if (image === null) {
+    throw new CliError({
+      exit: 'usage',
+      code: 'USAGE',
+      message: `the cluster has no DaemonSet ${agentName} in ${o.namespace} that says which image cleans its nodes`,
+      hint: 'name the image of Culvert with --image, or the namespace with --namespace',
+    });
+  }
+  await unenrol(o);
+  await removeAgents(o);
+  await cleanNodes(o, cleanup ?? { namespace: o.namespace, image, imagePullSecrets: [], cni: o.cni });
+  await removeObjects(o);
+  await proveNothingLeft(o);
+}
+
+async function unenrol(o: UninstallOptions): Promise<void> {
+  const { kubectl } = o;
+  const selected = ['-l', `${meshLabel}=enabled`];
+  const namespaces = await kubectl.items(['namespaces', ...selected]);
+  if (namespaces.length > 0) await kubectl.succeed(['label', 'namespaces', ...selected, `${meshLabel}-`]);
+  const pods = await kubectl.items(['pods', '--all-namespaces', ...selected]);
+  if (pods.length > 0) await kubectl.succeed(['label', 'pods', '--all-namespaces', ...selected, `${meshLabel}-`]);
+  const names = [...namespaces, ...pods].map(
+    ({ kind, metadata: { namespace, name } }) =>
+      `${kind.toLowerCase()} ${namespace === undefined ? '' : `${namespace}/`}${name}`,
+  );
+  o.done(
+    names.length === 0 ? 'no namespace and no pod has the label of the mesh' : `label taken from ${names.join(', ')}`,
+  );
+  const deadline = o.nowMs() + o.timeoutMs;
+  for (;;) {
+    const enrolled = await enrolledPods(o);
+    if (enrolled === null) return o.done('the controller does not answer: the nodes are cleaned all the same');
+    if (enrolled === 0) return o.done('no pod is in the mesh');
+    if (o.nowMs() > deadline)
+      return o.done(`${enrolled} pods are still in the mesh: their nodes are cleaned all the same`);
+    await delay(lookMs);
+  }
+}
+
+/** How many pods the controller has in the mesh; null: it does not say. */
+async function enrolledPods({ kubectl, namespace }: UninstallOptions): Promise<number | null> {
+  const pod = ['exec', `deployment/${controllerName}`, '-c', 'controller', '--request-timeout=20s'];
+  const { code, out } = await kubectl.run(['-n', namespace, ...pod, '--', 'culvert', 'status', '-o', 'json']);
+  if (code !== 0) return null;
+  const { kubernetes } = JSON.parse(out) as { readonly kubernetes?: { readonly enrolled: number } | null };
+  return kubernetes?.enrolled ?? null;
+}
+
+async function removeAgents(o: UninstallOptions): Promise<void> {
+  const which = ['-n', o.namespace, 'delete', 'daemonset', agentName, '--ignore-not-found', '--cascade=foreground'];
+  await o.kubectl.succeed([...which, timeoutOf(o)]);
+  o.done('no agent runs');
+}
+
+async function cleanNodes(o: UninstallOptions, cleanup: CleanupOptions): Promise<void> {
+  const { kubectl, namespace } = o;
+  const own = await kubectl.find(['namespace', namespace]);
+  if (own?.metadata.deletionTimestamp !== undefined) {
+    await kubectl.succeed(['wait', '--for=delete', `namespace/${namespace}`, timeoutOf(o)]);
+  }
+  if (own === null || own.metadata.deletionTimestamp !== undefined)
+    await kubectl.succeed(['create', '-f', '-'], ownNamespace(namespace));
+  await kubectl.succeed(['apply', '-f', '-'], JSON.stringify(cleanupObject(cleanup)));
+  const { code, err } = await kubectl.run([
+    '-n',
+    namespace,
+    'rollout',
+    'status',
+    `daemonset/${cleanupName}`,
+    timeoutOf(o),
+  ]);
+  if (code !== 0) throw await notClean(o, err);
+  const nodes = await kubectl.items(['-n', namespace, 'pods', '-l', `app.kubernetes.io/name=${cleanupName}`]);
+  await kubectl.succeed(['-n', namespace, 'delete', 'daemonset', cleanupName, '--cascade=foreground', timeoutOf(o)]);
+  o.done(`rules, CNI plugin and state are off ${nodes.length} ${nodes.length === 1 ? 'node' : 'nodes'}`);
+}
+
+function ownNamespace(name: string): string {
+  const labels = {
+    'app.kubernetes.io/part-of': 'culvert',
+    'pod-security.kubernetes.io/enforce': 'privileged',
+    [meshLabel]: 'disabled',
+  };
+  return JSON.stringify({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } });
+}
+
+/** Which nodes are not clean, and what their pods say. */
+async function notClean({ kubectl, namespace }: UninstallOptions, problem: string): Promise<CliError> {
+  const pods = (await kubectl.items([
+    '-n',
+    namespace,
+    'pods',
+    '-l',
+    `app.kubernetes.io/name=${cleanupName}`,
+  ])) as readonly (ClusterObject & {
+    readonly spec: { readonly nodeName?: string };
+    readonly status: { readonly phase?: string };
+  })[];
+  const lines: string[] = [];
+  for (const { metadata, spec, status } of pods.filter((pod) => pod.status.phase !== 'Running')) {
+    const { out } = await kubectl.run(['-n', namespace, 'logs', metadata.name, '-c', 'remove', '--tail=3']);
+    lines.push(`${spec.nodeName ?? metadata.name}: ${out === '' ? `its pod is ${status.phase ?? 'unknown'}` : out}`);
+  }
+  return new CliError({
+    exit: 'failed',
+    code: 'UNINSTALL_INCOMPLETE',
+    message: `not every node is clean: ${lines.length === 0 ? problem : lines.join('; ')}`,
+    hint: 'correct that and run the command again; for a node that is away for good, delete it from the cluster first',
+  });
+}
+
+async function removeObjects(o: UninstallOptions): Promise<void> {
+  const { kubectl, namespace } = o;
+  await kubectl.succeed(['delete', clusterKinds.join(','), ...ours, timeoutOf(o)]);
+  const own = await kubectl.find(['namespace', namespace]);
+  if (own?.metadata.labels?.['app.kubernetes.io/part-of'] === 'culvert') {
+    await kubectl.succeed(['delete', 'namespace', namespace, timeoutOf(o)]);
+    return o.done(`namespace ${namespace} and all in it is gone, and so are the roles of the controller`);
+  }
+  const kinds = [...namespacedKinds, ...(await served(kubectl))];
+  await kubectl.succeed(['-n', namespace, 'delete', kinds.join(','), ...ours, timeoutOf(o)]);
+  o.done(
+    `the objects in ${namespace} are gone, and so are the roles of the controller; the namespace is not Culvert's`,
+  );
+}
+
+/** Kinds of an operator that this cluster has. */
+async function served(kubectl: Kubectl): Promise<readonly string[]> {
+  const known = (await kubectl.succeed(['api-resources', '-o', 'name'])).split('\n');
+  return optionalKinds.filter((kind) => known.includes(kind));
+}
+
+async function proveNothingLeft(o: UninstallOptions): Promise<void> {
+  const { kubectl } = o;
+  const kinds = [...namespacedKinds, ...(await served(kubectl))].join(',');
+  const left = [
+    ...(await kubectl.items([kinds, '--all-namespaces', ...ours])),
+    ...(await kubectl.items([`namespaces,${clusterKinds.join(',')}`, ...ours])),
+    ...(await kubectl.items(['namespaces', '-l', `${meshLabel}=enabled`])),
+    ...(await kubectl.items(['pods', '--all-namespaces', '-l', `${meshLabel}=enabled`])),
+  ];
+  if (left.length === 0) return o.done('nothing of Culvert is left');
+  const names = left.map(
+    ({ kind, metadata: { namespace, name } }) => `${kind} ${namespace === undefined ? '' : `${namespace}/`}${name}`,
+  );
+  throw new CliError({
+    exit: 'failed',
+    code: 'UNINSTALL_INCOMPLETE',
+    message: `these are still there: ${names.join(', ')}`,
+    hint: 'another installation may have them, or something makes them again; then run the command again',
+  });
+}
+
+function timeoutOf({ timeoutMs }: UninstallOptions): string {
+  return `--timeout=${Math.ceil(timeoutMs / 1000)}s`;
+}

@@ -1,0 +1,116 @@
+import { cniVolumesOf, stateOfAgents } from './agent-objects.js';
+import { agentName, type KubernetesObject } from './install-options.js';
+
+export const cleanupName = 'culvert-cleanup';
+
+/** What a node needs to be cleaned, as its agent had it. */
+export type CleanupOptions = {
+  readonly namespace: string;
+  readonly image: string;
+  readonly imagePullSecrets: readonly object[];
+  /** Where the CNI plugin may be. */
+  readonly cni: { readonly configDirectory: string; readonly binDirectory: string };
+};
+
+/** Next to the state of the agents, which goes as a whole. */
+const parent = '/var/lib/culvert';
+
+/**
+ * A DaemonSet whose pods take rules, CNI plugin and state of an agent out of their node. A pod is ready when nothing is left
+ * there; what is left, its log says. It needs no agent, no controller and nothing of the installation but the namespace.
+ */
+export function cleanupObject({ namespace, image, imagePullSecrets, cni }: CleanupOptions): KubernetesObject {
+  const labels = { 'app.kubernetes.io/name': cleanupName, 'app.kubernetes.io/part-of': 'culvert' };
+  const directories = cniVolumesOf(cni);
+  const remove = [
+    'culvert-agent',
+    'remove',
+    `--state-dir=${stateOfAgents}`,
+    `--cni-config-dir=${cni.configDirectory}`,
+    `--cni-bin-dir=${cni.binDirectory}`,
+  ].join(' ');
+  const forget = `require('fs').rmSync('${stateOfAgents}', { recursive: true, force: true })`;
+  const restricted = { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true };
+  const resources = { requests: { cpu: '10m', memory: '64Mi' } };
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'DaemonSet',
+    metadata: { name: cleanupName, namespace, labels },
+    spec: {
+      selector: { matchLabels: labels },
+      template: {
+        metadata: { labels },
+        spec: {
+          automountServiceAccountToken: false,
+          enableServiceLinks: false,
+          hostNetwork: true,
+          priorityClassName: 'system-node-critical',
+          terminationGracePeriodSeconds: 1,
+          tolerations: [{ operator: 'Exists' }],
+          ...(imagePullSecrets.length === 0 ? {} : { imagePullSecrets }),
+          securityContext: { runAsUser: 0, seccompProfile: { type: 'RuntimeDefault' } },
+          initContainers: [
+            {
+              name: 'remove',
+              image,
+              command: ['sh', '-c', `${remove} && exec node -e "${forget}"`],
+              securityContext: { ...restricted, capabilities: { drop: ['ALL'], add: ['NET_ADMIN', 'SYS_ADMIN'] } },
+              resources,
+              volumeMounts: [
+                { name: 'netns', mountPath: '/run/netns', mountPropagation: 'HostToContainer' },
+                { name: 'xtables-lock', mountPath: '/run/xtables.lock' },
+                { name: 'state', mountPath: parent },
+                ...directories.volumeMounts,
+              ],
+            },
+          ],
+          // Its being there says that the node is clean.
+          containers: [
+            {
+              name: 'done',
+              image,
+              command: ['node', '-e', 'setInterval(() => undefined, 1e9)'],
+              securityContext: { ...restricted, runAsUser: 65_534, capabilities: { drop: ['ALL'] } },
+              resources,
+            },
+          ],
+          volumes: [
+            { name: 'netns', hostPath: { path: '/run/netns', type: 'DirectoryOrCreate' } },
+            { name: 'xtables-lock', hostPath: { path: '/run/xtables.lock', type: 'FileOrCreate' } },
+            { name: 'state', hostPath: { path: parent, type: 'DirectoryOrCreate' } },
+            ...directories.volumes,
+          ],
+        },
+      },
+    },
+  };
+}
+
+/** What the DaemonSet of the agents, as the cluster has it, says of cleaning its nodes; null: it is not ours. */
+export function cleanupOptionsOf(daemonSet: unknown, usual: CleanupOptions['cni']): CleanupOptions | null {
+  const { metadata, spec } = daemonSet as {
+    readonly metadata?: { readonly name?: string; readonly namespace?: string };
+    readonly spec?: {
+      readonly template?: {
+        readonly spec?: {
+          readonly imagePullSecrets?: readonly object[];
+          readonly containers?: readonly { readonly image?: string; readonly command?: readonly string[] }[];
+        };
+      };
+    };
+  };
+  const pod = spec?.template?.spec;
+  const [container] = pod?.containers ?? [];
+  if (metadata?.name !== agentName || metadata.namespace === undefined || container?.image === undefined) return null;
+  const flag = (name: string, fallback: string): string =>
+    container.command?.find((word) => word.startsWith(`${name}=`))?.slice(name.length + 1) ?? fallback;
+  return {
+    namespace: metadata.namespace,
+    image: container.image,
+    imagePullSecrets: pod?.imagePullSecrets ?? [],
+    cni: {
+      configDirectory: flag('--cni-config-dir', usual.configDirectory),
+      binDirectory: flag('--cni-bin-dir', usual.binDirectory),
+    },
+  };
+}

@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { installObjects } from '../../../controller/install/install-objects.js';
+import { defaultValues } from '../../../controller/install/install-options.js';
+import { culvert } from '../../support/controller/cli-fixture.js';
+import { FakeKubectl, type FakeAnswer } from '../../support/controller/fake-kubectl.js';
+
+const values = {
+  ...defaultValues('1'),
+  image: 'r.test/culvert:1',
+  imagePullSecrets: [{ name: 'registry' }],
+  cni: { enabled: true, configDirectory: '/k3s/net.d', binDirectory: '/k3s/bin' },
+};
+const daemonSet = installObjects(values).find(({ kind }) => kind === 'DaemonSet');
+assert.ok(daemonSet);
+const none = { items: [] };
+const shop = { kind: 'Namespace', metadata: { name: 'shop' } };
+const own = {
+  kind: 'Namespace',
+  metadata: { name: 'culvert-system', labels: { 'app.kubernetes.io/part-of': 'culvert' } },
+};
+const status = (enrolled: number): string => JSON.stringify({ kubernetes: { enrolled } });
+
+/** A cluster with an installation, all of which goes when it is asked to. */
+const installed: readonly FakeAnswer[] = [
+  { to: /get .*daemonset culvert-agent/, out: daemonSet },
+  { to: /get namespaces -l culvert/, out: { items: [shop] } },
+  { to: /get .*pods .*culvert-cleanup/, out: { items: [{ kind: 'Pod', metadata: { name: 'a' } }] } },
+  { to: /get namespace culvert-system/, out: own },
+  { to: /get .* -o json$/, out: none },
+  { to: /exec deployment\/culvert-controller/, out: status(0) },
+  { to: /api-resources/, out: 'pods\nservices' },
+];
+
+async function uninstalled(kubectl: FakeKubectl, ...more: readonly string[]) {
+  return await culvert(['uninstall', '--kubectl', kubectl.program, '--timeout', '1s', ...more], { env: process.env });
+}
+
+test('without --yes it says what it would do, and asks the cluster for nothing', async () => {
+  using kubectl = new FakeKubectl(installed);
+  const { code, out } = await uninstalled(kubectl);
+  assert.equal(code, 0);
+  assert.match(out, /Nothing was done.*--yes/);
+  assert.deepEqual(kubectl.asked, []);
+});
+
+test('labels, agents, what is on the nodes and objects go in this order, and then it looks for what is left', async () => {
+  // The label is gone when it looks again.
+  using kubectl = new FakeKubectl(installed.filter(({ out }) => !JSON.stringify(out ?? '').includes('shop')));
+  const { code, out, err } = await uninstalled(kubectl, '--yes');
+  assert.equal(code, 0, err);
+  const changes = kubectl.asked
+    .map(({ words }) => words)
+    .filter((words) => /\b(label|delete|apply|rollout)\b/.test(words));
+  const order = [
+    /delete daemonset culvert-agent .*--cascade=foreground/,
+    /apply -f -/,
+    /rollout status daemonset\/culvert-cleanup/,
+    /delete daemonset culvert-cleanup/,
+    /delete .*clusterroles.* -l app.kubernetes.io\/part-of=culvert/,
+    /delete namespace culvert-system/,
+  ];
+  assert.equal(changes.length, order.length, changes.join('\n'));
+  for (const [index, pattern] of order.entries()) assert.match(changes[index] ?? '', pattern);
+  assert.match(out, /off 1 node\n/);
+  assert.match(out, /✔ nothing of Culvert is left$/);
+});
+
+test('nodes are cleaned with the image, the secrets and the directories that the agents had', async () => {
+  using kubectl = new FakeKubectl(installed);
+  await uninstalled(kubectl, '--yes');
+  const [applied] = kubectl.asked.filter(({ words }) => words === 'apply -f -');
+  const { spec } = JSON.parse(applied?.input ?? '{}') as {
+    spec: { template: { spec: { imagePullSecrets: unknown; initContainers: { image: string; command: string[] }[] } } };
+  };
+  const { imagePullSecrets, initContainers } = spec.template.spec;
+  assert.deepEqual(imagePullSecrets, [{ name: 'registry' }]);
+  assert.equal(initContainers[0]?.image, 'r.test/culvert:1');
+  assert.match(initContainers[0]?.command.at(-1) ?? '', /--cni-config-dir=\/k3s\/net\.d --cni-bin-dir=\/k3s\/bin && /);
+});
+
+test('what is left is named, and makes it fail', async () => {
+  // The label of shop comes back.
+  using kubectl = new FakeKubectl(installed);
+  const { code, err } = await uninstalled(kubectl, '--yes');
+  assert.equal(code, 1);
+  assert.match(err, /these are still there: Namespace shop .*\[UNINSTALL_INCOMPLETE\]/);
+});
+
+test('a node that cannot be cleaned is named with what its pod says, and nothing else is deleted', async () => {
+  const pod = { kind: 'Pod', metadata: { name: 'c-1' }, spec: { nodeName: 'n2' }, status: { phase: 'Pending' } };
+  using kubectl = new FakeKubectl([
+    { to: /rollout status/, code: 1, err: 'timed out' },
+    { to: /get .*pods .*culvert-cleanup/, out: { items: [pod] } },
+    { to: /logs c-1/, out: 'culvert-agent: capture is still in place' },
+    ...installed,
+  ]);
+  const { code, err } = await uninstalled(kubectl, '--yes');
+  assert.equal(code, 1);
+  assert.match(err, /not every node is clean: n2: culvert-agent: capture is still in place/);
+  assert.ok(!kubectl.asked.some(({ words }) => words.includes('delete namespace')));
+});
+
+test('without agents the image has to be named; the namespace is made where it is gone; no controller is needed', async () => {
+  const gone: readonly FakeAnswer[] = [
+    { to: /get .*daemonset culvert-agent/, out: '' },
+    { to: /get namespace culvert-system/, out: '' },
+    { to: /exec deployment/, code: 1, err: 'not found' },
+    ...installed.filter(({ out }) => !JSON.stringify(out ?? '').includes('shop')),
+  ];
+  using without = new FakeKubectl(gone);
+  const refused = await uninstalled(without, '--yes');
+  assert.equal(refused.code, 64);
+  assert.match(refused.err, /name the image of Culvert with --image/);
+  using kubectl = new FakeKubectl(gone);
+  const { code, out, err } = await uninstalled(kubectl, '--yes', '--image', 'r.test/culvert:2');
+  assert.equal(code, 0, err);
+  assert.match(out, /the controller does not answer/);
+  const [created, applied] = kubectl.asked.filter(({ input }) => input !== '');
+  assert.match(created?.input ?? '', /"kind":"Namespace".*privileged/);
+  assert.match(applied?.input ?? '', /r\.test\/culvert:2/);
+});
+
+test('a kubectl that is missing, and one that refuses, say what to do', async () => {
+  const missing = await culvert(['uninstall', '--yes', '--kubectl', '/nowhere/kubectl'], { env: process.env });
+  assert.equal(missing.code, 1);
+  assert.match(missing.err, /\/nowhere\/kubectl cannot be started .*--kubectl/);
+  using kubectl = new FakeKubectl([{ to: /get .*daemonset/, code: 1, err: 'Forbidden' }]);
+  const { code, err } = await uninstalled(kubectl, '--yes');
+  assert.equal(code, 1);
+  assert.match(err, /Forbidden/);
+});
