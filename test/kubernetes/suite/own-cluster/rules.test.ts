@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { patience } from '../../../lab/patience.js';
 import { waitUntil } from '../../../lab/wait-until.js';
@@ -104,6 +105,29 @@ test('what only the controller can judge is in the status, and stops no other ru
   assert.match(wide, /there is no Segment "batch"/);
   await kubectl.apply(document('Segment', 'batch', '{ members: [{ namespace: shop }] }'));
   await inForce('segmentationrule/dangling');
+  await kubectl.succeed(['delete', 'sr', '--all']);
+  await kubectl.succeed(['delete', 'seg', 'batch']);
+});
+
+test('with the webhook of the documents, kubectl says at once what is wrong', async () => {
+  const page = readFileSync('deploy/docs/kubernetes.md', 'utf8');
+  const [, webhook = ''] = /```yaml\n(apiVersion: admissionregistration[^]*?)```/.exec(page) ?? [];
+  await kubectl.apply(webhook);
+  const deployment = ['-n', 'culvert-system', 'deployment/culvert-controller'];
+  await kubectl.succeed(['set', 'env', ...deployment, 'CULVERT_CONTROLLER_KUBERNETES_WEBHOOK=culvert']);
+  await kubectl.wait(['rollout', 'status', ...deployment]);
+  const bad = document('SegmentationRule', 'misspelt', '{ action: allow, form: [{ namespace: shop }] }');
+  const said = await waitUntil('kubectl is refused', async () => {
+    const { code, stderr } = await kubectl.run(['apply', '-f', '-'], { input: bad });
+    return code === 0 ? undefined : stderr;
+  });
+  assert.match(said, /spec\.form: is not a field here \(did you mean "from"\?\)/);
+  // In the order of the file, each right after the one before.
+  const segment = document('Segment', 'batch', '{ members: [{ namespace: shop }] }');
+  const rule = document('SegmentationRule', 'named', '{ action: allow, from: [{ segment: batch }] }');
+  await kubectl.apply(`${segment}---\n${rule}`);
+  await inForce('sr/named');
+  await kubectl.succeed(['delete', '-f', '-'], { input: webhook });
   await kubectl.succeed(['delete', 'sr', '--all']);
   await kubectl.succeed(['delete', 'seg', 'batch']);
 });
