@@ -37,7 +37,7 @@ async function runGate() {
   return code === 0 && styles.every(({ isOk }) => isOk) ? 0 : 1;
 }
 
-/** The machine's own Node, and the end of the range that is further from it. The newer one, which starts faster, is first. */
+/** The machine's own Node and the oldest, or the newest where its own is the oldest. The newer, which starts faster, is first. */
 function nodesOfGate() {
   const [oldest, newest] = gateVersions;
   const isOwnOldest = process.versions.node.split('.')[0] === oldest.split('.')[0];

@@ -274,14 +274,19 @@ export class KubernetesSource implements AsyncDisposable {
   #serviceEntry(name: string): { readonly key: string; readonly entry: RegistryEntry | null } {
     const key = registryKeyOf('service', name);
     const service = this.#services.get(name);
-    const endpoints = service === undefined ? null : this.#named.endpointsOf(service);
-    if (service === undefined || endpoints === null) {
+    const found = service === undefined ? null : this.#named.endpointsOf(service);
+    if (service === undefined || found === null || found.endpoints === null) {
       this.#warnings.delete(key);
       return { key, entry: null };
     }
-    const entry = serviceEntry(service, endpoints);
+    const entry = serviceEntry(service, found.endpoints);
     const isLarge = isTooLarge(entry);
-    this.#warn(key, `service ${name}`, isLarge ? ['it is too large for the mesh: kube-proxy carries it'] : []);
+    this.#warn(key, `service ${name}`, [
+      ...found.leftOut.map(
+        (pod) => `the pod ${pod} was made by its node and not by the cluster, and is no endpoint of it`,
+      ),
+      ...(isLarge ? ['it is too large for the mesh: kube-proxy carries it'] : []),
+    ]);
     return { key, entry: isLarge ? null : entry };
   }
 

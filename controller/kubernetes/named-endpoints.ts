@@ -63,24 +63,30 @@ export class NamedEndpoints {
   }
 
   /**
-   * Null: the endpoints are not the mesh's to choose, so kube-proxy carries the connections. A pod of a file selects itself into
-   * any service, with labels that its node chose.
+   * A pod of a file would select itself into any service, with labels that its node chose: it is no endpoint, and the caller has
+   * to say so. `endpoints` null: the endpoints are not the mesh's to choose, so kube-proxy carries the connections: those of
+   * the parts of Kubernetes itself, in its own namespace, are pods of files.
    */
-  endpointsOf(service: ClusterService): readonly NamedEndpoint[] | null {
+  endpointsOf(service: ClusterService): {
+    readonly endpoints: readonly NamedEndpoint[] | null;
+    readonly leftOut: readonly string[];
+  } {
     const pods = [...(this.#onHost.get(service.namespace)?.values() ?? [])].filter((pod) => selects(service, pod));
-    if (pods.some(({ isMirror }) => isMirror)) return null;
-    return [
-      ...pods.flatMap((pod) => this.#ofPod(pod, service)),
+    const mirrors = pods.filter(({ isMirror }) => isMirror);
+    if (mirrors.length > 0 && service.namespace === systemNamespace) return { endpoints: null, leftOut: [] };
+    const endpoints = [
+      ...pods.filter(({ isMirror }) => !isMirror).flatMap((pod) => this.#ofPod(pod, service)),
       ...[...(this.#slicesOf.get(serviceOf({ ...service, service: service.name })) ?? [])]
         .toSorted()
         .flatMap((key) => this.#ofSlice(this.#slices.get(key), service)),
     ];
+    return { endpoints, leftOut: mirrors.map(({ name }) => name) };
   }
 
   #ofPod(pod: Pod, service: ClusterService): NamedEndpoint[] {
     const ports: Record<string, number> = {};
     for (const { port, targetPort } of service.ports) {
-      const target = typeof targetPort === 'number' ? targetPort : pod.ports[targetPort];
+      const target = typeof targetPort === 'number' ? targetPort : ownPort(pod.ports, targetPort);
       if (target !== undefined) ports[port] = target;
     }
     const { availability } = availabilityOf(pod);
@@ -91,7 +97,7 @@ export class NamedEndpoints {
     if (slice === undefined) return [];
     const ports: Record<string, number> = {};
     for (const { name, port } of service.ports) {
-      const target = slice.ports[name];
+      const target = ownPort(slice.ports, name);
       if (target !== undefined) ports[port] = target;
     }
     return slice.endpoints.map((endpoint) => this.#named({ ...endpoint, ports }));
@@ -112,6 +118,13 @@ export class NamedEndpoints {
       ...(locality === null ? {} : { locality }),
     };
   }
+}
+
+const systemNamespace = 'kube-system';
+
+/** A port may be called `constructor`. */
+function ownPort(ports: Readonly<Record<string, number>>, name: string): number | undefined {
+  return Object.hasOwn(ports, name) ? ports[name] : undefined;
 }
 
 function serviceOf({ namespace, service }: Pick<EndpointSlice, 'namespace' | 'service'>): string {

@@ -103,7 +103,7 @@ function namedPorts({ containers, initContainers }: z.output<typeof podSchema>['
   const named: Record<string, number> = {};
   for (const { ports } of [...(containers ?? []), ...sidecars]) {
     for (const { name, containerPort, protocol } of ports ?? []) {
-      if (name !== undefined && protocol === 'TCP') named[name] ??= containerPort;
+      if (name !== undefined && protocol === 'TCP' && !Object.hasOwn(named, name)) named[name] = containerPort;
     }
   }
   return named;

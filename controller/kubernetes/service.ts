@@ -14,7 +14,6 @@ const serviceSchema = z.object({
     type: z.string().default('ClusterIP'),
     clusterIP: z.string().optional(),
     clusterIPs: z.array(z.string()).nullish(),
-    externalIPs: z.array(z.string()).nullish(),
     ports: z.array(servicePort).nullish(),
     selector: z.record(z.string(), z.string()).nullish(),
     publishNotReadyAddresses: z.boolean().nullish(),
@@ -28,7 +27,10 @@ const serviceSchema = z.object({
 export type ClusterService = {
   readonly namespace: string;
   readonly name: string;
-  /** Where it is dialled: its own addresses, one of each family at most, then those of outside that lead to it. */
+  /**
+   * Its own addresses, one of each family at most. Not its `externalIPs`: any author of a service chooses those, also the
+   * address of another service or of a node (CVE-2020-8554), and here the mesh would prove the wrong service to its clients.
+   */
   readonly vips: readonly IpAddress[];
   /** Its TCP ports. The name is empty where it has only one. */
   readonly ports: readonly { readonly name: string; readonly port: number; readonly targetPort: number | string }[];
@@ -47,17 +49,16 @@ export type ClusterService = {
 export function readService(object: unknown): ClusterService | null {
   const { metadata, spec } = serviceSchema.parse(object);
   if (spec.type === 'ExternalName') return null;
-  const own = (spec.clusterIPs ?? [spec.clusterIP ?? '']).flatMap((ip) => parseIp(ip) ?? []);
-  const vips = new Set([...own, ...(spec.externalIPs ?? []).flatMap((ip) => parseIp(ip) ?? [])]);
+  const vips = (spec.clusterIPs ?? [spec.clusterIP ?? '']).flatMap((ip) => parseIp(ip) ?? []);
   const ports = (spec.ports ?? [])
     .filter(({ protocol }) => protocol === 'TCP')
     .map(({ name, port, targetPort }) => ({ name: name ?? '', port, targetPort: targetOf(targetPort ?? 0, port) }));
-  if (own.length === 0 || ports.length === 0) return null;
+  if (vips.length === 0 || ports.length === 0) return null;
   const { namespace, name } = metadata;
   return {
     namespace,
     name,
-    vips: [...vips],
+    vips,
     ports,
     selector: spec.selector ?? {},
     takesUnready: spec.publishNotReadyAddresses === true,

@@ -54,7 +54,9 @@ export function resolveService(
   const all = selected(registry, service, served, dialled.ip);
   all.push(...named(registry, service, served, dialled.ip));
   const { distribution } = service;
-  return nearestOf(available(all, service), { from, distribution }).map(({ endpoint }) => endpoint);
+  // What is only for the own host ends there last: ready endpoints of other hosts are none for it.
+  const possible = distribution === 'same-host' ? nearestOf(all, { from, distribution }) : all;
+  return nearestOf(available(possible, service), { from, distribution }).map(({ endpoint }) => endpoint);
 }
 
 /** Those that are ready, else those that end and still serve. */

@@ -254,14 +254,24 @@ test('a pod with the network of its node is an endpoint at the address of that, 
   await hasEndpoints(followed, []);
 });
 
-test('a service that a pod of a file selects itself into is left to kube-proxy', async () => {
+test('a pod of a file is no endpoint of the service that it selects itself into, and that is told', async () => {
   await using followed = await Followed.start(shop);
-  const { server } = followed;
-  await followed.has({ 'workload.shop.web': 'n1', 'service.shop.web': true });
-  const static_ = pod('static', { labels: { app: 'web' }, hostNetwork: true });
-  const annotations = { 'kubernetes.io/config.mirror': '0123' };
-  server.put(pods, { ...static_, metadata: { ...static_.metadata, annotations } });
-  await followed.has({ 'workload.shop.web': 'n1' });
+  const { server, source } = followed;
+  await hasEndpoints(followed, []);
+  const ofFile = (namespaceName: string) => {
+    const made = pod('static', { labels: { app: 'web' }, hostNetwork: true, namespace: namespaceName });
+    return { ...made, metadata: { ...made.metadata, annotations: { 'kubernetes.io/config.mirror': '0123' } } };
+  };
+  server.put(pods, ofFile('shop'));
+  server.put(pods, pod('on-host', { labels: { app: 'web' }, hostNetwork: true }));
+  await hasEndpoints(followed, [{ address: '10.1.0.4', ports: { 80: 80 }, locality: { host: 'n1' } }]);
+  assert.match(source.state.warnings.join(), /service shop\/web: the pod static was made by its node/);
+  // Parts of Kubernetes itself are such pods.
+  const system = service('scheduler');
+  server.put(services, { ...system, metadata: { ...system.metadata, namespace: 'kube-system' } });
+  server.put(pods, ofFile('kube-system'));
+  server.put(pods, pod('last'));
+  await followed.has({ 'workload.shop.web': 'n1', 'workload.shop.last': 'n1', 'service.shop.web': true });
 });
 
 test('a service without a selector has the endpoints of its slices', async () => {

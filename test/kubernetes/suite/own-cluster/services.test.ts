@@ -75,9 +75,7 @@ test('a pod with the network of its node is reached there, by the name of its po
   assert.deepEqual(await record('on-host'), { path: 'passthrough', reason: 'OK' });
 });
 
-test('a service without a selector leads to the endpoints of its slice, also from an address of outside', async () => {
-  for (const address of ['10.96.8.6', '192.0.2.80']) {
-    assert.deepEqual(await greeters(address, 1), ['n2']);
-    assert.deepEqual(await record('named'), { path: 'passthrough', reason: 'OK' });
-  }
+test('a service without a selector leads to the endpoints of its slice', async () => {
+  assert.deepEqual(await greeters('10.96.8.6', 1), ['n2']);
+  assert.deepEqual(await record('named'), { path: 'passthrough', reason: 'OK' });
 });

@@ -52,6 +52,12 @@ test('only the own host, also where it has none', () => {
   assert.deepEqual(reached('same-host', [near, far]), []);
 });
 
+test('an endpoint of the own host that ends serves on where only the own host counts', () => {
+  const ending: WorkloadEntry = { ...here, availability: 'ending' };
+  assert.deepEqual(reached('same-host', [ending, near]), ['here']);
+  assert.deepEqual(reached('prefer-same-host', [ending, near]), ['near']);
+});
+
 test('the own host, else the own zone, else all', () => {
   assert.deepEqual(reached('prefer-same-host', all), ['here']);
   assert.deepEqual(reached('prefer-same-host', [near, far]), ['near']);
