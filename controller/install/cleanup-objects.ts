@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import { cniVolumesOf, stateOfAgents } from './agent-objects.js';
 import { agentName, type KubernetesObject } from './install-options.js';
 
@@ -113,4 +114,28 @@ export function cleanupOptionsOf(daemonSet: unknown, usual: CleanupOptions['cni'
       binDirectory: flag('--cni-bin-dir', usual.binDirectory),
     },
   };
+}
+
+/** Of the namespace: how to clean nodes, for a later run that finds no agents any more. */
+export const cleanupAnnotation = 'culvert.dev/cleanup';
+
+const recordSchema = z.object({
+  image: z.string().min(1),
+  imagePullSecrets: z.array(z.object({ name: z.string() })).readonly(),
+  cni: z.object({ configDirectory: z.string().min(1), binDirectory: z.string().min(1) }),
+});
+
+/** The text of {@link cleanupAnnotation}. */
+export function cleanupRecordOf({ image, imagePullSecrets, cni }: CleanupOptions): string {
+  return JSON.stringify({ image, imagePullSecrets, cni });
+}
+
+/** What {@link cleanupAnnotation} of a namespace says; null: it says nothing that can be read. */
+export function recordedCleanup(namespace: string, text: string | undefined): CleanupOptions | null {
+  try {
+    const { success, data } = recordSchema.safeParse(JSON.parse(text ?? 'null'));
+    return success ? { namespace, ...data } : null;
+  } catch {
+    return null;
+  }
 }

@@ -1,5 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { cleanupName, cleanupObject, cleanupOptionsOf, type CleanupOptions } from '../../install/cleanup-objects.js';
+import {
+  cleanupAnnotation,
+  cleanupName,
+  cleanupObject,
+  cleanupOptionsOf,
+  cleanupRecordOf,
+  recordedCleanup,
+  type CleanupOptions,
+} from '../../install/cleanup-objects.js';
 import { agentName, controllerName } from '../../install/install-options.js';
 import { CliError } from '../exit-codes.js';
 import type { ClusterObject, Kubectl } from './kubectl.js';
@@ -46,22 +54,37 @@ export type UninstallOptions = {
  * another order. Errors: `KUBECTL`, `UNINSTALL_INCOMPLETE`.
  */
 export async function uninstall(o: UninstallOptions): Promise<void> {
-  const agents = await o.kubectl.find(['-n', o.namespace, 'daemonset', agentName]);
-  const cleanup = agents === null ? null : cleanupOptionsOf(agents, o.cni);
-  const image = cleanup?.image ?? o.image;
-  if (image === null) {
-    throw new CliError({
-      exit: 'usage',
-      code: 'USAGE',
-      message: `the cluster has no DaemonSet ${agentName} in ${o.namespace} that says which image cleans its nodes`,
-      hint: 'name the image of Culvert with --image, or the namespace with --namespace',
-    });
-  }
+  const cleanup = await howToClean(o);
   await unenrol(o);
+  await record(o, cleanup);
   await removeAgents(o);
-  await cleanNodes(o, cleanup ?? { namespace: o.namespace, image, imagePullSecrets: [], cni: o.cni });
+  await cleanNodes(o, cleanup);
   await removeObjects(o);
   await proveNothingLeft(o);
+}
+
+/** As the agents say; where they are gone, as the run before has recorded, and then as the user says. */
+async function howToClean({ kubectl, namespace, image, cni }: UninstallOptions): Promise<CleanupOptions> {
+  const agents = await kubectl.find(['-n', namespace, 'daemonset', agentName]);
+  const said = agents === null ? null : cleanupOptionsOf(agents, cni);
+  if (said !== null) return said;
+  const own = await kubectl.find(['namespace', namespace]);
+  const recorded = recordedCleanup(namespace, own?.metadata.annotations?.[cleanupAnnotation]);
+  if (recorded !== null) return { ...recorded, image: image ?? recorded.image };
+  if (image !== null) return { namespace, image, imagePullSecrets: [], cni };
+  throw new CliError({
+    exit: 'usage',
+    code: 'USAGE',
+    message: `the cluster has no DaemonSet ${agentName} in ${namespace} that says which image cleans its nodes`,
+    hint: 'name the image of Culvert with --image, or the namespace with --namespace',
+  });
+}
+
+/** The DaemonSet of the agents goes before the nodes are clean, so the namespace keeps what it said. */
+async function record({ kubectl, namespace }: UninstallOptions, cleanup: CleanupOptions): Promise<void> {
+  if ((await kubectl.find(['namespace', namespace])) === null) return;
+  const text = `${cleanupAnnotation}=${cleanupRecordOf(cleanup)}`;
+  await kubectl.succeed(['annotate', '--overwrite', 'namespace', namespace, text]);
 }
 
 async function unenrol(o: UninstallOptions): Promise<void> {
@@ -111,7 +134,7 @@ async function cleanNodes(o: UninstallOptions, cleanup: CleanupOptions): Promise
     await kubectl.succeed(['wait', '--for=delete', `namespace/${namespace}`, timeoutOf(o)]);
   }
   if (own === null || own.metadata.deletionTimestamp !== undefined)
-    await kubectl.succeed(['create', '-f', '-'], ownNamespace(namespace));
+    await kubectl.succeed(['create', '-f', '-'], ownNamespace(cleanup));
   await kubectl.succeed(['apply', '-f', '-'], JSON.stringify(cleanupObject(cleanup)));
   const { code, err } = await kubectl.run([
     '-n',
@@ -124,16 +147,20 @@ async function cleanNodes(o: UninstallOptions, cleanup: CleanupOptions): Promise
   if (code !== 0) throw await notClean(o, err);
   const nodes = await kubectl.items(['-n', namespace, 'pods', '-l', `app.kubernetes.io/name=${cleanupName}`]);
   await kubectl.succeed(['-n', namespace, 'delete', 'daemonset', cleanupName, '--cascade=foreground', timeoutOf(o)]);
-  o.done(`rules, CNI plugin and state are off ${nodes.length} ${nodes.length === 1 ? 'node' : 'nodes'}`);
+  const { configDirectory, binDirectory } = cleanup.cni;
+  const where = `the CNI plugin in ${configDirectory} and ${binDirectory}`;
+  o.done(`rules, ${where}, and state are off ${nodes.length} ${nodes.length === 1 ? 'node' : 'nodes'}`);
 }
 
-function ownNamespace(name: string): string {
+function ownNamespace(cleanup: CleanupOptions): string {
   const labels = {
     'app.kubernetes.io/part-of': 'culvert',
     'pod-security.kubernetes.io/enforce': 'privileged',
     [meshLabel]: 'disabled',
   };
-  return JSON.stringify({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } });
+  const annotations = { [cleanupAnnotation]: cleanupRecordOf(cleanup) };
+  const metadata = { name: cleanup.namespace, labels, annotations };
+  return JSON.stringify({ apiVersion: 'v1', kind: 'Namespace', metadata });
 }
 
 /** Which nodes are not clean, and what their pods say. */
@@ -171,6 +198,7 @@ async function removeObjects(o: UninstallOptions): Promise<void> {
   }
   const kinds = [...namespacedKinds, ...(await served(kubectl))];
   await kubectl.succeed(['-n', namespace, 'delete', kinds.join(','), ...ours, timeoutOf(o)]);
+  if (own !== null) await kubectl.succeed(['annotate', 'namespace', namespace, `${cleanupAnnotation}-`]);
   o.done(
     `the objects in ${namespace} are gone, and so are the roles of the controller; the namespace is not Culvert's`,
   );

@@ -62,21 +62,72 @@ test('labels, agents, what is on the nodes and objects go in this order, and the
   ];
   assert.equal(changes.length, order.length, changes.join('\n'));
   for (const [index, pattern] of order.entries()) assert.match(changes[index] ?? '', pattern);
-  assert.match(out, /off 1 node\n/);
+  assert.match(out, /are off 1 node\n/);
   assert.match(out, /✔ nothing of Culvert is left$/);
 });
 
-test('nodes are cleaned with the image, the secrets and the directories that the agents had', async () => {
-  using kubectl = new FakeKubectl(installed);
-  await uninstalled(kubectl, '--yes');
+/** How nodes are cleaned. */
+function cleaning(kubectl: FakeKubectl) {
   const [applied] = kubectl.asked.filter(({ words }) => words === 'apply -f -');
   const { spec } = JSON.parse(applied?.input ?? '{}') as {
     spec: { template: { spec: { imagePullSecrets: unknown; initContainers: { image: string; command: string[] }[] } } };
   };
   const { imagePullSecrets, initContainers } = spec.template.spec;
-  assert.deepEqual(imagePullSecrets, [{ name: 'registry' }]);
-  assert.equal(initContainers[0]?.image, 'r.test/culvert:1');
-  assert.match(initContainers[0]?.command.at(-1) ?? '', /--cni-config-dir=\/k3s\/net\.d --cni-bin-dir=\/k3s\/bin && /);
+  const [, directories] = / (--cni-config-dir=.*) && /.exec(initContainers[0]?.command.at(-1) ?? '') ?? [];
+  return { imagePullSecrets, image: initContainers[0]?.image, directories };
+}
+
+const asTheAgents = {
+  imagePullSecrets: [{ name: 'registry' }],
+  image: 'r.test/culvert:1',
+  directories: '--cni-config-dir=/k3s/net.d --cni-bin-dir=/k3s/bin',
+};
+
+test('nodes are cleaned with the image, the secrets and the directories that the agents had', async () => {
+  using kubectl = new FakeKubectl(installed);
+  const { out } = await uninstalled(kubectl, '--yes');
+  assert.deepEqual(cleaning(kubectl), asTheAgents);
+  assert.match(out, /the CNI plugin in \/k3s\/net\.d and \/k3s\/bin, and state are off 1 node\n/);
+});
+
+test('a run after one that a node has ended cleans with the same, though the agents are gone', async () => {
+  const pod = { kind: 'Pod', metadata: { name: 'c-1' }, spec: { nodeName: 'n2' }, status: { phase: 'Pending' } };
+  using first = new FakeKubectl([
+    { to: /rollout status/, code: 1, err: 'timed out' },
+    { to: /get .*pods .*culvert-cleanup/, out: { items: [pod] } },
+    ...installed,
+  ]);
+  const { code, err } = await uninstalled(first, '--yes');
+  assert.equal(code, 1);
+  assert.match(err, /run the command again/);
+  const changes = first.asked.map(({ words }) => words).filter((words) => /annotate|delete daemonset/.test(words));
+  assert.match(changes[1] ?? '', /delete daemonset culvert-agent/, 'it is recorded before they go');
+  const [, key = '', text = ''] =
+    /^annotate --overwrite namespace culvert-system ([^=]*)=(.*)$/.exec(changes[0] ?? '') ?? [];
+
+  const recorded = { ...own, metadata: { ...own.metadata, annotations: { [key]: text } } };
+  const later: readonly FakeAnswer[] = [
+    { to: /get .*daemonset culvert-agent/, out: '' },
+    { to: /get namespace culvert-system/, out: recorded },
+    ...installed.filter(({ out }) => !JSON.stringify(out ?? '').includes('shop')),
+  ];
+  using second = new FakeKubectl(later);
+  const again = await uninstalled(second, '--yes');
+  assert.equal(again.code, 0, again.err);
+  assert.deepEqual(cleaning(second), asTheAgents);
+
+  using named = new FakeKubectl(later);
+  await uninstalled(named, '--yes', '--image', 'r.test/culvert:2');
+  assert.deepEqual(cleaning(named), { ...asTheAgents, image: 'r.test/culvert:2' });
+});
+
+test('a namespace that is not of Culvert stays, without what was recorded there', async () => {
+  const shared = { kind: 'Namespace', metadata: { name: 'culvert-system' } };
+  using kubectl = new FakeKubectl([{ to: /get namespace culvert-system/, out: shared }, ...installed]);
+  await uninstalled(kubectl, '--yes');
+  const annotated = kubectl.asked.filter(({ words }) => words.startsWith('annotate'));
+  assert.match(annotated.at(-1)?.words ?? '', /^annotate namespace culvert-system culvert\.dev\/cleanup-$/);
+  assert.ok(!kubectl.asked.some(({ words }) => words.includes('delete namespace')));
 });
 
 test('what is left is named, and makes it fail', async () => {
