@@ -34,6 +34,12 @@ const clusterKinds = [
   'clusterrolebindings.rbac.authorization.k8s.io',
   'clusterroles.rbac.authorization.k8s.io',
 ] as const;
+/** What users make for Culvert themselves may have no label of it, but names its Service or its accounts. */
+const referringKinds = [
+  'validatingwebhookconfigurations.admissionregistration.k8s.io',
+  'clusterrolebindings.rbac.authorization.k8s.io',
+  'rolebindings.rbac.authorization.k8s.io',
+] as const;
 const lookMs = 1000;
 
 export type UninstallOptions = {
@@ -218,6 +224,7 @@ async function proveNothingLeft(o: UninstallOptions): Promise<void> {
     ...(await kubectl.items([`namespaces,${clusterKinds.join(',')}`, ...ours])),
     ...(await kubectl.items(['namespaces', '-l', `${meshLabel}=enabled`])),
     ...(await kubectl.items(['pods', '--all-namespaces', '-l', `${meshLabel}=enabled`])),
+    ...(await referring(o)),
   ];
   if (left.length === 0) return o.done('nothing of Culvert is left');
   const names = left.map(
@@ -227,8 +234,27 @@ async function proveNothingLeft(o: UninstallOptions): Promise<void> {
     exit: 'failed',
     code: 'UNINSTALL_INCOMPLETE',
     message: `these are still there: ${names.join(', ')}`,
-    hint: 'another installation may have them, or something makes them again; then run the command again',
+    hint: 'delete what you have made for Culvert yourself; another installation may have them, or something makes them again; then run the command again',
   });
+}
+
+type Referring = ClusterObject & {
+  readonly webhooks?: readonly { readonly clientConfig?: { readonly service?: Named } }[] | null;
+  readonly subjects?: readonly (Named & { readonly kind: string })[] | null;
+};
+type Named = { readonly namespace?: string; readonly name: string };
+
+/** Webhooks that ask the controller, and what gives rights to its account or to that of the agents. */
+async function referring({ kubectl, namespace }: UninstallOptions): Promise<readonly ClusterObject[]> {
+  const all = (await kubectl.items([referringKinds.join(','), '--all-namespaces'])) as readonly Referring[];
+  const isOwn = (named: Named | undefined, names: readonly string[]): boolean =>
+    named?.namespace === namespace && names.includes(named.name);
+  return all.filter(
+    ({ metadata, webhooks, subjects }) =>
+      metadata.labels?.['app.kubernetes.io/part-of'] !== 'culvert' &&
+      ((webhooks ?? []).some(({ clientConfig }) => isOwn(clientConfig?.service, [controllerName])) ||
+        (subjects ?? []).some((each) => each.kind === 'ServiceAccount' && isOwn(each, [controllerName, agentName]))),
+  );
 }
 
 function timeoutOf({ timeoutMs }: UninstallOptions): string {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { installObjects } from '../../../controller/install/install-objects.js';
 import { defaultValues } from '../../../controller/install/install-options.js';
@@ -136,6 +137,52 @@ test('what is left is named, and makes it fail', async () => {
   const { code, err } = await uninstalled(kubectl, '--yes');
   assert.equal(code, 1);
   assert.match(err, /these are still there: Namespace shop .*\[UNINSTALL_INCOMPLETE\]/);
+});
+
+test('webhooks and rights that users have made for Culvert without its label are left too', async () => {
+  const service = { namespace: 'culvert-system', name: 'culvert-controller', port: 15_443 };
+  const account = { kind: 'ServiceAccount', name: 'culvert-controller', namespace: 'culvert-system' };
+  const webhook = (name: string, clientConfig: object): object => ({
+    kind: 'ValidatingWebhookConfiguration',
+    metadata: { name },
+    webhooks: [{ name: 'rules.culvert.dev', clientConfig }],
+  });
+  const binding = (name: string, ...subjects: readonly object[]): object => ({
+    kind: 'ClusterRoleBinding',
+    metadata: { name },
+    subjects,
+  });
+  const items = [
+    webhook('rules', { service }),
+    webhook('another', { service: { ...service, namespace: 'elsewhere' } }),
+    webhook('outside', { url: 'https://hook.test/' }),
+    { kind: 'ValidatingWebhookConfiguration', metadata: { name: 'empty' } },
+    binding('reads-policies', { kind: 'User', name: 'ann' }, account),
+    binding('another-account', { ...account, name: 'default' }, { ...account, namespace: 'elsewhere' }),
+    {
+      kind: 'RoleBinding',
+      metadata: { name: 'more', namespace: 'shop' },
+      subjects: [{ ...account, name: 'culvert-agent' }],
+    },
+  ];
+  using kubectl = new FakeKubectl([
+    { to: /get validatingweb\S*,clusterrolebindings\S*,rolebindings\S* --all-namespaces -o json$/, out: { items } },
+    ...installed.filter(({ out }) => !JSON.stringify(out ?? '').includes('shop')),
+  ]);
+  const { code, err } = await uninstalled(kubectl, '--yes');
+  assert.equal(code, 1);
+  const what = 'ValidatingWebhookConfiguration rules, ClusterRoleBinding reads-policies, RoleBinding shop/more';
+  assert.ok(err.includes(`these are still there: ${what} `), err);
+});
+
+test('uninstall knows all that the documents have users apply', () => {
+  const page = readFileSync('deploy/docs/kubernetes.md', 'utf8');
+  const blocks = [...page.matchAll(/```yaml\n([^]*?)```/g)].flatMap(([, yaml = '']) => yaml.split('\n---\n'));
+  const clusterWide = blocks.filter((text) =>
+    /^kind: (ValidatingWebhookConfiguration|ClusterRole(Binding)?)$/m.test(text),
+  );
+  assert.equal(clusterWide.length, 3);
+  for (const text of clusterWide) assert.match(text, /^metadata: .*app\.kubernetes\.io\/part-of: culvert/m);
 });
 
 test('a node that cannot be cleaned is named with what its pod says, and nothing else is deleted', async () => {
