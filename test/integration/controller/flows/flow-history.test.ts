@@ -12,6 +12,7 @@ import type { ClosedConnection } from '../../../../agent/dataplane/report/closed
 import { parseHostPort } from '../../../../shared/address.js';
 import type { Bus } from '../../../../shared/bus/bus.js';
 import { flowStream, subjectFor } from '../../../../shared/bus/subjects.js';
+import type { CulvertError } from '../../../../shared/errors.js';
 import type { Reason } from '../../../../shared/reasons.js';
 import { encodeFlowBatch } from '../../../../shared/wire/flow-batch.js';
 import { NatsFixture } from '../../../support/bus/bus-fixture.js';
@@ -196,8 +197,17 @@ test('the stream has a bound, beyond which the oldest are dropped and new ones s
   await reader.current();
   const agent = await nats.agent('node1');
   const noise = Buffer.from(crypto.getRandomValues(new Uint8Array(60_000)));
-  for (let sent = 0; sent < 40; sent++)
-    await agent.store(subjectFor('flows', nodeNamed('node1')), noise, { timeoutMs: 5000 });
+  // The reader makes room, and a busy one is behind: agents try again, too.
+  const stored = async (): Promise<true | undefined> => {
+    try {
+      await agent.store(subjectFor('flows', nodeNamed('node1')), noise, { timeoutMs: 5000 });
+      return true;
+    } catch (error) {
+      if ((error as CulvertError).code !== 'BUS_STORE_FULL') throw error;
+      return undefined;
+    }
+  };
+  for (let sent = 0; sent < 40; sent++) await eventually('there is room again', stored);
   const info = JSON.parse(
     Buffer.from(
       await controller.request(`$JS.API.STREAM.INFO.${flowStream}`, new Uint8Array(), { timeoutMs: 5000 }),
