@@ -419,9 +419,9 @@ export async function startAgent({
     succeeded,
     isUninstalled: async () => {
       const { plane } = view;
-      const link = await plane?.startedLink().catch(() => null);
-      await link?.readNotices();
-      return plane?.rulesAge.isUninstalled ?? false;
+      const sinceMs = performance.now();
+      await (await plane?.startedLink().catch(() => null))?.readNotices();
+      return plane?.rulesAge.isUninstalled(sinceMs) ?? false;
     },
     recheckCapture: async () => {
       for (const { name } of capture.status()) await capture.check(name);

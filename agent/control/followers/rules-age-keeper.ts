@@ -44,18 +44,18 @@ export class RulesAgeKeeper {
       directory.newest.write(this.age.statements.map((sealed) => Buffer.from(sealed).toString('base64'))),
     );
     const { newest } = init.credentials();
-    if (newest !== undefined) this.age.take(Buffer.from(newest, 'base64'));
+    if (newest !== undefined) this.age.take(Buffer.from(newest, 'base64'), 'kept');
   }
 
   /** `statements`: those on disk. */
   restore(statements: readonly Uint8Array[]): void {
-    for (const sealed of statements) this.age.take(sealed);
+    for (const sealed of statements) this.age.take(sealed, 'kept');
     this.check();
   }
 
   /** A statement from NATS. */
   take(sealed: Uint8Array): void {
-    this.age.take(sealed);
+    this.age.take(sealed, 'nats');
     this.check();
     if (performance.now() - this.#savedAt < saveEveryMs) return;
     this.#savedAt = performance.now();

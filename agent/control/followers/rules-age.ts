@@ -6,6 +6,8 @@ import type { NewestStatement } from '../../../shared/wire/newest-statement.js';
 const behindAlarmMs = 120_000;
 /** A statement from further ahead than this was made by a clock that was wrong. */
 const clockToleranceMs = 60_000;
+/** Two statements are due in it. After that nothing says that the installation has not come back. */
+const uninstalledMs = 60_000;
 /** Three days of statements, one every 30 s. */
 const mostRemembered = 10_000;
 
@@ -31,6 +33,8 @@ export class RulesAge {
   readonly #startedAt: number;
   #newest: Received | null = null;
   #confirmed: Received | null = null;
+  /** What the connection showed last, whether it was known before or not. */
+  #shown: Omit<Received, 'sealed'> | null = null;
   /** When the statements that counted were made, the last ones. None counts twice, or showing two in turn would hide the age. */
   readonly #counted = new Set<number>();
   /** The first statement since {@link #confirmed} that names something newer than what is in force. */
@@ -48,9 +52,17 @@ export class RulesAge {
     return this.#newest?.statement.revision ?? 0;
   }
 
-  /** The controller says that this installation is being taken away. */
-  get isUninstalled(): boolean {
-    return this.#newest?.statement.isUninstalled === true;
+  /**
+   * The controller says that this installation is being taken away: the newest statement does, it is young on both clocks, and
+   * the connection has shown it since `sinceMs`, on the clock that cannot be set. One from the disk, or from before an outage,
+   * does not count: the installation may have come back meanwhile.
+   */
+  isUninstalled(sinceMs: number): boolean {
+    if (this.#newest === null || this.#shown === null || this.#shown.receivedAt < sinceMs) return false;
+    const { statement, receivedAt } = this.#newest;
+    if (this.#shown.statement.atMs !== statement.atMs || this.#shown.statement.isUninstalled !== true) return false;
+    const { nowMs, monotonicMs } = this.#init;
+    return Math.abs(nowMs() - statement.atMs) <= uninstalledMs && monotonicMs() - receivedAt <= uninstalledMs;
   }
 
   /** The statements to keep on disk, for {@link take} after a restart. */
@@ -58,8 +70,8 @@ export class RulesAge {
     return [this.#confirmed, this.#newest].flatMap((each) => (each === null ? [] : [each.sealed]));
   }
 
-  /** Takes a statement that came from NATS, the disk or the join. One that is older than the newest changes nothing. */
-  take(sealed: Uint8Array): void {
+  /** Takes a statement that NATS shows now, or one kept since before. One that is older than the newest changes nothing. */
+  take(sealed: Uint8Array, from: 'nats' | 'kept'): void {
     let statement;
     try {
       statement = this.#init.open(sealed);
@@ -70,6 +82,7 @@ export class RulesAge {
       return;
     }
     this.#lastRefused = '';
+    if (from === 'nats') this.#shown = { statement, receivedAt: this.#init.monotonicMs() };
     if (this.#counted.has(statement.atMs) || !this.#isNewer(statement)) return;
     this.#remember(statement.atMs);
     this.#newest = { statement, sealed, receivedAt: this.#init.monotonicMs() };
