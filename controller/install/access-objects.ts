@@ -1,4 +1,4 @@
-import { customGroup, customKind, customKindNames } from '../resources/custom/custom-kinds.js';
+import { customGroup, customKind, customKindNames, definitionName } from '../resources/custom/custom-kinds.js';
 import {
   agentName,
   controllerName,
@@ -32,7 +32,7 @@ export function accessObjects({ namespace }: InstallOptions): readonly Kubernete
         labels,
         annotations: {
           'culvert.dev/why':
-            'list and watch: pods and services are workloads and services of the mesh, a label of a namespace brings its pods in, nodes have zones, endpointslices have the endpoints that no selector finds, and objects of culvert.dev are rules; their status says whether they are in force; tokenreviews: agents join with the tokens of their service account',
+            'list and watch: pods and services are workloads and services of the mesh, a label of a namespace brings its pods in, nodes have zones, endpointslices have the endpoints that no selector finds, and objects of culvert.dev are rules; their status says whether they are in force; customresourcedefinitions: while one is deleted, its rules stay; tokenreviews: agents join with the tokens of their service account',
         },
       },
       rules: [
@@ -40,6 +40,12 @@ export function accessObjects({ namespace }: InstallOptions): readonly Kubernete
         { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['list', 'watch'] },
         { apiGroups: [customGroup], resources: customPlurals, verbs: ['list', 'watch'] },
         { apiGroups: [customGroup], resources: customPlurals.map((plural) => `${plural}/status`), verbs: ['patch'] },
+        {
+          apiGroups: ['apiextensions.k8s.io'],
+          resources: ['customresourcedefinitions'],
+          resourceNames: customKindNames.map(definitionName),
+          verbs: ['get'],
+        },
         { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
       ],
     },

@@ -11,6 +11,7 @@ import type { ClusterOutcome, ClusterRequest } from '../store/cluster-change.js'
 import type { KubernetesApi } from './kubernetes-api.js';
 import type { ClusterRulesState } from './kubernetes-state.js';
 import { ownProblems } from './admission.js';
+import { holdOf, type Hold } from './deletion-brake.js';
 import { statusOf, type Condition, type ObjectStatus } from './object-status.js';
 import { Reflector } from './reflector.js';
 import { readRuleObject, type RuleKind, type RuleObject } from './rule-object.js';
@@ -24,6 +25,8 @@ const turnMs = 1000;
 const retry = { firstMs: 1000, longestMs: 15_000 };
 /** What does not fit is tried again after workloads and services changed, but not sooner than this after the last time. */
 const fitAgainMs = 10_000;
+/** How often it is asked whether deletions that wait may take effect. */
+const holdAgainMs = 2000;
 const maxListed = 20;
 /** How long an object that was just written may take to come, and how often that is waited for. */
 const watchDelayMs = 500;
@@ -57,6 +60,7 @@ type Followed = {
  * the journal, so neither a restart nor an API server that is away takes a rule out.
  */
 export class ClusterRules implements AsyncDisposable {
+  readonly #api: KubernetesApi;
   readonly #store: RuleStore;
   readonly #facts: RuleFacts;
   readonly #log: Log;
@@ -64,6 +68,8 @@ export class ClusterRules implements AsyncDisposable {
   readonly #followed: readonly Followed[];
   readonly #stop = new AbortController();
   #refused: ReadonlyMap<string, readonly Problem[]> = new Map();
+  /** Kinds whose deletions wait, by API version and name. */
+  #held: ReadonlyMap<string, Hold> = new Map();
   /** What was in force when it was judged last. */
   #judged: { readonly revision: number; readonly sequence: number; readonly atMs: number } | null = null;
   #isChanged = false;
@@ -83,6 +89,7 @@ export class ClusterRules implements AsyncDisposable {
     readonly backoff?: { readonly firstMs: number; readonly longestMs: number };
   }) {
     const { api, log, backoff, nowMs } = init;
+    this.#api = api;
     this.#store = init.store;
     this.#facts = init.facts;
     this.#log = log;
@@ -136,12 +143,24 @@ export class ClusterRules implements AsyncDisposable {
         const why = (this.#refused.get(key) ?? []).map(formatProblem).join('; ');
         return `${formatResourceId(resourceId(resource))} was deleted in the cluster, and stays in force: ${why}`;
       });
+    const holds = [...this.#held.values()];
+    const unanswered = holds.flatMap(({ message, isProblem }) => (isProblem ? [message] : []));
+    const waits = holds.flatMap(({ message, isProblem }) => (isProblem ? [] : [message]));
     return {
       objects: objects.length,
       taken: stored.size,
-      problems: [...new Set([...problems, this.#problem ?? [], this.#writer.problem ?? []].flat())],
-      warnings: [...refusals, ...stays].slice(0, maxListed),
+      problems: [...new Set([...problems, this.#problem ?? [], this.#writer.problem ?? [], unanswered].flat())],
+      warnings: [...waits, ...this.#absences(stored), ...refusals, ...stays].slice(0, maxListed),
     };
+  }
+
+  /** Kinds that the cluster no longer has, and the rules still have. */
+  #absences(stored: ReadonlyMap<string, StoredResource>): readonly string[] {
+    const kinds = new Set([...stored.values()].map(({ resource }) => kindKey(resource)));
+    const absent = this.#followed.filter(({ kind, reflector }) => reflector.isAbsent && kinds.has(kindKey(kind)));
+    return absent.map(({ kind: { kind, apiVersion } }) => {
+      return `the cluster has no ${kind} (${apiVersion}) any more: what was taken of it stays in force`;
+    });
   }
 
   /**
@@ -152,7 +171,7 @@ export class ClusterRules implements AsyncDisposable {
     const { read, key } = object;
     if ('problems' in read) return ownProblems(object);
     for (let waits = 0; ; waits++) {
-      const { puts, deletes } = this.#request();
+      const { puts, deletes } = this.#without(this.#held, this.#request());
       const others = puts.filter((resource) => resourceKey(resource) !== key);
       const request = { puts: [...others, read.resource], deletes: deletes.filter((each) => each !== key) };
       const { refused } = await this.#store.takeCluster({ ...request, dryRun: true });
@@ -178,7 +197,7 @@ export class ClusterRules implements AsyncDisposable {
       await delay(gatherMs, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) return;
       const { revision } = this.#store.state;
-      const isTaken = await this.#take();
+      const isTaken = await this.#take(signal);
       if (!isTaken) notBeforeMs = performance.now() + this.#pauseMs();
       else if (this.#store.state.revision > revision) notBeforeMs = performance.now() + betweenRevisionsMs;
     }
@@ -213,14 +232,19 @@ export class ClusterRules implements AsyncDisposable {
   #mayFitNow(nowMs: number): boolean {
     if (this.#judged === null) return true;
     const { revision, sequence, atMs } = this.#judged;
+    if (this.#held.size > 0 && nowMs - atMs >= holdAgainMs) return true;
     // A document may have taken the place of an object, or given it free.
     if (this.#store.state.revision !== revision) return true;
     return this.#refused.size > 0 && sequence !== this.#store.inventorySequence && nowMs - atMs >= fitAgainMs;
   }
 
-  async #take(): Promise<boolean> {
+  async #take(signal: AbortSignal): Promise<boolean> {
     this.#isChanged = false;
-    const request = this.#request();
+    const wanted = this.#request();
+    // After the deletions were seen, because only then the answer says what they mean.
+    this.#held = await this.#holds(wanted, signal);
+    if (signal.aborted) return true;
+    const request = this.#without(this.#held, wanted);
     try {
       const { refused } =
         request.puts.length + request.deletes.length === 0
@@ -255,13 +279,36 @@ export class ClusterRules implements AsyncDisposable {
     }
     const uncertain = new Set(
       this.#followed.flatMap(({ kind, reflector }) =>
-        reflector.isSynced && !reflector.isAbsent ? [] : [`${kind.apiVersion} ${kind.kind}`],
+        reflector.isSynced && !reflector.isAbsent ? [] : [kindKey(kind)],
       ),
     );
     const deletes = [...this.#storedKeys()].filter(
-      ([key, { resource }]) => !present.has(key) && !uncertain.has(`${resource.apiVersion} ${resource.kind}`),
+      ([key, { resource }]) => !present.has(key) && !uncertain.has(kindKey(resource)),
     );
     return { puts: [...puts.values()], deletes: deletes.map(([key]) => key) };
+  }
+
+  async #holds({ deletes }: ClusterRequest, signal: AbortSignal): Promise<ReadonlyMap<string, Hold>> {
+    const stored = this.#storedKeys();
+    const deleted = new Set(deletes.flatMap((key) => stored.get(key)?.resource ?? []).map(kindKey));
+    const asked = this.#followed.filter(({ kind }) => deleted.has(kindKey(kind)));
+    const answers = await Promise.all(
+      asked.map(async ({ kind }) => ({ key: kindKey(kind), hold: await holdOf(kind, this.#api, signal) })),
+    );
+    const held = new Map(answers.flatMap(({ key, hold }) => (hold === null ? [] : [[key, hold] as const])));
+    for (const [key, hold] of held) {
+      if (this.#held.get(key)?.message !== hold.message) this.#log.warn({ why: hold.message }, 'deletions wait');
+    }
+    return held;
+  }
+
+  #without(held: ReadonlyMap<string, Hold>, { puts, deletes }: ClusterRequest): ClusterRequest {
+    const stored = this.#storedKeys();
+    const isHeld = (key: string) => {
+      const resource = stored.get(key)?.resource;
+      return resource !== undefined && held.has(kindKey(resource));
+    };
+    return { puts, deletes: deletes.filter((key) => !isHeld(key)) };
   }
 
   /** Ours first: of two with the same name they count. */
@@ -323,4 +370,8 @@ export class ClusterRules implements AsyncDisposable {
     }
     return { status: 'Unknown', reason: 'Waiting', message: 'it has not been judged yet' };
   }
+}
+
+function kindKey({ apiVersion, kind }: { readonly apiVersion: string; readonly kind: string }): string {
+  return `${apiVersion} ${kind}`;
 }

@@ -8,16 +8,17 @@ const istioSecurity = 'security.istio.io/v1';
 const istioNetworking = 'networking.istio.io/v1';
 
 const foreign: readonly RuleKind[] = [
-  of('NetworkPolicy', kubernetesNetworkingApiVersion, 'networkpolicies'),
+  { ...of('NetworkPolicy', kubernetesNetworkingApiVersion, 'networkpolicies'), definition: null },
   of('ClusterNetworkPolicy', clusterNetworkPolicyApiVersion, 'clusternetworkpolicies'),
   of('AuthorizationPolicy', istioSecurity, 'authorizationpolicies'),
   of('PeerAuthentication', istioSecurity, 'peerauthentications'),
   of('ServiceEntry', istioNetworking, 'serviceentries'),
-  { kind: 'Namespace', path: '/api/v1/namespaces', apiVersion: 'v1', isOurs: false },
+  { kind: 'Namespace', path: '/api/v1/namespaces', apiVersion: 'v1', definition: null, isOurs: false },
 ];
 
 function of(kind: RuleKind['kind'], apiVersion: string, plural: string): RuleKind {
-  return { kind, path: `/apis/${apiVersion}/${plural}`, apiVersion, isOurs: false };
+  const [group = ''] = apiVersion.split('/', 1);
+  return { kind, path: `/apis/${apiVersion}/${plural}`, apiVersion, definition: `${plural}.${group}`, isOurs: false };
 }
 
 /** The kinds of others that a setting names. Errors: `CONFIG_INVALID`. */

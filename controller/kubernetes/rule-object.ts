@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { customKind, type CustomKindName } from '../resources/custom/custom-kinds.js';
+import { customKind, definitionName, type CustomKindName } from '../resources/custom/custom-kinds.js';
 import { culvertApiVersion } from '../resources/kinds/metadata.js';
 import { kindInfo, type ResourceKind } from '../resources/kinds/resource.js';
 import { formatResourceId, resourceIdKey, type ResourceId } from '../resources/kinds/resource-key.js';
@@ -12,6 +12,8 @@ export type RuleKind = {
   /** `/apis/culvert.dev/v1/segments`: of all namespaces. */
   readonly path: string;
   readonly apiVersion: string;
+  /** Name of its CustomResourceDefinition; null: the API server has the kind built in. */
+  readonly definition: string | null;
   /** Ours: its status is written. Objects of others are only read. */
   readonly isOurs: boolean;
 };
@@ -31,8 +33,14 @@ export type RuleObject = {
 };
 
 export function ownRuleKind(kind: CustomKindName): RuleKind {
-  const path = `/apis/${culvertApiVersion}/${customKind(kind).plural}`;
-  return { kind, path, apiVersion: culvertApiVersion, isOurs: true };
+  const { plural } = customKind(kind);
+  return {
+    kind,
+    path: `/apis/${culvertApiVersion}/${plural}`,
+    apiVersion: culvertApiVersion,
+    definition: definitionName(kind),
+    isOurs: true,
+  };
 }
 
 const objectSchema = z.looseObject({

@@ -71,6 +71,11 @@ export function customKind(kind: CustomKindName): CustomKind {
   return customKinds[kind];
 }
 
+/** `segments.culvert.dev`. */
+export function definitionName(kind: CustomKindName): string {
+  return `${customKind(kind).plural}.${customGroup}`;
+}
+
 /** As kubectl takes it: `segments.culvert.dev batch`, `-n billing peerauthentications.culvert.dev strict`. */
 export function formatKubectlName({ kind, namespace, name }: ResourceId): string {
   const plural = isCustomKind(kind) ? `${customKind(kind).plural}.${customGroup}` : kind.toLowerCase();

@@ -45,6 +45,7 @@ export class FakeApiServer implements AsyncDisposable {
   readonly #objects = new Map<string, Map<string, KubernetesObject>>();
   readonly #watches = new Set<Watch>();
   readonly #refused = new Map<string, number>();
+  readonly #terminating = new Set<string>();
   #events: Event[] = [];
   #version = 100;
   /** Versions up to this one are no longer kept. */
@@ -109,6 +110,18 @@ export class FakeApiServer implements AsyncDisposable {
     else this.#refused.set(path, status);
   }
 
+  /** Begins to delete the definition of a kind: it is marked, and all its objects go first. {@link refuse} with 404 ends it. */
+  deleteDefinition(path: string): void {
+    this.#terminating.add(definitionOf(path));
+    for (const key of this.#objects.get(path)?.keys() ?? []) this.remove(path, key);
+  }
+
+  /** The definition of a kind is there again, without objects. */
+  define(path: string): void {
+    this.#terminating.delete(definitionOf(path));
+    this.refuse(path, null);
+  }
+
   bookmark(path: string): void {
     const object = { metadata: { resourceVersion: String(++this.#version) } };
     for (const watch of this.#watches) if (watch.path === path) write(watch, { type: 'BOOKMARK', object });
@@ -151,10 +164,18 @@ export class FakeApiServer implements AsyncDisposable {
     const refused = this.#refused.get(path);
     if (refused !== undefined) return refuse(response, refused, 'as the test wants it', null);
     if (path === '/apis/authentication.k8s.io/v1/tokenreviews') return void this.#review(request, response);
+    if (path.startsWith(definitions)) return this.#definition(path.slice(definitions.length), response);
     if (method === 'PATCH') return void this.#patch(path, request, response);
     const selector = query.get('labelSelector') ?? '';
     if (query.get('watch') === null) return this.#list({ path, selector }, query.get('continue'), response);
     this.#watch({ path, selector, response }, Number(query.get('resourceVersion')));
+  }
+
+  #definition(name: string, response: ServerResponse): void {
+    const isGone = [...this.#refused].some(([path, code]) => code === 404 && definitionOf(path) === name);
+    if (isGone) return refuse(response, 404, 'not found', null);
+    const marked = this.#terminating.has(name) ? { deletionTimestamp: '2026-01-01T00:00:00Z' } : {};
+    response.end(JSON.stringify({ kind: 'CustomResourceDefinition', metadata: { name, ...marked } }));
   }
 
   async #patch(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -205,6 +226,14 @@ export class FakeApiServer implements AsyncDisposable {
     this.#events.push(event);
     for (const watch of this.#watches) if (watch.path === event.path) write(watch, event);
   }
+}
+
+const definitions = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions/';
+
+/** `segments.culvert.dev` of `/apis/culvert.dev/v1/segments`. */
+function definitionOf(path: string): string {
+  const [, , group = '', , plural = ''] = path.split('/');
+  return `${plural}.${group}`;
 }
 
 /** `KEY!=VALUE` or nothing. */

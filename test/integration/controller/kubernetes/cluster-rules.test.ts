@@ -329,6 +329,49 @@ test('kinds that the cluster does not have are no problem, and count when they c
   assert.deepEqual(followed.names, { 'SegmentationRule.-.web': 'cluster' });
 });
 
+test('a definition that is deleted takes no rule out, although the API server deletes all its objects first', async () => {
+  await using followed = await Followed.start((server) => {
+    server.put(rules, rule('a'));
+    server.put(rules, rule('b'));
+    server.put(segments, segment('batch'));
+  });
+  const { server } = followed;
+  const all = { 'SegmentationRule.-.a': 'cluster', 'SegmentationRule.-.b': 'cluster' } as const;
+  await followed.has({ ...all, 'Segment.-.batch': 'cluster' });
+  const told = (part: RegExp, which: 'warnings' | 'problems') =>
+    eventually(`it is told: ${String(part)}`, async () =>
+      (await followed.status()).kubernetes?.rules?.[which].some((text) => part.test(text)) === true ? true : undefined,
+    );
+  server.deleteDefinition(rules);
+  // Another kind goes on.
+  server.remove(segments, '/batch');
+  await followed.has(all);
+  await told(
+    /^the cluster deletes the definition segmentationrules\.culvert\.dev: what was taken .* stays/,
+    'warnings',
+  );
+  await new Promise((resolve) => setTimeout(resolve, 2500));
+  assert.deepEqual(sorted(followed.names), sorted(all));
+  server.refuse(rules, 404);
+  server.dropWatches();
+  await told(/^the cluster has no SegmentationRule \(culvert\.dev\/v1\) any more/, 'warnings');
+  assert.deepEqual(sorted(followed.names), sorted(all));
+  // It comes again, with what people apply then.
+  server.put(rules, rule('a'));
+  server.define(rules);
+  await followed.has({ 'SegmentationRule.-.a': 'cluster' });
+  // Whether it is there cannot be asked: deletions wait, and take effect when it can.
+  const definition = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions/segmentationrules.culvert.dev';
+  server.refuse(definition, 403);
+  server.remove(rules, '/a');
+  await told(/^deletions of SegmentationRule wait, .* must allow "get" of customresourcedefinitions/, 'problems');
+  assert.deepEqual(followed.names, { 'SegmentationRule.-.a': 'cluster' });
+  server.refuse(definition, null);
+  await followed.has({});
+  const { problems = [] } = (await followed.status()).kubernetes?.rules ?? {};
+  assert.ok(!problems.some((text) => text.startsWith('deletions')), problems.join());
+});
+
 test('an object that changes all the time makes few revisions', async () => {
   await using followed = await Followed.start((server) => server.put(rules, rule('web')));
   const { server } = followed;
