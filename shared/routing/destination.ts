@@ -32,9 +32,8 @@ export function resolveDestination(registry: RegistryView, dialled: HostPort, fr
   return { kind: 'service', service, endpoints: resolveService(registry, service, dialled, from) };
 }
 
-/** A possible endpoint, and what decides whether this client gets it. */
-type Candidate = {
-  readonly endpoint: Endpoint;
+/** A possible endpoint, and what decides whether this client gets it. One object each: a service may have thousands. */
+type Candidate = Endpoint & {
   readonly availability: WorkloadEntry['availability'];
   readonly locality: Locality | undefined;
 };
@@ -52,11 +51,11 @@ export function resolveService(
   const served = servedPort(service, dialled.port);
   if (served === undefined) return [];
   const all = selected(registry, service, served, dialled.ip);
-  all.push(...named(registry, service, served, dialled.ip));
+  if (service.endpoints !== undefined) all.push(...named(registry, service, served, dialled.ip));
   const { distribution } = service;
   // What is only for the own host ends there last: ready endpoints of other hosts are none for it.
   const possible = distribution === 'same-host' ? nearestOf(all, { from, distribution }) : all;
-  return nearestOf(available(possible, service), { from, distribution }).map(({ endpoint }) => endpoint);
+  return nearestOf(available(possible, service), { from, distribution });
 }
 
 /** Those that are ready, else those that end and still serve. */
@@ -78,7 +77,7 @@ function selected(
     const port = targetPortOf(served, workload);
     if (ip === undefined || port === undefined) continue;
     const { availability, locality } = workload;
-    found.push({ endpoint: { workload, address: { ip, port } }, availability, locality });
+    found.push({ workload, address: { ip, port }, availability, locality });
   }
   return found;
 }
@@ -96,7 +95,7 @@ function named(
     if (target === undefined) return [];
     const { address: ip, availability, locality } = each;
     const workload = registry.workloadAt(ip) ?? null;
-    return { endpoint: { workload, address: { ip, port: target } }, availability, locality };
+    return { workload, address: { ip, port: target }, availability, locality };
   });
 }
 
