@@ -27,6 +27,8 @@ const retry = { firstMs: 1000, longestMs: 15_000 };
 const fitAgainMs = 10_000;
 /** How often it is asked whether deletions that wait may take effect. */
 const holdAgainMs = 2000;
+/** An object that makes the checks take too long is tried again when it changes, or after this time. */
+const costlyMs = 600_000;
 const maxListed = 20;
 /** How long an object that was just written may take to come, and how often that is waited for. */
 const watchDelayMs = 500;
@@ -48,6 +50,8 @@ export interface RuleFacts {
   warnings(): ReadonlyMap<string, readonly string[]>;
 }
 
+type Costly = { readonly resource: Resource; readonly problems: readonly Problem[]; readonly untilMs: number };
+
 type Followed = {
   readonly kind: RuleKind;
   readonly reflector: Reflector<RuleObject>;
@@ -68,6 +72,7 @@ export class ClusterRules implements AsyncDisposable {
   readonly #followed: readonly Followed[];
   readonly #stop = new AbortController();
   #refused: ReadonlyMap<string, readonly Problem[]> = new Map();
+  readonly #costly = new Map<string, Costly>();
   /** Kinds whose deletions wait, by API version and name. */
   #held: ReadonlyMap<string, Hold> = new Map();
   /** What was in force when it was judged last. */
@@ -246,11 +251,13 @@ export class ClusterRules implements AsyncDisposable {
     if (signal.aborted) return true;
     const request = this.#without(this.#held, wanted);
     try {
-      const { refused } =
+      const { refused, costly } =
         request.puts.length + request.deletes.length === 0
-          ? { refused: new Map<string, readonly Problem[]>() }
+          ? { refused: new Map<string, readonly Problem[]>(), costly: new Set<string>() }
           : await this.#store.takeCluster(request);
-      this.#refused = refused;
+      this.#remember(request, refused, costly);
+      const known = [...this.#costly].map(([key, { problems }]) => [key, problems] as const);
+      this.#refused = new Map([...known, ...refused]);
       const [revision, sequence] = [this.#store.state.revision, this.#store.inventorySequence];
       this.#judged = { revision, sequence, atMs: performance.now() };
       this.#failures = 0;
@@ -275,7 +282,7 @@ export class ClusterRules implements AsyncDisposable {
       if (!('resource' in object.read) || puts.has(object.key)) continue;
       const stored = this.#store.state.resources.get(object.key);
       const isSame = stored?.origin === 'cluster' && isDeepStrictEqual(stored.resource, object.read.resource);
-      if (!isSame) puts.set(object.key, object.read.resource);
+      if (!isSame && !this.#isCostly(object.key, object.read.resource)) puts.set(object.key, object.read.resource);
     }
     const uncertain = new Set(
       this.#followed.flatMap(({ kind, reflector }) =>
@@ -286,6 +293,21 @@ export class ClusterRules implements AsyncDisposable {
       ([key, { resource }]) => !present.has(key) && !uncertain.has(kindKey(resource)),
     );
     return { puts: [...puts.values()], deletes: deletes.map(([key]) => key) };
+  }
+
+  #remember({ puts }: ClusterRequest, refused: ClusterOutcome['refused'], costly: ReadonlySet<string>): void {
+    for (const [key, { untilMs }] of this.#costly) if (untilMs < performance.now()) this.#costly.delete(key);
+    for (const resource of puts) {
+      const key = resourceKey(resource);
+      const problems = refused.get(key) ?? [];
+      if (costly.has(key)) this.#costly.set(key, { resource, problems, untilMs: performance.now() + costlyMs });
+      else this.#costly.delete(key);
+    }
+  }
+
+  #isCostly(key: string, resource: Resource): boolean {
+    const known = this.#costly.get(key);
+    return known !== undefined && performance.now() < known.untilMs && isDeepStrictEqual(known.resource, resource);
   }
 
   async #holds({ deletes }: ClusterRequest, signal: AbortSignal): Promise<ReadonlyMap<string, Hold>> {

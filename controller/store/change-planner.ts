@@ -118,18 +118,21 @@ export class ChangePlanner {
     return { rules: this.#withInventory(turn, remaining(present, rules), plan, inventory, new Map()), inventory };
   }
 
-  /** Plans, checks and compiles a part of what a cluster asks for. What documents have is a problem of its own. */
+  /**
+   * Plans, checks and compiles a part of what a cluster asks for. What documents have is a problem of its own. Errors:
+   * `PAYLOAD_TOO_LARGE`, `TOO_MUCH_WORK`.
+   */
   async fromCluster(
     turn: InventoryTurn,
     present: CompiledRevision,
     request: ClusterRequest,
-    author: Author,
+    { author, limitMs }: { readonly author: Author; readonly limitMs: number },
   ): Promise<CompiledChange> {
     const taken = takenByDocuments(present.state, request.puts);
     if (taken.length > 0) return { problems: taken };
     const planning = planningCluster(present.state, request, author, this.#among(turn, noChange));
-    const rules = await inTurns(planning, { budgetMs });
-    return this.compile(turn, present, { rules, inventory: null }, author);
+    const rules = await inTurns(planning, { budgetMs: limitMs });
+    return this.compile(turn, present, { rules, inventory: null }, author, limitMs);
   }
 
   /** Compiles the rules of a plan and runs their tests. */
@@ -138,6 +141,7 @@ export class ChangePlanner {
     present: CompiledRevision,
     { rules, inventory }: WholePlan,
     author: Author,
+    limitMs = budgetMs,
   ): Promise<CompiledChange> {
     if (!rules.ok) return rules;
     const { change = noChange, documents } = inventory ?? {};
@@ -146,7 +150,9 @@ export class ChangePlanner {
     const part = isInventorySame || documents === undefined ? {} : { inventory: documents };
     const commit: Commit = { ...(rules.commit ?? nextCommit(present.state, author)), ...part };
     const { services } = this.#among(turn, change);
-    const built = await inTurns(this.#builder.building(applyCommit(present.state, commit), services), { budgetMs });
+    const built = await inTurns(this.#builder.building(applyCommit(present.state, commit), services), {
+      budgetMs: limitMs,
+    });
     if ('problems' in built) return built;
     const { release } = built;
     const tested = this.#test(turn, change, { present, release, commit, locations: rules.locations });

@@ -1,3 +1,4 @@
+import { CulvertError } from '../../shared/errors.js';
 import { formatResourceId, resourceId, resourceKey } from '../resources/kinds/resource-key.js';
 import { kindNames, type Resource } from '../resources/kinds/resource.js';
 import type { Problem } from '../resources/kinds/problem.js';
@@ -21,12 +22,18 @@ export type ClusterOutcome = {
   readonly revision: number;
   /** Why an object, by its key, is not as the cluster has it: it stays as the rules have it, or is not in them. */
   readonly refused: ReadonlyMap<string, readonly Problem[]>;
+  /** Refused objects that alone make the checks take too long: it costs much to try them again. */
+  readonly costly: ReadonlySet<string>;
 };
 
 type Item = { readonly key: string; readonly id: string; readonly put: Resource | null };
 
 /** Of one call: each plans, checks and compiles the whole set. */
 const maxTrials = 200;
+/** Of the checks, and of compiling, in one trial: as for other changes, until one took too long, and for what is only judged. */
+const trialMs = { first: 60_000, others: 10_000 };
+/** Of all trials that took too long. Others wait for them. */
+const maxTooLong = 15;
 
 /** Rules name segments, and segments others, so what is named comes first. */
 const namedFirst: readonly string[] = ['Mesh', 'Namespace', 'ServiceEntry', 'Segment'];
@@ -34,25 +41,41 @@ const namedFirst: readonly string[] = ['Mesh', 'Namespace', 'ServiceEntry', 'Seg
 /**
  * Finds as much of a request as fits together with the rules, and plans it. First all is tried at once. What is named in an
  * error is left out; where no part of the request is named, each half is tried, so that one bad object is found in a few
- * steps. `trial` returns what a part of the request comes to.
+ * steps. What is too large or too much work is found in the same
+ * way. `trial` returns what a part of the request comes to, and may take `budgetMs`.
  */
 export async function planFitting(
   request: ClusterRequest,
   { resources }: Pick<CommittedState, 'resources'>,
-  trial: (part: ClusterRequest) => Promise<CompiledChange>,
+  trial: (part: ClusterRequest, budgetMs: number) => Promise<CompiledChange>,
 ): Promise<{
   readonly made: Exclude<CompiledChange, { readonly problems: unknown }> | null;
   readonly refused: Map<string, readonly Problem[]>;
+  readonly costly: Set<string>;
 }> {
   const refused = new Map<string, readonly Problem[]>();
   const accepted: Item[] = [];
   let made: Exclude<CompiledChange, { readonly problems: unknown }> | null = null;
+  const costly = new Set<string>();
+  let earlier: ReadonlyMap<string, readonly Problem[]> = new Map();
   let trials = 0;
+  let tooLong = 0;
+
+  const attempt = async (part: ClusterRequest): Promise<CompiledChange> => {
+    try {
+      return await trial(part, request.dryRun === true || tooLong > 0 ? trialMs.others : trialMs.first);
+    } catch (error) {
+      if (!(error instanceof CulvertError) || !tooMuch.has(error.code)) throw error;
+      if (error.code === 'TOO_MUCH_WORK') tooLong++;
+      return { problems: [{ ...ofAll, message: error.message, hint: error.hint ?? '' }] };
+    }
+  };
 
   const add = async (items: readonly Item[]): Promise<void> => {
     if (items.length === 0) return;
-    if (trials++ >= maxTrials) return refuse(items, [tooMany]);
-    const tried = await trial(requestOf([...accepted, ...items]));
+    if (tooLong >= maxTooLong || trials++ >= maxTrials) return leave(items);
+    const before = tooLong;
+    const tried = await attempt(requestOf([...accepted, ...items]));
     if (!('problems' in tried)) {
       made = tried;
       accepted.push(...items);
@@ -69,10 +92,17 @@ export async function planFitting(
         );
       return await add(items.filter((item) => !named.includes(item)));
     }
-    if (items.length === 1 && only !== undefined) return refuse([only], errors);
+    if (items.length === 1 && only !== undefined) {
+      if (tooLong > before) costly.add(only.key);
+      return refuse([only], errors);
+    }
     const middle = Math.ceil(items.length / 2);
     await add(items.slice(0, middle));
     await add(items.slice(middle));
+  };
+  /** What was found out before still holds. */
+  const leave = (items: readonly Item[]): void => {
+    for (const { key } of items) refused.set(key, earlier.get(key) ?? [tooMany]);
   };
   const refuse = (items: readonly Item[], problems: readonly Problem[]): void => {
     for (const { key } of items) refused.set(key, problems);
@@ -82,21 +112,23 @@ export async function planFitting(
   // What was refused may fit to what was taken after it.
   for (let before = -1; waiting.length > 0 && accepted.length > before;) {
     before = accepted.length;
+    earlier = new Map(refused);
     refused.clear();
     await add(waiting.filter(({ put }) => put !== null));
     await add(waiting.filter(({ put }) => put === null));
     waiting = waiting.filter(({ key }) => refused.has(key));
   }
-  return { made, refused };
+  for (const { key } of accepted) costly.delete(key);
+  return { made, refused, costly };
 }
 
+/** Codes of errors that are about the size of a change: a part of it may do. */
+const tooMuch: ReadonlySet<string> = new Set(['PAYLOAD_TOO_LARGE', 'TOO_MUCH_WORK']);
+
+const ofAll = { severity: 'error', fileName: null, document: null, line: null, resource: null, path: '' } as const;
+
 const tooMany: Problem = {
-  severity: 'error',
-  fileName: null,
-  document: null,
-  line: null,
-  resource: null,
-  path: '',
+  ...ofAll,
   message: 'is not judged yet, because too many others have problems',
   hint: 'correct those first',
 };

@@ -182,11 +182,12 @@ export class ResourceStore {
       const { revision } = this.#release.state;
       const outcome = await this.inventory.exclusively(async (turn) => {
         const present = this.#release;
-        const { made, refused } = await planFitting(request, present.state, (part) =>
-          this.#planner.fromCluster(turn, present, part, this.#author({ by: clusterAuthor })),
+        const author = this.#author({ by: clusterAuthor });
+        const { made, refused, costly } = await planFitting(request, present.state, (part, limitMs) =>
+          this.#planner.fromCluster(turn, present, part, { author, limitMs }),
         );
         if (made?.commit != null && !dryRun) await this.#commit(turn, made.commit, made.release);
-        return { revision: this.#release.state.revision, refused };
+        return { revision: this.#release.state.revision, refused, costly };
       });
       if (outcome.revision > revision) await this.#reached();
       return outcome;

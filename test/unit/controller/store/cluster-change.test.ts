@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { CulvertError } from '../../../../shared/errors.js';
 import type { CommittedState } from '../../../../controller/release/committed-state.js';
 import { formatResourceId, resourceId, resourceKey } from '../../../../controller/resources/kinds/resource-key.js';
 import type { Resource } from '../../../../controller/resources/kinds/resource.js';
@@ -41,14 +42,16 @@ async function fit(
 ) {
   const { present = [], isBad = () => false } = init;
   let trials = 0;
+  const budgetsMs: number[] = [];
   const resources = new Map(
     present.map((resource) => {
       const key = resourceKey(resource);
       return [key, { key, resource, revision: 1, appliedAt: '', appliedBy: 'x' }] as const;
     }),
   );
-  const { made, refused } = await planFitting(request, { resources }, async (part) => {
+  const { made, refused, costly } = await planFitting(request, { resources }, async (part, budgetMs) => {
     trials++;
+    budgetsMs.push(budgetMs);
     const after = new Map([...resources].map(([key, { resource }]) => [key, resource] as const));
     for (const put of part.puts) after.set(resourceKey(put), put);
     for (const key of part.deletes) after.delete(key);
@@ -69,6 +72,8 @@ async function fit(
     refused: [...refused.keys()].sort(),
     messages: [...refused.values()].flat().map(({ message }) => message),
     trials,
+    costly: [...costly],
+    budgetsMs,
   };
 }
 
@@ -106,6 +111,36 @@ test('a change that still needs what is deleted with it is taken, and the deleti
     { present },
   );
   assert.deepEqual([puts, deletes, refused], [['b'], [], ['Segment.-.batch']]);
+});
+
+test('one object that is too large or too much work stops neither the others nor a deletion', async () => {
+  const present = [segment('old')];
+  const puts = Array.from({ length: 100 }, (_, index) => rule(`r${index}`));
+  for (const code of ['PAYLOAD_TOO_LARGE', 'TOO_MUCH_WORK']) {
+    const isBad = (part: ClusterRequest) => {
+      if (part.puts.some(({ metadata }) => metadata.name === 'r61'))
+        throw new CulvertError({ code, message: 'too much' });
+      return false;
+    };
+    const found = await fit({ puts, deletes: ['Segment.-.old'] }, { present, isBad });
+    assert.deepEqual([found.puts.length, found.deletes], [99, ['Segment.-.old']]);
+    assert.deepEqual([found.refused, found.messages], [['SegmentationRule.-.r61'], ['too much']]);
+    assert.deepEqual(found.costly, code === 'TOO_MUCH_WORK' ? ['SegmentationRule.-.r61'] : []);
+    // The first one may take as long as any change, and then nothing may.
+    assert.deepEqual(
+      [found.budgetsMs[0], new Set(found.budgetsMs.slice(1))],
+      [60_000, new Set([code === 'TOO_MUCH_WORK' ? 10_000 : 60_000])],
+    );
+  }
+  const failing = fit(
+    { puts, deletes: [] },
+    {
+      isBad: () => {
+        throw new CulvertError({ code: 'JOURNAL_WRITE', message: 'another' });
+      },
+    },
+  );
+  await assert.rejects(failing, { code: 'JOURNAL_WRITE' });
 });
 
 test('when everything is bad, the number of trials has a bound', async () => {
