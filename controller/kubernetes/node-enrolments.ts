@@ -4,6 +4,9 @@ import { enrolmentOf, isEnrolledNamespace } from './enrolment.js';
 import type { ClusterNamespace } from './namespace.js';
 import type { Pod } from './pod.js';
 
+/** What kubelet calls a pod of a file. A node may write anything there for pods of its own. */
+const staticUid = /^[0-9a-f]{32}$/;
+
 export type NodeEnrolments = ReadonlyMap<NodeName, Omit<NodeEnrolment, 'version'>>;
 
 /**
@@ -31,7 +34,9 @@ export function nodeEnrolments(o: {
   const namespaces = [...enrolled].filter(isNamespaceName).toSorted();
   const uidsOf = (pods: readonly Pod[]): string[] =>
     pods
-      .filter(({ namespace }) => enrolled.has(namespace))
+      .filter(
+        ({ namespace, isMirror, runtimeUid }) => enrolled.has(namespace) && (!isMirror || staticUid.test(runtimeUid)),
+      )
       .map(({ runtimeUid }) => runtimeUid)
       .filter(isPodUid)
       .toSorted();

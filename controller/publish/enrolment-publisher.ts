@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Bucket } from '../../shared/bus/bucket.js';
 import type { Bus } from '../../shared/bus/bus.js';
 import { buckets, enrolmentKeyFor, enrolmentKeyPrefix } from '../../shared/bus/subjects.js';
-import { describeError } from '../../shared/errors.js';
+import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { NodeName } from '../../shared/routing/names.js';
 import { openNodeEnrolment, sealNodeEnrolment, type NodeEnrolment } from '../../shared/wire/node-enrolment.js';
@@ -12,6 +12,10 @@ import { openNodeEnrolment, sealNodeEnrolment, type NodeEnrolment } from '../../
 const windowMs = 100;
 /** After a failure. */
 const retryMs = 1000;
+/** Of one node: more than any kubelet runs. What is above it cannot start there, as no agent lets it pass. */
+const mostOutside = 1000;
+/** How many of the nodes with a problem are named. */
+const mostNamed = 3;
 
 type Wanted = Omit<NodeEnrolment, 'version'>;
 
@@ -43,7 +47,7 @@ export class EnrolmentPublisher {
     this.#log = init.log;
   }
 
-  /** Why nodes may have an old list; null: they do not. */
+  /** Why nodes may have a list that is old or not complete; null: they do not. */
   get problem(): string | null {
     return this.#problem;
   }
@@ -73,8 +77,11 @@ export class EnrolmentPublisher {
   async #publish(bus: Bus, signal: AbortSignal): Promise<boolean> {
     try {
       const wanted = this.#enrolments();
-      if (wanted !== null) await this.#converge(await bus.bucket(buckets.rules), wanted);
-      this.#problem = null;
+      const problems = wanted === null ? [] : await this.#converge(await bus.bucket(buckets.rules), wanted);
+      const problem = problems.length === 0 ? null : describeProblems(problems);
+      if (problem !== null && problem !== this.#problem)
+        this.#log.warn({ problem }, 'nodes have no complete list of pods');
+      this.#problem = problem;
       return true;
     } catch (error) {
       this.#known = null;
@@ -86,19 +93,33 @@ export class EnrolmentPublisher {
     }
   }
 
-  async #converge(bucket: Bucket, wanted: ReadonlyMap<NodeName, Wanted>): Promise<void> {
+  /** Returns what is wrong with single nodes, each of which keeps no other from its list. */
+  async #converge(bucket: Bucket, wanted: ReadonlyMap<NodeName, Wanted>): Promise<readonly string[]> {
+    const problems: string[] = [];
     const connection = this.#connections;
     const held = (this.#known ??= await this.#list(bucket, wanted.keys()));
     const changed = new Map<string, Uint8Array>();
     const next = new Map(held);
-    for (const [node, { namespaces, outside }] of wanted) {
+    for (const [node, { namespaces, outside: all }] of wanted) {
+      const outside = all.slice(0, mostOutside);
+      if (outside.length < all.length) {
+        problems.push(
+          `${all.length} pods of ${node} are outside the mesh, and its agent learns ${mostOutside} of them: others may not start`,
+        );
+      }
       const key = enrolmentKeyFor(node);
       const before = held.get(key) ?? null;
       const version = Math.max((before?.version ?? 0) + 1, Math.floor(this.#nowMs()));
       if (before !== null && isDeepStrictEqual(before, { version: before.version, namespaces, outside })) continue;
       const enrolment = { version, namespaces, outside };
+      try {
+        changed.set(key, sealNodeEnrolment({ node, enrolment, privateKeyPem: this.#privateKeyPem }));
+      } catch (error) {
+        if (!(error instanceof CulvertError) || error.code !== 'PAYLOAD_TOO_LARGE') throw error;
+        problems.push(`${node} keeps the list it has: ${describeError(error)}`);
+        continue;
+      }
       next.set(key, enrolment);
-      changed.set(key, sealNodeEnrolment({ node, enrolment, privateKeyPem: this.#privateKeyPem }));
     }
     await bucket.putAll(changed);
     const keys = new Set([...wanted.keys()].map(enrolmentKeyFor));
@@ -108,6 +129,7 @@ export class EnrolmentPublisher {
       next.delete(key);
     }
     if (connection === this.#connections) this.#known = next;
+    return problems;
   }
 
   async #list(bucket: Bucket, nodes: Iterable<NodeName>): Promise<Map<string, NodeEnrolment | null>> {
@@ -127,6 +149,12 @@ export class EnrolmentPublisher {
       return null;
     }
   }
+}
+
+function describeProblems(problems: readonly string[]): string {
+  const more = problems.length - mostNamed;
+  const named = problems.slice(0, mostNamed).join('; ');
+  return `${named}${more > 0 ? `; and ${more} more of this kind` : ''}`;
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

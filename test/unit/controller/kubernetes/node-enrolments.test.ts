@@ -78,3 +78,13 @@ test('a static pod is outside by the UID that its node gave it', () => {
   assert.deepEqual(enrolments({ shop: 'enabled' }, [one]), { n1: { namespaces: ['shop'], outside: [hash] } });
   assert.deepEqual(enrolments({ shop: 'enabled' }, [other]), { n1: { namespaces: ['shop'], outside: ['uid-plain'] } });
 });
+
+test('a static pod is left out whose UID is none that kubelet makes', () => {
+  const mirrors = [`${hash}0`, hash.toUpperCase(), 'x'.repeat(128), ''].map((uid, index) =>
+    pod('shop', `static-${index}`, {
+      annotations: { 'kubernetes.io/config.mirror': hash, 'kubernetes.io/config.hash': uid },
+    }),
+  );
+  const bare = pod('shop', 'bare', { annotations: { 'kubernetes.io/config.mirror': hash } });
+  assert.deepEqual(enrolments({ shop: 'enabled' }, [...mirrors, bare]), { n1: { namespaces: ['shop'], outside: [] } });
+});

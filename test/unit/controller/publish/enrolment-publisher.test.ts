@@ -147,3 +147,43 @@ test('a failure is told and tried again, and a store that was wiped is filled ag
   published.connected('connected');
   await published.has([{ version: 1000, namespaces: ['shop'], outside: ['a'] }, null]);
 });
+
+test('a list that is too large keeps only its own node from a new one, and is told without trying again', async () => {
+  const huge: Wanted = { namespaces: Array.from({ length: 9000 }, (_, at) => `${at}-`.padEnd(63, 'x')), outside: [] };
+  await using published = new Published(new Map([[n1, shop]]));
+  await published.has([{ version: 1000, ...shop }, null]);
+  let lists = 0;
+  const bucket = published.memory.of(buckets.rules);
+  const entries = bucket.entries.bind(bucket);
+  bucket.entries = async (...asked) => (lists++, await entries(...asked));
+  published.say(
+    new Map([
+      [n1, huge],
+      [n2, shop],
+    ]),
+  );
+  await published.has([
+    { version: 1000, ...shop },
+    { version: 1000, ...shop },
+  ]);
+  await eventually('it is told', async () => published.publisher.problem ?? undefined);
+  assert.match(published.publisher.problem ?? '', /^n1 keeps the list it has: .* more than the \d+ that fit/);
+  assert.equal(lists, 0);
+  published.say(new Map([[n1, { ...shop, outside: ['a'] }]]));
+  await published.has([{ version: 1001, ...shop, outside: ['a'] }, null]);
+  await eventually('it is over', async () => published.publisher.problem === null || undefined);
+});
+
+test('of very many pods outside the mesh a node learns the first, and that is told', async () => {
+  const outside = Array.from({ length: 20_000 }, (_, at) => `uid-${String(at).padStart(32, '0')}`);
+  await using published = new Published(new Map([[n1, { ...shop, outside }]]));
+  await published.has([{ version: 1000, ...shop, outside: outside.slice(0, 1000) }, null]);
+  await eventually('it is told', async () => published.publisher.problem ?? undefined);
+  assert.equal(
+    published.publisher.problem,
+    '20000 pods of n1 are outside the mesh, and its agent learns 1000 of them: others may not start',
+  );
+  published.say(published.wanted);
+  await published.has([{ version: 1000, ...shop, outside: outside.slice(0, 1000) }, null]);
+  assert.deepEqual(published.writes, [enrolmentKeyFor(n1)]);
+});
