@@ -15,12 +15,15 @@ const againAfterMs = 30_000;
 const timeoutMs = 5000;
 const pauses = { firstMs: 1000, longestMs: 60_000 };
 
+type Refusal = { readonly failures: number; readonly notBeforeMs: number; readonly problem: string };
+
 export type StatusToWrite = { readonly object: RuleObject; readonly status: ObjectStatus };
 
 /**
  * Writes what the controller says of objects into them, by PATCH of the subresource `status`, which raises no generation. It
  * writes what differs only, so its own writes cause none; at most {@link maxWritesPerTurn} a second; and pauses longer and
- * longer while the API server refuses. `nowMs`: of the clock; `elapsedMs` of a clock that never goes back.
+ * longer while the API server refuses. One object that it refuses waits alone. `nowMs`: of the clock; `elapsedMs` of a clock
+ * that never goes back.
  */
 export class StatusWriter {
   readonly #api: Pick<KubernetesApi, 'send'>;
@@ -29,6 +32,8 @@ export class StatusWriter {
   readonly #elapsedMs: () => number;
   /** When the status of an object was written last, and what it was. */
   readonly #written = new Map<string, { readonly atMs: number; readonly status: ObjectStatus }>();
+  /** Objects whose status is refused, and when they are tried again. */
+  readonly #refused = new Map<string, Refusal>();
   #failures = 0;
   #notBeforeMs = 0;
   #problem: string | null = null;
@@ -47,7 +52,8 @@ export class StatusWriter {
 
   /** Why objects may not show what is in force; null: they do, or will soon. */
   get problem(): string | null {
-    return this.#problem;
+    const [first] = this.#refused.values();
+    return this.#problem ?? first?.problem ?? null;
   }
 
   /** One turn. Never rejects. What concerns the meaning goes before mere numbers. */
@@ -64,6 +70,7 @@ export class StatusWriter {
 
   #differenceOf({ object, status }: StatusToWrite): 'none' | 'numbers' | 'meaning' {
     const difference = differenceOf(status, object.status);
+    if (this.#elapsedMs() < (this.#refused.get(object.key)?.notBeforeMs ?? 0)) return 'none';
     const last = this.#written.get(object.key);
     if (last === undefined || difference === 'none') return difference;
     const sinceMs = this.#elapsedMs() - last.atMs;
@@ -82,29 +89,48 @@ export class StatusWriter {
     } catch (error) {
       // It is gone, and the watch tells of that.
       const isGone = error instanceof KubernetesError && error.status === 404;
-      if (!isGone) {
-        this.#onFailure(error, signal);
-        return false;
-      }
+      if (!isGone) return this.#onFailure(error, object, signal);
     }
+    this.#refused.delete(object.key);
     this.#written.set(object.key, { atMs: this.#elapsedMs(), status });
     this.#failures = 0;
     this.#problem = null;
     return true;
   }
 
-  #onFailure(error: unknown, { aborted }: AbortSignal): void {
-    if (aborted) return;
-    const pauseMs = Math.min(pauses.longestMs, pauses.firstMs * 2 ** Math.min(this.#failures++, 16));
-    this.#notBeforeMs = this.#elapsedMs() + pauseMs;
+  /** Whether others can be written. */
+  #onFailure(error: unknown, { key, name }: RuleObject, { aborted }: AbortSignal): boolean {
+    if (aborted) return false;
+    if (isAboutObject(error)) {
+      const { failures = 0 } = this.#refused.get(key) ?? {};
+      const problem = `the status of ${name} cannot be written: ${describeError(error)}`;
+      if (failures === 0)
+        this.#log.warn({ err: error, object: name }, 'the status of a custom resource cannot be written');
+      this.#refused.set(key, { failures: failures + 1, notBeforeMs: this.#elapsedMs() + pauseMs(failures), problem });
+      return true;
+    }
+    this.#notBeforeMs = this.#elapsedMs() + pauseMs(this.#failures++);
     const problem = `the status of custom resources cannot be written: ${describeError(error)}`;
     if (problem !== this.#problem) this.#log.warn({ err: error }, 'the status of custom resources cannot be written');
     this.#problem = problem;
+    return false;
   }
 
   #forget(wanted: readonly StatusToWrite[]): void {
-    if (this.#written.size <= wanted.length) return;
+    if (this.#written.size <= wanted.length && this.#refused.size === 0) return;
     const keys = new Set(wanted.map(({ object }) => object.key));
-    for (const key of this.#written.keys()) if (!keys.has(key)) this.#written.delete(key);
+    for (const known of [this.#written, this.#refused]) {
+      for (const key of known.keys()) if (!keys.has(key)) known.delete(key);
+    }
   }
+}
+
+function pauseMs(failures: number): number {
+  return Math.min(pauses.longestMs, pauses.firstMs * 2 ** Math.min(failures, 16));
+}
+
+/** The API server refuses what is written, and would take that of others. */
+function isAboutObject(error: unknown): boolean {
+  const status = error instanceof KubernetesError ? error.status : null;
+  return status !== null && status >= 400 && status < 500 && ![401, 403, 408, 429].includes(status);
 }

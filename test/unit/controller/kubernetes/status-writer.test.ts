@@ -13,11 +13,13 @@ class Written {
   asked = 0;
   elapsedMs = 0;
   failure: Error | null = null;
+  /** Part of the paths that fail. */
+  failing = '';
   readonly writer = new StatusWriter({
     api: {
       send: async ({ path, body }) => {
         this.asked++;
-        if (this.failure !== null) throw this.failure;
+        if (this.failure !== null && path.includes(this.failing)) throw this.failure;
         this.sent.push(path);
         this.last = (body as { status: object }).status;
         return {};
@@ -96,4 +98,23 @@ test('an object that is gone stops no other', async () => {
   written.failure = new KubernetesError({ status: 404, message: 'gone', hint: '' });
   await written.writer.write([wanted(object('a')), wanted(object('b'))], signal);
   assert.equal(written.writer.problem, null);
+});
+
+test('an object whose status is always refused waits alone, longer and longer, and is told', async () => {
+  const written = new Written();
+  const { writer } = written;
+  written.failure = new KubernetesError({ status: 422, message: 'invalid', hint: '' });
+  written.failing = '/bad/';
+  const all = ['bad', ...Array.from({ length: 30 }, (_, index) => `o${index}`)].map((name) => wanted(object(name)));
+  for (let second = 0; second < 25; second++) {
+    await writer.write(all, signal);
+    written.elapsedMs += 1000;
+  }
+  assert.equal(written.sent.length, 30);
+  const refused = written.asked - written.sent.length;
+  assert.ok(refused >= 2 && refused <= 6, String(refused));
+  assert.match(writer.problem ?? '', /^the status of PeerAuthentication\/shop\/bad cannot be written: invalid/);
+  // It is gone.
+  await writer.write(all.slice(1), signal);
+  assert.equal(writer.problem, null);
 });
