@@ -72,6 +72,8 @@ export class ClusterRules implements AsyncDisposable {
   readonly #followed: readonly Followed[];
   readonly #stop = new AbortController();
   #refused: ReadonlyMap<string, readonly Problem[]> = new Map();
+  /** Objects as they were when they were tried last. */
+  #tried: ReadonlyMap<string, Resource> = new Map();
   readonly #costly = new Map<string, Costly>();
   /** Kinds whose deletions wait, by API version and name. */
   #held: ReadonlyMap<string, Hold> = new Map();
@@ -176,10 +178,10 @@ export class ClusterRules implements AsyncDisposable {
     const { read, key } = object;
     if ('problems' in read) return ownProblems(object);
     for (let waits = 0; ; waits++) {
-      const { puts, deletes } = this.#without(this.#held, this.#request());
+      const { puts, deletes, later = new Set() } = this.#without(this.#held, this.#request());
       const others = puts.filter((resource) => resourceKey(resource) !== key);
       const request = { puts: [...others, read.resource], deletes: deletes.filter((each) => each !== key) };
-      const { refused } = await this.#store.takeCluster({ ...request, dryRun: true });
+      const { refused } = await this.#store.takeCluster({ ...request, first: key, later, dryRun: true });
       const problems = refused.get(key) ?? [];
       if (problems.length === 0 || waits === maxWaits) return problems;
       // What it names may have been written a moment ago, and the watch tells of it soon.
@@ -256,6 +258,7 @@ export class ClusterRules implements AsyncDisposable {
           ? { refused: new Map<string, readonly Problem[]>(), costly: new Set<string>() }
           : await this.#store.takeCluster(request);
       this.#remember(request, refused, costly);
+      this.#tried = new Map(request.puts.map((resource) => [resourceKey(resource), resource]));
       const known = [...this.#costly].map(([key, { problems }]) => [key, problems] as const);
       this.#refused = new Map([...known, ...refused]);
       const [revision, sequence] = [this.#store.state.revision, this.#store.inventorySequence];
@@ -292,7 +295,9 @@ export class ClusterRules implements AsyncDisposable {
     const deletes = [...this.#storedKeys()].filter(
       ([key, { resource }]) => !present.has(key) && !uncertain.has(kindKey(resource)),
     );
-    return { puts: [...puts.values()], deletes: deletes.map(([key]) => key) };
+    const isSame = (key: string) => isDeepStrictEqual(puts.get(key), this.#tried.get(key));
+    const later = new Set([...this.#refused.keys()].filter(isSame));
+    return { puts: [...puts.values()], deletes: deletes.map(([key]) => key), later };
   }
 
   #remember({ puts }: ClusterRequest, refused: ClusterOutcome['refused'], costly: ReadonlySet<string>): void {
@@ -324,13 +329,13 @@ export class ClusterRules implements AsyncDisposable {
     return held;
   }
 
-  #without(held: ReadonlyMap<string, Hold>, { puts, deletes }: ClusterRequest): ClusterRequest {
+  #without(held: ReadonlyMap<string, Hold>, request: ClusterRequest): ClusterRequest {
     const stored = this.#storedKeys();
     const isHeld = (key: string) => {
       const resource = stored.get(key)?.resource;
       return resource !== undefined && held.has(kindKey(resource));
     };
-    return { puts, deletes: deletes.filter((key) => !isHeld(key)) };
+    return { ...request, deletes: request.deletes.filter((key) => !isHeld(key)) };
   }
 
   /** Ours first: of two with the same name they count. */

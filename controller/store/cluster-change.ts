@@ -15,6 +15,10 @@ export type ClusterRequest = {
   readonly deletes: readonly string[];
   /** Only finds what would be refused. */
   readonly dryRun?: boolean;
+  /** Tried before all others. */
+  readonly first?: string;
+  /** Tried after all others, because they were refused before. */
+  readonly later?: ReadonlySet<string>;
 };
 
 export type ClusterOutcome = {
@@ -30,6 +34,8 @@ type Item = { readonly key: string; readonly id: string; readonly put: Resource 
 
 /** Of one call: each plans, checks and compiles the whole set. */
 const maxTrials = 200;
+/** Of them, those that changes may use up before deletions are tried, and both before what was refused before. */
+const trialsOf = { changes: 120, deletions: 160 };
 /** Of the checks, and of compiling, in one trial: as for other changes, until one took too long, and for what is only judged. */
 const trialMs = { first: 60_000, others: 10_000 };
 /** Of all trials that took too long. Others wait for them. */
@@ -59,6 +65,7 @@ export async function planFitting(
   const costly = new Set<string>();
   let earlier: ReadonlyMap<string, readonly Problem[]> = new Map();
   let trials = 0;
+  let allowed = maxTrials;
   let tooLong = 0;
 
   const attempt = async (part: ClusterRequest): Promise<CompiledChange> => {
@@ -73,7 +80,8 @@ export async function planFitting(
 
   const add = async (items: readonly Item[]): Promise<void> => {
     if (items.length === 0) return;
-    if (tooLong >= maxTooLong || trials++ >= maxTrials) return leave(items);
+    if (tooLong >= maxTooLong || trials >= allowed) return leave(items);
+    trials++;
     const before = tooLong;
     const tried = await attempt(requestOf([...accepted, ...items]));
     if (!('problems' in tried)) {
@@ -114,12 +122,32 @@ export async function planFitting(
     before = accepted.length;
     earlier = new Map(refused);
     refused.clear();
-    await add(waiting.filter(({ put }) => put !== null));
-    await add(waiting.filter(({ put }) => put === null));
+    const parts = partsOf(waiting, request);
+    for (const { items, upTo } of parts) {
+      allowed = upTo;
+      await add(items);
+    }
     waiting = waiting.filter(({ key }) => refused.has(key));
   }
   for (const { key } of accepted) costly.delete(key);
   return { made, refused, costly };
+}
+
+/** In their order. What is bad does not use up the trials of what is not. */
+function partsOf(
+  items: readonly Item[],
+  { first, later = new Set() }: ClusterRequest,
+): readonly { readonly items: readonly Item[]; readonly upTo: number }[] {
+  const [before, rest] = [items.filter(({ key }) => key === first), items.filter(({ key }) => key !== first)];
+  const fresh = rest.filter(({ key }) => !later.has(key));
+  const refused = rest.filter(({ key }) => later.has(key));
+  return [
+    { items: before, upTo: maxTrials },
+    { items: fresh.filter(({ put }) => put !== null), upTo: trialsOf.changes },
+    { items: fresh.filter(({ put }) => put === null), upTo: trialsOf.deletions },
+    { items: refused.filter(({ put }) => put !== null), upTo: maxTrials },
+    { items: refused.filter(({ put }) => put === null), upTo: maxTrials },
+  ];
 }
 
 /** Codes of errors that are about the size of a change: a part of it may do. */

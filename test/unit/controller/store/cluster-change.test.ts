@@ -154,6 +154,22 @@ test('when everything is bad, the number of trials has a bound', async () => {
   assert.ok(messages.some((message) => message.startsWith('is not judged yet')));
 });
 
+test('objects that are bad use up no trial of deletions, of the first object and of what was not refused before', async () => {
+  const bad = Array.from({ length: 400 }, (_, index) => rule(`bad${index}`));
+  const isBad = ({ puts }: ClusterRequest) => puts.some(({ metadata }) => metadata.name.startsWith('bad'));
+  const present = [segment('old')];
+  const deletes = ['Segment.-.old'];
+  const fresh = await fit(
+    { puts: [...bad, rule('judged')], deletes, first: 'SegmentationRule.-.judged' },
+    { isBad, present },
+  );
+  assert.deepEqual([fresh.puts, fresh.deletes], [['judged'], deletes]);
+  const later = new Set(bad.map(resourceKey));
+  const known = await fit({ puts: [...bad, rule('good')], deletes, later }, { isBad, present });
+  assert.deepEqual([known.puts, known.deletes], [['good'], deletes]);
+  assert.ok(fresh.trials <= 200 && known.trials <= 200, `${fresh.trials} ${known.trials}`);
+});
+
 test('a state without documents is no problem', async () => {
   const state: Pick<CommittedState, 'resources'> = { resources: new Map() };
   const { made, refused } = await planFitting({ puts: [], deletes: ['Segment.-.gone'] }, state, async () => {
