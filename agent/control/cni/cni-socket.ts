@@ -1,14 +1,11 @@
-import { chmodSync, renameSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import net from 'node:net';
-import { dirname } from 'node:path';
 import { describeError } from '../../../shared/errors.js';
 import type { Log } from '../../../shared/log.js';
-import { makeStateDirectory } from '../../../shared/private-file.js';
+import { listenPrivately } from '../state/private-socket.js';
 import { peerUserOf } from '../../native/passed-sockets.js';
 import { type CniOutcome, type CniRequest, maxRequestBytes, parseCniRequest } from './cni-request.js';
 
-/** A longer name cannot be a unix socket's (unix(7)); the system would cut it off. */
-const maxPathBytes = 107;
 /** A plugin sends its one line at once. */
 const requestTimeoutMs = 2000;
 /** Pods that start at the same time. The kubelet starts ten at most by default. */
@@ -85,30 +82,11 @@ export class CniSocket {
 
   async #listen(): Promise<void> {
     const { path, log } = this.#init;
-    // Renamed over what a killed agent has left.
-    const own = `${path}.${process.pid}`;
-    if (Buffer.byteLength(own) > maxPathBytes) throw new Error('its path is too long for a socket');
-    await makeStateDirectory(dirname(own));
-    if (this.#isClosed) throw new Error('the agent stops');
-    rmSync(own, { force: true });
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(own, () => {
-        this.#server.off('error', reject);
-        resolve();
-      });
+    await listenPrivately(this.#server, {
+      path,
+      isClosed: () => this.#isClosed,
+      onError: (error) => log.error({ err: error }, 'the socket for the CNI plugin failed'),
     });
-    const onError = (error: Error): void => log.error({ err: error }, 'the socket for the CNI plugin failed');
-    this.#server.on('error', onError);
-    try {
-      if (this.#isClosed) throw new Error('the agent stops');
-      chmodSync(own, 0o600);
-      renameSync(own, path);
-    } catch (error) {
-      this.#server.off('error', onError);
-      this.#server.close();
-      throw error;
-    }
   }
 
   #serve(connection: net.Socket): void {

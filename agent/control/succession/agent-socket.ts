@@ -1,11 +1,11 @@
-import { chmodSync, renameSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import net from 'node:net';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describeError } from '../../../shared/errors.js';
 import { version } from '../../../shared/version.js';
 import type { Log } from '../../../shared/log.js';
-import { makeStateDirectory } from '../../../shared/private-file.js';
+import { listenPrivately } from '../state/private-socket.js';
 import { passSockets } from '../../native/passed-sockets.js';
 
 /** Where the running agent of a state directory answers other processes of this host. */
@@ -34,9 +34,6 @@ export const taken = 'taken';
  * charge all the same, because a host without an agent is worse than rules that are loaded twice.
  */
 export const letGoMs = 20_000;
-
-/** A longer name cannot be a unix socket's (unix(7)); the system would cut it off. */
-const maxPathBytes = 107;
 
 const maxRequestLength = 64;
 /** The first bytes of an HTTP request, which no other request here begins with. */
@@ -122,35 +119,17 @@ export class AgentSocket {
     this.#onOpen();
   }
 
+  /** This process must never take away the name of its predecessor before it is in charge, nor its successor's when it closes. */
   async #listen(): Promise<void> {
-    // A name of its own first: this process must never take away the name of its predecessor before it is in charge,
-    // nor its successor's when it closes.
-    const own = `${this.#path}.${process.pid}`;
-    if (Buffer.byteLength(own) > maxPathBytes) throw new Error('its path is too long for a socket');
-    await makeStateDirectory(dirname(own));
-    // While this one had no name, another agent may have begun.
-    if (this.#problem !== null && (await isAnswered(this.#path))) throw new Error('another agent has the socket');
-    if (this.#isClosed) throw new Error('the agent stops');
-    rmSync(own, { force: true });
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(own, () => {
-        this.#server.off('error', reject);
-        resolve();
-      });
+    await listenPrivately(this.#server, {
+      path: this.#path,
+      mayListen: async () => {
+        // While this one had no name, another agent may have begun.
+        if (this.#problem !== null && (await isAnswered(this.#path))) throw new Error('another agent has the socket');
+      },
+      isClosed: () => this.#isClosed,
+      onError: (error) => this.#log.error({ err: error }, 'the socket for a successor failed'),
     });
-    const onError = (error: Error): void => this.#log.error({ err: error }, 'the socket for a successor failed');
-    this.#server.on('error', onError);
-    try {
-      // Stopped meanwhile: a name that is made now would stay.
-      if (this.#isClosed) throw new Error('the agent stops');
-      chmodSync(own, 0o600);
-      renameSync(own, this.#path);
-    } catch (error) {
-      this.#server.off('error', onError);
-      this.#server.close();
-      throw error;
-    }
   }
 
   #onFailure(problem: string): void {

@@ -1,0 +1,48 @@
+import { chmodSync, renameSync, rmSync } from 'node:fs';
+import type net from 'node:net';
+import { dirname } from 'node:path';
+import { makeStateDirectory } from '../../../shared/private-file.js';
+
+/** A longer name cannot be a unix socket's (unix(7)); the system would cut it off. */
+const maxPathBytes = 107;
+
+/**
+ * Makes a server listen at a path to which only this user can connect (mode 0600). It listens under a name of this process first,
+ * and is then renamed over what a killed agent has left, or what another one serves: `mayListen` throws when it must not. The
+ * server's later errors go to `onError`. Rejects with the server closed.
+ */
+export async function listenPrivately(
+  server: net.Server,
+  o: {
+    readonly path: string;
+    readonly mayListen?: () => Promise<void>;
+    /** The owner stopped meanwhile: a name that is made now would stay. */
+    readonly isClosed: () => boolean;
+    readonly onError: (error: Error) => void;
+  },
+): Promise<void> {
+  const { path, mayListen, isClosed, onError } = o;
+  const own = `${path}.${process.pid}`;
+  if (Buffer.byteLength(own) > maxPathBytes) throw new Error('its path is too long for a socket');
+  await makeStateDirectory(dirname(own));
+  await mayListen?.();
+  if (isClosed()) throw new Error('the agent stops');
+  rmSync(own, { force: true });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(own, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+  server.on('error', onError);
+  try {
+    if (isClosed()) throw new Error('the agent stops');
+    chmodSync(own, 0o600);
+    renameSync(own, path);
+  } catch (error) {
+    server.off('error', onError);
+    server.close();
+    throw error;
+  }
+}
