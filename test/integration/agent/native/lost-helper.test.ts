@@ -25,6 +25,8 @@ const common = `
   const hosted = () => HostedWorkload.open({ name: 'test/dials', netnsPath: '${netnsPath}', netnsInode: netns.inode, slot: 0 });
   const makeSpare = (count) => addon.spareSockets({ family: 4, mark: ${ownTrafficMark}, netnsFd: netns.fd, count });
   const outcomeOf = (step) => { try { return step(); } catch (error) { return error.code + ' ' + error.message; } };
+  // The helper closes its copies after its answer, and reads the next question after that.
+  const settle = () => helper.pingHelper();
   const made = (count) => outcomeOf(() => { const fds = makeSpare(count); for (const fd of fds) addon.closeFd(fd); return fds.length; });`;
 
 async function answer(body: string): Promise<Record<string, unknown>> {
@@ -73,6 +75,7 @@ describe('with few descriptors left', () => {
   test('a helper makes as many sockets as it can, or says why it makes none', async () => {
     const found = await answer(`
       made(1);
+      settle();
       const before = open(child.pid);
       const taken = new Set(fs.readdirSync('/proc/' + child.pid + '/fd').map(Number));
       const limitWith = (free) => {
@@ -85,6 +88,7 @@ describe('with few descriptors left', () => {
       for (const free of [1, 2, 4, 17]) {
         limit(child.pid, limitWith(free));
         results.push(made(16));
+        settle();
       }
       return { results, leaked: open(child.pid) - before };`);
     const [none, ...some] = found['results'] as [string, ...number[]];
