@@ -114,7 +114,7 @@ export const agentSettingsTable = defineSettings({
     env: 'CULVERT_AGENT_READY_FILE',
     key: 'readyFile',
     default: null,
-    help: 'File that is there while this very process serves every workload of the host that can be served, for readiness probes: a port would be answered by the agent before as well. The default is none.',
+    help: 'File that is there while this very process serves every workload of the host that can be served, for readiness probes: a port would be answered by the agent before as well. It is written every second, with the time in seconds since boot (/proc/uptime), the process ID, and when that process began (field 22 of /proc/PID/stat), so an old one says that the agent hangs. The default is none.',
     example: '/run/culvert/ready',
   },
   removeOnExit: {

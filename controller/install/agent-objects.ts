@@ -13,10 +13,23 @@ import { fieldsWhen, isSet, itemsWhen } from './slots.js';
 
 export const stateOfAgents = '/var/lib/culvert/agent';
 const readyFile = '/run/culvert/ready';
+/** An agent writes its ready file every second; on a busy node later. */
+const readySeconds = 10;
 /** More than the agent takes to let its connections end. */
 const graceSeconds = 45;
 /** Kubelet replaces it at four fifths of that. */
 const tokenSeconds = 3600;
+
+/**
+ * Whether the process that has written the ready file runs (`--ready-file` says what is in it), and wrote it a moment ago. Only
+ * a shell: a probe that starts Node every two seconds would cost a twentieth of a core.
+ */
+const readyProbe = [
+  `read -r at pid began < ${readyFile} || exit 1`,
+  'read -r now _ < /proc/uptime; read -r stat < /proc/$pid/stat || exit 1; set -- ${stat##*) }',
+  '[ "${20}" = "$began" ] || { echo "process $pid is not the one that was ready"; exit 1; }',
+  `age=$((\${now%%.*} - at)); [ $age -lt ${readySeconds} ] || { echo "the agent has hung for $age s"; exit 1; }`,
+].join('\n');
 
 /** One agent on each node. */
 export function agentObjects(options: InstallOptions): readonly KubernetesObject[] {
@@ -80,7 +93,8 @@ function agentPod(options: InstallOptions): object {
           capabilities: { drop: ['ALL'], add: ['NET_ADMIN', 'SYS_ADMIN'] },
         },
         // No port of the host: the agent before would answer for this one.
-        readinessProbe: { exec: { command: ['sh', '-c', `test -e ${readyFile}`] }, periodSeconds: 2 },
+        readinessProbe: { exec: { command: ['sh', '-c', readyProbe] }, periodSeconds: 2, timeoutSeconds: 5 },
+        // No liveness probe: to end an agent that hangs would end connections that its data plane still carries.
         resources: agent.resources,
         volumeMounts: [
           // Namespaces that appear later are seen too.
