@@ -56,7 +56,7 @@ function whyOutside(scope: Scope, resource: Resource, { rootNamespace, nowMs }: 
     return whyTierOutside(resource, tiers, nowMs) ?? whyDestinationOutside(resource, namespaces);
   }
   const { namespace } = resourceId(resource);
-  // What a ServiceEntry names is external for no rule of the mesh any more.
+  // What a ServiceEntry of the root namespace names is external for no rule of the mesh any more, and rules of all name them.
   if (namespace === null || resource.kind === 'ServiceEntry') return 'it is about the whole mesh';
   if (namespaces !== null) return namespaces.includes(namespace) ? null : `it is in the namespace ${namespace}`;
   return namespace === rootNamespace ? 'in the root namespace it is about the whole mesh' : null;

@@ -64,7 +64,7 @@ export function connectionFacts(facts: SourceFacts, destination: PartyFacts, por
 export type FactsContext = {
   readonly trustDomain: string;
   readonly namespaceLabels: NamespaceLabels;
-  /** Whether a ServiceEntry names the address on some port. */
+  /** Whether a ServiceEntry of the root namespace names the address on some port. */
   readonly isNamed: (ip: readonly number[]) => boolean;
 };
 
@@ -89,7 +89,7 @@ export function sourceFacts({ ip, identity, workload }: Party, context: FactsCon
 
 /**
  * A destination needs no proof here: the source's agent requires the identity that the registry lists for it.
- * `isNamed`: a ServiceEntry names the destination on the dialled port.
+ * `isNamed`: a ServiceEntry of the root namespace names the destination on the dialled port.
  */
 export function destinationFacts(
   { ip, identity, workload }: Party,

@@ -25,7 +25,7 @@ export type Snapshot = {
   readonly peerAuthentications: readonly CompiledPeerAuthentication[];
   /** Sorted by tier, priority, kind and name. Absent: there is none. */
   readonly clusterPolicies?: readonly CompiledClusterPolicy[];
-  /** Addresses outside the mesh that ServiceEntries name; they are not `external`. */
+  /** Addresses outside the mesh that ServiceEntries name. Those of the root namespace are not `external`. */
   readonly externals: readonly CompiledExternal[];
   /** Labels of namespaces that have a Namespace document, without `kubernetes.io/metadata.name`. */
   readonly namespaces: Readonly<Record<string, Readonly<Record<string, string>>>>;
@@ -34,11 +34,11 @@ export type Snapshot = {
 export type MeshSettings = {
   /** The verdict when no rule decides. `audit` allows and counts. */
   readonly defaultAction: 'allow' | 'audit' | 'deny';
-  /** The same for destinations that nothing names (`external`). `defaultAction` if no document sets it. */
+  /** The same for destinations that are `external`. `defaultAction` if no document sets it. */
   readonly outbound: 'allow' | 'audit' | 'deny';
   /** STRICT: a captured workload refuses plaintext from outside the mesh. PERMISSIVE: the rules decide. */
   readonly mtls: MtlsMode;
-  /** AuthorizationPolicies in this namespace apply to every namespace, as in Istio. */
+  /** AuthorizationPolicies and ServiceEntries in this namespace are about every namespace, as in Istio. */
   readonly rootNamespace: string;
 };
 

@@ -255,12 +255,13 @@ describe('a PeerAuthentication', { timeout: patientMs(120_000) }, () => {
 
 describe('the border of the mesh', { timeout: patientMs(120_000) }, () => {
   const bordered = (outbound: string): string => meshOf(`{ defaultAction: allow, outbound: ${outbound} }`);
-  const entry = `
+  const entryOf = (namespace: string, address: string): string => `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
-metadata: { name: partner, namespace: shop }
-spec: { hosts: [partner.example], addresses: [198.18.0.202], ports: [{ number: 5432 }] }
+metadata: { name: partner, namespace: ${namespace} }
+spec: { hosts: [partner.example], addresses: [${address}], ports: [{ number: 5432 }] }
 `;
+  const entry = entryOf('istio-system', '198.18.0.202');
 
   test('is open, audited or closed, as outbound says', async () => {
     const node1 = mesh.agent('node1');
@@ -284,23 +285,35 @@ spec: { hosts: [partner.example], addresses: [198.18.0.202], ports: [{ number: 5
     ]);
   });
 
+  test('holds for what a ServiceEntry of one namespace names: only the root namespace opens it', async () => {
+    await apply(entryOf('shop', '198.18.0.0/16'), bordered('deny'));
+    const refused = await traffic.isRefused(web, partner, 5432, denied(byDefault));
+    assert.equal(refused.service, 'shop/partner');
+    const denyOut = segmentationRule('no-out', '{ tier: platform, action: deny, to: [{ external: true }] }');
+    await apply(denyOut, bordered('allow'));
+    const rule = 'SegmentationRule/no-out';
+    await traffic.isRefused(web, partner, 5432, { rule, reason: 'POLICY_DENY' });
+    await removed(denyOut);
+    await removed(entryOf('shop', '198.18.0.0/16'));
+  });
+
   test('does not hold for what a ServiceEntry names, which rules can name too', async () => {
     await apply(entry, bordered('deny'));
     const open = await traffic.open(web, partner, 5432);
     const record = await traffic.passes(web, partner, 5432);
-    assert.equal(record.service, 'shop/partner');
+    assert.equal(record.service, 'istio-system/partner');
     await Promise.all([
       traffic.isRefused(web, partner, 6379, denied(byDefault)),
       traffic.isRefused(web, outside, 5432, denied(byDefault)),
     ]);
     const noApi = segmentationRule(
       'no-api',
-      '{ action: deny, from: [{ workload: shop/api }], to: [{ service: shop/partner }] }',
+      '{ action: deny, from: [{ workload: shop/api }], to: [{ service: istio-system/partner }] }',
     );
     await apply(noApi);
     const rule = 'SegmentationRule/no-api';
     const refused = await traffic.isRefused(api, partner, 5432, { rule, reason: 'POLICY_DENY' });
-    assert.equal(refused.service, 'shop/partner');
+    assert.equal(refused.service, 'istio-system/partner');
     await open.held.exchange();
     await removed(noApi);
     await traffic.isCut(open, byDefault, () => removed(entry));

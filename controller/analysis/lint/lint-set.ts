@@ -9,6 +9,7 @@ import { OtherActions } from '../../compile/check/other-actions.js';
 import { OverlapIndex } from '../../compile/check/overlap-index.js';
 import { requirementsOfRule } from '../../compile/check/requirements.js';
 import { segmentMembersOf, type OpenRule } from '../../compile/segment-members.js';
+import { meshWideExternals } from '../../../shared/policy/prepared/external-addresses.js';
 import { tiers, type CompiledRule, type Snapshot } from '../../../shared/policy/snapshot.js';
 import type { FlowRecord } from '../../../shared/wire/flows.js';
 import { lintKinds, type LintFinding } from './lint-finding.js';
@@ -41,7 +42,7 @@ export function lintSet(
   const open = snapshot.rules.map((rule) => members.open(rule));
   const findings = [
     ...shadowed(open),
-    ...overlapping(open, snapshot.externals),
+    ...overlapping(open, meshWideExternals(snapshot)),
     ...ending(
       snapshot.rules,
       new Set(resources.filter(isBreakGlass).map(({ metadata }) => metadata.name)),

@@ -4,7 +4,7 @@ import type { CompiledExternal, PortRange } from '../../../shared/policy/snapsho
 
 const everyPort: readonly PortRange[] = [[1, 65_535]];
 
-/** Addresses outside the mesh that ServiceEntries name, which are therefore not external. */
+/** Addresses outside the mesh that are not external, by the ServiceEntries of `meshWideExternals`. */
 export class NamedAddresses {
   /** On some port; a source has no port that counts, so for a source these are the ones. */
   readonly cidrs: readonly Cidr[];

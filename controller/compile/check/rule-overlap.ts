@@ -75,7 +75,7 @@ export function* findingAmbiguousRules(
 
 export type AmbiguityOptions = {
   readonly nowMs?: number;
-  /** The ServiceEntries: what they name is not external. */
+  /** The ServiceEntries whose addresses are not external: `meshWideExternals`. */
   readonly externals?: readonly CompiledExternal[];
   /** Those that the rules refer to. */
   readonly segments?: readonly CompiledSegment[];

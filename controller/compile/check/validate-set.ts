@@ -9,6 +9,8 @@ import { checkPortNames } from './check-port-names.js';
 import { checkEmptyMatches } from './check-empty-matches.js';
 import { checkReferences } from './check-references.js';
 import { checkSegments } from './check-segments.js';
+import { meshWideExternals } from '../../../shared/policy/prepared/external-addresses.js';
+import { defaultMesh } from '../../resources/kinds/mesh.js';
 import type { ResourceLocation } from '../../resources/parse/parse-documents.js';
 import { ProblemList } from '../../resources/parse/problem-list.js';
 import { RegisteredIndex, type Registered } from './registered.js';
@@ -54,7 +56,10 @@ export function* validatingSet(
   for (const resource of resources) {
     if (resource.kind === 'SegmentationRule') documents.set(resource.metadata.name, resource);
   }
-  const externals = compileExternals(resources.filter((resource) => resource.kind === 'ServiceEntry'));
+  const externals = meshWideExternals({
+    externals: compileExternals(resources.filter((resource) => resource.kind === 'ServiceEntry')),
+    mesh: resources.find((resource) => resource.kind === 'Mesh')?.spec ?? defaultMesh,
+  });
   yield;
   const ambiguous = yield* findingAmbiguousRules(rules, { ...options, externals, segments });
   for (const { first, second, example } of ambiguous) {

@@ -30,7 +30,7 @@ export const meshSchema = z
           .enum(['allow', 'audit', 'deny'])
           .exactOptional()
           .describe(
-            'The same for destinations that no workload, service or ServiceEntry names. Without it `defaultAction` applies.',
+            'The same for destinations that no workload, service or ServiceEntry of the root namespace names. Without it `defaultAction` applies.',
           ),
         mtls: z
           .enum(['STRICT', 'PERMISSIVE'])
@@ -38,7 +38,9 @@ export const meshSchema = z
           .describe('Whether workloads refuse plaintext from outside the mesh (`STRICT`) or leave it to the rules.'),
         rootNamespace: namespaceField
           .default('istio-system')
-          .describe('AuthorizationPolicies and PeerAuthentications of this namespace apply to the whole mesh.'),
+          .describe(
+            'AuthorizationPolicies and PeerAuthentications of this namespace apply to the whole mesh, and what its ServiceEntries name is `external` for no rule.',
+          ),
       })
       .describe(specText),
   })

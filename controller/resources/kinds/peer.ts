@@ -20,7 +20,8 @@ const memberFields = peerFieldNames.flatMap((field) => {
 /**
  * One entry of `from`, `to` and a segment's `members`. All fields that are set must match; the entries of a list are
  * alternatives. `segment` and `service` stand alone, and `except` removes addresses from `cidr`. `external` matches
- * addresses that no workload, service or ServiceEntry names; `unauthenticated` matches sources that proved no identity.
+ * addresses that no workload, service or ServiceEntry of the root namespace names; `unauthenticated` matches sources that
+ * proved no identity.
  */
 export const peerSchema = z
   .strictObject(Object.fromEntries(documents.map(({ name, schema }) => [name, schema])) as PeerShape)

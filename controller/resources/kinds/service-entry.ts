@@ -53,9 +53,9 @@ const endpoint = z.strictObject({ address: networkField.describe('Address of the
 });
 
 /**
- * Istio's ServiceEntry, limited to addresses. It names addresses outside the mesh, so that they are not `external` and
- * rules can refer to them with `service: namespace/name`. It does not change routing. Source: Istio's reference,
- * Networking / Service Entry.
+ * Istio's ServiceEntry, limited to addresses. It names addresses outside the mesh, so that rules can refer to them with
+ * `service: namespace/name`; in the root namespace it also takes them out of `external`. It does not change routing. Source:
+ * Istio's reference, Networking / Service Entry.
  */
 export const serviceEntrySchema = z
   .strictObject({
@@ -104,7 +104,10 @@ export const serviceEntrySchema = z
           .exactOptional()
           .describe('Addresses that the name stands for, as Istio writes them for the resolution `STATIC`.')
           .register(fieldNotes, { limits: 'this or `addresses`, never both; only with the resolution `STATIC`' }),
-        exportTo: z.array(z.literal('*')).exactOptional().describe('Namespaces that see the entry: all of them.'),
+        exportTo: z
+          .array(z.literal('*'))
+          .exactOptional()
+          .describe('Namespaces whose rules may name the entry: all of them.'),
       })
       .describe(specText)
       .superRefine(({ addresses, endpoints, resolution }, context) => {
@@ -135,7 +138,7 @@ export const serviceEntrySchema = z
       }),
   })
   .describe(
-    'ServiceEntry of Istio, as far as it concerns addresses: it gives addresses outside the mesh a name, so that rules can name them. It changes no route and looks up nothing.',
+    'ServiceEntry of Istio, as far as it concerns addresses: it gives addresses outside the mesh a name, so that rules can name them. In the root namespace of the mesh it also takes them out of `external`. It changes no route and looks up nothing.',
   );
 
 export type ServiceEntry = z.output<typeof serviceEntrySchema>;

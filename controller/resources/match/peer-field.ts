@@ -14,7 +14,7 @@ export type PeerField<F extends MatchFieldName, N extends string = string, S ext
   readonly pinnedNamespaces: F extends ListField ? ((names: readonly string[]) => readonly string[]) | null : null;
   /**
    * What the field requires of a party that matches both. It may depend on other fields. `named`: addresses that
-   * ServiceEntries name, which are not external.
+   * ServiceEntries of the root namespace name, which are not external.
    */
   readonly overlap: (a: PeerMatch, b: PeerMatch, named: readonly Cidr[]) => Overlap;
   /**

@@ -173,7 +173,7 @@ const table = {
     ...flagField('external'),
     document: document(
       'external',
-      onlyTrue('Addresses that no workload, service or ServiceEntry names.'),
+      onlyTrue('Addresses that no workload, service or ServiceEntry of the root namespace names.'),
       same,
       () => 'external',
     ),

@@ -3,6 +3,7 @@ import type { SpiffeId } from '../../identity.js';
 import type { AuthorizationSelection } from './authorization-selection.js';
 import { BoundedCache } from './bounded-cache.js';
 import { ClusterPolicies, type ClusterSelection } from './cluster-selection.js';
+import { ExternalAddresses } from './external-addresses.js';
 import type { Party, PartyWorkload, PortNames } from '../connection.js';
 import {
   destinationFacts,
@@ -19,8 +20,6 @@ import { matchesPorts, type PreparedRule } from './prepared-rule.js';
 import { filledWords, type RuleBits } from './rule-bits.js';
 import { RuleIndex } from './rule-index.js';
 import { tiers, type CompiledExternal, type Snapshot, type Tier } from '../snapshot.js';
-import { NetworkIndex } from './network-index.js';
-import { readCidr } from './conditions.js';
 
 /** Everything that depends on the source alone, computed when it is first seen. */
 export type SourceView = {
@@ -41,7 +40,7 @@ export type SourceView = {
 
 export type DestinationView = {
   readonly identity: SpiffeId | null;
-  /** A ServiceEntry names it on the dialled port. */
+  /** A ServiceEntry of the root namespace names it on the dialled port. */
   readonly isNamed: boolean;
   readonly workload: PartyWorkload | null;
   readonly facts: PartyFacts;
@@ -246,23 +245,4 @@ export function prepareSnapshot(snapshot: Snapshot, previous: Snapshot | null = 
   const fresh = new PreparedSnapshot(before === undefined ? { snapshot } : { snapshot, previous: before });
   prepared.set(snapshot, fresh);
   return fresh;
-}
-
-/** The addresses outside the mesh that ServiceEntries name, and on which ports. */
-class ExternalAddresses {
-  readonly #index = new NetworkIndex<CompiledExternal>();
-
-  /** Throws CulvertError `SNAPSHOT_INVALID` for a CIDR that cannot be read. */
-  constructor({ externals }: { readonly externals: readonly CompiledExternal[] }) {
-    for (const external of externals) {
-      for (const cidr of external.cidrs) this.#index.add(readCidr(cidr), external);
-    }
-  }
-
-  /** The ServiceEntries that name the address, on some port. */
-  namedAt(ip: readonly number[]): readonly CompiledExternal[] {
-    const found = new Set<CompiledExternal>();
-    this.#index.forEach(ip, (external) => found.add(external));
-    return [...found];
-  }
 }

@@ -33,7 +33,7 @@ metadata: { name: ops, labels: { team: red, zone: high } }
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
-metadata: { name: partner, namespace: shop }
+metadata: { name: partner, namespace: istio-system }
 spec:
   hosts: [partner.example]
   addresses: [${partner.address}, "${partner.addressV6}"]
@@ -56,7 +56,7 @@ const peers: List<string> = [
   '{ workload: shop/api }',
   '{ workload: shop/legacy }',
   '{ service: shop/store }',
-  '{ service: shop/partner }',
+  '{ service: istio-system/partner }',
   '{ node: node1 }',
   '{ node: node2, namespace: shop }',
   '{ cidr: 198.18.0.0/24 }',

@@ -134,9 +134,12 @@ export const snapshots: fc.Arbitrary<Snapshot> = fc
       }),
       { maxLength: 1 },
     ),
-    externals: fc.constantFrom([], [
-      { name: 'a/ext', hosts: ['x.example'], cidrs: ['192.0.2.0/24'], ports: [[2, 3]] },
-    ] as const),
+    externals: fc.constantFrom(
+      [],
+      ...['root/ext', 'a/ext'].map(
+        (name) => [{ name, hosts: ['x.example'], cidrs: ['192.0.2.0/24'], ports: [[2, 3]] }] as const,
+      ),
+    ),
     namespaceLabels: labels,
     clusterPolicies: fc.oneof({ arbitrary: fc.constant([]), weight: 2 }, { arbitrary: clusterPolicies, weight: 1 }),
   })

@@ -161,7 +161,7 @@ const networkPolicy = fc.record({
 });
 export const externals = fc.array(
   fc.record({
-    name: fc.constant('a/e'),
+    name: fc.constantFrom('root/e', 'root/e', 'a/e'),
     hosts: fc.constant([]),
     cidrs: some(cidrs.slice(0, 5)),
     ports: fc.array(portRange, { maxLength: 1 }),

@@ -124,7 +124,10 @@ class Reference {
 
   #isExternal({ ip, workload, identity }: Party, port: number | null): boolean {
     const isNamed = this.#snapshot.externals.some(
-      ({ cidrs, ports }) => cidrs.some((cidr) => contains(cidr, ip)) && (port === null || hasPort(ports, port, null)),
+      ({ name, cidrs, ports }) =>
+        name.split('/')[0] === this.#snapshot.mesh.rootNamespace &&
+        cidrs.some((cidr) => contains(cidr, ip)) &&
+        (port === null || hasPort(ports, port, null)),
     );
     return workload === null && identity === null && !isNamed;
   }

@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
 import { findAmbiguousRules } from '../../../../controller/compile/check/rule-overlap.js';
 import type { Party, PortNames } from '../../../../shared/policy/connection.js';
+import { meshWideExternals } from '../../../../shared/policy/prepared/external-addresses.js';
 import { matchesPorts } from '../../../../shared/policy/prepared/prepared-rule.js';
 import { prepareSnapshot } from '../../../../shared/policy/prepared/prepared-snapshot.js';
 import { ruleEffect } from '../../../../shared/policy/rule-effect.js';
@@ -89,10 +90,13 @@ describe('the check for ambiguous rules', () => {
     const seen = { ambiguous: 0, clear: 0 };
     fc.assert(
       fc.property(pair, (snapshot) => {
-        const isRefused = findAmbiguousRules(snapshot.rules, { externals: snapshot.externals }).length > 0;
+        const isRefused = findAmbiguousRules(snapshot.rules, { externals: meshWideExternals(snapshot) }).length > 0;
         assert.equal(isRefused, isAmbiguous(snapshot));
-        const { rules, externals: named, segments = [] } = withSharedSegments(snapshot);
-        assert.equal(findAmbiguousRules(rules, { externals: named, segments }).length > 0, isRefused);
+        const { rules, segments = [] } = withSharedSegments(snapshot);
+        assert.equal(
+          findAmbiguousRules(rules, { externals: meshWideExternals(snapshot), segments }).length > 0,
+          isRefused,
+        );
         seen[isRefused ? 'ambiguous' : 'clear']++;
       }),
       { numRuns: propertyRuns(1000) },
@@ -133,7 +137,7 @@ describe('the check for ambiguous rules', () => {
   for (const [what, a, b, found] of cases) {
     it(`${found ? 'refuses' : 'takes'} rules for ${what}`, () => {
       const snapshot = snapshotOf({ rules: [a, b].map((each) => ({ ...each, priority: 1 })) });
-      const externals = [{ name: 'a/e', hosts: [], cidrs: ['192.0.2.0/24'], ports: [[443, 443] as const] }];
+      const externals = [{ name: 'root/e', hosts: [], cidrs: ['192.0.2.0/24'], ports: [[443, 443] as const] }];
       assert.equal(findAmbiguousRules(snapshot.rules, { externals }).length, found ? 1 : 0);
     });
   }
@@ -142,7 +146,7 @@ describe('the check for ambiguous rules', () => {
     const { rules } = snapshotOf({
       rules: [{ to: [{ cidrs: ['192.0.2.0/24'] }] }, outside(443)].map((each) => ({ ...each, priority: 1 })),
     });
-    const externals = [{ name: 'a/e', hosts: [], cidrs: ['192.0.2.0/24'], ports: [] }];
+    const externals = [{ name: 'root/e', hosts: [], cidrs: ['192.0.2.0/24'], ports: [] }];
     assert.deepEqual(findAmbiguousRules(rules, { externals }), []);
     assert.equal(findAmbiguousRules(rules, { externals: [] }).length, 1);
     assert.deepEqual(findAmbiguousRules(rules, { externals }), []);

@@ -154,7 +154,7 @@ describe('rollout', () => {
 
 describe('a destination that nothing names', () => {
   const outside = external('203.0.113.9');
-  const named = { name: 'shop/bank', hosts: ['bank.example'], cidrs: ['203.0.113.0/24'], ports: [[443, 443]] } as const;
+  const named = { name: 'root/bank', hosts: ['bank.example'], cidrs: ['203.0.113.0/24'], ports: [[443, 443]] } as const;
   const to = (destination = outside, port = 443) => ({ destination, port });
 
   for (const [outbound, expected] of [
@@ -175,6 +175,21 @@ describe('a destination that nothing names', () => {
       (asked) => decide(snapshot, 0, asked).split(' ')[0],
     );
     assert.deepEqual(verdicts, ['allow', 'allow', 'allow', 'deny', 'deny']);
+  });
+
+  it('stays outside when a ServiceEntry of a namespace names it, whatever the mesh says of outbound', () => {
+    const team = { ...named, name: 'shop/bank', cidrs: ['0.0.0.0/0'] };
+    const denied = { to: [{ external: true as const }], tier: 'platform', action: 'deny' } as const;
+    const byRule = snapshotOf({ rules: [denied], mesh: { defaultAction: 'allow' }, rest: { externals: [team] } });
+    assert.equal(decide(byRule, 0, to()), 'deny POLICY_DENY SegmentationRule/r0 terminate');
+    const byMesh = snapshotOf({ mesh: { outbound: 'deny', defaultAction: 'allow' }, rest: { externals: [team] } });
+    assert.equal(decide(byMesh, 0, to()), byDefault);
+    const from = snapshotOf({
+      rules: [{ from: [{ external: true as const }], action: 'deny' }],
+      mesh: { defaultAction: 'allow' },
+      rest: { externals: [team] },
+    });
+    assert.equal(decide(from, 0, { source: outside }).split(' ')[0], 'deny');
   });
 
   it('is matched by external, alone or with a network', () => {
