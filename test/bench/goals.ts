@@ -1,7 +1,15 @@
 import type { CaseId } from './case-ids.js';
 
-/** Goals that `npm run bench -- rules` and `npm run bench -- scale` measure. */
-export type ScaleGoalId = 'decision' | 'workload-memory' | 'start-50k' | 'apply-500' | 'endpoint-500' | 'churn-50k';
+/** Goals that `npm run bench -- rules`, `scale` and `cluster` measure. */
+export type ScaleGoalId =
+  | 'decision'
+  | 'workload-memory'
+  | 'start-50k'
+  | 'apply-500'
+  | 'endpoint-500'
+  | 'churn-50k'
+  | 'pods-controller'
+  | 'pods-in-force';
 
 /**
  * One limit for a figure of Culvert. `of` is the reference: a comparator's figure of the same name (`best`: the best one with
@@ -55,6 +63,8 @@ export const scaleGoals: Readonly<Record<ScaleGoalId, Condition>> = {
   'apply-500': { figure: 'inForceMs', is: 'below', limit: 2000, of: 'itself' },
   'endpoint-500': { figure: 'endpointInForceMs', is: 'below', limit: 1000, of: 'itself' },
   'churn-50k': { figure: 'controllerPercent', is: 'below', limit: 50, of: 'itself' },
+  'pods-controller': { figure: 'controllerPercent', is: 'below', limit: 50, of: 'itself' },
+  'pods-in-force': { figure: 'p99Ms', is: 'below', limit: 1000, of: 'itself' },
 };
 
 /** Whether a figure meets a condition. `reference` is the figure to compare with, 1 for `itself`. */

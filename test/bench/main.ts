@@ -3,6 +3,7 @@ import { describeError } from '../../shared/errors.js';
 import { attackCommand } from './attack-command.js';
 import { benchCommand } from './bench-command.js';
 import { addBenchOptions } from './bench-options.js';
+import { clusterCommand } from './cluster-command.js';
 import { rulesCommand } from './rules-command.js';
 import { scaleCommand } from './scale-command.js';
 import { withPrograms } from './with-programs.js';
@@ -18,6 +19,7 @@ const program = addBenchOptions(new Command('bench'))
   .enablePositionalOptions()
   .action(withPrograms(benchCommand))
   .addCommand(attackCommand())
+  .addCommand(clusterCommand())
   .addCommand(rulesCommand())
   .addCommand(scaleCommand())
   .addCommand(workersCommand());

@@ -39,6 +39,7 @@ export async function joinAgent(
     auth: { kind: 'jwt', jwt: () => natsJwt, seed: () => natsSeed },
     name: `culvert-agent ${node}`,
     inboxPrefix: inboxPrefixFor(node),
+    consumerPrefix: () => credentials.consumerPrefix ?? null,
     signal,
   });
   return { bus, credentials };

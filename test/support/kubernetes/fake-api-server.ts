@@ -33,9 +33,9 @@ export class FakeApiServer implements AsyncDisposable {
   body: string | null = null;
   /** It takes requests and never answers. */
   isSilent = false;
-  /** Status of the TokenReview of each token; others are not authenticated. */
   /** What was patched, in order. */
   readonly patches: { readonly path: string; readonly type: string; readonly body: unknown }[] = [];
+  /** Status of the TokenReview of each token; others are not authenticated. */
   readonly reviews = new Map<string, object>();
   /** Objects of a page, at most. */
   pageSize = 500;
@@ -60,14 +60,15 @@ export class FakeApiServer implements AsyncDisposable {
     init.server.on('tlsClientError', () => undefined);
   }
 
-  static async start(): Promise<FakeApiServer> {
-    const directory = await mkdtemp(join(tmpdir(), 'culvert-kubernetes-'));
+  /** `directory`: for the files, which go with it. */
+  static async start(where: { readonly port?: number; readonly directory?: string } = {}): Promise<FakeApiServer> {
+    const directory = where.directory ?? (await mkdtemp(join(tmpdir(), 'culvert-kubernetes-')));
     const [caFile, tokenFile] = [join(directory, 'ca.crt'), join(directory, 'token')];
     const { cert, key, caPem } = await httpsIdentity();
     await writeFile(caFile, caPem);
     await writeFile(tokenFile, 'token-1\n');
     const server = createServer({ cert, key });
-    server.listen(0, '127.0.0.1');
+    server.listen(where.port ?? 0, '127.0.0.1');
     await once(server, 'listening');
     return new FakeApiServer({ directory, caFile, tokenFile, server });
   }
