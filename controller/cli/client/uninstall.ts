@@ -65,7 +65,9 @@ export async function uninstall(o: UninstallOptions): Promise<void> {
   await record(o, cleanup);
   await removeAgents(o);
   await cleanNodes(o, cleanup);
+  const keptState = await stateOnNode(o);
   await removeObjects(o);
+  if (keptState !== null) o.done(`the controller's state, with the CA, stays in ${keptState}: remove it there`);
   await proveNothingLeft(o);
 }
 
@@ -193,6 +195,23 @@ async function notClean({ kubectl, namespace }: UninstallOptions, problem: strin
     hint: 'correct that and run the command again; for a node that is away for good, delete it from the cluster first',
   });
 }
+
+/** Where a controller keeps its state that is in no object of the cluster; null: nowhere. */
+async function stateOnNode({ kubectl, namespace }: UninstallOptions): Promise<string | null> {
+  const found = (await kubectl.find(['-n', namespace, 'deployment', controllerName])) as {
+    readonly spec?: { readonly template?: { readonly spec?: ControllerPod } };
+  } | null;
+  const { volumes = [], nodeSelector = {} } = found?.spec?.template?.spec ?? {};
+  const directory = volumes.find(({ name }) => name === 'state')?.hostPath?.path;
+  if (directory === undefined) return null;
+  const labels = Object.entries(nodeSelector).map(([name, value]) => `${name}=${value}`);
+  return `${directory} of its node${labels.length === 0 ? '' : ` (${labels.join(', ')})`}`;
+}
+
+type ControllerPod = {
+  readonly nodeSelector?: Readonly<Record<string, string>>;
+  readonly volumes?: readonly { readonly name: string; readonly hostPath?: { readonly path: string } }[];
+};
 
 async function removeObjects(o: UninstallOptions): Promise<void> {
   const { kubectl, namespace } = o;

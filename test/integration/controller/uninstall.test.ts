@@ -67,6 +67,23 @@ test('labels, agents, what is on the nodes and objects go in this order, and the
   assert.match(out, /✔ nothing of Culvert is left$/);
 });
 
+test('it says where the state of a controller stays that is in a directory of a node', async () => {
+  const storage = { kind: 'host-path', size: '1Gi', className: '', path: '/srv/culvert' } as const;
+  const controller = { ...values.controller, storage, nodeSelector: { disk: 'fast' } };
+  const deployment = installObjects({ ...values, controller }).find(({ kind }) => kind === 'Deployment');
+  const answer = { to: /get .*deployment culvert-controller/, out: deployment ?? {} };
+  using kubectl = new FakeKubectl([
+    answer,
+    ...installed.filter(({ out }) => !JSON.stringify(out ?? '').includes('shop')),
+  ]);
+  const { code, out, err } = await uninstalled(kubectl, '--yes');
+  assert.equal(code, 0, err);
+  assert.match(
+    out,
+    /\n✔ the controller's state, with the CA, stays in \/srv\/culvert of its node \(disk=fast\): remove it there\n/,
+  );
+});
+
 /** How nodes are cleaned. */
 function cleaning(kubectl: FakeKubectl) {
   const [applied] = kubectl.asked.filter(({ words }) => words === 'apply -f -');
