@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { type Component, componentsOf, usualMinor } from '../../kubernetes/programs/components.js';
-import { goEnvironment, requireGo } from '../../kubernetes/programs/go-command.js';
+import { goEnvironment, requireGo, requireModules } from '../../kubernetes/programs/go-command.js';
 import { ProgramCache } from '../../kubernetes/programs/program-cache.js';
 import { runCommand } from '../../lab/command.js';
 
@@ -45,6 +45,24 @@ test('without Go, and with one that is too old, one line says what to do', async
   });
   await askWith('echo go1.26.0');
   await askWith('echo go1.100.1');
+});
+
+test('without a network, one line says so before anything is compiled', async () => {
+  const bin = mkdtempSync(path.join(directory, 'bin-'));
+  const refusal = 'go: downloading x\\ngo: example.test/x@v1.0.0: dial tcp: network is unreachable';
+  writeFileSync(path.join(bin, 'go'), `#!/bin/sh\nprintf "${refusal}\\n" >&2; exit 1\n`, { mode: 0o755 });
+  const [etcd] = componentsOf(usualMinor).filter(({ name }) => name === 'etcd');
+  assert.ok(etcd);
+  process.env['PATH'] = bin;
+  try {
+    await assert.rejects(requireModules(etcd, goEnvironment(new ProgramCache(directory)), directory), {
+      code: 'GO_NETWORK',
+      message: /^The modules of Kubernetes cannot be downloaded, .*: go: example\.test.* network is unreachable\.$/,
+      hint: new RegExp(`GOPROXY.* bring ${directory} from a machine`),
+    });
+  } finally {
+    process.env['PATH'] = searchPath;
+  }
 });
 
 test('Go keeps its caches where the user has them, or in ours', () => {

@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { CulvertError } from '../../../shared/errors.js';
 import { type Component, type ComponentName, componentsOf, versionOf } from './components.js';
-import { goBuild, goEnvironment, requireGo } from './go-command.js';
+import { goBuild, goEnvironment, requireGo, requireModules } from './go-command.js';
 import { ProgramCache } from './program-cache.js';
 import { seccompEnvironment } from './seccomp-library.js';
 
@@ -28,7 +28,7 @@ export type BuildOptions = {
 
 /**
  * Builds the programs of a cluster that the cache does not have, and returns where all of them are. Needs neither root nor
- * an installation. Throws `GO_MISSING`, `GO_TOO_OLD`, `GO_BUILD`, `DISK_FULL` and `KUBERNETES_MINOR`.
+ * an installation. Throws `GO_MISSING`, `GO_TOO_OLD`, `GO_NETWORK`, `GO_BUILD`, `DISK_FULL` and `KUBERNETES_MINOR`.
  */
 export async function buildPrograms({
   minor,
@@ -43,6 +43,8 @@ export async function buildPrograms({
     const env = goEnvironment(cache);
     requireDisk(cache, missing);
     await requireGo(missing, env);
+    const [first] = missing.filter(({ module }) => module !== undefined);
+    if (first !== undefined) await requireModules(first, env, cache.directory);
     for (const component of missing) {
       const startedAt = performance.now();
       const name = nameOf(component);

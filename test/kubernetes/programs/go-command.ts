@@ -55,6 +55,26 @@ export async function requireGo(
   }
 }
 
+/**
+ * Throws `GO_NETWORK`, which says what to do, unless Go can have the module of a component: from its own cache, or from a
+ * proxy. The others come from the same place, and a build that fails for it later has taken minutes.
+ */
+export async function requireModules(
+  component: Component,
+  env: Readonly<Record<string, string>>,
+  directory: string,
+): Promise<void> {
+  const { directory: cwd, module = '' } = component;
+  const { code, stderr } = await runCommand(['go', 'mod', 'download', module], { cwd, env, timeoutMs: 300_000 });
+  if (code === 0) return;
+  const why = stderr.trim().split('\n').at(-1) ?? '';
+  throw new CulvertError({
+    code: 'GO_NETWORK',
+    message: `The modules of Kubernetes cannot be downloaded, which only the first run needs: ${why}.`,
+    hint: `let Go reach its module proxy (GOPROXY), or bring ${directory} from a machine that has built it`,
+  });
+}
+
 function goVersionOf({ directory }: Pick<Component, 'directory'>): string {
   return /^go (\S+)/m.exec(readFileSync(path.join(directory, 'go.mod'), 'utf8'))?.[1] ?? '1.26';
 }
