@@ -15,6 +15,7 @@ import { renderSettingsTable } from '../../shared/config/settings-table.js';
 import { productionPackages, readDependencies } from '../house/dependencies.js';
 import { declaredPrograms } from '../lab/declared-programs.js';
 import { reasons, type ReasonInfo } from '../../shared/reasons.js';
+import { renderFigures } from '../kubernetes/figures/figures-file.js';
 import { renderChartValues } from './chart/chart-values.js';
 import { renderAgentCommands, renderControllerCommands, renderCulvertCommands, renderExitCodes } from './commands.js';
 import { markdownTable } from './markdown-table.js';
@@ -37,6 +38,7 @@ export const generatedBlocks: Readonly<Record<string, () => string | Promise<str
   'exit codes': renderExitCodes,
   programs: renderPrograms,
   'chart values': renderChartValues,
+  'kubernetes figures': renderFigures,
   packages: () => markdownTable(['package', 'version', 'licence'], productionPackages(readDependencies('.'))),
 };
 

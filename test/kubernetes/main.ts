@@ -28,15 +28,22 @@ program
   .option('--ipv4-only', 'one family of addresses in place of two')
   .option('--filter <regular expression>', 'only test files whose path matches')
   .option('--hold', 'in place of the suite, wait for Ctrl-C, for a look around')
+  .option('--logs <folder>', 'keep the logs of the nodes and of the pods that are left at the end')
+  .option('--soak', 'a thousand pod starts in place of forty')
+  .option('--write-figures', 'write what the tests measure into deploy/docs/kubernetes.md')
   .option('--images <repository>', 'where the cluster of KUBECONFIG has the images from', usualRepository)
   .action(async (options: RunFlags) => {
     const { kubernetes, proxy, ipv4Only = false, filter, hold = false, images, jobs: count } = options;
+    const { soak = false, writeFigures = false, logs } = options;
     process.exitCode = (await runKubernetes({
       minor: kubernetes,
       proxyMode: proxy,
       isDual: !ipv4Only,
       filter: filter === undefined ? null : new RegExp(filter),
       isHeld: hold,
+      logs: logs ?? null,
+      isSoak: soak,
+      writesFigures: writeFigures,
       images,
       ...(count === undefined ? {} : { jobs: count }),
     }))
@@ -50,6 +57,9 @@ type RunFlags = {
   readonly ipv4Only?: boolean;
   readonly filter?: string;
   readonly hold?: boolean;
+  readonly logs?: string;
+  readonly soak?: boolean;
+  readonly writeFigures?: boolean;
   readonly images: string;
 };
 

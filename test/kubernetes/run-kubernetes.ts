@@ -1,7 +1,8 @@
-import { rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import process from 'node:process';
 import { describeError } from '../../shared/errors.js';
+import { fillBlocks } from '../docs/generated-blocks.js';
 import { DeclaredPath } from '../lab/declared-path.js';
 import { findLeaks, removeLeaks, takeInventory } from '../lab/leak-check.js';
 import { requireCommands } from '../lab/requirements.js';
@@ -13,6 +14,7 @@ import { findTestFiles } from '../runner/suites.js';
 import type { ProxyMode } from './cluster/cluster-plan.js';
 import { HeldCluster } from './cluster/held-cluster.js';
 import { usualRepository, writeTestImages } from './images/test-images.js';
+import { takeFigures } from './figures/figures-file.js';
 import { Phases } from './phases.js';
 import { buildPrograms } from './programs/build-programs.js';
 import { describeTarget, targetVariables, usersKubectl } from './target.js';
@@ -29,6 +31,12 @@ export type KubernetesRun = {
   readonly filter: RegExp | null;
   /** Waits for a signal in place of the suite. */
   readonly isHeld: boolean;
+  /** Folder that gets the logs of the nodes; null: they go with the cluster. */
+  readonly logs: string | null;
+  /** What is tried many times is tried a thousand times, which takes half an hour. */
+  readonly isSoak: boolean;
+  /** Writes what the tests have measured into the documents, when all of them passed. */
+  readonly writesFigures: boolean;
   /** Where the cluster of `KUBECONFIG` has the images from. */
   readonly images: string;
 };
@@ -102,22 +110,36 @@ async function runOnOwn(options: KubernetesRun, declared: DeclaredPath, phases: 
     await phases.run('DNS', () => cluster.startDns());
     phases.log(await describeTarget(cluster.kubectl));
     process.env[targetVariables.plan] = held.file;
+    const figures = path.join(cluster.plan.directory, 'figures');
+    process.env[targetVariables.figures] = figures;
     if (options.isHeld) await hold(held);
-    else problems.push(...(await phases.run('suite', () => runFiles(options.filter))));
+    else problems.push(...(await phases.run('suite', () => runFiles(options))));
+    if (options.writesFigures && problems.length === 0 && existsSync(figures)) {
+      takeFigures(readFileSync(figures, 'utf8'), [
+        programs.versions.find((name) => name.startsWith('kubernetes')) ?? '',
+      ]);
+      const page = 'deploy/docs/kubernetes.md';
+      writeFileSync(page, await fillBlocks(readFileSync(page, 'utf8')));
+      phases.log(`the figures are in ${page}`);
+    }
   } finally {
+    if (options.logs !== null) cluster.keepLogs(options.logs);
     await phases.run('down', () => held[Symbol.dispose]());
   }
   return [...problems, ...held.leftovers().map((line) => `left behind: ${line}`)];
 }
 
 /** What needs the insides of nodes is left out. */
-async function runOnUsers({ filter, images }: KubernetesRun, phases: Phases): Promise<string[]> {
-  process.env[targetVariables.images] = images;
+async function runOnUsers(options: KubernetesRun, phases: Phases): Promise<string[]> {
+  process.env[targetVariables.images] = options.images;
+  // This run may be a test of another one, which has a cluster of its own.
+  for (const name of [targetVariables.plan, targetVariables.figures]) delete process.env[name];
   phases.log(await describeTarget(usersKubectl()));
-  return await phases.run('suite', () => runFiles(filter, /any-cluster/));
+  return await phases.run('suite', () => runFiles(options, /any-cluster/));
 }
 
-async function runFiles(filter: RegExp | null, also = /./): Promise<string[]> {
+async function runFiles({ filter, isSoak }: KubernetesRun, also = /./): Promise<string[]> {
+  process.env[targetVariables.soak] = isSoak ? '1' : '0';
   const sourceDirectory = path.resolve(builtDirectory, '../test');
   const search = {
     suite: 'kubernetes',
@@ -128,7 +150,8 @@ async function runFiles(filter: RegExp | null, also = /./): Promise<string[]> {
   const files = findTestFiles(search).filter((file) => also.test(file));
   if (files.length === 0) return ['no test file matches'];
   const groups = files.map((entry) => ({ entry, files: [entry] }));
-  const { passed, failures } = await runSuite({ suite: 'kubernetes', groups, signal: new AbortController().signal });
+  const { signal } = new AbortController();
+  const { passed, failures } = await runSuite({ suite: 'kubernetes', groups, signal, patience: isSoak ? 8 : 1 });
   console.log(`${files.length} files, ${passed} passed, ${failures.length} failed`);
   return failures.map((failure) => `failed: ${failure}`);
 }

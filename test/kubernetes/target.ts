@@ -11,6 +11,10 @@ export const targetVariables = {
   plan: 'CULVERT_KUBERNETES_PLAN',
   /** Where a cluster of the user has the images from. */
   images: 'CULVERT_KUBERNETES_IMAGES',
+  /** File to which figures are appended; absent: they are only printed. */
+  figures: 'CULVERT_KUBERNETES_FIGURES',
+  /** `1`: what is tried many times is tried a thousand times. */
+  soak: 'CULVERT_KUBERNETES_SOAK',
 } as const;
 
 /** The cluster that the tests run on. */
@@ -19,6 +23,16 @@ export type Target = {
   /** With the name of the image in this cluster. */
   readonly image: (name: TestImage) => string;
 };
+
+/** Whether what is tried many times is tried a thousand times. */
+export function isSoak(): boolean {
+  return process.env[targetVariables.soak] === '1';
+}
+
+/** The file with the plan of a cluster of our own; null: the cluster is the user's. */
+export function ownPlan(): string | null {
+  return process.env[targetVariables.plan] ?? null;
+}
 
 /** Our own cluster, which has nodes whose insides tests may look at. Throws `NO_CLUSTER`. */
 export function ownCluster(): Cluster {

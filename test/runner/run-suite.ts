@@ -34,12 +34,14 @@ export type SuiteRun = {
   readonly groups: readonly FileGroup[];
   /** Data-plane threads of the agents, instead of what the suite says. */
   readonly agentWorkers?: number | undefined;
+  /** How many times longer than usual a file may take. Default: 1. */
+  readonly patience?: number;
   /** Aborting ends the processes of the tests. */
   readonly signal: AbortSignal;
 };
 
 /** Runs each group of files in a process of its own; the report goes to stdout as it comes. */
-export async function runSuite({ suite, groups, agentWorkers, signal }: SuiteRun): Promise<SuiteResult> {
+export async function runSuite({ suite, groups, agentWorkers, patience = 1, signal }: SuiteRun): Promise<SuiteResult> {
   const { concurrency, timeoutMs, agentWorkers: usual }: TestSuite = suites[suite];
   const workers = agentWorkers ?? usual;
   // The agents that a test starts inherit it from the process of the test.
@@ -51,7 +53,7 @@ export async function runSuite({ suite, groups, agentWorkers, signal }: SuiteRun
   // Of files that share a process, which must call node:test themselves. A process without any test is reported by Node.
   const withoutTest = new Set(groups.flatMap(({ files }) => (files.length > 1 ? files : [])));
   const times = new FileTimes(entries);
-  const timeout = patientMs(timeoutMs * Math.max(1, ...groups.map(({ files }) => files.length)));
+  const timeout = patientMs(timeoutMs * patience * Math.max(1, ...groups.map(({ files }) => files.length)));
   const stream = run({ files: entries, concurrency, timeout, signal });
   stream.on('test:dequeue', (data) => times.began(data));
   // Not later: CPU time is that of the process that has just ended.

@@ -75,10 +75,30 @@ export class ClusterNode {
     this.#start(name, this.enter(argv));
   }
 
+  /** Ends a daemon at once, by the name that it has in /proc. Throws unless it ran. */
+  async killDaemon(name: string): Promise<void> {
+    const look = `for p in /proc/[0-9]*; do read -r c < $p/comm && [ "$c" = "$0" ] && echo "\${p#/proc/}"; done 2>&1; true`;
+    const pids = async (): Promise<string[]> => {
+      const lines = (await this.succeed(['sh', '-c', look, name])).split('\n');
+      return lines.filter((line) => /^\d+$/.test(line));
+    };
+    const found = await pids();
+    await this.succeed(['sh', '-c', 'kill -9 "$@"', 'sh', ...found]);
+    await waitUntil(`${name} of ${this.name} has ended`, async () => (await pids()).length === 0 || undefined, 20_000);
+  }
+
   /** The last lines of a daemon's log, for texts of errors. */
   logOf(daemon: string, lines = 15): string {
     const text = readFileSync(path.join(this.#directory, 'log', `${daemon}.log`), 'utf8');
     return text.trim().split('\n').slice(-lines).join('\n');
+  }
+
+  /** Folders of this machine with its logs, and what to call them elsewhere. */
+  logFolders(): readonly (readonly [from: string, to: string])[] {
+    return [
+      [path.join(this.#directory, 'log'), 'daemons'],
+      [path.join(this.#directory, 'disk/log/pods'), 'pods'],
+    ];
   }
 
   /**

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { CulvertError } from '../../../shared/errors.js';
 import { waitUntil } from '../../lab/wait-until.js';
@@ -6,7 +6,7 @@ import { manifest } from '../manifest.js';
 import { adminConfig, makeKeys } from './cluster-keys.js';
 import { ClusterNode } from './cluster-node.js';
 import { type ClusterPlan, type NodePlan } from './cluster-plan.js';
-import { startControlPlane } from './control-plane.js';
+import { startApiServer, startControlPlane } from './control-plane.js';
 import { Kubectl } from './kubectl.js';
 import { startContainerd, startKubelet } from './node-daemons.js';
 import { makeFabric } from './node-network.js';
@@ -59,6 +59,22 @@ export class Cluster {
   async startControlPlane(): Promise<void> {
     const [first] = this.nodes;
     startControlPlane(this.plan, first);
+    await this.#apiServerIsReady();
+  }
+
+  /** As if it had crashed, and the rest of the control plane goes on. `kubectl` does nothing until `startApiServer`. */
+  async killApiServer(): Promise<void> {
+    await this.nodes[0].killDaemon('kube-apiserver');
+  }
+
+  /** After `killApiServer`. Resolves when it is ready. */
+  async startApiServer(): Promise<void> {
+    startApiServer(this.plan, this.nodes[0]);
+    await this.#apiServerIsReady();
+  }
+
+  async #apiServerIsReady(): Promise<void> {
+    const [first] = this.nodes;
     await this.#until('the API server is ready', ['get', '--raw', '/readyz'], 'kube-apiserver', first);
   }
 
@@ -85,6 +101,15 @@ export class Cluster {
     await startContainerd(this.plan, node);
     if (node === this.nodes[0]) await this.startControlPlane();
     await startKubelet(this.plan, node);
+  }
+
+  /** Copies the logs of the daemons, and of the pods that are still there, into a folder for each node. */
+  keepLogs(directory: string): void {
+    for (const node of this.nodes) {
+      for (const [from, to] of node.logFolders()) {
+        if (existsSync(from)) cpSync(from, path.join(directory, node.name, to), { recursive: true });
+      }
+    }
   }
 
   async #until(what: string, args: readonly string[], daemon: string, node: ClusterNode): Promise<void> {

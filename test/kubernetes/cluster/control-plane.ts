@@ -3,11 +3,12 @@ import { keysOf } from './cluster-keys.js';
 import type { ClusterNode } from './cluster-node.js';
 import { clusterAddresses, type ClusterPlan, ofFamilies } from './cluster-plan.js';
 
+const etcd = 'http://127.0.0.1:2379';
+
 /** Starts etcd, the API server, the controller manager and the scheduler on a node. */
 export function startControlPlane(plan: ClusterPlan, node: ClusterNode): void {
   const keys = keysOf(plan);
   const file = (name: string): string => path.join(keys, name);
-  const etcd = 'http://127.0.0.1:2379';
   const own = ['--leader-elect=false', '--bind-address=127.0.0.1'];
   node.startDaemon('etcd', [
     'etcd',
@@ -17,6 +18,28 @@ export function startControlPlane(plan: ClusterPlan, node: ClusterNode): void {
     '--listen-peer-urls=http://127.0.0.1:2380',
     '--unsafe-no-fsync',
   ]);
+  startApiServer(plan, node);
+  node.startDaemon('kube-controller-manager', [
+    'kube-controller-manager',
+    `--kubeconfig=${file('controller-manager.kubeconfig')}`,
+    `--service-account-private-key-file=${file('sa.key')}`,
+    `--root-ca-file=${file('ca.crt')}`,
+    `--cluster-signing-cert-file=${file('ca.crt')}`,
+    `--cluster-signing-key-file=${file('ca.key')}`,
+    '--use-service-account-credentials',
+    '--cert-dir=/run/kube-controller-manager',
+    // A node that is unplugged is NotReady soon.
+    '--node-monitor-grace-period=16s',
+    ...own,
+  ]);
+  const scheduler = [`--kubeconfig=${file('scheduler.kubeconfig')}`, '--cert-dir=/run/kube-scheduler'];
+  node.startDaemon('kube-scheduler', ['kube-scheduler', ...scheduler, ...own]);
+}
+
+/** It may have run before: what it knows is in etcd. */
+export function startApiServer(plan: ClusterPlan, node: ClusterNode): void {
+  const keys = keysOf(plan);
+  const file = (name: string): string => path.join(keys, name);
   node.startDaemon('kube-apiserver', [
     'kube-apiserver',
     `--etcd-servers=${etcd}`,
@@ -40,19 +63,4 @@ export function startControlPlane(plan: ClusterPlan, node: ClusterNode): void {
     `--kubelet-certificate-authority=${file('ca.crt')}`,
     '--cert-dir=/run/kube-apiserver',
   ]);
-  node.startDaemon('kube-controller-manager', [
-    'kube-controller-manager',
-    `--kubeconfig=${file('controller-manager.kubeconfig')}`,
-    `--service-account-private-key-file=${file('sa.key')}`,
-    `--root-ca-file=${file('ca.crt')}`,
-    `--cluster-signing-cert-file=${file('ca.crt')}`,
-    `--cluster-signing-key-file=${file('ca.key')}`,
-    '--use-service-account-credentials',
-    '--cert-dir=/run/kube-controller-manager',
-    // A node that is unplugged is NotReady soon.
-    '--node-monitor-grace-period=16s',
-    ...own,
-  ]);
-  const scheduler = [`--kubeconfig=${file('scheduler.kubeconfig')}`, '--cert-dir=/run/kube-scheduler'];
-  node.startDaemon('kube-scheduler', ['kube-scheduler', ...scheduler, ...own]);
 }

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
 import os from 'node:os';
@@ -7,7 +8,8 @@ import os from 'node:os';
  * every connection with one line and echoes what it sends; answers HTTP on the next port. After SIGTERM it goes on for
  * LINGER_MS. `once HOST PORT`: prints the first line that a server sends, or the code of the error, and then ends with 1.
  * `say HOST PORT WORD`: sends `clear POD WORD` at once and ends with 0 when the server has sent it back. `load HOST PORT
- * MS`: opens a connection every 50 ms for that time, then prints how many were greeted, and all errors.
+ * MS`: opens a connection every 50 ms for that time, or until there is a file /tmp/end, then prints how many were greeted, how
+ * long the slowest of these took, the longest time in which none was greeted, and all errors.
  */
 const [mode = '', ...words] = process.argv.slice(2);
 
@@ -69,31 +71,43 @@ function load(host: string, port: number, lengthMs: number): void {
   const errors: string[] = [];
   let greeted = 0;
   let begun = 0;
+  let longestMs = 0;
+  let lastGreetedAtMs = performance.now();
+  let gapMs = 0;
   const begin = (): void => {
     const atMs = begun++ * 50;
+    const startedAtMs = performance.now();
     const socket = net.connect({ host, port });
     let isOver = false;
     const end = (error: string | null): void => {
       if (isOver) return;
       isOver = true;
       socket.destroy();
-      if (error === null) greeted++;
-      else errors.push(`${error} after ${atMs} ms`);
+      if (error === null) {
+        const nowMs = performance.now();
+        greeted++;
+        longestMs = Math.max(longestMs, Math.round(nowMs - startedAtMs));
+        gapMs = Math.max(gapMs, Math.round(nowMs - lastGreetedAtMs));
+        lastGreetedAtMs = nowMs;
+      } else errors.push(`${error} after ${atMs} ms`);
     };
     socket.setTimeout(10_000, () => end('timeout'));
     socket.on('data', () => end(null));
     socket.on('error', (error: NodeJS.ErrnoException) => end(error.code ?? error.message));
     socket.on('close', () => end('closed'));
   };
-  const timer = setInterval(begin, 50);
-  setTimeout(() => {
+  const startedAtMs = performance.now();
+  const timer = setInterval(() => {
+    if (performance.now() - startedAtMs < lengthMs && !existsSync('/tmp/end')) return begin();
     clearInterval(timer);
+    const endedAtMs = performance.now();
     const report = setInterval(() => {
       if (greeted + errors.length < begun) return;
       clearInterval(report);
-      console.log(JSON.stringify({ begun, greeted, errors }));
+      gapMs = Math.max(gapMs, Math.round(endedAtMs - lastGreetedAtMs));
+      console.log(JSON.stringify({ begun, greeted, longestMs, gapMs, errors }));
     }, 50);
-  }, lengthMs);
+  }, 50);
 }
 
 /** An IPv4 address also where the socket is one of IPv6. */

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before, test, type TestContext } from 'node:test';
 import { waitUntil } from '../../../lab/wait-until.js';
+import { NodeContainers } from '../../cluster/node-containers.js';
 import { imageName, usualRepository } from '../../images/test-images.js';
 import { manifest } from '../../manifest.js';
 import { ownCluster } from '../../target.js';
+import { recordFigure } from '../figures.js';
 import { isReady, type Pod } from '../test-namespace.js';
 import { InstalledCulvert } from './installed-culvert.js';
 
@@ -113,17 +115,54 @@ test('agents are replaced one after another, and no new connection fails', async
   const after = await agentPods();
   assert.ok(after.every(({ metadata }) => !before.some((pod) => pod.metadata.uid === metadata.uid)));
   const { stdout } = await loading;
-  const { begun, greeted, errors } = JSON.parse(stdout) as { begun: number; greeted: number; errors: string[] };
+  const { begun, greeted, longestMs, errors } = JSON.parse(stdout) as Load;
   assert.ok(begun > 100, stdout);
   assert.deepEqual({ greeted, errors }, { greeted: begun, errors: [] });
+  recordFigure('restartedConnections', begun);
+  recordFigure('restartLongestMs', longestMs);
   assert.deepEqual(
     after.flatMap(({ status }) => status.containerStatuses ?? []).map(({ restartCount }) => restartCount),
     [0, 0],
   );
 });
 
-test('a node that boots again has its pods in the mesh again, without a document', async () => {
+type Load = {
+  readonly begun: number;
+  readonly greeted: number;
+  readonly longestMs: number;
+  readonly errors: readonly string[];
+};
+
+test('an agent that hangs is not ready, and is again when it goes on', async () => {
+  const [pod] = (await agentPods()).filter(({ spec }) => spec.nodeName === 'n2');
+  const name = `pod/${pod?.metadata.name ?? ''}`;
+  await new NodeContainers(cluster.node('n2')).signal({ container: 'agent' }, 'SIGSTOP');
+  try {
+    await kubectl.wait(['-n', 'culvert-system', 'wait', '--for=condition=Ready=false', name]);
+  } finally {
+    await new NodeContainers(cluster.node('n2')).signal({ container: 'agent' }, 'SIGCONT');
+  }
+  await kubectl.wait(['-n', 'culvert-system', 'wait', '--for=condition=Ready', name]);
+  assert.match(await greeting('web'), /"host":"db-/);
+});
+
+test('the agent of a node and the controller stay within their memory', async (t: TestContext) => {
+  const megabytes = async (node: 'n1' | 'n2', container: string): Promise<number> => {
+    const script = `const [, kb] = /VmRSS:\\s+(\\d+)/.exec(require('fs').readFileSync('/proc/1/status', 'utf8')); console.log(kb)`;
+    const { stdout } = await new NodeContainers(cluster.node(node)).exec({ container }, ['node', '-e', script]);
+    return Math.round(Number(stdout) / 1024);
+  };
+  const agents = await Promise.all([megabytes('n1', 'agent'), megabytes('n2', 'agent')]);
+  const controller = await megabytes('n1', 'controller');
+  t.diagnostic(`agents ${agents.join(' and ')} MB, controller ${controller} MB`);
+  assert.ok(Math.max(...agents) < 400 && controller < 600, `${agents.join(', ')}, ${controller} MB`);
+  recordFigure('agentMegabytes', Math.max(...agents));
+  recordFigure('controllerMegabytes', controller);
+});
+
+test('a node that boots again has its pods in the mesh again, without a document', async (t: TestContext) => {
   await cluster.node('n2').unplug();
+  const startedAtMs = performance.now();
   await cluster.bootAgain('n2');
   await kubectl.wait(['wait', '--for=condition=Ready', 'node/n2']);
   await waitUntil(
@@ -135,8 +174,11 @@ test('a node that boots again has its pods in the mesh again, without a document
     },
     120_000,
   );
+  await waitUntil('db greets web', async () => (await greeting('web')).includes('"host":"db-') || undefined);
+  const tookSeconds = Number(((performance.now() - startedAtMs) / 1000).toFixed(1));
+  t.diagnostic(`reached ${tookSeconds} s after power on`);
+  recordFigure('rebootSeconds', tookSeconds);
   await culvert.captures(3);
-  assert.match(await greeting('web'), /"host":"db-/);
   await assertRefused('n2', 'default/unmeshed', strictReason);
 });
 

@@ -150,3 +150,26 @@ test('a document and an object of the same name are a conflict that both sides a
   );
   await kubectl.succeed(['delete', 'sr', 'both']);
 });
+
+test('a definition that is deleted takes no rule out, and when it is back the objects of the cluster count', async () => {
+  const rule = document('SegmentationRule', 'web-to-db', `{ action: allow, ${webToDb} }`);
+  await kubectl.apply(document('Mesh', 'default', '{ defaultAction: deny, mtls: STRICT }'));
+  await kubectl.apply(rule);
+  await inForce('sr/web-to-db');
+  await becomes(true);
+  await kubectl.succeed(['delete', 'crd', 'segmentationrules.culvert.dev', '--timeout=60s'], { timeoutMs: 90_000 });
+  await waitUntil('culvert check tells', async () => {
+    const said = (await culvert.checks()).map(({ message }) => message).join('\n');
+    return /the cluster has no definition segmentationrules\.culvert\.dev any more/.test(said) || undefined;
+  });
+  for (let look = 0; look < 5; look++) assert.equal(await reaches(), true);
+  assert.match(await culvert.culvert(['get', 'rules']), /web-to-db/);
+  await kubectl.succeed(['apply', '--server-side', '-f', '-'], { input: await InstalledCulvert.definitions() });
+  await becomes(false);
+  await kubectl.apply(rule);
+  await inForce('sr/web-to-db');
+  await becomes(true);
+  await kubectl.succeed(['delete', 'sr', 'web-to-db']);
+  await kubectl.succeed(['delete', 'mesh', 'default']);
+  await becomes(true);
+});

@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { waitUntil } from '../../../lab/wait-until.js';
+import { manifest } from '../../manifest.js';
+import { openTarget, ownPlan } from '../../target.js';
+import { CommandFolder } from '../command-folder.js';
+
+/**
+ * The commands of deploy/docs/kubernetes.md, line by line, as the page has them, but for the name of the image. It installs
+ * Culvert and takes it out again, so it wants a cluster without it.
+ */
+const page = readFileSync('deploy/docs/kubernetes.md', 'utf8');
+const { kubectl, image } = openTarget();
+const commands = new CommandFolder();
+const shop = manifest('page', { APP: image('app') });
+const system = 'culvert-system';
+const shownImage = 'registry.example.net/culvert:0.1.0';
+
+/** Not run here, and why. */
+const elsewhere: readonly (readonly [line: RegExp, why: string])[] = [
+  [/^podman /, 'test-images.ts makes the same image, without a registry'],
+  [/^helm install /, 'own-cluster/chart.test.ts runs Helm'],
+];
+
+/** What is true after a line. A line without an entry has to succeed, and nothing more. */
+const afterwards: readonly (readonly [line: RegExp, look: (printed: string) => Promise<void> | void])[] = [
+  [/ label namespace shop /, () => becomes({ web: true, other: true })],
+  [/ culvert check$/, (printed) => assert.match(printed, /3 of them in the mesh|2 of them in the mesh/)],
+  [/ apply -f rule\.yaml$/, () => becomes({ web: true, other: false })],
+  [/ get culvert -A$/, (printed) => assert.match(printed, /db-closed-to-others/)],
+  [/^culvert uninstall --yes/, leavesNothing],
+];
+
+/** In blocks that say no language, which are those for a shell. */
+function shownLines(): string[] {
+  const blocks = [...page.matchAll(/^```\n([^]*?)^```$/gm)].map(([, block = '']) => block);
+  return blocks.flatMap((block) => block.replaceAll('\\\n', ' ').split('\n')).filter((line) => line !== '');
+}
+
+async function isAnswered(pod: string): Promise<boolean> {
+  const argv = ['node', '/app.mjs', 'once', 'db.shop.svc.cluster.local', '70'];
+  return (await kubectl.exec(pod, argv)).stdout.includes('"host":"db-');
+}
+
+async function becomes(wanted: { readonly web: boolean; readonly other: boolean }): Promise<void> {
+  await waitUntil(
+    `db answers ${JSON.stringify(wanted)}`,
+    async () => {
+      const found = { web: await isAnswered('shop/deployment/web'), other: await isAnswered('shop-outside/other') };
+      return (found.web === wanted.web && found.other === wanted.other) || undefined;
+    },
+    60_000,
+  );
+}
+
+async function leavesNothing(printed: string): Promise<void> {
+  assert.match(printed, /nothing of Culvert is left\n$/);
+  await becomes({ web: true, other: true });
+}
+
+before(async () => {
+  for (const name of [system, 'shop', 'shop-outside']) {
+    const { code } = await kubectl.run(['get', 'namespace', name]);
+    assert.notEqual(
+      code,
+      0,
+      `this file installs Culvert and its example, and the cluster has a namespace ${name} already`,
+    );
+  }
+  const [, rule = ''] = /`rule\.yaml`[^]*?```yaml\n([^]*?)```/.exec(page) ?? [];
+  writeFileSync(path.join(commands.directory, 'rule.yaml'), rule);
+  // Our own cluster makes no volumes.
+  if (ownPlan() !== null) await kubectl.apply(volume);
+  await kubectl.apply(shop);
+  for (const name of ['db', 'web']) await kubectl.wait(['-n', 'shop', 'rollout', 'status', `deployment/${name}`]);
+  await kubectl.wait(['-n', 'shop-outside', 'wait', '--for=condition=Ready', 'pod/other']);
+});
+after(async () => {
+  commands[Symbol.dispose]();
+  await kubectl.succeed(['delete', '-f', '-', '--timeout=120s'], { input: shop, timeoutMs: 150_000 });
+  if (ownPlan() !== null)
+    await kubectl.succeed(['delete', '-f', '-', '--timeout=60s'], { input: volume, timeoutMs: 90_000 });
+});
+
+const volume = `apiVersion: v1
+kind: PersistentVolume
+metadata: { name: culvert-page }
+spec:
+  capacity: { storage: 2Gi }
+  accessModes: [ReadWriteOnce]
+  hostPath: { path: /run/culvert-page, type: DirectoryOrCreate }
+  nodeAffinity:
+    required: { nodeSelectorTerms: [{ matchExpressions: [{ key: kubernetes.io/hostname, operator: In, values: [n1] }] }] }
+`;
+
+for (const line of shownLines()) {
+  if (elsewhere.some(([pattern]) => pattern.test(line))) continue;
+  test(line, { timeout: 300_000 }, async () => {
+    const asHere = line.replaceAll(shownImage, image('culvert'));
+    // What it looks at may need a moment.
+    const isQuestion = / (?:culvert check|get culvert -A)$/.test(line);
+    const options = { timeoutMs: 280_000 };
+    const printed = isQuestion
+      ? await waitUntil(`"${line}" succeeds`, () => commands.succeed(asHere, options), 90_000)
+      : await commands.succeed(asHere, options);
+    for (const [pattern, look] of afterwards) if (pattern.test(line)) await look(printed);
+  });
+}
