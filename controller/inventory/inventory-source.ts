@@ -18,8 +18,8 @@ export type SourceChange = { readonly upserts: readonly SourceEntry[]; readonly 
  */
 export interface InventorySource {
   readonly name: string;
-  /** Replaces all entries of the source: one that is not among `entries` is removed. */
-  replaceAll(entries: Iterable<SourceEntry>): Promise<SourceOutcome>;
+  /** Replaces all entries of the source: one that is not among `entries` is removed, but for those with a key in `kept`. */
+  replaceAll(entries: Iterable<SourceEntry>, kept?: ReadonlySet<string>): Promise<SourceOutcome>;
   change(change: SourceChange): Promise<SourceOutcome>;
 }
 

@@ -2,7 +2,7 @@ import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { SerialQueue } from '../../shared/serial-queue.js';
 import type { NodeName } from '../../shared/routing/names.js';
-import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
+import { registryKey, type RegistryEntry } from '../../shared/routing/registry-entry.js';
 import {
   documentsSource,
   type InventorySource,
@@ -11,6 +11,7 @@ import {
   type SourceOutcome,
 } from './inventory-source.js';
 import { InventoryLog, type WholeInventory } from './inventory-log.js';
+import { InventoryLook } from './inventory-look.js';
 import { writtenEntry, type WrittenChange, type WrittenEntry } from './inventory-records.js';
 import type { InventoryTurn } from './inventory-turn.js';
 import { MergedRegistry, type AppliedChange, type HeldEntry } from './merged-registry.js';
@@ -71,6 +72,7 @@ export class Inventory {
   #isBehindRules = false;
   #sorted: { readonly sequence: number; readonly entries: readonly RegistryEntry[] } | null = null;
   readonly #listeners: ((changed: InventoryChanged) => void)[] = [];
+  readonly #looks = new Set<InventoryLook>();
 
   private constructor({ trustDomain }: { readonly trustDomain: string }) {
     this.#trustDomain = trustDomain;
@@ -153,10 +155,10 @@ export class Inventory {
     return {
       name,
       change: (wanted) => change(() => wanted),
-      replaceAll: (entries) => {
+      replaceAll: (entries, kept = new Set()) => {
         const upserts = [...entries];
         return change(() => {
-          const wanted = new Set(upserts.map(({ entry }) => `${entry.kind}.${entry.namespace}.${entry.name}`));
+          const wanted = new Set(upserts.map(({ entry }) => registryKey(entry)).concat([...kept]));
           return { upserts, removals: [...this.#merged.heldBy(name).keys()].filter((key) => !wanted.has(key)) };
         });
       },
@@ -200,6 +202,13 @@ export class Inventory {
       const written = { sequence, source: documentsSource, upserts: [], removals: [], withdrawn: [...wanted] };
       await this.#write([{ applied, written }]);
     });
+  }
+
+  /** Notes what changes in memory from now on, for work that keeps no change away. The caller disposes of it. */
+  look(): InventoryLook {
+    const look: InventoryLook = new InventoryLook({ stop: () => this.#looks.delete(look) });
+    this.#looks.add(look);
+    return look;
   }
 
   /** Runs `work` while no other change is made. */
@@ -290,6 +299,7 @@ export class Inventory {
   #apply(source: string, change: SourceChange, revision?: number): Kept {
     const sequence = this.#sequence + 1;
     const applied = this.#merged.apply(source, change, sequence);
+    for (const look of this.#looks) look.note(source, applied);
     if (applied.held.size > 0 || revision !== undefined) this.#sequence = sequence;
     const held = this.#merged.heldBy(source);
     const upserts: WrittenEntry[] = [];
@@ -305,6 +315,7 @@ export class Inventory {
 
   #undo({ applied }: Pick<Kept, 'applied'>, sequence: number): void {
     applied.undo();
+    for (const look of this.#looks) look.note(null, applied);
     this.#sequence = sequence;
     if ((this.#sorted?.sequence ?? 0) > sequence) this.#sorted = null;
   }

@@ -1,4 +1,5 @@
 import type { Problem } from '../resources/kinds/problem.js';
+import type { WholePlan } from './change-planner.js';
 import type { ResourceChange } from './history.js';
 
 /** What a change did to the inventory. */
@@ -19,3 +20,22 @@ export type ChangeOutcome =
       readonly changes: readonly ResourceChange[];
       readonly warnings: readonly Problem[];
     };
+
+/** What a change that was made, or tried, comes to. `state`: afterwards. */
+export function outcomeOf(
+  { rules, inventory }: WholePlan,
+  warnings: readonly Problem[],
+  state: { readonly revision: number; readonly sequence: number },
+): ChangeOutcome {
+  const ofInventory = inventory?.changes ?? [];
+  return {
+    ok: true,
+    revision: state.revision,
+    inventory: {
+      sequence: state.sequence,
+      changes: ofInventory.filter(({ change }) => change !== 'unchanged').length,
+    },
+    changes: [...ofInventory, ...(rules.ok ? rules.changes : [])],
+    warnings,
+  };
+}

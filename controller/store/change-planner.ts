@@ -1,6 +1,5 @@
 import { inTurns } from '../../shared/in-turns.js';
 import type { Inventory } from '../inventory/inventory.js';
-import type { InventoryTurn } from '../inventory/inventory-turn.js';
 import { registeredServices } from '../inventory/registered-services.js';
 import type { SourceChange } from '../inventory/inventory-source.js';
 import type { CompiledRevision, RevisionCompiler } from '../release/compiled-revision.js';
@@ -32,6 +31,7 @@ import {
 } from './plan-inventory.js';
 import { planningRollback } from './plan-rollback.js';
 import { dependenciesAmong, ruleDependencies, type RuleDependencies } from './rule-dependencies.js';
+import type { InventoryReading } from './worked-out.js';
 
 /** What a change does to the rules and to the inventory. */
 export type WholePlan = { readonly rules: Plan; readonly inventory: InventoryPlan | null };
@@ -65,7 +65,7 @@ export class ChangePlanner {
   }
 
   async apply(
-    turn: InventoryTurn,
+    reading: InventoryReading,
     present: CompiledRevision,
     parsed: ParsedDocuments,
     author: Author,
@@ -79,29 +79,29 @@ export class ChangePlanner {
       locations,
       author,
     });
-    const among = this.#among(turn, planned.change);
+    const among = this.#among(reading, planned.change);
     const owned = this.#hasCluster ? ownedByCluster(present.state, resources, locations) : [];
     const asked = { ...parsed, resources, problems: [...parsed.problems, ...owned] };
     const rules = await inTurns(planningApply(present.state, asked, author, among), { budgetMs });
     const dependencies = ruleDependencies(present);
-    return { rules: this.#withInventory(turn, dependencies, rules, planned, locations), inventory: planned };
+    return { rules: this.#withInventory(reading, dependencies, rules, planned, locations), inventory: planned };
   }
 
   async rollback(
-    turn: InventoryTurn,
+    reading: InventoryReading,
     present: CompiledRevision,
     target: CommittedState,
     author: Author,
   ): Promise<WholePlan> {
     const own = this.#hasCluster ? targetOfRollback(present.state, target) : { target, problems: [] };
     if (own.problems.length > 0) return { rules: { ok: false, problems: own.problems }, inventory: null };
-    const planning = planningRollback(present.state, own.target, author, this.#among(turn, noChange));
+    const planning = planningRollback(present.state, own.target, author, this.#among(reading, noChange));
     return { rules: await inTurns(planning, { budgetMs }), inventory: null };
   }
 
   /** Plans to delete documents, all or none of them; undefined when one does not exist and has to. */
   async delete(
-    turn: InventoryTurn,
+    reading: InventoryReading,
     present: CompiledRevision,
     { ids, onMissing }: Deletion,
     author: Author,
@@ -111,11 +111,11 @@ export class ChangePlanner {
     const owned = this.#hasCluster ? deletedInCluster(present.state, rules) : [];
     if (owned.length > 0) return { rules: { ok: false, problems: owned }, inventory: null };
     const inventory = planInventoryDelete(registered);
-    const planning = planningDelete(present.state, rules, author, this.#among(turn, inventory.change));
+    const planning = planningDelete(present.state, rules, author, this.#among(reading, inventory.change));
     const planned = await inTurns(planning, { budgetMs });
-    const plan = this.#withLostLabels(turn, present, planned, { rules, change: inventory.change });
+    const plan = this.#withLostLabels(reading, present, planned, { rules, change: inventory.change });
     if (registered.length === 0) return { rules: plan, inventory: null };
-    return { rules: this.#withInventory(turn, remaining(present, rules), plan, inventory, new Map()), inventory };
+    return { rules: this.#withInventory(reading, remaining(present, rules), plan, inventory, new Map()), inventory };
   }
 
   /**
@@ -123,21 +123,21 @@ export class ChangePlanner {
    * `PAYLOAD_TOO_LARGE`, `TOO_MUCH_WORK`.
    */
   async fromCluster(
-    turn: InventoryTurn,
+    reading: InventoryReading,
     present: CompiledRevision,
     request: ClusterRequest,
     { author, limitMs }: { readonly author: Author; readonly limitMs: number },
   ): Promise<CompiledChange> {
     const taken = takenByDocuments(present.state, request.puts);
     if (taken.length > 0) return { problems: taken };
-    const planning = planningCluster(present.state, request, author, this.#among(turn, noChange));
+    const planning = planningCluster(present.state, request, author, this.#among(reading, noChange));
     const rules = await inTurns(planning, { budgetMs: limitMs });
-    return this.compile(turn, present, { rules, inventory: null }, author, limitMs);
+    return this.compile(reading, present, { rules, inventory: null }, author, limitMs);
   }
 
   /** Compiles the rules of a plan and runs their tests. */
   async compile(
-    turn: InventoryTurn,
+    reading: InventoryReading,
     present: CompiledRevision,
     { rules, inventory }: WholePlan,
     author: Author,
@@ -149,17 +149,17 @@ export class ChangePlanner {
     if (rules.commit === null && isInventorySame) return { commit: null, warnings: rules.warnings };
     const part = isInventorySame || documents === undefined ? {} : { inventory: documents };
     const commit: Commit = { ...(rules.commit ?? nextCommit(present.state, author)), ...part };
-    const { services } = this.#among(turn, change);
+    const { services } = this.#among(reading, change);
     const built = await inTurns(this.#builder.building(applyCommit(present.state, commit), services), {
       budgetMs: limitMs,
     });
     if ('problems' in built) return built;
     const { release } = built;
-    const tested = this.#test(turn, change, { present, release, commit, locations: rules.locations });
+    const tested = this.#test(reading, change, { present, release, commit, locations: rules.locations });
     const lost =
       change.removals.length === 0
         ? []
-        : turn.preview(change, (applied) =>
+        : reading.preview(change, (applied) =>
             lostByDeletion({ inventory: this.#inventory, release, applied, warnings: rules.warnings }),
           );
     const warnings = [...rules.warnings, ...lost, ...tested];
@@ -169,7 +169,7 @@ export class ChangePlanner {
 
   /** Warns of rules that select workloads by the labels of deleted Namespaces, when both stay. */
   #withLostLabels(
-    turn: InventoryTurn,
+    reading: InventoryReading,
     present: CompiledRevision,
     plan: Plan,
     { rules, change }: { readonly rules: readonly ResourceId[]; readonly change: SourceChange },
@@ -177,14 +177,14 @@ export class ChangePlanner {
     const namespaces = rules.filter(({ kind }) => kind === 'Namespace');
     if (!plan.ok || namespaces.length === 0) return plan;
     const gone = new Set(rules.map(formatResourceId));
-    const lost = turn.preview(change, () =>
+    const lost = reading.preview(change, () =>
       namespaces.flatMap((id) => lostWithLabels(this.#inventory, present, { id, gone })),
     );
     return { ...plan, warnings: [...plan.warnings, ...lost] };
   }
 
   #test(
-    turn: InventoryTurn,
+    reading: InventoryReading,
     change: SourceChange,
     {
       present,
@@ -200,20 +200,20 @@ export class ChangePlanner {
   ): Problem[] {
     if (!hasTests(release)) return [];
     const before = { release: present, entries: this.#inventory.entries };
-    return turn.preview(change, () => {
+    return reading.preview(change, () => {
       const after = { release, entries: this.#inventory.entries };
       return checkTests({ before, after, commit, locations, nowMs: this.#nowMs() });
     });
   }
 
   #withInventory(
-    turn: InventoryTurn,
+    reading: InventoryReading,
     rules: RuleDependencies,
     plan: Plan,
     { change, problems: unreadable }: InventoryPlan,
     locations: ParsedDocuments['locations'],
   ): Plan {
-    const checked = turn.preview(change, (applied) =>
+    const checked = reading.preview(change, (applied) =>
       checkInventory({ inventory: this.#inventory, applied, rules, locations }),
     );
     const found = [...unreadable, ...checked];
@@ -226,11 +226,11 @@ export class ChangePlanner {
   }
 
   /** The services and registry entries to check rules against, as they are after the change. */
-  #among(turn: InventoryTurn, change: SourceChange): Among {
+  #among(reading: InventoryReading, change: SourceChange): Among {
     const { registry } = this.#inventory;
     return {
-      services: turn.preview(change, () => registeredServices(registry.published.values())),
-      among: (check) => turn.preview(change, () => check(registry.registered)),
+      services: reading.preview(change, () => registeredServices(registry.published.values())),
+      among: (check) => reading.preview(change, () => check(registry.registered)),
       trustDomain: this.#trustDomain,
     };
   }

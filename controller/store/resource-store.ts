@@ -10,13 +10,13 @@ import type { InventoryPublication } from '../publish/inventory-publication.js';
 import type { CompiledRevision, RevisionCompiler } from '../release/compiled-revision.js';
 import { applyCommit, emptyState, type Commit, type CommittedState } from '../release/committed-state.js';
 import { formatProblem } from '../resources/kinds/problem.js';
-import type { ChangeOutcome } from './change-outcome.js';
+import { outcomeOf, type ChangeOutcome } from './change-outcome.js';
 import { ChangePlanner, type WholePlan } from './change-planner.js';
 import { clusterAuthor, planFitting, type ClusterOutcome, type ClusterRequest } from './cluster-change.js';
 import type { History } from './history.js';
 import { InventoryChanges } from './inventory-changes.js';
 import type { Journal } from './journal.js';
-import { nextCommit, type Author } from './plan-change.js';
+import { nextCommit, type Author, type CompiledChange } from './plan-change.js';
 import { splitResources } from './plan-inventory.js';
 import { chooseState } from './recover-state.js';
 import { handOver, settleInventory } from './settle-inventory.js';
@@ -24,6 +24,7 @@ import { changedDocuments } from './changed-documents.js';
 import { namesServiceAmong, ruleDependencies } from './rule-dependencies.js';
 import type { AdvanceRequest, ApplyRequest, Changing, DeleteRequest, RollbackRequest } from './store-requests.js';
 import { unavailable, unpublished } from './store-errors.js';
+import { workedOut, type InventoryReading } from './worked-out.js';
 
 type StoreJournal = Pick<Journal, 'append' | 'checkpoint' | 'history'>;
 
@@ -41,8 +42,8 @@ type StoreJournal = Pick<Journal, 'append' | 'checkpoint' | 'history'>;
  * 5. write documents, pointer (compare-and-set) and registry to NATS: retried until it succeeds;
  * 6. remove the intent.
  *
- * {@link settle} completes what a crash interrupted. No other change of the inventory is made during steps 1 to 5. Reads
- * come from memory and work without NATS.
+ * {@link settle} completes what a crash interrupted. No other change of the inventory is made during steps 2 to 5, and where the
+ * change has an inventory part from step 1 on ({@link workedOut}). Reads come from memory and work without NATS.
  */
 export class ResourceStore {
   readonly inventory: Inventory;
@@ -141,8 +142,8 @@ export class ResourceStore {
       const outcome = await this.#changes.apply({ ...request, author });
       if (outcome !== 'needs a revision') return outcome;
     }
-    return (await this.#change(request, (turn) =>
-      this.#planner.apply(turn, this.#release, parsed, this.#author(request)),
+    return (await this.#change(request, inventory.length > 0, (reading) =>
+      this.#planner.apply(reading, this.#release, parsed, this.#author(request)),
     )) as ChangeOutcome;
   }
 
@@ -151,10 +152,10 @@ export class ResourceStore {
    * when that revision is not kept. Errors as in {@link apply}.
    */
   rollback(request: RollbackRequest): Promise<ChangeOutcome | undefined> {
-    return this.#change(request, (turn) => {
+    return this.#change(request, false, (reading) => {
       const target = this.history.stateAt(request.revision);
       if (target === undefined) return undefined;
-      return this.#planner.rollback(turn, this.#release, target, this.#author(request));
+      return this.#planner.rollback(reading, this.#release, target, this.#author(request));
     });
   }
 
@@ -163,12 +164,15 @@ export class ResourceStore {
    * {@link apply}.
    */
   async delete(request: DeleteRequest): Promise<ChangeOutcome | undefined> {
-    if (request.ids.some(({ kind }) => isInventoryKind(kind))) {
+    const hasInventory = request.ids.some(({ kind }) => isInventoryKind(kind));
+    if (hasInventory) {
       await this.#settled(request.dryRun);
       const outcome = await this.#changes.delete(request);
       if (outcome !== 'needs a revision') return outcome;
     }
-    return this.#change(request, (turn) => this.#planner.delete(turn, this.#release, request, this.#author(request)));
+    return this.#change(request, hasInventory, (reading) =>
+      this.#planner.delete(reading, this.#release, request, this.#author(request)),
+    );
   }
 
   /**
@@ -180,14 +184,20 @@ export class ResourceStore {
       const { dryRun = false } = request;
       if (!this.#isSettled && !dryRun) await this.#settle().catch(unavailable);
       const { revision } = this.#release.state;
-      const outcome = await this.inventory.exclusively(async (turn) => {
-        const present = this.#release;
-        const author = this.#author({ by: clusterAuthor });
-        const { made, refused, costly } = await planFitting(request, present.state, (part, limitMs) =>
-          this.#planner.fromCluster(turn, present, part, { author, limitMs }),
-        );
-        if (made?.commit != null && !dryRun) await this.#commit(turn, made.commit, made.release);
-        return { revision: this.#release.state.revision, refused, costly };
+      const present = this.#release;
+      const author = this.#author({ by: clusterAuthor });
+      const outcome = await workedOut({
+        inventory: this.inventory,
+        isHeld: false,
+        work: (reading) =>
+          planFitting(request, present.state, (part, limitMs) =>
+            this.#planner.fromCluster(reading, present, part, { author, limitMs }),
+          ),
+        release: ({ made }) => (made?.commit != null && !dryRun ? made.release : null),
+        make: async (turn, { made, refused, costly }) => {
+          if (made?.commit != null && !dryRun) await this.#commit(turn, made.commit, made.release);
+          return { revision: this.#release.state.revision, refused, costly };
+        },
       });
       if (outcome.revision > revision) await this.#reached();
       return outcome;
@@ -267,15 +277,25 @@ export class ResourceStore {
 
   #change(
     request: Changing,
-    makePlan: (turn: InventoryTurn) => WholePlan | undefined | Promise<WholePlan | undefined>,
+    hasInventory: boolean,
+    makePlan: (reading: InventoryReading) => WholePlan | undefined | Promise<WholePlan | undefined>,
   ): Promise<ChangeOutcome | undefined> {
     return this.#queue.run(async () => {
       if (!this.#isSettled && !request.dryRun) await this.#settle().catch(unavailable);
       const { revision } = this.#release.state;
       try {
-        const outcome = await this.inventory.exclusively(async (turn) => {
-          const plan = await makePlan(turn);
-          return plan === undefined ? undefined : this.#make(turn, plan, request);
+        const outcome = await workedOut({
+          inventory: this.inventory,
+          isHeld: hasInventory,
+          work: async (reading) => {
+            const plan = await makePlan(reading);
+            if (plan === undefined) return undefined;
+            request.permit?.(changedDocuments(this.#release.state, this.inventory, plan), this.#nowMs());
+            const made = await this.#planner.compile(reading, this.#release, plan, this.#author(request));
+            return { plan, made };
+          },
+          release: (worked) => (worked !== undefined && 'release' in worked.made ? worked.made.release : null),
+          make: async (turn, worked) => (worked === undefined ? undefined : this.#make(turn, worked, request)),
         });
         if (this.#release.state.revision > revision) await this.#reached();
         return outcome;
@@ -287,25 +307,18 @@ export class ResourceStore {
     });
   }
 
-  async #make(turn: InventoryTurn, plan: WholePlan, request: Changing): Promise<ChangeOutcome> {
-    request.permit?.(changedDocuments(this.#release.state, this.inventory, plan), this.#nowMs());
-    const made = await this.#planner.compile(turn, this.#release, plan, this.#author(request));
+  async #make(
+    turn: InventoryTurn,
+    { plan, made }: { readonly plan: WholePlan; readonly made: CompiledChange },
+    request: Changing,
+  ): Promise<ChangeOutcome> {
     if ('problems' in made) return { ok: false, problems: made.problems };
     if (made.commit !== null && !request.dryRun) {
       await request.begin?.();
       await this.#commit(turn, made.commit, made.release);
     }
-    const ofInventory = plan.inventory?.changes ?? [];
-    return {
-      ok: true,
-      revision: this.#release.state.revision,
-      inventory: {
-        sequence: this.inventory.sequence,
-        changes: ofInventory.filter(({ change }) => change !== 'unchanged').length,
-      },
-      changes: [...ofInventory, ...(plan.rules.ok ? plan.rules.changes : [])],
-      warnings: made.warnings,
-    };
+    const { revision } = this.#release.state;
+    return outcomeOf(plan, made.warnings, { revision, sequence: this.inventory.sequence });
   }
 
   async #settle(): Promise<void> {
