@@ -6,7 +6,7 @@ import type { StoredResource } from '../inventory/stored-resource.js';
 import type { CommittedState } from '../release/committed-state.js';
 import { formatProblem, type Problem } from '../resources/kinds/problem.js';
 import type { Resource } from '../resources/kinds/resource.js';
-import { formatResourceId, resourceId, resourceKey } from '../resources/kinds/resource-key.js';
+import { formatResourceId, resourceId, resourceIdKey, resourceKey } from '../resources/kinds/resource-key.js';
 import type { ClusterOutcome, ClusterRequest } from '../store/cluster-change.js';
 import type { KubernetesApi } from './kubernetes-api.js';
 import type { ClusterRulesState } from './kubernetes-state.js';
@@ -14,7 +14,7 @@ import { ownProblems } from './admission.js';
 import { holdOf, type Hold } from './deletion-brake.js';
 import { statusOf, type Condition, type ObjectStatus } from './object-status.js';
 import { Reflector } from './reflector.js';
-import { readRuleObject, type RuleKind, type RuleObject } from './rule-object.js';
+import { readRuleObject, ruleIdOf, type RuleKind, type RuleObject } from './rule-object.js';
 import { StatusWriter } from './status-writer.js';
 
 /** Changes that come within this time are one revision. */
@@ -108,8 +108,8 @@ export class ClusterRules implements AsyncDisposable {
         path: kind.path,
         isOptional: true,
         read: (object: unknown) => readRuleObject(kind, object),
-        onReplaced: (all: ReadonlyMap<string, RuleObject>) => {
-          objects.clear();
+        onReplaced: (all: ReadonlyMap<string, RuleObject>, unreadable: ReadonlySet<string>) => {
+          for (const key of objects.keys()) if (!unreadable.has(key)) objects.delete(key);
           for (const [key, object] of all) objects.set(key, object);
           this.#changed();
         },
@@ -120,6 +120,7 @@ export class ClusterRules implements AsyncDisposable {
           // Our own writes of the status come back, and are no change.
           if (!isDeepStrictEqual(before?.read, object?.read)) this.#changed();
         },
+        onUnreadable: () => this.#changed(),
       };
       return { kind, objects, reflector: new Reflector({ api, log, kind: followed, ...(backoff && { backoff }) }) };
     });
@@ -156,9 +157,20 @@ export class ClusterRules implements AsyncDisposable {
     return {
       objects: objects.length,
       taken: stored.size,
-      problems: [...new Set([...problems, this.#problem ?? [], this.#writer.problem ?? [], unanswered].flat())],
+      problems: [
+        ...new Set([...problems, this.#problem ?? [], this.#writer.problem ?? [], unanswered, this.#unread()].flat()),
+      ],
       warnings: [...waits, ...this.#absences(stored), ...refusals, ...stays].slice(0, maxListed),
     };
+  }
+
+  #unread(): readonly string[] {
+    const names = this.#followed.flatMap(({ kind, reflector }) =>
+      [...reflector.unreadable].map((key) => formatResourceId(ruleIdOf(kind, key))),
+    );
+    return names
+      .slice(0, maxListed)
+      .map((name) => `${name} in the cluster cannot be understood: what was taken of it stays in force; see the log`);
   }
 
   /** Kinds that the cluster no longer has, and the rules still have. */
@@ -252,6 +264,8 @@ export class ClusterRules implements AsyncDisposable {
     this.#held = await this.#holds(wanted, signal);
     if (signal.aborted) return true;
     const request = this.#without(this.#held, wanted);
+    // What changes from here on may make refused objects fit.
+    const sequence = this.#store.inventorySequence;
     try {
       const { refused, costly } =
         request.puts.length + request.deletes.length === 0
@@ -261,7 +275,7 @@ export class ClusterRules implements AsyncDisposable {
       this.#tried = new Map(request.puts.map((resource) => [resourceKey(resource), resource]));
       const known = [...this.#costly].map(([key, { problems }]) => [key, problems] as const);
       this.#refused = new Map([...known, ...refused]);
-      const [revision, sequence] = [this.#store.state.revision, this.#store.inventorySequence];
+      const { revision } = this.#store.state;
       this.#judged = { revision, sequence, atMs: performance.now() };
       this.#failures = 0;
       this.#problem = null;
@@ -280,6 +294,10 @@ export class ClusterRules implements AsyncDisposable {
   #request(): ClusterRequest {
     const puts = new Map<string, Resource>();
     const present = new Set<string>();
+    // What cannot be understood is there all the same.
+    for (const { kind, reflector } of this.#followed) {
+      for (const key of reflector.unreadable) present.add(resourceIdKey(ruleIdOf(kind, key)));
+    }
     for (const object of this.#objects()) {
       present.add(object.key);
       if (!('resource' in object.read) || puts.has(object.key)) continue;

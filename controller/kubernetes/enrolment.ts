@@ -15,7 +15,12 @@ export type Enrolment = {
 
 /** Whether pods of this namespace are in the mesh unless they say otherwise. */
 export function isEnrolledNamespace({ name, labels }: ClusterNamespace, ownNamespace: string): boolean {
-  return labels[meshLabel] === 'enabled' && !outside.has(name) && name !== ownNamespace;
+  return labels[meshLabel] === 'enabled' && mayBeEnrolled(name, ownNamespace);
+}
+
+/** Whether pods of the namespace can be in the mesh at all. */
+export function mayBeEnrolled(namespace: string, ownNamespace: string): boolean {
+  return !outside.has(namespace) && namespace !== ownNamespace;
 }
 
 /**
@@ -34,7 +39,7 @@ export function enrolmentOf(
   if (said !== 'enabled') {
     return { isEnrolled: false, problem: `the label ${meshLabel} is "${said}", and must be "enabled" or "disabled"` };
   }
-  if (outside.has(pod.namespace) || pod.namespace === ownNamespace) {
+  if (!mayBeEnrolled(pod.namespace, ownNamespace)) {
     return { isEnrolled: false, problem: `pods of the namespace ${pod.namespace} stay outside the mesh` };
   }
   return { isEnrolled: true, problem: null };

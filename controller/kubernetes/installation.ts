@@ -41,9 +41,13 @@ export class Installation implements AsyncDisposable {
         name: 'daemonsets',
         path: `/apis/apps/v1/namespaces/${namespace}/daemonsets`,
         read: (object) => this.#read(object),
-        onReplaced: (objects) => this.#set(objects.has(key)),
+        onReplaced: (objects, unreadable) => this.#set(objects.has(key) || unreadable.has(key)),
         onChanged: (changed, object) => {
           if (changed === key) this.#set(object !== null);
+        },
+        // It is there, whatever it says.
+        onUnreadable: (changed) => {
+          if (changed === key) this.#set(true);
         },
       },
       ...(backoff === undefined ? {} : { backoff }),

@@ -23,6 +23,7 @@ import { serviceEntry } from './service-entry.js';
 const gatherMs = 20;
 const retryMs = 1000;
 const maxListed = 20;
+const maxNamed = 3;
 
 /**
  * Pods and services of a cluster as a source of the inventory: no revision, no snapshot. An API server that is slow or away
@@ -38,7 +39,9 @@ export class KubernetesSource implements AsyncDisposable {
   readonly #services = new Map<string, ClusterService>();
   readonly #namespaces = new Map<string, ClusterNamespace>();
   readonly #slices = new Map<string, EndpointSlice>();
-  readonly #reflectors: readonly Pick<Reflector<unknown>, 'isSynced' | 'problem' | 'run' | 'unreadable'>[];
+  readonly #reflectors: readonly Pick<Reflector<unknown>, 'name' | 'isSynced' | 'problem' | 'run' | 'unreadable'>[];
+  /** Keys of objects that are there and cannot be understood. What is known of them stays, also from the last run. */
+  readonly #unreadable = { pods: new Set<string>(), services: new Set<string>(), namespaces: new Set<string>() };
   /** Keys of pods and of services whose entries have to be made again. */
   readonly #changed = { pods: new Set<string>(), services: new Set<string>() };
   readonly #named = new NamedEndpoints();
@@ -70,19 +73,19 @@ export class KubernetesSource implements AsyncDisposable {
       new Reflector({ api, log, kind, ...(backoff === undefined ? {} : { backoff }) });
     this.#reflectors = [
       reflector({
-        ...this.#kept(this.#pods, (key) => this.#podChanged(key)),
+        ...this.#kept(this.#pods, (key) => this.#podChanged(key), this.#unreadable.pods),
         name: 'pods',
         path: '/api/v1/pods',
         read: readPod,
       }),
       reflector({
-        ...this.#kept(this.#services, (key) => this.#changed.services.add(key)),
+        ...this.#kept(this.#services, (key) => this.#changed.services.add(key), this.#unreadable.services),
         name: 'services',
         path: '/api/v1/services',
         read: readService,
       }),
       reflector({
-        ...this.#kept(this.#namespaces, (key) => this.#namespaceChanged(key.slice(1))),
+        ...this.#kept(this.#namespaces, (key) => this.#namespaceChanged(key.slice(1)), this.#unreadable.namespaces),
         name: 'namespaces',
         path: '/api/v1/namespaces',
         read: readNamespace,
@@ -116,14 +119,23 @@ export class KubernetesSource implements AsyncDisposable {
   get enrolments(): NodeEnrolments | null {
     if (!this.#reflectors.every(({ isSynced }) => isSynced)) return null;
     const [pods, namespaces] = [this.#pods.values(), this.#namespaces.values()];
-    return nodeEnrolments({ pods, namespaces: [...namespaces], ownNamespace: this.#ownNamespace });
+    const unknown = new Set(
+      [...this.#unreadable.namespaces].map((key) => key.slice(1)).filter((name) => this.#isUnknown(name)),
+    );
+    return nodeEnrolments({ pods, namespaces: [...namespaces], unknown, ownNamespace: this.#ownNamespace });
   }
 
   get state(): KubernetesState {
     const problems = this.#reflectors.flatMap(({ problem }) => problem ?? []);
-    const unreadable = this.#reflectors.reduce((sum, each) => sum + each.unreadable, 0);
+    const unreadable = this.#reflectors.flatMap(({ name, unreadable: keys }) =>
+      [...keys].map((key) => `${name} ${key}`),
+    );
     const unread =
-      unreadable === 0 ? [] : [`${unreadable} objects cannot be understood, and are left out: see the log`];
+      unreadable.length === 0
+        ? []
+        : [
+            `${unreadable.length} objects cannot be understood, and what was known of them stays: see the log about ${unreadable.slice(0, maxNamed).join(', ')}`,
+          ];
     return {
       isSynced: this.#isReplaced,
       problems: [...new Set(problems), ...(this.#writeProblem === null ? [] : [this.#writeProblem])],
@@ -143,10 +155,14 @@ export class KubernetesSource implements AsyncDisposable {
   #kept<T>(
     objects: Map<string, T>,
     onChanged: (key: string) => void,
-  ): Pick<ReflectedKind<T>, 'onReplaced' | 'onChanged'> {
+    unreadable = new Set<string>(),
+  ): Pick<ReflectedKind<T>, 'onReplaced' | 'onChanged' | 'onUnreadable'> {
     return {
-      onReplaced: (all) => {
-        const gone = [...objects.keys()].filter((key) => !all.has(key));
+      onReplaced: (all, unread) => {
+        const known = new Set([...objects.keys(), ...unreadable]);
+        const gone = [...known].filter((key) => !all.has(key) && !unread.has(key));
+        unreadable.clear();
+        for (const key of unread) unreadable.add(key);
         const changed = [...all].filter(([key, object]) => !isDeepStrictEqual(objects.get(key), object));
         for (const key of gone) objects.delete(key);
         for (const [key, object] of changed) objects.set(key, object);
@@ -157,14 +173,23 @@ export class KubernetesSource implements AsyncDisposable {
       },
       onChanged: (key, object) => {
         // Most changes are of what the mesh does not read.
-        if (isDeepStrictEqual(objects.get(key) ?? null, object)) return;
+        if (!unreadable.delete(key) && isDeepStrictEqual(objects.get(key) ?? null, object)) return;
         if (object === null) objects.delete(key);
         else objects.set(key, object);
         onChanged(key);
         this.#writeSoon();
         this.#onChange();
       },
+      onUnreadable: (key) => {
+        unreadable.add(key);
+        this.#onChange();
+      },
     };
+  }
+
+  /** Nothing is known of the namespace but that it is there: whether its pods are in the mesh stays as it was. */
+  #isUnknown(namespace: string): boolean {
+    return this.#unreadable.namespaces.has(`/${namespace}`) && !this.#namespaces.has(`/${namespace}`);
   }
 
   /** A pod with the network of its node is an endpoint of which services have to know. */
@@ -227,14 +252,15 @@ export class KubernetesSource implements AsyncDisposable {
     this.#changed.pods.clear();
     this.#changed.services.clear();
     try {
-      const entries = [...pods.map((key) => this.#podEntry(key)), ...services.map((key) => this.#serviceEntry(key))];
+      const decided = pods.filter((key) => !this.#isUnknown(this.#pods.get(key)?.namespace ?? ''));
+      const entries = [...decided.map((key) => this.#podEntry(key)), ...services.map((key) => this.#serviceEntry(key))];
       const upserts = entries.flatMap(({ entry }): SourceEntry[] =>
         entry === null ? [] : [{ entry, document: null }],
       );
       const removals = entries.flatMap(({ key, entry }) => (entry === null ? [key] : []));
       const { conflicts } = this.#isReplaced
         ? await this.#source.change({ upserts, removals })
-        : await this.#source.replaceAll(upserts);
+        : await this.#source.replaceAll(upserts, this.#undecided(pods));
       this.#isReplaced = true;
       this.#writeProblem = null;
       for (const conflict of conflicts) this.#tell(conflict);
@@ -247,6 +273,17 @@ export class KubernetesSource implements AsyncDisposable {
       this.#writeProblem = problem;
       return false;
     }
+  }
+
+  /** Registry keys of what is there and of which too little is known to write it. */
+  #undecided(pods: readonly string[]): ReadonlySet<string> {
+    const ofUnknown = pods.filter((key) => this.#isUnknown(this.#pods.get(key)?.namespace ?? ''));
+    const unreadPods = [...this.#unreadable.pods].filter((key) => !this.#pods.has(key));
+    const unreadServices = [...this.#unreadable.services].filter((key) => !this.#services.has(key));
+    return new Set([
+      ...[...ofUnknown, ...unreadPods].map((key) => registryKeyOf('workload', key)),
+      ...unreadServices.map((key) => registryKeyOf('service', key)),
+    ]);
   }
 
   #podEntry(name: string): { readonly key: string; readonly entry: RegistryEntry | null } {

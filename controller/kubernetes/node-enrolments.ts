@@ -1,6 +1,6 @@
 import { parseNodeName, type NodeName } from '../../shared/routing/names.js';
 import { isNamespaceName, isPodUid, type NodeEnrolment } from '../../shared/wire/node-enrolment.js';
-import { enrolmentOf, isEnrolledNamespace } from './enrolment.js';
+import { enrolmentOf, isEnrolledNamespace, mayBeEnrolled } from './enrolment.js';
 import type { ClusterNamespace } from './namespace.js';
 import type { Pod } from './pod.js';
 
@@ -16,8 +16,11 @@ export type NodeEnrolments = ReadonlyMap<NodeName, Omit<NodeEnrolment, 'version'
 export function nodeEnrolments(o: {
   readonly pods: Iterable<Pod>;
   readonly namespaces: readonly ClusterNamespace[];
+  /** Namespaces of which it cannot be read whether they are in the mesh: their pods wait, as they may be. */
+  readonly unknown?: ReadonlySet<string>;
   readonly ownNamespace: string;
 }): NodeEnrolments {
+  const { unknown = new Set<string>() } = o;
   const labels = new Map(o.namespaces.map((each) => [each.name, each.labels]));
   const enrolled = new Set(
     o.namespaces.filter((each) => isEnrolledNamespace(each, o.ownNamespace)).map(({ name }) => name),
@@ -29,8 +32,9 @@ export function nodeEnrolments(o: {
     if (node !== undefined && present === undefined) outside.set(node, []);
     if (pod.isOnHost) continue;
     if (enrolmentOf(pod, labels.get(pod.namespace), o.ownNamespace).isEnrolled) enrolled.add(pod.namespace);
-    else if (node !== undefined) outside.get(node)?.push(pod);
+    else if (node !== undefined && !unknown.has(pod.namespace)) outside.get(node)?.push(pod);
   }
+  for (const name of unknown) if (mayBeEnrolled(name, o.ownNamespace)) enrolled.add(name);
   const namespaces = [...enrolled].filter(isNamespaceName).toSorted();
   const uidsOf = (pods: readonly Pod[]): string[] =>
     pods

@@ -16,6 +16,9 @@ const soundWatchMs = 10_000;
 const absentFailures = 2;
 const defaultBackoff = { firstMs: 1000, longestMs: 30_000 };
 
+/** In place of an object that cannot be understood. */
+const unread = Symbol('unread');
+
 const listSchema = z.object({
   metadata: z.object({ resourceVersion: z.string().min(1), continue: z.string().optional() }),
   items: z.array(z.unknown()).nullish(),
@@ -43,10 +46,12 @@ export interface ReflectedKind<T> {
   readonly selector?: string;
   /** What is kept of an object; null: it does not concern the mesh. Throws where the object cannot be understood. */
   readonly read: (object: unknown) => T | null;
-  /** Everything that there is now. */
-  readonly onReplaced: (objects: ReadonlyMap<string, T>) => void;
+  /** Everything that there is now. `unreadable` are there too, and what is known of them stays. */
+  readonly onReplaced: (objects: ReadonlyMap<string, T>, unreadable: ReadonlySet<string>) => void;
   /** `object` null: it is gone, or does not concern the mesh any more. */
   readonly onChanged: (key: string, object: T | null) => void;
+  /** The object is there as before, and its new version cannot be understood: what is known of it stays. */
+  readonly onUnreadable: (key: string) => void;
 }
 
 /**
@@ -65,7 +70,7 @@ export class Reflector<T> {
   #failures = 0;
   #problem: string | null = null;
   /** Keys whose objects could not be understood. */
-  readonly #unreadable = new Set<string>();
+  #unreadable = new Set<string>();
   #isSynced = false;
   #isAbsent = false;
 
@@ -82,6 +87,11 @@ export class Reflector<T> {
     this.#log = init.log;
     this.#random = init.random ?? Math.random;
     this.#backoff = init.backoff ?? defaultBackoff;
+  }
+
+  /** Of the kind, for people. */
+  get name(): string {
+    return this.#kind.name;
   }
 
   /** Whether everything was listed once. */
@@ -104,9 +114,9 @@ export class Reflector<T> {
     return this.#problem;
   }
 
-  /** Objects that could not be understood, and are left out. */
-  get unreadable(): number {
-    return this.#unreadable.size;
+  /** Keys of objects that are there and cannot be understood. They are not gone: the owner keeps what it knows of them. */
+  get unreadable(): ReadonlySet<string> {
+    return this.#unreadable;
   }
 
   /** Resolves when `signal` aborts; never rejects. */
@@ -126,7 +136,7 @@ export class Reflector<T> {
 
   async #list(signal: AbortSignal): Promise<void> {
     const objects = new Map<string, T>();
-    this.#unreadable.clear();
+    const unreadable = new Set<string>();
     let version = '';
     let next: string | undefined = '';
     while (next !== undefined) {
@@ -137,15 +147,17 @@ export class Reflector<T> {
       if (!page.success) throw this.#unlike('a list');
       for (const item of page.data.items ?? []) {
         const { key } = this.#identify(item);
-        const object = this.#read(key, item);
-        if (object !== null) objects.set(key, object);
+        const read = this.#read(key, item);
+        if (read === unread) unreadable.add(key);
+        else if (read !== null) objects.set(key, read);
       }
       const { resourceVersion, continue: more = '' } = page.data.metadata;
       version = resourceVersion;
       next = more === '' ? undefined : more;
     }
     this.#isAbsent = false;
-    this.#kind.onReplaced(objects);
+    this.#unreadable = unreadable;
+    this.#kind.onReplaced(objects, unreadable);
     this.#version = version;
     this.#isSynced = true;
     this.#recovered();
@@ -184,7 +196,7 @@ export class Reflector<T> {
     if (type === 'DELETED') {
       this.#unreadable.delete(key);
       this.#kind.onChanged(key, null);
-    } else if (type === 'ADDED' || type === 'MODIFIED') this.#kind.onChanged(key, this.#read(key, object));
+    } else if (type === 'ADDED' || type === 'MODIFIED') this.#onObject(key, object);
     this.#version = version;
   }
 
@@ -195,18 +207,30 @@ export class Reflector<T> {
     return { key: `${namespace}/${name}`, version };
   }
 
+  #onObject(key: string, object: unknown): void {
+    const read = this.#read(key, object);
+    if (read === unread) {
+      this.#unreadable.add(key);
+      this.#kind.onUnreadable(key);
+      return;
+    }
+    this.#unreadable.delete(key);
+    this.#kind.onChanged(key, read);
+  }
+
   /** One object that cannot be understood costs itself only. */
-  #read(key: string, object: unknown): T | null {
+  #read(key: string, object: unknown): T | null | typeof unread {
     try {
-      const read = this.#kind.read(object);
-      this.#unreadable.delete(key);
-      return read;
+      return this.#kind.read(object);
     } catch (error) {
       if (!this.#unreadable.has(key)) {
-        this.#log.warn({ kind: this.#kind.name, object: key, err: error }, 'an object of Kubernetes is left out');
+        const { name: kind } = this.#kind;
+        this.#log.warn(
+          { kind, object: key, err: error },
+          'an object of Kubernetes cannot be understood: what is known stays',
+        );
       }
-      this.#unreadable.add(key);
-      return null;
+      return unread;
     }
   }
 

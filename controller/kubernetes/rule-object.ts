@@ -76,6 +76,16 @@ export function readRuleObject({ kind, path, apiVersion, isOurs }: RuleKind, obj
   };
 }
 
+/** Of an object that cannot be read, by its key in a `Reflector`. */
+export function ruleIdOf({ kind }: Pick<RuleKind, 'kind'>, key: string): ResourceId {
+  const at = key.indexOf('/');
+  return {
+    kind,
+    namespace: kindInfo(kind).isNamespaced ? key.slice(0, at) || 'default' : null,
+    name: key.slice(at + 1),
+  };
+}
+
 function pathOf(path: string, namespace: string | null): string {
   if (namespace === null) return path;
   const at = path.lastIndexOf('/');

@@ -221,6 +221,38 @@ test('what is wrong with one object stops no other, and its last good version st
   await followed.has({ 'SegmentationRule.-.good': 'cluster' });
 });
 
+test('an object that cannot be read any more stays as it was taken, loudly, until it is deleted', async () => {
+  await using followed = await Followed.start((server) => {
+    server.put(rules, rule('odd'));
+    server.put(rules, rule('good'));
+  });
+  const { server } = followed;
+  const both = { 'SegmentationRule.-.odd': 'cluster', 'SegmentationRule.-.good': 'cluster' } as const;
+  await followed.has(both);
+  const read = rule('odd');
+  server.put(rules, { ...read, metadata: { ...read.metadata, annotations: { a: 1 } } });
+  const isTold = () =>
+    eventually('it is told', async () => {
+      const { problems = [] } = (await followed.status()).kubernetes?.rules ?? {};
+      return (
+        problems.some((text) => text.startsWith('SegmentationRule/odd in the cluster cannot be understood')) ||
+        undefined
+      );
+    });
+  await isTold();
+  server.put(rules, rule('later'));
+  await followed.has({ ...both, 'SegmentationRule.-.later': 'cluster' });
+  server.remove(rules, '/later');
+  await followed.has(both);
+  await followed.restart();
+  await isTold();
+  server.put(rules, rule('later'));
+  await followed.has({ ...both, 'SegmentationRule.-.later': 'cluster' });
+  server.remove(rules, '/odd');
+  server.remove(rules, '/later');
+  await followed.has({ 'SegmentationRule.-.good': 'cluster' });
+});
+
 test('the same name from both sides is refused, and both are told', async () => {
   await using followed = await Followed.start();
   const { server } = followed;

@@ -97,3 +97,18 @@ test('one that was never there, that may not be asked about, or another DaemonSe
   await delay(200);
   assert.deepEqual([never.installation.isUninstalled, forbidden.installation.isUninstalled], [false, false]);
 });
+
+test('one that cannot be understood any more is there all the same', async () => {
+  await using watched = await Watched.start((server) => server.put(path, daemonSet()));
+  await watches(watched);
+  watched.server.put(path, daemonSet('culvert-agent', { deletionTimestamp: 1 }));
+  watched.server.compact();
+  await eventually('it is listed again', async () => watched.server.heard.filter(isList).length === 2 || undefined);
+  assert.equal(watched.installation.isUninstalled, false);
+  watched.server.remove(path, `${namespace}/culvert-agent`);
+  await watched.becomes(true);
+});
+
+function isList(line: string): boolean {
+  return !line.includes('watch=');
+}

@@ -28,11 +28,14 @@ class KeptSource implements InventorySource {
     for (const entry of before) this.entries.set(registryKey(entry), entry);
   }
 
-  async replaceAll(entries: Iterable<SourceEntry>): ReturnType<InventorySource['replaceAll']> {
+  async replaceAll(
+    entries: Iterable<SourceEntry>,
+    kept: ReadonlySet<string> = new Set(),
+  ): ReturnType<InventorySource['replaceAll']> {
     this.replacements++;
     const upserts = [...entries];
     return this.#write(() => {
-      this.entries.clear();
+      for (const key of this.entries.keys()) if (!kept.has(key)) this.entries.delete(key);
       return { upserts, removals: [] };
     });
   }
@@ -336,6 +339,48 @@ test('an object that cannot be understood is told', async () => {
   });
   await followed.has({ 'workload.shop.web': 'n1', 'service.shop.web': true });
   assert.match(followed.source.state.warnings.join(), /1 objects cannot be understood/);
+});
+
+test('what becomes unreadable stays as it was known, also from the last run, until it is deleted or can be read', async () => {
+  const broken = <M>(object: { readonly metadata: M }) => ({ metadata: object.metadata, spec: 'none' });
+  await using followed = await Followed.start((server) => {
+    shop(server);
+    server.put(pods, pod('db'));
+  });
+  const { server } = followed;
+  const all = { 'workload.shop.web': 'n1', 'workload.shop.db': 'n1', 'service.shop.web': true } as const;
+  await followed.has(all);
+  const before = new Map(followed.kept.entries);
+  server.put(pods, broken(pod('web')));
+  server.put(services, broken(service('web')));
+  server.put(pods, pod('new'));
+  await followed.has({ ...all, 'workload.shop.new': 'n1' });
+  for (const [key, entry] of before) assert.deepEqual(followed.kept.entries.get(key), entry);
+  const told = followed.source.state.warnings.join();
+  assert.match(told, /2 objects cannot be understood.* stays: see the log about pods shop\/web, services shop\/web/);
+  server.remove(pods, 'shop/new');
+  server.compact();
+  await followed.has(all);
+
+  // The next run knows nothing of them but that they are there.
+  await using next = await Followed.start(
+    (other) => {
+      other.put(namespaces, { metadata: { name: 'shop', labels: { 'culvert.dev/mesh': 1 } } });
+      other.put(pods, broken(pod('web')));
+      other.put(pods, pod('db'));
+      other.put(services, broken(service('web')));
+    },
+    new KeptSource([...followed.kept.entries.values()]),
+  );
+  await eventually('all is listed', async () => next.source.state.isSynced || undefined);
+  await next.has(all);
+  assert.deepEqual(next.kept.entries.get('workload.shop.db'), before.get('workload.shop.db'), 'it stays in the mesh');
+  assert.deepEqual([...(next.source.enrolments ?? [])], [['n1', { namespaces: ['shop'], outside: [] }]]);
+  next.server.remove(pods, 'shop/web');
+  next.server.remove(services, 'shop/web');
+  next.server.put(namespaces, namespace('shop', 'disabled'));
+  await next.has({ 'workload.shop.db': null });
+  assert.deepEqual(next.source.state.warnings, []);
 });
 
 test('a label that means nothing, and pods of the system, are told', async () => {

@@ -43,10 +43,12 @@ class Known implements AsyncDisposable {
           if (value === 'broken') throw new Error('no thing');
           return value === 'foreign' ? null : value;
         },
-        onReplaced: (things) => {
+        onReplaced: (things, unreadable) => {
           this.lists++;
-          this.things = new Map(things);
+          const kept = [...this.things].filter(([key]) => unreadable.has(key));
+          this.things = new Map([...kept, ...things]);
         },
+        onUnreadable: () => undefined,
         onChanged: (key, value) => (value === null ? this.things.delete(key) : this.things.set(key, value)),
       },
     });
@@ -186,22 +188,31 @@ test('a new token in the file is taken at once', async () => {
   await known.has({ 'shop/a': 'a', 'shop/b': 'b' });
 });
 
-test('an object that cannot be understood costs itself only, and one that does not concern the mesh is gone', async () => {
+test('an object that cannot be understood is not gone, and one that does not concern the mesh is', async () => {
   await using known = await Known.start((server) => {
     server.put(path, thing('a', 'broken'));
     server.put(path, thing('b', 'b'));
   });
   await known.has({ 'shop/b': 'b' });
   await known.watches();
-  assert.equal(known.reflector.unreadable, 1);
+  assert.deepEqual([...known.reflector.unreadable], ['shop/a']);
   known.server.put(path, thing('a', 'a'));
   known.server.put(path, thing('b', 'foreign'));
   await known.has({ 'shop/a': 'a' });
-  assert.equal(known.reflector.unreadable, 0);
+  assert.equal(known.reflector.unreadable.size, 0);
   known.server.put(path, thing('a', 'broken'));
-  await known.has({});
+  await waitFor('it is unreadable', () => known.reflector.unreadable.size === 1);
+  await known.has({ 'shop/a': 'a' });
+  // A list of everything has it too.
+  known.server.put(path, thing('d', 'd'));
+  known.server.compact();
+  await known.has({ 'shop/a': 'a', 'shop/d': 'd' });
+  assert.deepEqual([...known.reflector.unreadable], ['shop/a']);
+  await known.watches();
   known.server.remove(path, 'shop/a');
-  await waitFor('nothing is left out', () => known.reflector.unreadable === 0);
+  known.server.remove(path, 'shop/d');
+  await known.has({});
+  assert.equal(known.reflector.unreadable.size, 0);
   known.server.say('{"type":"ADDED","object":{"metadata":{}}}\n');
   known.server.put(path, thing('c', 'c'));
   await known.has({ 'shop/c': 'c' });
