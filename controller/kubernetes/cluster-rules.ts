@@ -11,10 +11,11 @@ import type { ClusterOutcome, ClusterRequest } from '../store/cluster-change.js'
 import type { KubernetesApi } from './kubernetes-api.js';
 import type { ClusterRulesState } from './kubernetes-state.js';
 import { ownProblems } from './admission.js';
-import { holdOf, type Hold } from './deletion-brake.js';
+import { CostlyObjects } from './costly-objects.js';
+import { DeletionBrake } from './deletion-brake.js';
 import { statusOf, type Condition, type ObjectStatus } from './object-status.js';
 import { Reflector } from './reflector.js';
-import { readRuleObject, ruleIdOf, type RuleKind, type RuleObject } from './rule-object.js';
+import { kindKey, readRuleObject, ruleIdOf, type RuleKind, type RuleObject } from './rule-object.js';
 import { StatusWriter } from './status-writer.js';
 
 /** Changes that come within this time are one revision. */
@@ -27,8 +28,6 @@ const retry = { firstMs: 1000, longestMs: 15_000 };
 const fitAgainMs = 10_000;
 /** How often it is asked whether deletions that wait may take effect. */
 const holdAgainMs = 2000;
-/** An object that makes the checks take too long is tried again when it changes, or after this time. */
-const costlyMs = 600_000;
 const maxListed = 20;
 /** How long an object that was just written may take to come, and how often that is waited for. */
 const watchDelayMs = 500;
@@ -50,8 +49,6 @@ export interface RuleFacts {
   warnings(): ReadonlyMap<string, readonly string[]>;
 }
 
-type Costly = { readonly resource: Resource; readonly problems: readonly Problem[]; readonly untilMs: number };
-
 type Followed = {
   readonly kind: RuleKind;
   readonly reflector: Reflector<RuleObject>;
@@ -64,7 +61,6 @@ type Followed = {
  * the journal, so neither a restart nor an API server that is away takes a rule out.
  */
 export class ClusterRules implements AsyncDisposable {
-  readonly #api: KubernetesApi;
   readonly #store: RuleStore;
   readonly #facts: RuleFacts;
   readonly #log: Log;
@@ -74,9 +70,10 @@ export class ClusterRules implements AsyncDisposable {
   #refused: ReadonlyMap<string, readonly Problem[]> = new Map();
   /** Objects as they were when they were tried last. */
   #tried: ReadonlyMap<string, Resource> = new Map();
-  readonly #costly = new Map<string, Costly>();
-  /** Kinds whose deletions wait, by API version and name. */
-  #held: ReadonlyMap<string, Hold> = new Map();
+  readonly #costly = new CostlyObjects();
+  readonly #brake: DeletionBrake;
+  /** When the API server made the objects that rules are of, as they were seen last, in milliseconds of its clock. */
+  readonly #madeAtMs = new Map<string, number>();
   /** What was in force when it was judged last. */
   #judged: { readonly revision: number; readonly sequence: number; readonly atMs: number } | null = null;
   #isChanged = false;
@@ -96,11 +93,11 @@ export class ClusterRules implements AsyncDisposable {
     readonly backoff?: { readonly firstMs: number; readonly longestMs: number };
   }) {
     const { api, log, backoff, nowMs } = init;
-    this.#api = api;
     this.#store = init.store;
     this.#facts = init.facts;
     this.#log = log;
     this.#writer = new StatusWriter({ api, log, nowMs });
+    this.#brake = new DeletionBrake({ api, log });
     this.#followed = init.kinds.map((kind) => {
       const objects = new Map<string, RuleObject>();
       const followed = {
@@ -151,7 +148,7 @@ export class ClusterRules implements AsyncDisposable {
         const why = (this.#refused.get(key) ?? []).map(formatProblem).join('; ');
         return `${formatResourceId(resourceId(resource))} was deleted in the cluster, and stays in force: ${why}`;
       });
-    const holds = [...this.#held.values()];
+    const { holds } = this.#brake;
     const unanswered = holds.flatMap(({ message, isProblem }) => (isProblem ? [message] : []));
     const waits = holds.flatMap(({ message, isProblem }) => (isProblem ? [] : [message]));
     return {
@@ -190,7 +187,7 @@ export class ClusterRules implements AsyncDisposable {
     const { read, key } = object;
     if ('problems' in read) return ownProblems(object);
     for (let waits = 0; ; waits++) {
-      const { puts, deletes, later = new Set() } = this.#without(this.#held, this.#request());
+      const { puts, deletes, later = new Set() } = this.#withoutHeld(this.#withoutCostly(this.#request()));
       const others = puts.filter((resource) => resourceKey(resource) !== key);
       const request = { puts: [...others, read.resource], deletes: deletes.filter((each) => each !== key) };
       const { refused } = await this.#store.takeCluster({ ...request, first: key, later, dryRun: true });
@@ -250,8 +247,9 @@ export class ClusterRules implements AsyncDisposable {
 
   #mayFitNow(nowMs: number): boolean {
     if (this.#judged === null) return true;
+    if (this.#costly.problems.size > 0 && this.#costly.due(this.#request().puts) !== null) return true;
     const { revision, sequence, atMs } = this.#judged;
-    if (this.#held.size > 0 && nowMs - atMs >= holdAgainMs) return true;
+    if (this.#brake.holds.length > 0 && nowMs - atMs >= holdAgainMs) return true;
     // A document may have taken the place of an object, or given it free.
     if (this.#store.state.revision !== revision) return true;
     return this.#refused.size > 0 && sequence !== this.#store.inventorySequence && nowMs - atMs >= fitAgainMs;
@@ -261,20 +259,17 @@ export class ClusterRules implements AsyncDisposable {
     this.#isChanged = false;
     const wanted = this.#request();
     // After the deletions were seen, because only then the answer says what they mean.
-    this.#held = await this.#holds(wanted, signal);
+    await this.#askAboutDeletions(wanted, signal);
     if (signal.aborted) return true;
-    const request = this.#without(this.#held, wanted);
     // What changes from here on may make refused objects fit.
     const sequence = this.#store.inventorySequence;
     try {
-      const { refused, costly } =
-        request.puts.length + request.deletes.length === 0
-          ? { refused: new Map<string, readonly Problem[]>(), costly: new Set<string>() }
-          : await this.#store.takeCluster(request);
-      this.#remember(request, refused, costly);
-      this.#tried = new Map(request.puts.map((resource) => [resourceKey(resource), resource]));
-      const known = [...this.#costly].map(([key, { problems }]) => [key, problems] as const);
-      this.#refused = new Map([...known, ...refused]);
+      const refused = await this.#try(this.#withoutHeld(this.#withoutCostly(wanted)));
+      const due = this.#costly.due(wanted.puts);
+      const ofCostly =
+        due === null ? [] : await this.#try({ puts: [due.resource], deletes: [], isBrief: due.isChanged });
+      this.#tried = new Map(wanted.puts.map((resource) => [resourceKey(resource), resource]));
+      this.#refused = new Map([...this.#costly.problems, ...refused, ...ofCostly]);
       const { revision } = this.#store.state;
       this.#judged = { revision, sequence, atMs: performance.now() };
       this.#failures = 0;
@@ -303,7 +298,7 @@ export class ClusterRules implements AsyncDisposable {
       if (!('resource' in object.read) || puts.has(object.key)) continue;
       const stored = this.#store.state.resources.get(object.key);
       const isSame = stored?.origin === 'cluster' && isDeepStrictEqual(stored.resource, object.read.resource);
-      if (!isSame && !this.#isCostly(object.key, object.read.resource)) puts.set(object.key, object.read.resource);
+      if (!isSame) puts.set(object.key, object.read.resource);
     }
     const uncertain = new Set(
       this.#followed.flatMap(({ kind, reflector }) =>
@@ -318,42 +313,36 @@ export class ClusterRules implements AsyncDisposable {
     return { puts: [...puts.values()], deletes: deletes.map(([key]) => key), later };
   }
 
-  #remember({ puts }: ClusterRequest, refused: ClusterOutcome['refused'], costly: ReadonlySet<string>): void {
-    for (const [key, { untilMs }] of this.#costly) if (untilMs < performance.now()) this.#costly.delete(key);
-    for (const resource of puts) {
-      const key = resourceKey(resource);
-      const problems = refused.get(key) ?? [];
-      if (costly.has(key)) this.#costly.set(key, { resource, problems, untilMs: performance.now() + costlyMs });
-      else this.#costly.delete(key);
-    }
+  /** Returns what is refused, and why. */
+  async #try(request: ClusterRequest): Promise<ReadonlyMap<string, readonly Problem[]>> {
+    if (request.puts.length + request.deletes.length === 0) return new Map();
+    const outcome = await this.#store.takeCluster(request);
+    this.#costly.remember(request.puts, outcome);
+    return outcome.refused;
   }
 
-  #isCostly(key: string, resource: Resource): boolean {
-    const known = this.#costly.get(key);
-    return known !== undefined && performance.now() < known.untilMs && isDeepStrictEqual(known.resource, resource);
-  }
-
-  async #holds({ deletes }: ClusterRequest, signal: AbortSignal): Promise<ReadonlyMap<string, Hold>> {
+  async #askAboutDeletions({ deletes }: ClusterRequest, signal: AbortSignal): Promise<void> {
     const stored = this.#storedKeys();
-    const deleted = new Set(deletes.flatMap((key) => stored.get(key)?.resource ?? []).map(kindKey));
-    const asked = this.#followed.filter(({ kind }) => deleted.has(kindKey(kind)));
-    const answers = await Promise.all(
-      asked.map(async ({ kind }) => ({ key: kindKey(kind), hold: await holdOf(kind, this.#api, signal) })),
-    );
-    const held = new Map(answers.flatMap(({ key, hold }) => (hold === null ? [] : [[key, hold] as const])));
-    for (const [key, hold] of held) {
-      if (this.#held.get(key)?.message !== hold.message) this.#log.warn({ why: hold.message }, 'deletions wait');
-    }
-    return held;
+    for (const key of this.#madeAtMs.keys()) if (!stored.has(key)) this.#madeAtMs.delete(key);
+    for (const { key, madeAtMs } of this.#objects()) if (madeAtMs !== null) this.#madeAtMs.set(key, madeAtMs);
+    const deleted = deletes.flatMap((key) => stored.get(key) ?? []);
+    const kinds = this.#followed.map(({ kind }) => kind);
+    await this.#brake.ask(deleted, kinds, (key) => this.#madeAtMs.get(key) ?? null, signal);
   }
 
-  #without(held: ReadonlyMap<string, Hold>, request: ClusterRequest): ClusterRequest {
+  #withoutHeld(request: ClusterRequest): ClusterRequest {
     const stored = this.#storedKeys();
     const isHeld = (key: string) => {
-      const resource = stored.get(key)?.resource;
-      return resource !== undefined && held.has(kindKey(resource));
+      const resource = stored.get(key);
+      return resource !== undefined && this.#brake.isHeld(resource);
     };
     return { ...request, deletes: request.deletes.filter((key) => !isHeld(key)) };
+  }
+
+  /** Those are tried by themselves. */
+  #withoutCostly(request: ClusterRequest): ClusterRequest {
+    this.#costly.forget(new Set(request.puts.map(resourceKey)));
+    return { ...request, puts: request.puts.filter((resource) => !this.#costly.has(resourceKey(resource))) };
   }
 
   /** Ours first: of two with the same name they count. */
@@ -415,8 +404,4 @@ export class ClusterRules implements AsyncDisposable {
     }
     return { status: 'Unknown', reason: 'Waiting', message: 'it has not been judged yet' };
   }
-}
-
-function kindKey({ apiVersion, kind }: { readonly apiVersion: string; readonly kind: string }): string {
-  return `${apiVersion} ${kind}`;
 }

@@ -28,6 +28,8 @@ export type RuleObject = {
   /** Where its status is written; null: it is not ours. */
   readonly statusPath: string | null;
   readonly generation: number;
+  /** When the API server made it, by its clock; null: it does not say. */
+  readonly madeAtMs: number | null;
   readonly status: WrittenStatus;
   readonly read: ReadResource;
 };
@@ -48,6 +50,7 @@ const objectSchema = z.looseObject({
     name: z.string().min(1),
     namespace: z.string().optional(),
     generation: z.number().default(0),
+    creationTimestamp: z.string().nullish(),
     annotations: z.record(z.string(), z.string()).nullish(),
   }),
 });
@@ -71,6 +74,7 @@ export function readRuleObject({ kind, path, apiVersion, isOurs }: RuleKind, obj
     name: formatResourceId(id),
     statusPath: isOurs ? `${pathOf(path, namespace)}/${name}/status` : null,
     generation: metadata.generation,
+    madeAtMs: instantOf(metadata.creationTimestamp ?? ''),
     status: writtenStatus(fields['status']),
     read: readResource(document),
   };
@@ -84,6 +88,16 @@ export function ruleIdOf({ kind }: Pick<RuleKind, 'kind'>, key: string): Resourc
     namespace: kindInfo(kind).isNamespaced ? key.slice(0, at) || 'default' : null,
     name: key.slice(at + 1),
   };
+}
+
+/** Of a kind, or of a resource of it: tells kinds of one name in different groups apart. */
+export function kindKey({ apiVersion, kind }: { readonly apiVersion: string; readonly kind: string }): string {
+  return `${apiVersion} ${kind}`;
+}
+
+function instantOf(text: string): number | null {
+  const atMs = Date.parse(text);
+  return Number.isNaN(atMs) ? null : atMs;
 }
 
 function pathOf(path: string, namespace: string | null): string {

@@ -19,6 +19,8 @@ export type ClusterRequest = {
   readonly first?: string;
   /** Tried after all others, because they were refused before. */
   readonly later?: ReadonlySet<string>;
+  /** No trial may take longer than one of many: what it has took too long a moment ago. */
+  readonly isBrief?: boolean;
 };
 
 export type ClusterOutcome = {
@@ -70,7 +72,8 @@ export async function planFitting(
 
   const attempt = async (part: ClusterRequest): Promise<CompiledChange> => {
     try {
-      return await trial(part, request.dryRun === true || tooLong > 0 ? trialMs.others : trialMs.first);
+      const isBrief = request.dryRun === true || request.isBrief === true || tooLong > 0;
+      return await trial(part, isBrief ? trialMs.others : trialMs.first);
     } catch (error) {
       if (!(error instanceof CulvertError) || !tooMuch.has(error.code)) throw error;
       if (error.code === 'TOO_MUCH_WORK') tooLong++;

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:https';
@@ -11,6 +12,11 @@ import { httpsIdentity } from '../http/https-identity.js';
 type KubernetesObject = {
   readonly metadata: { readonly namespace?: string; readonly name: string; readonly [field: string]: unknown };
   readonly [field: string]: unknown;
+};
+type Definition = {
+  readonly uid: string;
+  readonly creationTimestamp: string;
+  readonly annotations: Record<string, string>;
 };
 type Event = { readonly type: string; readonly object: unknown; readonly version: number; readonly path: string };
 type Watch = { readonly path: string; readonly selector: string; readonly response: ServerResponse };
@@ -46,6 +52,8 @@ export class FakeApiServer implements AsyncDisposable {
   readonly #watches = new Set<Watch>();
   readonly #refused = new Map<string, number>();
   readonly #terminating = new Set<string>();
+  /** Those that were made again, by name. */
+  readonly #definitions = new Map<string, Definition>();
   #events: Event[] = [];
   #version = 100;
   /** Versions up to this one are no longer kept. */
@@ -87,7 +95,9 @@ export class FakeApiServer implements AsyncDisposable {
     this.#objects.set(path, objects);
     const key = `${object.metadata.namespace ?? ''}/${object.metadata.name}`;
     const type = objects.has(key) ? 'MODIFIED' : 'ADDED';
-    const stored = { ...object, metadata: { ...object.metadata, resourceVersion: String(++this.#version) } };
+    const creationTimestamp = objects.get(key)?.metadata['creationTimestamp'] ?? new Date().toISOString();
+    const metadata = { ...object.metadata, creationTimestamp, resourceVersion: String(++this.#version) };
+    const stored = { ...object, metadata };
     objects.set(key, stored);
     this.#tell({ path, type, object: stored, version: this.#version });
   }
@@ -120,7 +130,18 @@ export class FakeApiServer implements AsyncDisposable {
   /** The definition of a kind is there again, without objects. */
   define(path: string): void {
     this.#terminating.delete(definitionOf(path));
+    this.#definitions.set(definitionOf(path), {
+      uid: `uid-${++this.#version}`,
+      creationTimestamp: new Date().toISOString(),
+      annotations: {},
+    });
     this.refuse(path, null);
+  }
+
+  /** Annotates a definition that was made by {@link define}. `text` has its UID in place of `UID`. */
+  annotateDefinition(path: string, annotation: string, text: string): void {
+    const definition = this.#definitions.get(definitionOf(path)) ?? assert.fail(path);
+    definition.annotations[annotation] = text.replace('UID', definition.uid);
   }
 
   bookmark(path: string): void {
@@ -176,7 +197,8 @@ export class FakeApiServer implements AsyncDisposable {
     const isGone = [...this.#refused].some(([path, code]) => code === 404 && definitionOf(path) === name);
     if (isGone) return refuse(response, 404, 'not found', null);
     const marked = this.#terminating.has(name) ? { deletionTimestamp: '2026-01-01T00:00:00Z' } : {};
-    response.end(JSON.stringify({ kind: 'CustomResourceDefinition', metadata: { name, ...marked } }));
+    const metadata = { name, ...(this.#definitions.get(name) ?? firstDefinition), ...marked };
+    response.end(JSON.stringify({ kind: 'CustomResourceDefinition', metadata }));
   }
 
   async #patch(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -228,6 +250,8 @@ export class FakeApiServer implements AsyncDisposable {
     for (const watch of this.#watches) if (watch.path === event.path) write(watch, event);
   }
 }
+
+const firstDefinition = { uid: 'uid-first', creationTimestamp: '2026-01-01T00:00:00Z' };
 
 const definitions = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions/';
 

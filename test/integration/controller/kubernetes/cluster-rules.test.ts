@@ -388,9 +388,25 @@ test('a definition that is deleted takes no rule out, although the API server de
   server.dropWatches();
   await told(/^the cluster has no SegmentationRule \(culvert\.dev\/v1\) any more/, 'warnings');
   assert.deepEqual(sorted(followed.names), sorted(all));
-  // It comes again, with what people apply then.
-  server.put(rules, rule('a'));
+  // It comes again, with a part of what there was: the rest stays until people say that it was meant to go.
   server.define(rules);
+  server.put(rules, rule('a'));
+  const again =
+    /^the definition segmentationrules\.culvert\.dev was made again at 2.*, without SegmentationRule\/b: what/;
+  await told(again, 'warnings');
+  await new Promise((resolve) => setTimeout(resolve, 2500));
+  assert.deepEqual(sorted(followed.names), sorted(all));
+  server.put(rules, rule('c'));
+  await followed.has({ ...all, 'SegmentationRule.-.c': 'cluster' });
+  server.remove(rules, '/c');
+  await followed.has(all);
+  await followed.restart();
+  await told(again, 'warnings');
+  assert.deepEqual(sorted(followed.names), sorted(all));
+  server.annotateDefinition(rules, 'culvert.dev/confirm-deletions', 'uid-first');
+  await new Promise((resolve) => setTimeout(resolve, 2500));
+  assert.deepEqual(sorted(followed.names), sorted(all), 'that was about another definition');
+  server.annotateDefinition(rules, 'culvert.dev/confirm-deletions', 'UID');
   await followed.has({ 'SegmentationRule.-.a': 'cluster' });
   // Whether it is there cannot be asked: deletions wait, and take effect when it can.
   const definition = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions/segmentationrules.culvert.dev';
