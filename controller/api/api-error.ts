@@ -17,6 +17,7 @@ const statusByCode: Readonly<Record<string, number>> = {
   TOKEN_REVOKED: 401,
   NOT_FOUND: 404,
   METHOD_NOT_ALLOWED: 405,
+  REQUEST_TIMEOUT: 408,
   USER_EXISTS: 409,
   TOO_MANY_USERS: 409,
   BODY_TOO_LARGE: 413,

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import net from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { parseIp } from '../../shared/address.js';
 import { CulvertError } from '../../shared/errors.js';
 import { BoundedServer, optionsFor, type ConnectionCut, type ServerLimits } from '../../shared/http/bounded-server.js';
@@ -24,6 +25,8 @@ const limits: ServerLimits = {
   readTimeoutMs: 60_000,
   closeGraceMs: 5000,
 };
+/** For the body of a request that needs no credential. A join has a few kilobytes, and an API server asks at once. */
+const openBodyTimeoutMs = 10_000;
 /** Status for the metrics when the client disconnected before the answer; nginx uses the same number. */
 const clientClosedRequest = 499;
 
@@ -133,7 +136,8 @@ export class ApiServer implements AsyncDisposable {
       const principal = route.access === 'open' ? undefined : this.#principal(request);
       subject = principal?.name ?? subject;
       if (principal !== undefined && route.access !== 'open') requireRole(principal, route.access);
-      const body = await readBody(request, route.maxBodyBytes);
+      if (route.isKnown !== undefined) this.#bounded.prove(request);
+      const body = await readRouteBody(request, route);
       const asked = { params, query: url.searchParams, body, source, subject, principal };
       const { audit } = route;
       hasLine = audit !== undefined;
@@ -179,6 +183,20 @@ function readUrl(text = '/'): URL {
   throw badRequest('the path of the request is malformed', 'paths of the API begin with /v1/');
 }
 
+/** The body. One that is open to all has less time than the whole request. Errors: `BODY_TOO_LARGE`, `REQUEST_TIMEOUT`. */
+async function readRouteBody(request: IncomingMessage, { access, maxBodyBytes }: Route): Promise<Buffer> {
+  if (access !== 'open') return await readBody(request, maxBodyBytes);
+  const read = new AbortController();
+  const late = delay(openBodyTimeoutMs, null, { signal: read.signal }).then(() => {
+    throw slowBody();
+  });
+  try {
+    return await Promise.race([readBody(request, maxBodyBytes), late]);
+  } finally {
+    read.abort();
+  }
+}
+
 async function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
@@ -194,6 +212,14 @@ async function readBody(request: IncomingMessage, maxBytes: number): Promise<Buf
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
+}
+
+function slowBody(): CulvertError {
+  return new CulvertError({
+    code: 'REQUEST_TIMEOUT',
+    message: `the body of the request did not come within ${openBodyTimeoutMs / 1000} s`,
+    hint: 'send it faster',
+  });
 }
 
 function unauthorized(): CulvertError {

@@ -44,6 +44,11 @@ export type Route = {
     /** The route calls {@link ApiRequest.begin} itself. If it did not, nothing was changed, and its lines are bounded. */
     readonly beginsLate?: boolean;
   };
+  /**
+   * Of an address that is a secret: whether these are its segments. Asked before the body is read; a client that does not know
+   * it finds nothing here, and one that does has proved itself.
+   */
+  readonly isKnown?: (params: Readonly<Record<string, string>>) => boolean;
   /** Maximum body size in bytes. */
   readonly maxBodyBytes: number;
   readonly handle: (request: ApiRequest) => Promise<ApiAnswer> | ApiAnswer;
@@ -55,7 +60,8 @@ export type MatchedRoute = { readonly route: Route; readonly params: Readonly<Re
 export function matchRoute(routes: readonly Route[], method: string, pathname: string): MatchedRoute {
   const matches = routes
     .map((route) => ({ route, params: matchPath(route.path, pathname) }))
-    .filter((match): match is MatchedRoute => match.params !== undefined);
+    .filter((match): match is MatchedRoute => match.params !== undefined)
+    .filter(({ route, params }) => route.isKnown?.(params) ?? true);
   const match = matches.find(({ route }) => route.method === method);
   if (match !== undefined) return match;
   if (matches.length === 0) throw notFound(`there is nothing at ${pathname}`, 'paths of the API begin with /v1/');

@@ -1,18 +1,21 @@
 import { customGroup, customKind, customKindNames, definitionName } from '../resources/custom/custom-kinds.js';
+import { foreignDefinition, foreignKinds, groupOf, type ForeignKind } from '../resources/kinds/policies-of-others.js';
 import {
   agentName,
   controllerName,
   labelsOf,
   rootsConfigMap,
+  webhookName,
   type InstallOptions,
   type KubernetesObject,
 } from './install-options.js';
+import { hasItem, itemsWhen } from './slots.js';
 
 const customPlurals = customKindNames.map((kind) => customKind(kind).plural);
 const rbac = 'rbac.authorization.k8s.io';
 
 /** Who may do what: each rule has its reason as an annotation of its role. Agents may nothing at the API. */
-export function accessObjects({ namespace }: InstallOptions): readonly KubernetesObject[] {
+export function accessObjects({ namespace, webhook, policies }: InstallOptions): readonly KubernetesObject[] {
   const account = (name: string, component: 'controller' | 'agent'): KubernetesObject => ({
     apiVersion: 'v1',
     kind: 'ServiceAccount',
@@ -32,7 +35,7 @@ export function accessObjects({ namespace }: InstallOptions): readonly Kubernete
         labels,
         annotations: {
           'culvert.dev/why':
-            'list and watch: pods and services are workloads and services of the mesh, a label of a namespace brings its pods in, nodes have zones, endpointslices have the endpoints that no selector finds, and objects of culvert.dev are rules; their status says whether they are in force; customresourcedefinitions: while one is deleted, its rules stay; tokenreviews: agents join with the tokens of their service account',
+            'list and watch: pods and services are workloads and services of the mesh, a label of a namespace brings its pods in, nodes have zones, endpointslices have the endpoints that no selector finds, and objects of culvert.dev are rules; their status says whether they are in force; customresourcedefinitions: while one is deleted, its rules stay; tokenreviews: agents join with the tokens of their service account; the validatingwebhookconfiguration: the controller writes its address and the roots of the mesh into it; policies of others: the kinds that the installation names',
         },
       },
       rules: [
@@ -47,6 +50,16 @@ export function accessObjects({ namespace }: InstallOptions): readonly Kubernete
           verbs: ['get'],
         },
         { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
+        ...itemsWhen<object>(webhook.enabled, {
+          apiGroups: ['admissionregistration.k8s.io'],
+          resources: ['validatingwebhookconfigurations'],
+          resourceNames: [webhookName],
+          verbs: ['patch'],
+        }),
+        // It may read namespaces anyway.
+        ...foreignKinds
+          .filter(({ kind }) => kind !== 'Namespace')
+          .flatMap((kind) => itemsWhen(hasItem(policies, kind.kind), ...rulesToRead(kind))),
       ],
     },
     {
@@ -80,5 +93,23 @@ export function accessObjects({ namespace }: InstallOptions): readonly Kubernete
       roleRef: { apiGroup: rbac, kind: 'Role', name: controllerName },
       subjects,
     },
+  ];
+}
+
+/** What it takes to have the objects of a kind of others as rules. */
+function rulesToRead(kind: ForeignKind): readonly object[] {
+  const definition = foreignDefinition(kind);
+  return [
+    { apiGroups: [groupOf(kind)], resources: [kind.plural], verbs: ['list', 'watch'] },
+    ...(definition === null
+      ? []
+      : [
+          {
+            apiGroups: ['apiextensions.k8s.io'],
+            resources: ['customresourcedefinitions'],
+            resourceNames: [definition],
+            verbs: ['get'],
+          },
+        ]),
   ];
 }

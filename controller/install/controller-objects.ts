@@ -6,10 +6,11 @@ import {
   natsPort,
   rootsConfigMap,
   selectorOf,
+  webhookName,
   type InstallOptions,
   type KubernetesObject,
 } from './install-options.js';
-import { fieldsWhen, isChoice, isSet, itemsWhen } from './slots.js';
+import { fieldsWhen, isChoice, isSet, itemsWhen, joined } from './slots.js';
 
 const statePath = '/var/lib/culvert/controller';
 const selector = selectorOf('controller');
@@ -73,7 +74,7 @@ function claim({ namespace, controller: { storage } }: InstallOptions): Kubernet
 }
 
 function deployment(options: InstallOptions): KubernetesObject {
-  const { namespace, image, imagePullSecrets, trustDomain, controller } = options;
+  const { namespace, image, imagePullSecrets, trustDomain, controller, webhook, policies } = options;
   const { nodeSelector, resources, storage } = controller;
   const labels = labelsOf('controller');
   const name = `${controllerName}.${namespace}.svc`;
@@ -119,6 +120,8 @@ function deployment(options: InstallOptions): KubernetesObject {
                 `--advertise=${name}`,
                 '--kubernetes-api=https://kubernetes.default.svc',
                 `--kubernetes-namespace=${namespace}`,
+                ...itemsWhen(webhook.enabled, `--kubernetes-webhook=${webhookName}`),
+                ...itemsWhen(isSet(policies), `--kubernetes-policies=${joined(policies)}`),
               ],
               env: [{ name: 'CULVERT_CONTEXT', value: `${statePath}/admin.yaml` }],
               securityContext: { ...restricted, capabilities: { drop: ['ALL'] } },

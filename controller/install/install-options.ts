@@ -23,6 +23,8 @@ export type InstallValues<Flag = boolean> = {
     readonly podDisruptionBudget: Flag;
     readonly networkPolicy: Flag;
   };
+  readonly webhook: { readonly enabled: Flag; readonly failurePolicy: string };
+  readonly policies: readonly string[];
   readonly agent: { readonly resources: object };
   readonly cni: { readonly enabled: Flag; readonly configDirectory: string; readonly binDirectory: string };
   readonly quotaForCriticalPods: Flag;
@@ -48,6 +50,8 @@ export function defaultValues(version: string): InstallValues {
       podDisruptionBudget: true,
       networkPolicy: true,
     },
+    webhook: { enabled: true, failurePolicy: 'Ignore' },
+    policies: [],
     agent: { resources: { requests: { cpu: '100m', memory: '128Mi' } } },
     cni: { enabled: true, configDirectory: '/etc/cni/net.d', binDirectory: '/opt/cni/bin' },
     quotaForCriticalPods: false,
@@ -66,6 +70,8 @@ export type KubernetesObject = {
 export const controllerName = 'culvert-controller';
 export const agentName = 'culvert-agent';
 export const rootsConfigMap = 'culvert-ca';
+/** The ValidatingWebhookConfiguration by which the API server asks about rules. */
+export const webhookName = 'culvert';
 /** The user of the controller, which is no user of any host. */
 export const controllerUser = 65_532;
 export const apiPort = 15_443;

@@ -1,3 +1,4 @@
+import { foreignKinds } from '../resources/kinds/policies-of-others.js';
 import type { InstallValues } from './install-options.js';
 
 /** What a value of the chart means, and which texts it may be. */
@@ -18,6 +19,10 @@ export const valuePatterns = {
 } as const;
 
 const storageKinds = ['claim', 'host-path', 'empty-dir'] as const;
+/** What the API server does with a rule while the controller does not answer. */
+export const failurePolicies = ['Ignore', 'Fail'] as const;
+/** What `policies` may name. */
+export const policyKinds: readonly string[] = foreignKinds.map(({ kind }) => kind);
 
 type Leaves = { readonly [path: string]: ValueNote };
 
@@ -71,6 +76,17 @@ export const valueNotes: Leaves = {
   'controller.podDisruptionBudget': { help: 'Whether a drain of nodes takes one controller at a time.' },
   'controller.networkPolicy': {
     help: 'Whether only the ports of the controller can be reached, where the CNI enforces it.',
+  },
+  'webhook.enabled': {
+    help: 'Whether the API server asks the controller about rules before it takes them, so that kubectl says at once what is wrong.',
+  },
+  'webhook.failurePolicy': {
+    help: 'What the API server does with a rule while the controller does not answer: Ignore takes it, and its status says later what is wrong; Fail refuses it.',
+    schema: { enum: failurePolicies },
+  },
+  policies: {
+    help: `Kinds of Kubernetes and Istio whose objects are rules too, and are never written: ${policyKinds.join(', ')} (for the labels that they select by). The controller may read those only.`,
+    schema: { items: { type: 'string', enum: policyKinds }, uniqueItems: true },
   },
   'agent.resources': {
     help: 'Of the container, as Kubernetes has them. An agent that reaches a limit of its memory ends, and with it the connections of its node.',

@@ -13,6 +13,9 @@ const treeMark = '\u{E002}';
 /** Before the expression that decides whether what this key has is there: fields of an object, or items of a list. */
 const conditionMark = '\u{E003}';
 
+/** After the path of a list whose items stand in a text. */
+const joinMark = ' joined';
+
 export function textSlot(path: string): string {
   return `${textMarks.open}${path}${textMarks.close}`;
 }
@@ -47,6 +50,23 @@ export function readKey(key: string): MarkedKey | null {
 export function isChoice(value: string, choice: string): Condition {
   const path = pathOf(value);
   return path === null ? value === choice : { template: `eq .Values.${path} ${JSON.stringify(choice)}` };
+}
+
+/** Whether a list of texts has this one. */
+export function hasItem(list: readonly string[], item: string): Condition {
+  const path = pathOf(list);
+  return path === null ? list.includes(item) : { template: `has ${JSON.stringify(item)} .Values.${path}` };
+}
+
+/** The texts of a list with commas between them, as a part of a text. */
+export function joined(list: readonly string[]): string {
+  const path = pathOf(list);
+  return path === null ? list.join(',') : textSlot(`${path}${joinMark}`);
+}
+
+/** The value for a path of {@link textParts}, as an expression of templates. */
+export function expressionOf(path: string): string {
+  return path.endsWith(joinMark) ? `(join "," .Values.${path.slice(0, -joinMark.length)})` : `.Values.${path}`;
 }
 
 /** Whether a text, a list or a map has anything in it. */

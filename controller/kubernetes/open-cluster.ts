@@ -37,6 +37,8 @@ export interface Cluster extends AsyncDisposable {
 }
 
 const reviewTimeoutMs = 10_000;
+/** Until roots that could not be written are written again. */
+const publishAgainMs = 5000;
 
 /** The cluster that the settings name; null: none. Follows it from now on. Errors: `CONFIG_INVALID`. */
 export function openCluster(init: {
@@ -106,8 +108,15 @@ export function openCluster(init: {
     ...(kubernetesWebhook === null ? [] : [rootsForWebhook(kubernetesWebhook, init.admissionPath)]),
   ];
   const roots = places.map((place) => new PublishedRoots({ api, place, rootsPem, log }));
+  let again: NodeJS.Timeout | undefined;
+  let isClosed = false;
   const publishRoots = async (): Promise<void> => {
+    clearTimeout(again);
     await Promise.all(roots.map((each) => each.publish()));
+    // An installation may make the objects after this controller has started.
+    if (isClosed || roots.every(({ problem }) => problem === null)) return;
+    clearTimeout(again);
+    again = setTimeout(() => void publishRoots(), publishAgainMs);
   };
   void publishRoots();
   let rules: ClusterRules | null = null;
@@ -138,6 +147,8 @@ export function openCluster(init: {
           },
     review: (token) => reviewToken(api, { token, account }, AbortSignal.timeout(reviewTimeoutMs)),
     [Symbol.asyncDispose]: async () => {
+      isClosed = true;
+      clearTimeout(again);
       await rules?.[Symbol.asyncDispose]();
       await Promise.all([source, installation].map((each) => each[Symbol.asyncDispose]()));
       api.close();

@@ -29,14 +29,15 @@ const namespacedKinds = [
   'resourcequotas',
 ] as const;
 const optionalKinds = ['podmonitors.monitoring.coreos.com', 'prometheusrules.monitoring.coreos.com'] as const;
+const webhookKind = 'validatingwebhookconfigurations.admissionregistration.k8s.io';
 const clusterKinds = [
-  'validatingwebhookconfigurations.admissionregistration.k8s.io',
+  webhookKind,
   'clusterrolebindings.rbac.authorization.k8s.io',
   'clusterroles.rbac.authorization.k8s.io',
 ] as const;
 /** What users make for Culvert themselves may have no label of it, but names its Service or its accounts. */
 const referringKinds = [
-  'validatingwebhookconfigurations.admissionregistration.k8s.io',
+  webhookKind,
   'clusterrolebindings.rbac.authorization.k8s.io',
   'rolebindings.rbac.authorization.k8s.io',
 ] as const;
@@ -55,12 +56,13 @@ export type UninstallOptions = {
 };
 
 /**
- * Takes Culvert out of a cluster: pods out of the mesh, agents off their nodes, rules, CNI plugin and state off the nodes, all
- * objects, in this order; then looks for what is left. It can be repeated at any point, also after objects were deleted in
- * another order. Errors: `KUBECTL`, `UNINSTALL_INCOMPLETE`.
+ * Takes Culvert out of a cluster: the webhook, so that no write waits for a controller that goes; pods out of the mesh, agents
+ * off their nodes, rules, CNI plugin and state off the nodes, all objects, in this order; then looks for what is left. It can
+ * be repeated at any point, also after objects were deleted in another order. Errors: `KUBECTL`, `UNINSTALL_INCOMPLETE`.
  */
 export async function uninstall(o: UninstallOptions): Promise<void> {
   const cleanup = await howToClean(o);
+  await removeWebhook(o);
   await unenrol(o);
   await record(o, cleanup);
   await removeAgents(o);
@@ -93,6 +95,12 @@ async function record({ kubectl, namespace }: UninstallOptions, cleanup: Cleanup
   if ((await kubectl.find(['namespace', namespace])) === null) return;
   const text = `${cleanupAnnotation}=${cleanupRecordOf(cleanup)}`;
   await kubectl.succeed(['annotate', '--overwrite', 'namespace', namespace, text]);
+}
+
+/** First: with the policy Fail, the API server would take no rule any more once the controller has gone. */
+async function removeWebhook(o: UninstallOptions): Promise<void> {
+  const removed = await o.kubectl.succeed(['delete', webhookKind, ...ours, timeoutOf(o)]);
+  if (/ deleted\b/.test(removed)) o.done('the API server asks the controller no more about rules');
 }
 
 async function unenrol(o: UninstallOptions): Promise<void> {

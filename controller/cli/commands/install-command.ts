@@ -3,7 +3,8 @@ import { isTrustDomain } from '../../../shared/identity.js';
 import { version } from '../../../shared/version.js';
 import { defaultValues, type InstallValues } from '../../install/install-options.js';
 import { installObjects } from '../../install/install-objects.js';
-import { valuePatterns } from '../../install/install-values.js';
+import { failurePolicies, policyKinds, valuePatterns } from '../../install/install-values.js';
+import { didYouMean } from '../../../shared/nearest-name.js';
 import { customDefinitions } from '../../resources/custom/custom-definitions.js';
 import type { Cli } from '../cli.js';
 import { usageError } from '../exit-codes.js';
@@ -26,6 +27,9 @@ type Flags = {
   readonly networkPolicy: boolean;
   readonly disruptionBudget: boolean;
   readonly quotaForCriticalPods?: true;
+  readonly webhook: boolean;
+  readonly webhookFailurePolicy: string;
+  readonly policies: readonly string[];
   readonly monitoring: readonly string[];
   readonly crds: boolean;
 };
@@ -65,6 +69,17 @@ export function addInstallCommand(program: Command, cli: Cli): void {
     .option(
       '--quota-for-critical-pods',
       'with a quota that allows pods of system classes in the namespace, for clusters that limit them, such as GKE',
+    )
+    .option('--no-webhook', 'without the webhook by which kubectl says at once what is wrong with a rule')
+    .option(
+      '--webhook-failure-policy <policy>',
+      'what the API server does with a rule while the controller does not answer: Ignore takes it, Fail refuses it',
+      defaults.webhook.failurePolicy,
+    )
+    .option(
+      '--policies <kinds...>',
+      `kinds whose objects in the cluster are rules too, and are only read: ${policyKinds.join(', ')}`,
+      [],
     )
     .option(
       '--monitoring <parts...>',
@@ -124,6 +139,8 @@ function valuesOf(flags: Flags): InstallValues {
       podDisruptionBudget: flags.disruptionBudget,
       networkPolicy: flags.networkPolicy,
     },
+    webhook: webhookOf(flags),
+    policies: policiesOf(flags.policies),
     cni: cniOf(flags),
     quotaForCriticalPods: flags.quotaForCriticalPods ?? false,
     monitoring: monitoringOf(flags.monitoring),
@@ -141,6 +158,23 @@ function cniOf({ cni, cniConfigDir, cniBinDir }: Flags): InstallValues['cni'] {
     throw usageError(`${option}: "${path}" is no directory of a node`, 'write an absolute path, as /etc/cni/net.d');
   }
   return { enabled: cni, configDirectory: cniConfigDir, binDirectory: cniBinDir };
+}
+
+function webhookOf({ webhook, webhookFailurePolicy }: Flags): InstallValues['webhook'] {
+  const failurePolicy = failurePolicies.find((policy) => policy === webhookFailurePolicy);
+  if (failurePolicy === undefined) {
+    const wrong = `--webhook-failure-policy: "${webhookFailurePolicy}" is none`;
+    throw usageError(wrong, `use ${failurePolicies.join(' or ')}`);
+  }
+  return { enabled: webhook, failurePolicy };
+}
+
+function policiesOf(kinds: readonly string[]): readonly string[] {
+  const asked = [...new Set(kinds.flatMap((each) => each.split(',')))];
+  const unknown = asked.find((kind) => !policyKinds.includes(kind));
+  if (unknown === undefined) return asked;
+  const hint = didYouMean(unknown, policyKinds, `use some of ${policyKinds.join(', ')}`);
+  throw usageError(`--policies: "${unknown}" is no kind that can be taken`, hint);
 }
 
 function monitoringOf(parts: readonly string[]): InstallValues['monitoring'] {

@@ -68,9 +68,10 @@ export function addUninstallCommand(program: Command, cli: Cli): void {
 function plan(own: string): string {
   return [
     'Nothing was done. With --yes this takes, in this order:',
-    '  1. the label culvert.dev/mesh=enabled from namespaces and pods, so that all traffic passes unprotected',
-    `  2. the agents (DaemonSet culvert-agent in ${own})`,
-    '  3. rules, CNI plugin and state of agents off every node',
-    `  4. all objects of Culvert, with the namespace ${own} where Culvert has made it, and with the CA of the mesh`,
+    '  1. the webhook by which the API server asks about rules',
+    '  2. the label culvert.dev/mesh=enabled from namespaces and pods, so that all traffic passes unprotected',
+    `  3. the agents (DaemonSet culvert-agent in ${own})`,
+    '  4. rules, CNI plugin and state of agents off every node',
+    `  5. all objects of Culvert, with the namespace ${own} where Culvert has made it, and with the CA of the mesh`,
   ].join('\n');
 }

@@ -1,5 +1,5 @@
 import { stringify } from 'yaml';
-import { readKey, textParts } from '../../../controller/install/slots.js';
+import { expressionOf, readKey, textParts } from '../../../controller/install/slots.js';
 
 /** Objects with slots as the text of a template of Helm. */
 export function templateText(objects: readonly object[]): string {
@@ -62,7 +62,7 @@ function treePathOf(value: object): string | null {
 function scalar(value: unknown): string {
   if (typeof value !== 'string') return String(value);
   const parts = textParts(value);
-  const paths = parts.flatMap((part) => ('path' in part ? [`.Values.${part.path}`] : []));
+  const paths = parts.flatMap((part) => ('path' in part ? [expressionOf(part.path)] : []));
   // Helm would take it for a template of its own.
   if (paths.length === 0 && value.includes('{{')) return `{{ ${JSON.stringify(value)} | quote }}`;
   if (paths.length === 0) return plainText(value);

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { installObjects } from '../../../controller/install/install-objects.js';
 import { defaultValues } from '../../../controller/install/install-options.js';
 import { culvert } from '../../support/controller/cli-fixture.js';
+import { installValueSets } from '../../support/controller/install-value-sets.js';
 import { FakeKubectl, type FakeAnswer } from '../../support/controller/fake-kubectl.js';
 
 const values = {
@@ -54,6 +54,7 @@ test('labels, agents, what is on the nodes and objects go in this order, and the
     .map(({ words }) => words)
     .filter((words) => /\b(label|delete|apply|rollout)\b/.test(words));
   const order = [
+    /delete validatingwebhookconfigurations\S* -l app.kubernetes.io\/part-of=culvert/,
     /delete daemonset culvert-agent .*--cascade=foreground/,
     /apply -f -/,
     /rollout status daemonset\/culvert-cleanup/,
@@ -192,14 +193,24 @@ test('webhooks and rights that users have made for Culvert without its label are
   assert.ok(err.includes(`these are still there: ${what} `), err);
 });
 
-test('uninstall knows all that the documents have users apply', () => {
-  const page = readFileSync('deploy/docs/kubernetes.md', 'utf8');
-  const blocks = [...page.matchAll(/```yaml\n([^]*?)```/g)].flatMap(([, yaml = '']) => yaml.split('\n---\n'));
-  const clusterWide = blocks.filter((text) =>
-    /^kind: (ValidatingWebhookConfiguration|ClusterRole(Binding)?)$/m.test(text),
-  );
-  assert.equal(clusterWide.length, 3);
-  for (const text of clusterWide) assert.match(text, /^metadata: .*app\.kubernetes\.io\/part-of: culvert/m);
+test('uninstall deletes every kind that an installation may have, by the label that each object has', async () => {
+  const shared = { kind: 'Namespace', metadata: { name: 'culvert-system' } };
+  using kubectl = new FakeKubectl([
+    { to: /get namespace culvert-system/, out: shared },
+    { to: /api-resources/, out: 'podmonitors.monitoring.coreos.com\nprometheusrules.monitoring.coreos.com' },
+    ...installed,
+  ]);
+  await uninstalled(kubectl, '--yes');
+  const deleted = kubectl.asked.map(({ words }) => words).filter((words) => /^(-n \S+ )?delete .* -l /.test(words));
+  const kinds = deleted.flatMap((words) => words.replace(/ -l .*/, '').split(/[ ,]/)).map((kind) => kind.split('.')[0]);
+  const objects = Object.values(installValueSets).flatMap((set) => installObjects(set));
+  assert.ok(objects.some(({ kind }) => kind === 'ValidatingWebhookConfiguration'));
+  for (const { kind, metadata } of objects.filter((each) => each.kind !== 'Namespace')) {
+    const plural = `${kind.toLowerCase()}s`.replace(/ys$/, 'ies');
+    assert.ok(kinds.includes(plural), `${plural} of ${kinds.join(' ')}`);
+    const { labels } = metadata as unknown as { readonly labels: Record<string, string> };
+    assert.equal(labels['app.kubernetes.io/part-of'], 'culvert');
+  }
 });
 
 test('a node that cannot be cleaned is named with what its pod says, and nothing else is deleted', async () => {

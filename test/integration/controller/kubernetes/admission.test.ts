@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
+import { connect } from 'node:tls';
 import type { RunningController } from '../../../../controller/app.js';
+import { KubernetesApi } from '../../../../controller/kubernetes/kubernetes-api.js';
+import { PublishedRoots, rootsForWebhook } from '../../../../controller/kubernetes/published-roots.js';
 import {
   callApi,
   eventually,
+  silentLog,
   startedController,
   temporaryDirectory,
 } from '../../../support/controller/controller-fixture.js';
@@ -18,6 +22,8 @@ const configuration = '/apis/admissionregistration.k8s.io/v1/validatingwebhookco
 
 before(async () => {
   server = await FakeApiServer.start();
+  // The configuration is made after the controller has started.
+  server.refuse(configuration, 404);
   directory = await temporaryDirectory();
   controller = await startedController(path.join(directory.path, 'controller'), {
     changes: {
@@ -38,6 +44,16 @@ type Written = {
   readonly name: string;
   readonly clientConfig: { readonly caBundle: string; readonly service: { readonly path: string } };
 };
+
+test('the configuration may be made after the controller has started', async () => {
+  await eventually(
+    'the controller has tried',
+    async () => server.heard.includes(`PATCH ${configuration}`) || undefined,
+  );
+  assert.equal(server.patches.filter(({ path }) => path === configuration).length, 0);
+  server.refuse(configuration, null);
+  await written();
+});
 
 /** What the controller wrote into the configuration of the webhook. */
 function written(): Promise<Written> {
@@ -76,6 +92,48 @@ test('the configuration of the webhook has the address and the roots of the mesh
   assert.equal(name, 'rules.culvert.dev');
   assert.equal(Buffer.from(clientConfig.caBundle, 'base64').toString(), controller.caPem);
   assert.match(clientConfig.service.path, /^\/v1\/kubernetes\/admission\/[0-9a-f]{32}$/);
+});
+
+test('the configuration of a root that is rotated has both roots while both count, and then the new one', async () => {
+  const { url, caFile, tokenFile } = server;
+  const api = new KubernetesApi({ url, caFile, tokenFile });
+  const place = rootsForWebhook('rotated', '/v1/kubernetes/admission/x');
+  let pem = 'old';
+  const roots = new PublishedRoots({ api, place, rootsPem: () => pem, log: silentLog });
+  for (const now of ['old', 'old\nnew', 'new']) {
+    pem = now;
+    await roots.publish();
+    await roots.publish();
+  }
+  api.close();
+  const bundles = server.patches
+    .filter((patch) => patch.path.endsWith('/rotated'))
+    .map(({ body }) => (body as { webhooks: [Written] }).webhooks[0].clientConfig.caBundle);
+  assert.deepEqual(
+    bundles.map((bundle) => Buffer.from(bundle, 'base64').toString()),
+    ['old', 'old\nnew', 'new'],
+  );
+});
+
+/** What a client is answered that sends the head of a request with a body of 3 MiB, and nothing more; how long it took. */
+async function answerToHead(pathname: string): Promise<{ readonly status: string; readonly tookMs: number }> {
+  const { hostname, port } = new URL(controller.url);
+  const socket = connect({ host: hostname, port: Number(port), ca: controller.caPem });
+  const startedAtMs = performance.now();
+  socket.write(`POST ${pathname} HTTP/1.1\r\nhost: x\r\ncontent-length: ${3 * 1024 * 1024}\r\n\r\n{`);
+  let text = '';
+  for await (const chunk of socket as AsyncIterable<Buffer>) text += chunk.toString();
+  return { status: text.split('\r\n', 1)[0] ?? '', tookMs: performance.now() - startedAtMs };
+}
+
+test('a client without the address is answered before its body, and no client may let its body be waited for', async () => {
+  const { clientConfig } = await written();
+  const right = clientConfig.service.path;
+  const [unknown, known] = await Promise.all([answerToHead(`${right.slice(0, -1)}x`), answerToHead(right)]);
+  assert.equal(unknown.status, 'HTTP/1.1 404 Not Found');
+  assert.ok(unknown.tookMs < 8000, `${unknown.tookMs} ms`);
+  assert.equal(known.status, 'HTTP/1.1 408 Request Timeout');
+  assert.ok(known.tookMs < 40_000, `${known.tookMs} ms`);
 });
 
 test('another address is none, whoever asks', async () => {

@@ -72,6 +72,9 @@ const refused: readonly (readonly [set: string, says: RegExp])[] = [
   ['controller.storage.kind=host-path,controller.storage.path=/a', /nodeSelector/],
   ['controller.storage.kind=host-path,controller.nodeSelector.a=b', /path/],
   ['controller.storage.path=/a/../b', /path/],
+  ['webhook.failurePolicy=fail', /failurePolicy/],
+  ['policies={Pod}', /policies/],
+  ['policies={NetworkPolicy,NetworkPolicy}', /policies/],
   ['createNamespace=maybe', /createNamespace/],
   ['colour=red', /colour/],
 ];

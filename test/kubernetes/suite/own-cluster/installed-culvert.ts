@@ -26,7 +26,7 @@ export async function cureNodes({ kubectl }: Cluster): Promise<void> {
 /** Culvert on the cluster, as the documents say that one installs it. */
 export class InstalledCulvert implements AsyncDisposable {
   readonly #cluster: Cluster;
-  readonly #objects: string;
+  #objects: string;
   /** Trace ids of the connections that were asked for. */
   readonly #seen = new Set<string>();
 
@@ -35,18 +35,23 @@ export class InstalledCulvert implements AsyncDisposable {
     this.#objects = objects;
   }
 
-  /** Resolves when the controller is ready, and an agent on each node. */
-  static async install(cluster: Cluster): Promise<InstalledCulvert> {
+  /** Resolves when the controller is ready, and an agent on each node. `options`: more of `culvert install`. */
+  static async install(cluster: Cluster, options: readonly string[] = []): Promise<InstalledCulvert> {
     const { kubectl } = cluster;
-    const image = imageName('culvert', usualRepository);
-    const storage = ['--storage', `host-path:${controllerState}`, '--node-selector', 'kubernetes.io/hostname=n1'];
-    const argv = [process.execPath, culvertProgram, 'install', '--image', image, ...storage];
-    const objects = await requireSuccess(argv, { timeoutMs: 60_000 });
+    const objects = await this.#objectsWith(options);
     await kubectl.succeed(['apply', '--server-side', '-f', '-'], { input: await this.definitions() });
     await kubectl.apply(objects);
     await kubectl.wait(['-n', system, 'rollout', 'status', 'deployment/culvert-controller']);
     await kubectl.wait(['-n', system, 'rollout', 'status', 'daemonset/culvert-agent']);
     return new InstalledCulvert(cluster, objects);
+  }
+
+  /** What `culvert install` prints with these options. */
+  static #objectsWith(options: readonly string[]): Promise<string> {
+    const image = imageName('culvert', usualRepository);
+    const storage = ['--storage', `host-path:${controllerState}`, '--node-selector', 'kubernetes.io/hostname=n1'];
+    const argv = [process.execPath, culvertProgram, 'install', '--image', image, ...storage, ...options];
+    return requireSuccess(argv, { timeoutMs: 60_000 });
   }
 
   /** What `culvert install --crds` prints. */
@@ -62,6 +67,12 @@ export class InstalledCulvert implements AsyncDisposable {
     // The plugin would let all pods wait for an agent, those of the next file too.
     await cureNodes(this.#cluster);
     for (const node of nodes) await node.succeed(['sh', '-c', `rm -rf /var/lib/culvert/agent ${controllerState}`]);
+  }
+
+  /** Applies what `culvert install` prints with other options, and waits as {@link applyAgain} does. */
+  async change(options: readonly string[]): Promise<void> {
+    this.#objects = await InstalledCulvert.#objectsWith(options);
+    await this.applyAgain();
   }
 
   /** Applies its objects again, and waits until the controller is ready, and an agent on each node. */

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { patience } from '../../../lab/patience.js';
 import { waitUntil } from '../../../lab/wait-until.js';
@@ -19,7 +18,7 @@ before(async () => {
   await kubectl.apply(shop);
   await kubectl.wait(['-n', 'shop', 'rollout', 'status', 'deployment/db']);
   await kubectl.wait(['-n', 'shop', 'wait', '--for=condition=Ready', 'pod', '--all']);
-  culvert = await InstalledCulvert.install(cluster);
+  culvert = await InstalledCulvert.install(cluster, ['--no-webhook']);
   await culvert.enrol('shop', 3);
 });
 after(async () => {
@@ -109,29 +108,6 @@ test('what only the controller can judge is in the status, and stops no other ru
   await kubectl.succeed(['delete', 'seg', 'batch']);
 });
 
-test('with the webhook of the documents, kubectl says at once what is wrong', async () => {
-  const page = readFileSync('deploy/docs/kubernetes.md', 'utf8');
-  const [, webhook = ''] = /```yaml\n(apiVersion: admissionregistration[^]*?)```/.exec(page) ?? [];
-  await kubectl.apply(webhook);
-  const deployment = ['-n', 'culvert-system', 'deployment/culvert-controller'];
-  await kubectl.succeed(['set', 'env', ...deployment, 'CULVERT_CONTROLLER_KUBERNETES_WEBHOOK=culvert']);
-  await kubectl.wait(['rollout', 'status', ...deployment]);
-  const bad = document('SegmentationRule', 'misspelt', '{ action: allow, form: [{ namespace: shop }] }');
-  const said = await waitUntil('kubectl is refused', async () => {
-    const { code, stderr } = await kubectl.run(['apply', '-f', '-'], { input: bad });
-    return code === 0 ? undefined : stderr;
-  });
-  assert.match(said, /spec\.form: is not a field here \(did you mean "from"\?\)/);
-  // In the order of the file, each right after the one before.
-  const segment = document('Segment', 'batch', '{ members: [{ namespace: shop }] }');
-  const rule = document('SegmentationRule', 'named', '{ action: allow, from: [{ segment: batch }] }');
-  await kubectl.apply(`${segment}---\n${rule}`);
-  await inForce('sr/named');
-  await kubectl.succeed(['delete', '-f', '-'], { input: webhook });
-  await kubectl.succeed(['delete', 'sr', '--all']);
-  await kubectl.succeed(['delete', 'seg', 'batch']);
-});
-
 test('a document and an object of the same name are a conflict that both sides are told', async () => {
   await culvert.culvert(['apply', '-f', '-'], document('SegmentationRule', 'both', '{ action: allow, ports: [70] }'));
   await kubectl.apply(document('SegmentationRule', 'both', '{ action: deny, ports: [22] }'));
@@ -172,4 +148,49 @@ test('a definition that is deleted takes no rule out, and when it is back the ob
   await kubectl.succeed(['delete', 'sr', 'web-to-db']);
   await kubectl.succeed(['delete', 'mesh', 'default']);
   await becomes(true);
+});
+
+test('an installation with the webhook has kubectl say at once what is wrong, and with Fail nothing passes it', async () => {
+  await culvert.change(['--webhook-failure-policy', 'Fail', '--policies', 'NetworkPolicy']);
+  const bad = document('SegmentationRule', 'misspelt', '{ action: allow, form: [{ namespace: shop }] }');
+  const said = await waitUntil('kubectl is refused by the controller', async () => {
+    const { code, stderr } = await kubectl.run(['apply', '-f', '-'], { input: bad });
+    return (code !== 0 && /spec\.form/.test(stderr) && stderr) || undefined;
+  });
+  assert.match(said, /spec\.form: is not a field here \(did you mean "from"\?\)/);
+  // In the order of the file, each right after the one before.
+  const segment = document('Segment', 'batch', '{ members: [{ namespace: shop }] }');
+  const rule = document('SegmentationRule', 'named', '{ action: allow, from: [{ segment: batch }] }');
+  await kubectl.apply(`${segment}---\n${rule}`);
+  await inForce('sr/named');
+  // Applied again, the object of the installation leaves what the controller wrote into it.
+  await culvert.applyAgain();
+  assert.match(await refusal(bad), /spec\.form/);
+  const system = ['-n', 'culvert-system'];
+  await kubectl.succeed([...system, 'scale', 'deployment/culvert-controller', '--replicas=0']);
+  await kubectl.wait([...system, 'wait', '--for=delete', 'pod', '-l', 'app.kubernetes.io/component=controller']);
+  const good = document('SegmentationRule', 'late', '{ action: allow, ports: [70] }');
+  assert.match(await refusal(good), /failed calling webhook "rules\.culvert\.dev"/);
+  await kubectl.succeed(['delete', 'sr', 'named']);
+  await kubectl.succeed([...system, 'scale', 'deployment/culvert-controller', '--replicas=1']);
+  await waitUntil('the rule is taken', async () => {
+    return (await kubectl.run(['apply', '-f', '-'], { input: good })).code === 0 || undefined;
+  });
+  await inForce('sr/late');
+  await kubectl.succeed(['delete', 'sr,seg', '--all']);
+});
+
+test('policies that the installation names are rules, with the rights that it gives for them', async () => {
+  const policy = `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: closed, namespace: shop }
+spec: { podSelector: { matchLabels: { app: db } }, policyTypes: [Ingress] }
+`;
+  await kubectl.apply(policy);
+  await waitUntil('the policy is a rule', async () => {
+    return (await culvert.culvert(['get', 'networkpolicies', '-o', 'wide'])).includes('closed') || undefined;
+  });
+  const [line] = (await culvert.checks()).filter(({ check }) => check === 'kubernetes');
+  assert.equal(line?.state, 'ok', line?.message);
+  await kubectl.succeed(['delete', '-f', '-'], { input: policy });
 });

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
 import type { KubernetesObject } from '../../../../controller/install/install-options.js';
+import { installObjects } from '../../../../controller/install/install-objects.js';
 import { culvert } from '../../../support/controller/cli-fixture.js';
+import { installValueSets } from '../../../support/controller/install-value-sets.js';
 
 async function rendered(...argv: readonly string[]): Promise<readonly KubernetesObject[]> {
   const { code, out, err } = await culvert(['install', ...argv]);
@@ -32,6 +34,7 @@ test('each object is there once, in an order in which it can be created, with la
     'ClusterRoleBinding/culvert-controller',
     'Role/culvert-controller',
     'RoleBinding/culvert-controller',
+    'ValidatingWebhookConfiguration/culvert',
     'ConfigMap/culvert-ca',
     'Service/culvert-controller',
     'PersistentVolumeClaim/culvert-controller',
@@ -159,6 +162,72 @@ test('a text that kubectl would take for a truth value or a number has quotes', 
   for (const line of ['a: "yes"', 'b: "1_000"', 'c: "n"']) assert.ok(out.includes(line), line);
 });
 
+type Rule = { readonly apiGroups: string[]; readonly resources: string[]; readonly resourceNames?: string[] };
+
+/** What the controller may do in the whole cluster, and with which flags it runs. */
+async function rightsOf(...argv: readonly string[]) {
+  const objects = await rendered(...argv);
+  const role = objects.find(({ kind }) => kind === 'ClusterRole') as unknown as { rules: Rule[] };
+  const { containers } = await podOf('Deployment', ...argv);
+  const command = containers[0]?.['command'] as readonly string[] | undefined;
+  const flags = (command ?? []).filter((flag) => /-(webhook|policies)/.test(flag));
+  return { rules: role.rules.map((rule) => JSON.stringify(rule)), flags, objects };
+}
+
+test('the API server asks the controller about rules, with the policy that is wanted, and about no deletion', async () => {
+  const { objects, rules, flags } = await rightsOf('--webhook-failure-policy', 'Fail', '--namespace', 'mesh');
+  assert.deepEqual(flags, ['--kubernetes-webhook=culvert']);
+  const order = objects.map(({ kind }) => kind);
+  assert.ok(order.indexOf('ValidatingWebhookConfiguration') < order.indexOf('Deployment'));
+  const { webhooks } = objects.find(({ kind }) => kind === 'ValidatingWebhookConfiguration') as unknown as {
+    webhooks: [Record<string, unknown> & { rules: [{ operations: string[]; resources: string[] }] }];
+  };
+  const [{ name, failurePolicy, clientConfig, rules: about }] = webhooks;
+  assert.deepEqual([name, failurePolicy], ['rules.culvert.dev', 'Fail']);
+  // Without the CA and the path: the controller has them, and applying the object again leaves them.
+  assert.deepEqual(clientConfig, { service: { namespace: 'mesh', name: 'culvert-controller', port: 15_443 } });
+  assert.deepEqual(about[0].operations, ['CREATE', 'UPDATE']);
+  assert.ok(about[0].resources.includes('segmentationrules'));
+  const narrow = rules.filter((rule) => rule.includes('admissionregistration'));
+  assert.equal(narrow.length, 1);
+  assert.match(narrow[0] ?? '', /"resourceNames":\["culvert"\],"verbs":\["patch"\]/);
+
+  const without = await rightsOf('--no-webhook');
+  assert.deepEqual(without.flags, []);
+  assert.ok(!JSON.stringify(without.objects).includes('validatingwebhookconfigurations"'));
+  assert.ok(!without.objects.some(({ kind }) => kind === 'ValidatingWebhookConfiguration'));
+});
+
+test('the controller may read the policies that are named, and no other', async () => {
+  const usual = await rightsOf();
+  assert.ok(!usual.rules.some((rule) => /istio|networkpolicies/.test(rule)));
+  const asked = await rightsOf('--policies', 'NetworkPolicy,Namespace', 'ServiceEntry', 'NetworkPolicy');
+  assert.deepEqual(asked.flags, [
+    '--kubernetes-webhook=culvert',
+    '--kubernetes-policies=NetworkPolicy,Namespace,ServiceEntry',
+  ]);
+  assert.deepEqual(
+    asked.rules.filter((rule) => !usual.rules.includes(rule)),
+    [
+      '{"apiGroups":["networking.k8s.io"],"resources":["networkpolicies"],"verbs":["list","watch"]}',
+      '{"apiGroups":["networking.istio.io"],"resources":["serviceentries"],"verbs":["list","watch"]}',
+      '{"apiGroups":["apiextensions.k8s.io"],"resources":["customresourcedefinitions"],"resourceNames":["serviceentries.networking.istio.io"],"verbs":["get"]}',
+    ],
+  );
+});
+
+/** Groups of Kubernetes itself: all of them are stable since 1.21 or longer, so no version that we support differs. */
+const stable = ['v1', 'apps/v1', 'policy/v1', 'rbac.authorization.k8s.io/v1', 'networking.k8s.io/v1'];
+
+test('objects are the same for every supported version of Kubernetes: none is of an API that is not stable', () => {
+  for (const values of Object.values(installValueSets)) {
+    for (const { apiVersion, kind } of installObjects(values)) {
+      const known = [...stable, 'admissionregistration.k8s.io/v1', 'coordination.k8s.io/v1'];
+      assert.ok(known.includes(apiVersion) || apiVersion === 'monitoring.coreos.com/v1', `${kind} of ${apiVersion}`);
+    }
+  }
+});
+
 const refused: readonly (readonly [argv: readonly string[], error: RegExp])[] = [
   [['--namespace', 'A_b'], /--namespace: "A_b" is no name of a namespace/],
   [['--image', 'a b'], /--image: "a b" is no image/],
@@ -169,6 +238,8 @@ const refused: readonly (readonly [argv: readonly string[], error: RegExp])[] = 
   [['--storage', 'host-path:/a'], /needs the node that has it.*--node-selector/],
   [['--storage', 'empty-dir', '--storage-class', 'fast'], /--storage-class needs --storage claim/],
   [['--storage-size', 'much'], /--storage-size: "much" is no quantity/],
+  [['--webhook-failure-policy', 'fail'], /--webhook-failure-policy: "fail" is none.*use Ignore or Fail/],
+  [['--policies', 'NetworkPolicies'], /"NetworkPolicies" is no kind that can be taken.*did you mean NetworkPolicy/],
   [['--monitoring', 'all'], /--monitoring: "all" is none.*pod-monitor, alert-rules, dashboard/],
   [['--node-selector', 'n1'], /--node-selector: "n1" is no label/],
   [['--cni-config-dir', 'net.d'], /--cni-config-dir: "net\.d" is no directory of a node.*absolute path/],
