@@ -104,9 +104,9 @@ export class AgentView {
     };
   }
 
-  /** See {@link isServing}. */
+  /** See {@link isServing}. What is new must be served too. */
   isServing(): boolean {
-    return this.#hasRules() && isServing(this.#workloads());
+    return this.#hasRules() && this.plane?.reconciler.isStuck !== true && isServing(this.#workloads());
   }
 
   /** See {@link notListening}. */

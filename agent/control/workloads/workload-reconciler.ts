@@ -15,6 +15,7 @@ import type { WantedWorkload } from './own-workloads.js';
 import type { CaptureControl, ListenerControl } from './workload-controls.js';
 import type { WorkloadStatus } from './workload-status.js';
 
+const stuck = 'new namespaces are not captured: the work on another one does not end; restart the agent';
 const queueOpening = 'the queue for connects to ports with earlyAccept: false is not open yet';
 type Ready = { readonly held: Held; readonly entry: WantedWorkload };
 
@@ -25,6 +26,8 @@ const openRetryMs = 250;
 const openRetriesForMs = 10_000;
 /** Between two attempts of the workers to open listeners that failed to open. */
 const listenRetryMs = 5000;
+/** Longer than a step takes on the slowest host. */
+const longestStepMs = 180_000;
 const captureConcurrency = 4;
 /** Less than a successor has until it must listen (`taking-over.ts`). */
 const longestHandOverWaitMs = 5000;
@@ -70,6 +73,8 @@ export class WorkloadReconciler {
   /** When the workers last received the list, as `Scheduler.elapsedMs` counts. */
   #sentAtMs = 0;
   #pass: Promise<void> | null = null;
+  /** When the pass that runs got further last; null: none runs. */
+  #stepAtMs: number | null = null;
   #isAgain = false;
   #cancelTimer: (() => void) | null = null;
   /** A namespace appeared since the pass began: what is new is closed before the pass goes on. */
@@ -168,7 +173,12 @@ export class WorkloadReconciler {
 
   /** Why a new namespace may be found late; null: it is found at once. */
   get watchProblem(): string | null {
-    return this.#watch.problem;
+    return this.isStuck ? stuck : this.#watch.problem;
+  }
+
+  /** Whether the work on some namespace does not end, so that no other one is brought in. */
+  get isStuck(): boolean {
+    return this.#stepAtMs !== null && this.#scheduler.elapsedMs() - this.#stepAtMs > longestStepMs;
   }
 
   statuses(): readonly WorkloadStatus[] {
@@ -206,6 +216,7 @@ export class WorkloadReconciler {
     this.#cancelTimer?.();
     while (this.#isAgain && !this.#isClosed) {
       this.#isAgain = false;
+      this.#stepAtMs = this.#scheduler.elapsedMs();
       try {
         await this.#onePass(this.#held.located(this.#wanted ?? new Map<WorkloadName, WantedWorkload>()));
       } catch (error) {
@@ -213,6 +224,7 @@ export class WorkloadReconciler {
       }
     }
     this.#pass = null;
+    this.#stepAtMs = null;
     this.#onChange();
     this.#tellProgress();
     if (this.#isClosed) return;
@@ -251,6 +263,7 @@ export class WorkloadReconciler {
       if (this.#isClosed || this.#hasNew) break;
       const batch = ready.slice(index, index + captureConcurrency);
       await Promise.all(batch.map(({ held, entry }) => this.#bringIn(held, entry)));
+      this.#stepAtMs = this.#scheduler.elapsedMs();
     }
     if (!this.#isClosed) this.#sendWorkloads(wanted);
   }

@@ -66,6 +66,8 @@ class Recorder {
   readonly movedTo: number[] = [];
   readonly ledger: CaptureLedger;
   captureFailure: string | null = null;
+  /** What loading rules waits for. */
+  hanging: Promise<void> | null = null;
   lateRulesFailure: string | null = null;
   readonly keeper: WorkloadReconciler;
   #passed: (() => void) | null = null;
@@ -91,6 +93,7 @@ class Recorder {
         whenInCharge: () => inCharge,
         followCgroup: async () => this.movedTo.shift(),
         apply: async ({ name, latePorts, isClosed }) => {
+          await this.hanging;
           if (this.captureFailure !== null) throw new Error(this.captureFailure);
           if (latePorts !== undefined && this.lateRulesFailure !== null) throw new Error(this.lateRulesFailure);
           this.steps.push(
@@ -518,4 +521,25 @@ test('rules for late accept that iptables does not take leave the workload captu
   assert.equal(status?.captured, true);
   assert.match(status?.lateAcceptProblem ?? '', /could not be loaded: no target NFQUEUE/);
   await recorder.keeper.close();
+});
+
+test('a pass that does not get further is told, and counts as stuck until it does', async () => {
+  const recorder = new Recorder();
+  let goOn = (): void => undefined;
+  recorder.hanging = new Promise<void>((resolve) => (goOn = resolve));
+  const wanted = recorder.want(entryOf());
+  const { keeper, scheduler } = recorder;
+  for (const [laterMs, isStuck] of [
+    [170_000, false],
+    [20_000, true],
+  ] as const) {
+    scheduler.after(laterMs, () => undefined);
+    scheduler.runNext();
+    assert.equal(keeper.isStuck, isStuck);
+  }
+  assert.match(keeper.watchProblem ?? '', /new namespaces are not captured: .*restart the agent/);
+  goOn();
+  await wanted;
+  assert.deepEqual([keeper.isStuck, keeper.watchProblem], [false, null]);
+  await keeper.close();
 });
