@@ -84,10 +84,17 @@ after(async () => {
     await kubectl.succeed(['delete', '-f', '-', '--timeout=60s'], { input: volume, timeoutMs: 90_000 });
 });
 
-const volume = `apiVersion: v1
+const volume = `apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: { name: culvert-page, annotations: { storageclass.kubernetes.io/is-default-class: 'true' } }
+provisioner: kubernetes.io/no-provisioner
+volumeBindingMode: WaitForFirstConsumer
+---
+apiVersion: v1
 kind: PersistentVolume
 metadata: { name: culvert-page }
 spec:
+  storageClassName: culvert-page
   capacity: { storage: 2Gi }
   accessModes: [ReadWriteOnce]
   hostPath: { path: /run/culvert-page, type: DirectoryOrCreate }
