@@ -191,6 +191,7 @@ test(
     begun += await crossing;
     await culvert.captures(5);
     await kubectl.succeed(['delete', 'sr', 'meanwhile']);
+    await kubectl.succeed(['delete', 'pod', 'free', '--timeout=60s'], { timeoutMs: 90_000 });
     t.diagnostic(
       `0 of ${begun} new connections failed; an agent that crashed meanwhile serves after ${seconds(backMs)} s`,
     );
