@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { createRequire, isBuiltin } from 'node:module';
 import path from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -12,7 +13,11 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const built = path.join(root, 'dist');
 const target = path.join(built, 'programs');
 
-/** Each program, and the files that it starts as threads; parts of one program are never shared with another. */
+/**
+ * Each program, and the files that it starts as threads. `isInParts`: it loads only the parts that a command needs. A daemon
+ * needs nearly all of its code at once, and each part of it would take a millisecond to find and to link, so each of its entries
+ * is one file. Parts of one program are never shared with another.
+ */
 const programs = [
   {
     name: 'culvert-agent',
@@ -29,7 +34,7 @@ const programs = [
       'document-reading-thread': 'controller/api/reading/reading-thread.js',
     },
   },
-  { name: 'culvert', entries: { culvert: 'controller/cli/main.js' } },
+  { name: 'culvert', isInParts: true, entries: { culvert: 'controller/cli/main.js' } },
 ];
 const bundleOf = new Map(programs.flatMap(({ entries }) => Object.entries(entries).map(([to, from]) => [from, to])));
 
@@ -59,6 +64,25 @@ const urlsOfModules = {
   },
 };
 
+/**
+ * Node's own modules are required. An import reads each of their exports, and some are loaded when they are read: for the
+ * WebSocket of node:http, Node 26 loads the whole of fetch, in 25 ms. Here only those that are used are read.
+ */
+const nodeModules = {
+  name: 'modules of Node',
+  setup({ onLoad, onResolve }) {
+    onResolve({ filter: /^[a-z][a-z0-9_/:]*$/ }, ({ path: name, kind }) => {
+      if (kind !== 'import-statement' || !isBuiltin(name)) return undefined;
+      return { path: name, namespace: 'node', sideEffects: false };
+    });
+    onLoad({ filter: /^/, namespace: 'node' }, ({ path: name }) => {
+      const exported = Object.keys(createRequire(import.meta.url)(name)).filter((key) => key !== 'default');
+      const lines = exported.map((key) => `export const ${key} = /* @__PURE__ */ (() => module.${key})();`);
+      return { contents: [`const module = require('${name}');`, 'export default module;', ...lines].join('\n') };
+    });
+  },
+};
+
 const startedAt = new Date();
 const written = new Set();
 const esbuild = await import('esbuild').catch(() => null);
@@ -74,22 +98,24 @@ removeOthers();
 utimesSync(target, startedAt, startedAt);
 
 async function bundle({ build }) {
-  for (const { name, entries } of programs) {
-    const { outputFiles } = await build({
-      entryPoints: Object.entries(entries).map(([out, from]) => ({ in: path.join(built, from), out })),
-      bundle: true,
-      splitting: true,
-      format: 'esm',
-      platform: 'node',
-      target: 'node20.12',
-      chunkNames: `parts/${name}-[hash]`,
-      outdir: target,
-      banner: { js: banner },
-      plugins: [urlsOfModules],
-      logLevel: 'warning',
-      write: false,
-    });
-    for (const { path: file, text } of outputFiles) write(file, text);
+  for (const { name, entries, isInParts = false } of programs) {
+    for (const [out, from] of Object.entries(entries)) {
+      const { outputFiles } = await build({
+        entryPoints: [{ in: path.join(built, from), out }],
+        bundle: true,
+        splitting: isInParts,
+        format: 'esm',
+        platform: 'node',
+        target: 'node20.12',
+        chunkNames: `parts/${name}-[hash]`,
+        outdir: target,
+        banner: { js: banner },
+        plugins: [nodeModules, urlsOfModules],
+        logLevel: 'warning',
+        write: false,
+      });
+      for (const { path: file, text } of outputFiles) write(file, text);
+    }
   }
   // The command requires it when it has YAML to read. In a bundle it would be read with every command.
   const { outputFiles } = await build({
