@@ -296,7 +296,7 @@ export async function startAgent({
     });
     await pool.start();
     // Nor may they wait for ever if this host's workloads are not known.
-    setTimeout(() => pool.sockets.closeUnclaimed(), unclaimedTimeoutMs).unref();
+    takingOver.inChargeFor(unclaimedTimeoutMs, () => pool.sockets.closeUnclaimed());
     if (abort.signal.aborted) return;
     view.plane = plane;
     view.cni = Cni.start({

@@ -14,16 +14,17 @@ export function isServing(workloads: readonly Pick<WorkloadStatus, 'netnsPath' |
 /**
  * Null: every workload whose namespace exists has an answer about its listeners, and those that the agent before this one
  * serves are listened for: connections that arrive are served, whether this process or the one before loaded the capture
- * rules. Otherwise what is missing.
+ * rules. Where the rules of the one before are for its own sockets only, connections wait in the sockets that this process has
+ * from it until it is in charge. Otherwise what is missing.
  */
 export function notListening(o: {
-  readonly workloads: readonly Pick<WorkloadStatus, 'name' | 'netnsPath'>[];
+  readonly workloads: readonly Pick<WorkloadStatus, 'name' | 'netnsPath' | 'waitsForCharge'>[];
   /** Inodes of the namespaces that the agent before this one listens in. */
   readonly servedBefore: ReadonlySet<number>;
   readonly listeningOf: ListenerControl['listeningOf'];
 }): string | null {
-  for (const { name, netnsPath } of o.workloads) {
-    if (netnsPath === null) continue;
+  for (const { name, netnsPath, waitsForCharge } of o.workloads) {
+    if (netnsPath === null || waitsForCharge) continue;
     const listening = o.listeningOf(name);
     if (listening === null) return `the listeners of ${name} are not open yet`;
     if (listening.error !== null && o.servedBefore.has(listening.netnsInode)) {

@@ -205,10 +205,13 @@ function isAlone(directory: string, pids: readonly number[]): boolean {
   return inside.every((pid) => isOneOf(own, Number(pid)));
 }
 
-/** Whether a process, or one that it descends from, is among these. */
+/**
+ * Whether a process, or one that it descends from, is among these. Where one of these is the first process of a container, all
+ * that it did not start was put there by root of the host: a probe of kubelet, or what `kubectl exec` runs.
+ */
 function isOneOf(own: ReadonlySet<number>, pid: number): boolean {
-  for (let at = pid; at > 1; at = parentOf(at)) if (own.has(at)) return true;
-  return false;
+  for (let at = pid; at > 0; at = parentOf(at)) if (own.has(at)) return true;
+  return pid > 0 && own.has(1);
 }
 
 /** 0: none, or out of sight. */

@@ -89,6 +89,14 @@ export class TakingOver {
     this.#take();
   }
 
+  /** Calls back when this process has managed the host for so long; not if it never does. Holds up no exit. */
+  inChargeFor(delayMs: number, callback: () => void): void {
+    void this.inCharge.then(
+      () => setTimeout(callback, delayMs).unref(),
+      () => undefined,
+    );
+  }
+
   /** The start failed: the running agent goes on as before. */
   giveUp(): void {
     this.#predecessor?.giveUp();

@@ -4,6 +4,7 @@ import type { Log } from '../../../shared/log.js';
 import type { CapturedNetns } from '../../capture/firewall/captured-netns.js';
 import type { LateAcceptState } from '../../dataplane/messages.js';
 import type { CaptureLedger } from './capture-ledger.js';
+import { HandOver } from './hand-over.js';
 import { appliedText, capturedNetnsOf, lateDetail, lateRulesMissing, listenedFor, type Held } from './held-workload.js';
 import { HeldWorkloads } from './held-workloads.js';
 import { NamespaceWatch } from './namespace-watch.js';
@@ -29,8 +30,6 @@ const listenRetryMs = 5000;
 /** Longer than a step takes on the slowest host. */
 const longestStepMs = 180_000;
 const captureConcurrency = 4;
-/** Less than a successor has until it must listen (`taking-over.ts`). */
-const longestHandOverWaitMs = 5000;
 
 /**
  * Brings this node's workloads into the mesh and out of it, in an order that leaves no gap:
@@ -60,7 +59,7 @@ export class WorkloadReconciler {
   readonly #isRegistryComplete: () => boolean;
   readonly #onChange: () => void;
   readonly #ownInode: number;
-  #isInCharge = false;
+  readonly #handOver: HandOver;
   #wanted: ReadonlyMap<WorkloadName, WantedWorkload> | null = null;
   readonly #held: HeldWorkloads;
   readonly #watch: NamespaceWatch;
@@ -109,10 +108,11 @@ export class WorkloadReconciler {
     this.#isRegistryComplete = init.isRegistryComplete;
     this.#onChange = init.onChange;
     this.#ownInode = init.ownInode;
+    this.#handOver = new HandOver(init);
     this.#held = new HeldWorkloads({ ...init, onDropped: (name) => this.#failed.delete(name) });
     this.#watch = new NamespaceWatch({ log: init.log, onChange: () => this.expectNamespace() });
     const takeCharge = (): void => {
-      this.#isInCharge = true;
+      this.#handOver.takeCharge();
       this.reconcile();
     };
     // Otherwise the start failed, and its caller says so.
@@ -192,6 +192,7 @@ export class WorkloadReconciler {
         problem: this.#problems.get(name) ?? this.#capture.problemOf(name),
         hasFailed: this.#failed.has(name),
         isListening: this.#listeners.isListening(name),
+        waitsForCharge: held !== undefined && this.#handOver.waitsForCharge(held, this.#mayBeServed(entry)),
         lateAcceptProblem: this.#lateProblems.get(name) ?? lateRulesMissing(held, this.#latePorts),
         addresses: entry.addresses,
         captureProblem: this.#capture.problemOf(name),
@@ -248,7 +249,7 @@ export class WorkloadReconciler {
     for (const [name, problem] of problems) this.#complain(name, problem);
     await this.#held.follow(found, (name) => wanted.has(name));
     this.#sendWorkloads(wanted);
-    if (!this.#isInCharge || this.#isClosed) return;
+    if (!this.#handOver.isInCharge || this.#isClosed) return;
     await this.#held.followCgroup();
     const withEntry = (isNext: (held: Held, entry: WantedWorkload) => boolean): Ready[] =>
       this.#held.all.flatMap((held): Ready[] => {
@@ -264,12 +265,15 @@ export class WorkloadReconciler {
       const batch = ready.slice(index, index + captureConcurrency);
       await Promise.all(batch.map(({ held, entry }) => this.#bringIn(held, entry)));
       this.#stepAtMs = this.#scheduler.elapsedMs();
+      if (!this.#isClosed) this.#sendWorkloads(wanted);
     }
     if (!this.#isClosed) this.#sendWorkloads(wanted);
   }
 
   #sendWorkloads(wanted: ReadonlyMap<WorkloadName, WantedWorkload>): void {
-    for (const held of this.#held.all) held.isListenedFor ||= this.#mayListen(held, wanted.get(held.name));
+    for (const held of this.#held.all) {
+      held.isListenedFor ||= this.#handOver.mayListen(held, this.#mayBeServed(wanted.get(held.name)));
+    }
     const listening = this.#held.all.filter((held) => held.isListenedFor);
     const workloads = listening.map((held) => listenedFor(held, this.#latePorts));
     const text = JSON.stringify(workloads);
@@ -281,21 +285,8 @@ export class WorkloadReconciler {
     this.#listeners.setWorkloads(workloads);
   }
 
-  /**
-   * While another agent serves a workload on the same sockets, this one accepts nothing that it would have to refuse. When
-   * what is missing does not come, the other agent is unlikely to have it either.
-   */
-  #mayListen(held: Held, entry: WantedWorkload | undefined): boolean {
-    if (this.#isInCharge && this.#isLoadedFirst(held)) return false;
-    const { sinceMs } = held;
-    if (this.#isInCharge || entry === undefined) return true;
-    if (this.#isRegistryComplete() && this.#canBeServed(entry)) return true;
-    return this.#scheduler.elapsedMs() - sinceMs >= Math.min(this.#captureWaitMs, longestHandOverWaitMs);
-  }
-
-  /** For a while: with rules that cannot be loaded, some connections may still be served. */
-  #isLoadedFirst({ exemptsOther, sinceMs }: Held): boolean {
-    return exemptsOther && this.#scheduler.elapsedMs() - sinceMs < this.#captureWaitMs;
+  #mayBeServed(entry: WantedWorkload | undefined): boolean {
+    return entry === undefined || (this.#isRegistryComplete() && this.#canBeServed(entry));
   }
 
   /**
@@ -309,7 +300,7 @@ export class WorkloadReconciler {
 
   /** Whether steps 2 and 3 are done, or are waited for no longer. */
   #isReady(held: Held, entry: WantedWorkload): boolean {
-    if (this.#isLoadedFirst(held)) return true;
+    if (this.#handOver.isLoadedFirst(held)) return true;
     const listening = this.#listeners.listeningOf(held.name);
     const hasWaited = this.#scheduler.elapsedMs() - held.sinceMs >= this.#captureWaitMs;
     if (listening === null || listening.netnsInode !== held.netnsInode) {
@@ -391,7 +382,7 @@ export class WorkloadReconciler {
       return [];
     }
     // Without a reader a SYN is sent again, and rules without the queue would accept early what was accepted late so far.
-    if (!hasLateRules && !this.#isLoadedFirst(held) && this.#isQueueOpening(late)) {
+    if (!hasLateRules && !this.#handOver.isLoadedFirst(held) && this.#isQueueOpening(late)) {
       this.#complainOfLate(name, queueOpening, 'info');
       return [];
     }

@@ -14,6 +14,11 @@ export type WorkloadStatus = {
   readonly hasFailed: boolean;
   /** Whether at least one worker accepts its connections. */
   readonly isListening: boolean;
+  /**
+   * It has what it takes to be served, and is listened for as soon as this agent is in charge and has loaded its rules: those
+   * that are there capture what this agent opens.
+   */
+  readonly waitsForCharge: boolean;
   /** Why its connects to ports with `earlyAccept: false` are accepted early all the same; null: they are not. */
   readonly lateAcceptProblem: string | null;
   /** What is registered for it, as its namespace has to have it. */

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "rule-programs.h"
 
@@ -95,10 +96,19 @@ static bool is_user(const char *value, bool is_v6) {
   (void)is_v6;
   return read_number(value, UINT32_MAX - 1, NULL);
 }
+/* Outside of the namespace that the kernel starts with (PROC_CGROUP_INIT_INO), the root is the container's, not the host's. */
+static bool is_in_container(void) {
+  char found[64];
+  const ssize_t length = readlink("/proc/self/ns/cgroup", found, sizeof found - 1);
+  if (length <= 0) return false;
+  found[length] = '\0';
+  return strcmp(found, "cgroup:[4026531835]") != 0;
+}
 /* agent/capture/own-cgroup.ts and probers.ts take no others. */
 static bool is_cgroup(const char *value, bool is_v6) {
   (void)is_v6;
   const size_t length = strlen(value);
+  if (strcmp(value, "/") == 0) return is_in_container();
   if (value[0] != '/' || length < 2 || length > MAX_PATH_LENGTH) return false;
   if (strspn(value, LOWER UPPER DIGITS "_@:.-/") != length) return false;
   return strstr(value, "//") == NULL && strstr(value, "/.") == NULL && value[length - 1] != '/';

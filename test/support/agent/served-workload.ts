@@ -14,6 +14,7 @@ export function servedWorkload(
     problem: null,
     hasFailed: false,
     isListening: true,
+    waitsForCharge: false,
     lateAcceptProblem: null,
     captureProblem: null,
     addresses: [],

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { after, afterEach, before, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
@@ -13,6 +15,7 @@ import { NamespaceCapture, noExclusions } from '../../../../agent/capture/namesp
 import { type CgroupFound, cgroupInode } from '../../../../agent/capture/own-cgroup.js';
 import { netnsInode } from '../../../../agent/native/netns.js';
 import { ownTrafficMark } from '../../../../agent/ports.js';
+import { waitUntil } from '../../../lab/wait-until.js';
 import { CaptureNetwork } from '../../../support/agent/capture-network.js';
 import { TestCgroup } from '../../../support/agent/cgroups.js';
 import { markedDial } from '../../../support/agent/marked-dial.js';
@@ -230,6 +233,29 @@ test('in a container its cgroup is the root of what it sees, and a rule that is 
   const dial = [`--net=${a.path}`, 'perl', '-e', markedDial, b.ip[4], '8500', String(ownTrafficMark)];
   assert.match(await cgroup.run('nsenter', dial), /^b /);
   assert.match(await withNetRaw('nsenter', dial), /^refused: /);
+});
+
+test('as the first process of a container it is alone there, with its children and with what kubelet runs in it', async () => {
+  const wait = `process.stdin.once('data', async () => {${enter} process.exit(0); }); console.log('up');`;
+  const words = ['--mount', '--pid', '--fork', '--kill-child', '--mount-proc', '--', process.execPath];
+  const stdio = ['pipe', 'pipe', 'inherit'] as const;
+  const container = spawn('unshare', [...words, '--input-type=module', '-e', wait], { stdio: [...stdio] });
+  const lines = createInterface({ input: container.stdout })[Symbol.asyncIterator]();
+  assert.equal((await lines.next()).value, 'up');
+  const pid = Number(readFileSync(`/proc/${container.pid}/task/${container.pid}/children`, 'utf8'));
+  const probe = spawn('nsenter', [`--pid=/proc/${pid}/ns/pid`, '--', 'sleep', '60'], { stdio: 'ignore' });
+  const children = `/proc/${probe.pid}/task/${probe.pid}/children`;
+  const probed = await waitUntil('the probe runs', () => Number(readFileSync(children, 'utf8')) || undefined);
+  try {
+    for (const each of [pid, probed]) cgroup.take(each);
+    container.stdin.write('now\n');
+    const { found } = JSON.parse(String((await lines.next()).value)) as Entered;
+    assert.equal('path' in found ? found.path : found.problem, cgroup.path);
+  } finally {
+    process.kill(probed);
+    container.kill('SIGKILL');
+    await Promise.all([once(probe, 'close'), once(container, 'close')]);
+  }
 });
 
 type Entered = { readonly found: CgroupFound; readonly now: string };

@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chownSync, lchownSync, linkSync, mkdtempSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  lchownSync,
+  linkSync,
+  mkdtempSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -19,6 +29,9 @@ const name = `hlp${randomBytes(3).toString('hex')}`;
 const netnsPath = `/run/netns/${name}`;
 before(() => execFileSync('sh', ['-ec', `ip netns add ${name}; ip -n ${name} link set lo up`]));
 after(() => execFileSync('ip', ['netns', 'del', name]));
+
+/** Where the root of what a process sees of cgroups is the host's. */
+const isOutsideContainers = readlinkSync('/proc/self/ns/cgroup') === 'cgroup:[4026531835]';
 
 const listen = (port: number, netnsFd: string): string =>
   `addon.closeFd(addon.listenTcp({ netnsFd: ${netnsFd}, host: '127.0.0.1', port: ${port}, backlog: 1, reusePort: false }))`;
@@ -207,6 +220,9 @@ test('the helper runs what capture runs, and nothing that only looks like it', a
     'another option': "run(['iptables-restore', '--noflush', '-w', '5', '--modprobe=/bin/true'])",
     'a flush': "run(['iptables-restore', '-w', '5'], '*filter\\nCOMMIT\\n')",
     'a program to load modules': rule('-A CULVERT_INPUT -p tcp --modprobe=/tmp/x -j DROP'),
+    ...(isOutsideContainers
+      ? { 'the root of all cgroups': rule('-A CULVERT_INPUT -p tcp -m cgroup --path / -j RETURN') }
+      : {}),
     'the same, quoted': rule('-A CULVERT_INPUT -p tcp "--modprobe=/tmp/x" -j DROP'),
     'the same, shortened': rule('-A CULVERT_INPUT -p tcp --modp /tmp/x -j DROP'),
     'the same, in one letter': rule('-A CULVERT_INPUT -p tcp -M /tmp/x -j DROP'),

@@ -19,9 +19,10 @@ void test('an agent serves when all workloads that can be captured are', () => {
 
 void test('an agent listens when every worker has opened what the agent before it serves', () => {
   const workloads = [
-    { name: workloadNamed('shop/old'), netnsPath: '/run/netns/old' },
-    { name: workloadNamed('shop/new'), netnsPath: '/run/netns/new' },
-    { name: workloadNamed('shop/absent'), netnsPath: null },
+    { name: workloadNamed('shop/old'), netnsPath: '/run/netns/old', waitsForCharge: false },
+    { name: workloadNamed('shop/new'), netnsPath: '/run/netns/new', waitsForCharge: false },
+    { name: workloadNamed('shop/absent'), netnsPath: null, waitsForCharge: false },
+    { name: workloadNamed('shop/held'), netnsPath: '/run/netns/held', waitsForCharge: true },
   ];
   const late = { isOpen: false, problem: null };
   const check = (old: string | null, other: string | null | undefined): string | null =>
@@ -30,7 +31,7 @@ void test('an agent listens when every worker has opened what the agent before i
       servedBefore: new Set([1]),
       listeningOf: (name) => {
         if (name === 'shop/old') return { netnsInode: 1, error: old, late };
-        return other === undefined ? null : { netnsInode: 2, error: other, late };
+        return other === undefined || name === 'shop/held' ? null : { netnsInode: 2, error: other, late };
       },
     });
   assert.equal(check(null, null), null);

@@ -228,6 +228,22 @@ test('rules that exempt the sockets of another cgroup are loaded before anything
   await same.keeper.close();
 });
 
+test('an agent that takes over listens only with rules of its own where those of the one before exempt another cgroup', async () => {
+  const leftover = { ...leftoverOf('shop/web'), ownCgroup: 7 };
+  const recorder = new Recorder({ leftover, ownCgroup: 8, isSuccessor: true });
+  const waitsForCharge = (): boolean | undefined => recorder.keeper.statuses()[0]?.waitsForCharge;
+  await recorder.want(entryOf());
+  assert.equal(waitsForCharge(), false, 'without a certificate the other one goes on');
+  recorder.isServable = true;
+  for (let waitedMs = 0; waitedMs < 10_000; waitedMs += 2000) await recorder.tick();
+  assert.deepEqual([recorder.steps, waitsForCharge()], [['listen []'], true]);
+  recorder.takeCharge();
+  await recorder.tick();
+  assert.deepEqual(recorder.steps, ['listen []', 'capture shop/web', 'listen [shop/web]']);
+  assert.equal(waitsForCharge(), false);
+  await recorder.keeper.close();
+});
+
 test('the cgroup is looked at in each pass, and the ledger has the one that the agent was moved to', async () => {
   const recorder = new Recorder({ ownCgroup: 7 });
   recorder.isServable = true;
