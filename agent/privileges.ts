@@ -15,6 +15,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { CulvertError, describeError } from '../shared/errors.js';
+import { actingCapabilities, capabilityMissing, missingCapabilities, requireCapabilities } from './capabilities.js';
 import { cgroupOfHelper, type CgroupFound, enterOwnCgroup } from './capture/own-cgroup.js';
 import type { AgentSettings } from './config/agent-settings.js';
 import { namesInAgentState } from './control/state/state-directory.js';
@@ -37,10 +38,12 @@ export type Privileges = {
 /**
  * Call it before the first socket is made and before anything of the network is read. Afterwards this process has no
  * capability and is not root, unless the settings say `whole`. Throws CulvertError `USER_MISSING`, `HELPER_LOST`,
- * `STATE_READ`, or `NOT_ROOT` for `whole` without root. `supervisor`: its process id; null: none.
+ * `STATE_READ`, `CAPABILITY_MISSING` for root with less than it takes, or `NOT_ROOT` for `whole` without root. `supervisor`: its
+ * process id; null: none.
  */
 export function separatePrivileges(settings: PrivilegeSettings, supervisor: number | null): Privileges {
   const isRoot = process.geteuid?.() === 0;
+  if (isRoot) requireCapabilities(actingCapabilities, 'it cannot work in the network namespaces of workloads');
   if (settings.privileges === 'whole') {
     return { cgroup: enterOwnCgroup(supervisor), helperLost: new Promise(() => undefined) };
   }
@@ -52,6 +55,7 @@ export function separatePrivileges(settings: PrivilegeSettings, supervisor: numb
     return { cgroup: cgroupOfHelper(pid), helperLost: watchHelper(null) };
   }
   const user = findUser(settings.user);
+  requireCapabilities(['SETGID', 'SETUID'], `it cannot become the user ${settings.user}`);
   // Sockets belong to the cgroup of the process that makes them, and the helper is born into that of this one.
   const cgroup = enterOwnCgroup(supervisor);
   giveStateDirectory(settings.stateDir, user);
@@ -115,6 +119,17 @@ function giveStateDirectory(path: string, user: HostUser): void {
   }
   // So does it of something else in its place.
   if (isNoDirectory(path)) return;
+  try {
+    giveCulvertNames(path, user);
+  } catch (error) {
+    const isRefused = error instanceof Error && 'code' in error && (error.code === 'EPERM' || error.code === 'EACCES');
+    const missing = isRefused ? missingCapabilities(['CHOWN', 'DAC_OVERRIDE']) : [];
+    if (missing.length === 0) throw error;
+    throw capabilityMissing(missing, `it cannot give its state to its user: ${describeError(error)}`, error);
+  }
+}
+
+function giveCulvertNames(path: string, user: HostUser): void {
   openCulvertDirectory(dirname(path));
   const there = readdirSync(path);
   const own = there.filter((name) =>

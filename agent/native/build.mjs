@@ -43,7 +43,11 @@ const targets = [
   },
   {
     file: join(built, 'culvert-cni-install'),
-    sources: [...filesOf(join(here, 'cni-install'), '.c'), join(here, 'cni', 'json.c')],
+    sources: [
+      ...filesOf(join(here, 'cni-install'), '.c'),
+      join(here, 'cni', 'json.c'),
+      join(here, 'helper', 'keep-capabilities.c'),
+    ],
     flags: ['-fPIE', '-pie', '-fstack-protector-strong', '-D_FORTIFY_SOURCE=2', '-Wl,-z,relro,-z,now'],
   },
 ];

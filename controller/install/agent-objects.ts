@@ -9,7 +9,7 @@ import {
   type InstallOptions,
   type KubernetesObject,
 } from './install-options.js';
-import { fieldsWhen, isSet, itemsWhen } from './slots.js';
+import { fieldsWhen, isChoice, isSet, itemsWhen } from './slots.js';
 
 export const stateOfAgents = '/var/lib/culvert/agent';
 const readyFile = '/run/culvert/ready';
@@ -17,6 +17,8 @@ const readyFile = '/run/culvert/ready';
 const readySeconds = 10;
 /** More than the agent takes to let its connections end. */
 const graceSeconds = 45;
+/** The first two act on nodes. The others are for state that belongs to another user than who runs: that of an agent. */
+export const actingAndOwning = ['NET_ADMIN', 'SYS_ADMIN', 'CHOWN', 'DAC_OVERRIDE'] as const;
 /** Kubelet replaces it at four fifths of that. */
 const tokenSeconds = 3600;
 
@@ -80,7 +82,7 @@ function agentPod(options: InstallOptions): object {
           '--take-over',
           '--when-replaced=stay',
           '--remove-when-uninstalled',
-          '--privileges=whole',
+          `--privileges=${agent.privileges}`,
           `--host-probes=${hostProbes}`,
           ...itemsWhen(cni.enabled, ...plugin.flags),
           // Who reaches a node reads them, so only where they are scraped.
@@ -90,7 +92,14 @@ function agentPod(options: InstallOptions): object {
         securityContext: {
           allowPrivilegeEscalation: false,
           readOnlyRootFilesystem: true,
-          capabilities: { drop: ['ALL'], add: ['NET_ADMIN', 'SYS_ADMIN'] },
+          capabilities: {
+            drop: ['ALL'],
+            add: [
+              ...actingAndOwning,
+              // Until the process that parses the network is another user, who has none of all.
+              ...itemsWhen(isChoice(agent.privileges, 'split'), 'SETGID', 'SETUID'),
+            ],
+          },
         },
         // No port of the host: the agent before would answer for this one.
         readinessProbe: { exec: { command: ['sh', '-c', readyProbe] }, periodSeconds: 2, timeoutSeconds: 5 },

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { cniVolumesOf, stateOfAgents } from './agent-objects.js';
+import { actingAndOwning, cniVolumesOf, stateOfAgents } from './agent-objects.js';
 import { agentName, type KubernetesObject } from './install-options.js';
 
 export const cleanupName = 'culvert-cleanup';
@@ -55,7 +55,7 @@ export function cleanupObject({ namespace, image, imagePullSecrets, cni }: Clean
               name: 'remove',
               image,
               command: ['sh', '-c', `${remove} && exec node -e "${forget}"`],
-              securityContext: { ...restricted, capabilities: { drop: ['ALL'], add: ['NET_ADMIN', 'SYS_ADMIN'] } },
+              securityContext: { ...restricted, capabilities: { drop: ['ALL'], add: actingAndOwning } },
               resources,
               volumeMounts: [
                 { name: 'netns', mountPath: '/run/netns', mountPropagation: 'HostToContainer' },

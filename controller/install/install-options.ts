@@ -25,7 +25,7 @@ export type InstallValues<Flag = boolean> = {
   };
   readonly webhook: { readonly enabled: Flag; readonly failurePolicy: string };
   readonly policies: readonly string[];
-  readonly agent: { readonly resources: object };
+  readonly agent: { readonly privileges: string; readonly resources: object };
   readonly cni: { readonly enabled: Flag; readonly configDirectory: string; readonly binDirectory: string };
   readonly quotaForCriticalPods: Flag;
   readonly monitoring: { readonly podMonitor: Flag; readonly alertRules: Flag; readonly dashboard: Flag };
@@ -52,7 +52,7 @@ export function defaultValues(version: string): InstallValues {
     },
     webhook: { enabled: true, failurePolicy: 'Ignore' },
     policies: [],
-    agent: { resources: { requests: { cpu: '100m', memory: '128Mi' } } },
+    agent: { privileges: 'split', resources: { requests: { cpu: '100m', memory: '128Mi' } } },
     cni: { enabled: true, configDirectory: '/etc/cni/net.d', binDirectory: '/opt/cni/bin' },
     quotaForCriticalPods: false,
     monitoring: { podMonitor: false, alertRules: false, dashboard: false },

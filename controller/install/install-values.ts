@@ -18,6 +18,8 @@ export const valuePatterns = {
   directory: '^(/\\.?[\\w-][\\w.-]*)+/?$',
 } as const;
 
+/** As the setting of the agent has them. */
+export const agentPrivileges = ['split', 'whole'] as const;
 const storageKinds = ['claim', 'host-path', 'empty-dir'] as const;
 /** What the API server does with a rule while the controller does not answer. */
 export const failurePolicies = ['Ignore', 'Fail'] as const;
@@ -87,6 +89,10 @@ export const valueNotes: Leaves = {
   policies: {
     help: `Kinds of Kubernetes and Istio whose objects are rules too, and are never written: ${policyKinds.join(', ')} (for the labels that they select by). The controller may read those only.`,
     schema: { items: { type: 'string', enum: policyKinds }, uniqueItems: true },
+  },
+  'agent.privileges': {
+    help: 'split: what parses the network has no capability, and a helper in the same container keeps NET_ADMIN and SYS_ADMIN. whole: one process has both; for a policy of the cluster that refuses SETUID or SETGID.',
+    schema: { enum: agentPrivileges },
   },
   'agent.resources': {
     help: 'Of the container, as Kubernetes has them. An agent that reaches a limit of its memory ends, and with it the connections of its node.',

@@ -91,6 +91,7 @@ export const agentThreads = {
     'agent/control/',
     'agent/dataplane/pool/',
     'agent/fail-opener.ts',
+    'agent/capabilities.ts',
     'agent/host-user.ts',
     'agent/privileges.ts',
     'agent/remove.ts',
@@ -204,7 +205,7 @@ export const buildings: Readonly<Record<string, readonly string[]>> = {
   "the agent's control thread": [
     'agent/main.ts',
     'agent/command-line.ts',
-    'agent/run.ts agent/remove.ts agent/supervise.ts agent/fail-opener.ts agent/supervised.ts agent/privileges.ts agent/host-user.ts',
+    'agent/run.ts agent/remove.ts agent/supervise.ts agent/fail-opener.ts agent/supervised.ts agent/privileges.ts agent/capabilities.ts agent/host-user.ts',
     'agent/app.ts',
     'agent/admin/',
     'agent/control/control-plane.ts agent/control/control-plane-init.ts agent/control/control-link.ts',

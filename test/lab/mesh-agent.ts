@@ -63,12 +63,21 @@ export class MeshAgent {
     return token;
   }
 
-  /** Starts the process, without waiting until it is ready. With state from an earlier run it needs no token. */
-  async start(extraArgs: readonly string[] = []): Promise<void> {
+  /**
+   * Starts the process, without waiting until it is ready. With state from an earlier run it needs no token. `within`: the words
+   * of a program that starts it.
+   */
+  async start(extraArgs: readonly string[] = [], within: readonly string[] = []): Promise<void> {
     const where = ['--node', this.name, '--controller', this.#controller.url, '--state-dir', this.stateDir];
     // A test starts it again, or next to the running one, because it wants to.
     const flags = [...where, '--token-file', this.#tokenFile, '--take-over', ...this.#args, ...extraArgs];
-    const argv = [...programs.agent, this.#command, ...(this.#command === 'supervise' ? ['--'] : []), ...flags];
+    const argv = [
+      ...within,
+      ...programs.agent,
+      this.#command,
+      ...(this.#command === 'supervise' ? ['--'] : []),
+      ...flags,
+    ];
     const output = this.#output === 'file' ? { outputFile: this.logFile } : { logFile: this.logFile };
     this.#process = await this.node.spawn(argv, output);
   }

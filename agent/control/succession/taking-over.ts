@@ -89,7 +89,7 @@ export class TakingOver {
     this.#take();
   }
 
-  /** Calls back when this process has managed the host for so long; not if it never does. Holds up no exit. */
+  /** Calls back when this process has managed the host for that time; not if it never does. Holds up no exit. */
   inChargeFor(delayMs: number, callback: () => void): void {
     void this.inCharge.then(
       () => setTimeout(callback, delayMs).unref(),

@@ -10,6 +10,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -17,10 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "../helper/keep-capabilities.h"
 #include "install.h"
 
 /* A program that rewrites a configuration does so in several steps. */
@@ -138,6 +139,11 @@ int main(int argc, char **argv) {
                     "       culvert-cni-install remove CONFIG_DIRECTORY BIN_DIRECTORY\n");
     return 64;
   }
+  /* The directories may be another user's than root's. */
+  if (!keep_capabilities(CAPABILITY(CAP_DAC_OVERRIDE))) {
+    perror("culvert-cni-install: giving up capabilities");
+    return 1;
+  }
   installation what = {.config_directory = argv[2], .bin_directory = argv[3]};
   if (removes) return take_out_and_say(&what);
   what.plugin = argv[4];
@@ -146,6 +152,5 @@ int main(int argc, char **argv) {
     fprintf(stderr, "culvert-cni-install: the entry is no JSON\n");
     return 64;
   }
-  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   return keep(&what);
 }

@@ -16,36 +16,36 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "allowed.h"
 #include "clients.h"
+#include "keep-capabilities.h"
 #include "run-program.h"
 
 #define FIRST_PASSED_FD 3
 
-static const unsigned kept_capabilities[] = {CAP_NET_ADMIN, CAP_NET_RAW,      CAP_NET_BIND_SERVICE, CAP_SYS_ADMIN,
-                                             CAP_SYS_PTRACE, CAP_DAC_OVERRIDE, CAP_SYS_MODULE};
+/* The acts take the first two. The others are for programs and places that a host has, and are kept where they are given. */
+static const uint64_t kept_capabilities = CAPABILITY(CAP_NET_ADMIN) | CAPABILITY(CAP_SYS_ADMIN) | CAPABILITY(CAP_NET_RAW) |
+                                          CAPABILITY(CAP_NET_BIND_SERVICE) | CAPABILITY(CAP_SYS_PTRACE) |
+                                          CAPABILITY(CAP_DAC_OVERRIDE) | CAPABILITY(CAP_SYS_MODULE);
 
 static helper_limits limits = {0, ""};
 static uid_t served_user;
 /* It also is the parent of those that serve clients of a listener. */
 static pid_t main_process;
 
-static bool is_kept(unsigned capability) {
-  for (size_t at = 0; at < sizeof kept_capabilities / sizeof kept_capabilities[0]; at++)
-    if (kept_capabilities[at] == capability) return true;
-  return false;
-}
-
-/* For the programs that it runs. What it does not have is not there to give up, so a failure means nothing. */
-static void give_up_the_rest(void) {
-  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  for (unsigned each = 0; each <= CAP_LAST_CAP; each++)
-    if (!is_kept(each)) prctl(PR_CAPBSET_DROP, each, 0, 0, 0);
+/*
+ * Directories of other users are on the way to namespaces of their processes, which take SYS_PTRACE to see. Without that, as in
+ * a pod, there are only those of root.
+ */
+static bool give_up_the_rest(void) {
+  uint64_t found;
+  if (!read_capabilities(&found)) return false;
+  const bool sees_others = (found & CAPABILITY(CAP_SYS_PTRACE)) != 0;
+  return keep_capabilities(sees_others ? kept_capabilities : kept_capabilities & ~CAPABILITY(CAP_DAC_OVERRIDE));
 }
 
 static void refuse(act_reply *reply, const char *why) {
@@ -158,7 +158,10 @@ int main(int argc, char **argv) {
     return 1;
   }
   main_process = getpid();
-  give_up_the_rest();
+  if (!give_up_the_rest()) {
+    perror("culvert-helper: giving up capabilities");
+    return 1;
+  }
   signal(SIGPIPE, SIG_IGN);
   const struct sigaction ended = {.sa_handler = forget_one};
   sigaction(SIGCHLD, &ended, NULL);

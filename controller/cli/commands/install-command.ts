@@ -3,7 +3,7 @@ import { isTrustDomain } from '../../../shared/identity.js';
 import { version } from '../../../shared/version.js';
 import { defaultValues, type InstallValues } from '../../install/install-options.js';
 import { installObjects } from '../../install/install-objects.js';
-import { failurePolicies, policyKinds, valuePatterns } from '../../install/install-values.js';
+import { agentPrivileges, failurePolicies, policyKinds, valuePatterns } from '../../install/install-values.js';
 import { didYouMean } from '../../../shared/nearest-name.js';
 import { customDefinitions } from '../../resources/custom/custom-definitions.js';
 import type { Cli } from '../cli.js';
@@ -19,6 +19,7 @@ type Flags = {
   readonly storageSize: string;
   readonly storageClass?: string;
   readonly nodeSelector: readonly string[];
+  readonly agentPrivileges: string;
   readonly cni: boolean;
   readonly cniConfigDir: string;
   readonly cniBinDir: string;
@@ -59,6 +60,11 @@ export function addInstallCommand(program: Command, cli: Cli): void {
     .option('--storage-size <quantity>', 'of the claim', defaults.controller.storage.size)
     .option('--storage-class <class>', "of the claim (default: the cluster's)")
     .option('--node-selector <label=value...>', 'nodes that the controller may run on', [])
+    .option(
+      '--agent-privileges <kind>',
+      'split: what parses the network has no capability; whole: the one process of an agent has all, where a policy of the cluster refuses SETUID or SETGID',
+      defaults.agent.privileges,
+    )
     .option('--cni-config-dir <path>', 'where the nodes have the configuration of CNI', defaults.cni.configDirectory)
     .option('--cni-bin-dir <path>', 'where the nodes have the CNI plugins', defaults.cni.binDirectory)
     .option('--no-cni', 'without the CNI plugin: a new pod is outside the mesh for up to half a second')
@@ -141,6 +147,7 @@ function valuesOf(flags: Flags): InstallValues {
     },
     webhook: webhookOf(flags),
     policies: policiesOf(flags.policies),
+    agent: { ...defaults.agent, privileges: privilegesOf(flags) },
     cni: cniOf(flags),
     quotaForCriticalPods: flags.quotaForCriticalPods ?? false,
     monitoring: monitoringOf(flags.monitoring),
@@ -149,6 +156,11 @@ function valuesOf(flags: Flags): InstallValues {
 
 function fits(text: string, pattern: keyof typeof valuePatterns): boolean {
   return new RegExp(valuePatterns[pattern]).test(text);
+}
+
+function privilegesOf({ agentPrivileges: asked }: Flags): string {
+  if (agentPrivileges.some((kind) => kind === asked)) return asked;
+  throw usageError(`--agent-privileges: "${asked}" is not known`, `use ${agentPrivileges.join(' or ')}`);
 }
 
 function cniOf({ cni, cniConfigDir, cniBinDir }: Flags): InstallValues['cni'] {

@@ -35,6 +35,11 @@ export class TestCgroup implements Disposable {
   }
 }
 
+/** One of a path that has no process any more. */
+export function removeCgroup(path: string): void {
+  rmdirSync(join(cgroupMount(), path));
+}
+
 function cgroupMount(): string {
   const table = readFileSync('/proc/self/mountinfo', 'utf8');
   const found = /^\d+ \d+ \S+ \/ (\S+) .* - cgroup2 /m.exec(table)?.[1];

@@ -26,7 +26,7 @@ export const installValueSets: Readonly<Record<string, InstallValues>> = {
       nodeSelector: { 'kubernetes.io/arch': 'amd64', 'example.net/disk': '1' },
       resources: { requests: { cpu: '1', memory: '1Gi' }, limits: { memory: '2Gi' } },
     },
-    agent: { resources: { requests: { cpu: '500m', memory: '1Gi' } } },
+    agent: { privileges: 'whole', resources: { requests: { cpu: '500m', memory: '1Gi' } } },
     cni: { enabled: true, configDirectory: '/var/lib/rancher/k3s/agent/etc/cni/net.d', binDirectory: '/k3s/bin' },
   },
   'as little as can be, elsewhere': {
@@ -46,7 +46,7 @@ export const installValueSets: Readonly<Record<string, InstallValues>> = {
     },
     webhook: { enabled: false, failurePolicy: 'Ignore' },
     policies: ['NetworkPolicy'],
-    agent: { resources: { requests: { cpu: '1m', memory: '1Mi' } } },
+    agent: { privileges: 'split', resources: { requests: { cpu: '1m', memory: '1Mi' } } },
     cni: { enabled: false, configDirectory: '/k3s/net.d', binDirectory: '/k3s/bin' },
   },
   'the state in a directory of a node': {

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -98,6 +99,18 @@ function remove(): { code: number | null; stdout: string } {
   const { status, stdout } = spawnSync(installer, ['remove', config, bin], { encoding: 'utf8' });
   return { code: status, stdout };
 }
+
+test('the installer has no capability but that to write into directories of another user, and uses it', async () => {
+  put('10-pods.conflist', chain);
+  for (const each of [config, bin]) chownSync(each, 64_001, 64_001);
+  const { child, lines } = await keep();
+  assert.deepEqual(lines, [`{"installed":"${config}/10-pods.conflist"}`]);
+  const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
+  const sets = ['Inh', 'Prm', 'Eff', 'Amb'].map((set) => new RegExp(`^Cap${set}:\\t0*(.)$`, 'm').exec(status)?.[1]);
+  assert.deepEqual(sets, ['0', '2', '2', '0'], status);
+  assert.equal(remove().code, 0);
+  assert.deepEqual([get('10-pods.conflist'), readdirSync(bin)], [chain, []]);
+});
 
 test('the plugin comes last in the first chain, everything else stays, and taking it out gives the file back', async () => {
   put('10-flannel.conflist', chain);

@@ -75,6 +75,7 @@ const refused: readonly (readonly [set: string, says: RegExp])[] = [
   ['webhook.failurePolicy=fail', /failurePolicy/],
   ['policies={Pod}', /policies/],
   ['policies={NetworkPolicy,NetworkPolicy}', /policies/],
+  ['agent.privileges=none', /agent\/privileges|agent\.privileges/],
   ['createNamespace=maybe', /createNamespace/],
   ['colour=red', /colour/],
 ];

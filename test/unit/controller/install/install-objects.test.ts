@@ -76,17 +76,20 @@ test('the controller has no right of the host, and its state outlives the pod', 
   assert.deepEqual(volumes[0], { name: 'state', persistentVolumeClaim: { claimName: 'culvert-controller' } });
 });
 
-test('an agent has two capabilities, no port of the host that could clash, and no token for the API', async () => {
+test('an agent has the capabilities of its helper and of its start, no port of the host, and no token for the API', async () => {
   const { containers, automountServiceAccountToken, hostPID } = await podOf('DaemonSet');
   const [agent] = containers;
-  assert.deepEqual(agent?.securityContext, {
-    allowPrivilegeEscalation: false,
-    readOnlyRootFilesystem: true,
-    capabilities: { drop: ['ALL'], add: ['NET_ADMIN', 'SYS_ADMIN'] },
-  });
+  const restricted = { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true };
+  const both = ['NET_ADMIN', 'SYS_ADMIN', 'CHOWN', 'DAC_OVERRIDE'];
+  const capabilities = { drop: ['ALL'], add: [...both, 'SETGID', 'SETUID'] };
+  assert.deepEqual(agent?.securityContext, { ...restricted, capabilities });
+  assert.ok(String(agent?.['command']).includes('--privileges=split'));
   assert.equal(agent?.['ports'], undefined);
   assert.equal(hostPID, undefined);
   assert.equal(automountServiceAccountToken, false);
+  const [whole] = (await podOf('DaemonSet', '--agent-privileges', 'whole')).containers;
+  assert.deepEqual(whole?.securityContext, { ...restricted, capabilities: { drop: ['ALL'], add: both } });
+  assert.ok(String(whole?.['command']).includes('--privileges=whole'));
 });
 
 test('the state may be in a directory of a node, or go with the pod', async () => {
@@ -242,6 +245,7 @@ const refused: readonly (readonly [argv: readonly string[], error: RegExp])[] = 
   [['--policies', 'NetworkPolicies'], /"NetworkPolicies" is no kind that can be taken.*did you mean NetworkPolicy/],
   [['--monitoring', 'all'], /--monitoring: "all" is none.*pod-monitor, alert-rules, dashboard/],
   [['--node-selector', 'n1'], /--node-selector: "n1" is no label/],
+  [['--agent-privileges', 'none'], /--agent-privileges: "none" is not known.*use split or whole/],
   [['--cni-config-dir', 'net.d'], /--cni-config-dir: "net\.d" is no directory of a node.*absolute path/],
   [['--cni-bin-dir', '/opt/../etc'], /--cni-bin-dir: "\/opt\/\.\.\/etc" is no directory/],
 ];
