@@ -131,6 +131,20 @@ export function agentCommandLine(finish: Finish, output: ProgramOutput): Command
       }),
     );
 
+  command(
+    'check',
+    'Check whether this host has what an agent needs: programs, user, cgroup, and an iptables whose rules count, which is tried in a network namespace of its own. Changes nothing. Exits with 1 when a check fails.',
+    async ({ values }, self) => {
+      const { checkHost } = await import('./check-host.js');
+      const checks = await checkHost(values);
+      const marks = { ok: '✔', warn: '!', fail: '✖' } as const;
+      const line = ({ check, state, message, hint }: (typeof checks)[number]): string =>
+        `${marks[state]} ${check}: ${message}${hint === '' ? '' : ` (${hint})`}`;
+      print(self.opts<{ json?: true }>().json === true ? JSON.stringify(checks, null, 2) : checks.map(line).join('\n'));
+      return checks.some(({ state }) => state === 'fail') ? 1 : 0;
+    },
+  ).option('--json', 'print the results as JSON');
+
   command('rules', 'Show the capture rules that the agent loads.', async ({ values }, self) => {
     const { netns = [] } = self.opts<{ netns?: string[] }>();
     const paths = netns.length === 0 ? ['/run/netns/WORKLOAD'] : netns.map(namespacePath);

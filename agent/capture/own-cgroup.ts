@@ -49,13 +49,9 @@ const longestPath = 500;
  */
 export function enterOwnCgroup(supervisor: number | null): CgroupFound {
   try {
-    const path = pathOf('self');
-    const mount = path === null ? null : mountPoint();
-    if (path === null || mount === null) return { problem: 'no cgroup v2 hierarchy is mounted' };
-    const isFirst = readlinkSync('/proc/self/ns/cgroup') === firstNamespace;
-    if (!isFirst && !areNamespaced(release())) {
-      return { problem: 'in a container, cgroups of Linux before 6.1 cannot be named in a rule' };
-    }
+    const place = ownPlace();
+    if ('problem' in place) return place;
+    const { path, mount, isFirst } = place;
     const own = [process.pid, ...(supervisor === null ? [] : [supervisor])];
     // The root of the host has everything in it, and that of a container what is in the container.
     const isNameable = isUsable(path) || (path === '/' && !isFirst);
@@ -64,6 +60,31 @@ export function enterOwnCgroup(supervisor: number | null): CgroupFound {
   } catch (error) {
     return { problem: `the agent has no cgroup of its own: ${describeError(error)}` };
   }
+}
+
+/**
+ * Why no agent that starts here can have a cgroup of its own; null: one can, unless the hierarchy is read-only. Moves nothing.
+ */
+export function cgroupProblem(): string | null {
+  try {
+    const place = ownPlace();
+    return 'problem' in place ? place.problem : null;
+  } catch (error) {
+    return describeError(error);
+  }
+}
+
+function ownPlace():
+  | { readonly path: string; readonly mount: string; readonly isFirst: boolean }
+  | { problem: string } {
+  const path = pathOf('self');
+  const mount = path === null ? null : mountPoint();
+  if (path === null || mount === null) return { problem: 'no cgroup v2 hierarchy is mounted' };
+  const isFirst = readlinkSync('/proc/self/ns/cgroup') === firstNamespace;
+  if (!isFirst && !areNamespaced(release())) {
+    return { problem: 'in a container, cgroups of Linux before 6.1 cannot be named in a rule' };
+  }
+  return { path, mount, isFirst };
 }
 
 /** The cgroup of a privileged helper that another unit of the host runs, if only the helper is in it. Never throws. */

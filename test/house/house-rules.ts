@@ -86,6 +86,7 @@ export const agentThreads = {
     'agent/admin/',
     'agent/app.ts',
     'agent/capture/',
+    'agent/check-host.ts',
     'agent/command-line.ts',
     'agent/config/',
     'agent/control/',
@@ -205,7 +206,7 @@ export const buildings: Readonly<Record<string, readonly string[]>> = {
   "the agent's control thread": [
     'agent/main.ts',
     'agent/command-line.ts',
-    'agent/run.ts agent/remove.ts agent/supervise.ts agent/fail-opener.ts agent/supervised.ts agent/privileges.ts agent/capabilities.ts agent/host-user.ts',
+    'agent/run.ts agent/remove.ts agent/check-host.ts agent/supervise.ts agent/fail-opener.ts agent/supervised.ts agent/privileges.ts agent/capabilities.ts agent/host-user.ts',
     'agent/app.ts',
     'agent/admin/',
     'agent/control/control-plane.ts agent/control/control-plane-init.ts agent/control/control-link.ts',

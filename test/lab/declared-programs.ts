@@ -53,6 +53,7 @@ export const declaredPrograms: readonly DeclaredProgram[] = [
     command: 'unshare',
     packages: ['util-linux'],
     uses: {
+      agent: 'culvert-agent check tries rules in a network namespace of its own',
       lab: 'installs packages without starting their services',
       tests: 'runs programs without a network, or with mounts of their own',
       kubernetes: 'a node has namespaces of its own',
