@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Log } from '../shared/log.js';
+import { version } from '../shared/version.js';
 import { AdminCredential } from './access/admin-credential.js';
 import { UserAccounts } from './access/user-accounts.js';
 import { admissionPath, admissionRoutes } from './api/admission-routes.js';
@@ -47,6 +48,7 @@ import { JoinTokens } from './join/join-tokens.js';
 import { NodeMembers } from './join/node-members.js';
 import { NodeCredentials } from './join/node-credentials.js';
 import { startMaintenance } from './maintenance.js';
+import { MeshEventFacts } from './fleet/event-facts.js';
 import { asRuleStore, MeshRuleFacts } from './fleet/rule-facts.js';
 import { MeshLink } from './mesh-link.js';
 import { RevisionCompiler } from './release/compiled-revision.js';
@@ -197,6 +199,7 @@ async function open(
   });
   kubernetes?.followRules({ store: asRuleStore(store, trail), facts: new MeshRuleFacts({ store, agents, nowMs }) });
   const nodes = new NodesWithoutAgent({ agents, members, tokens });
+  kubernetes?.tellEvents(new MeshEventFacts({ store, agents, nodes, version }));
   const onRefused = ({ operation }: { operation: string }): void => metrics.natsRefused(operation);
   const nats = await openMeshNats({
     settings,

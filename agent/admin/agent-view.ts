@@ -88,7 +88,7 @@ export class AgentView {
   }
 
   /** For heartbeats: names of what /readyz lists as pending, what capture here cannot promise, and who may probe. */
-  said(): Pick<Heartbeat, 'pending' | 'weaknesses' | 'hostProbes'> {
+  said(): Pick<Heartbeat, 'pending' | 'weaknesses' | 'hostProbes' | 'cniProblem'> {
     const { capture, hostProbes } = this.#init;
     const watchProblem = this.plane?.watchProblem ?? null;
     const weaknesses = [
@@ -100,6 +100,7 @@ export class AgentView {
     return {
       pending: this.readiness().pending.map(({ name }) => name),
       ...(hostProbes.length === 0 ? {} : { hostProbes: [...hostProbes] }),
+      ...(this.cni === null ? {} : { cniProblem: this.cni.problem?.slice(0, maxAlarmLength) ?? null }),
       ...(weaknesses.length === 0 ? {} : { weaknesses: weaknesses.map((text) => text.slice(0, maxAlarmLength)) }),
     };
   }

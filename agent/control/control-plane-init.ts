@@ -35,7 +35,7 @@ export type ControlPlaneInit = {
   readonly metrics: AgentMetrics;
   readonly log: Log;
   /** What heartbeats say of the agent as a whole. */
-  readonly said: () => Pick<Heartbeat, 'pending' | 'weaknesses' | 'hostProbes'>;
+  readonly said: () => Pick<Heartbeat, 'pending' | 'weaknesses' | 'hostProbes' | 'cniProblem'>;
   /** What is captured may have changed. */
   readonly onWorkloads: () => void;
 };

@@ -7,6 +7,8 @@ import { maxRegistryEntryBytes } from '../../shared/wire/signed.js';
 import type { InventoryConflict, InventorySource, SourceEntry } from '../inventory/inventory-source.js';
 import { namedSlices, readEndpointSlice, type EndpointSlice } from './endpoint-slice.js';
 import { enrolmentOf } from './enrolment.js';
+import type { EventObjects } from './cluster-events.js';
+import type { Regarding } from './event-writer.js';
 import type { KubernetesApi } from './kubernetes-api.js';
 import type { KubernetesState } from './kubernetes-state.js';
 import { readNamespace, type ClusterNamespace } from './namespace.js';
@@ -29,7 +31,7 @@ const maxNamed = 3;
  * Pods and services of a cluster as a source of the inventory: no revision, no snapshot. An API server that is slow or away
  * costs freshness only. Until all kinds were listed once, what the inventory has from the last run stays.
  */
-export class KubernetesSource implements AsyncDisposable {
+export class KubernetesSource implements AsyncDisposable, EventObjects {
   readonly #source: InventorySource;
   readonly #trustDomain: string;
   readonly #ownNamespace: string;
@@ -46,8 +48,8 @@ export class KubernetesSource implements AsyncDisposable {
   readonly #changed = { pods: new Set<string>(), services: new Set<string>() };
   readonly #named = new NamedEndpoints();
   readonly #enrolled = new Set<string>();
-  /** By registry key. */
-  readonly #warnings = new Map<string, string>();
+  /** What is not in force as it is written, by registry key. */
+  readonly #warnings = new Map<string, Warning>();
   #onChange: () => void = () => undefined;
   #isReplaced = false;
   #isWriting = false;
@@ -142,8 +144,32 @@ export class KubernetesSource implements AsyncDisposable {
       pods: this.#pods.size,
       enrolled: this.#enrolled.size,
       services: this.#services.size,
-      warnings: [...unread, ...this.#warnings.values()].slice(0, maxListed),
+      warnings: [...unread, ...[...this.#warnings.values()].slice(0, maxListed).map(textOf)].slice(0, maxListed),
     };
+  }
+
+  startedPod(key: string): Regarding | null {
+    const pod = this.#pods.get(key);
+    return pod === undefined || pod.addresses.length === 0 ? null : regarding('Pod', pod);
+  }
+
+  node(name: string): Regarding | null {
+    const node = this.#named.nodes.get(`/${name}`);
+    return node === undefined ? null : regarding('Node', { ...node, namespace: '' });
+  }
+
+  entry(key: string): Regarding | null {
+    const [kind, namespace = '', ...rest] = key.split('.');
+    const name = `${namespace}/${rest.join('.')}`;
+    const found = kind === 'service' ? this.#services.get(name) : this.#pods.get(name);
+    return found === undefined ? null : regarding(kind === 'service' ? 'Service' : 'Pod', found);
+  }
+
+  warnings(): readonly { readonly regarding: Regarding; readonly problems: readonly string[] }[] {
+    return [...this.#warnings].flatMap(([key, { problems }]) => {
+      const found = this.entry(key);
+      return found === null ? [] : [{ regarding: found, problems }];
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -332,14 +358,25 @@ export class KubernetesSource implements AsyncDisposable {
       this.#warnings.delete(key);
       return;
     }
-    const text = `${what}: ${problems.join('; ')}`;
-    if (this.#warnings.get(key) !== text) this.#log.warn({ object: what, problems }, 'not in force as it is written');
-    this.#warnings.set(key, text);
+    const known = this.#warnings.get(key);
+    const isNews = known === undefined || textOf(known) !== textOf({ what, problems });
+    if (isNews) this.#log.warn({ object: what, problems }, 'not in force as it is written');
+    this.#warnings.set(key, { what, problems });
   }
 
   #tell({ claim, winner, loser }: InventoryConflict): void {
     this.#log.warn({ claim, winner, loser }, 'two entries claim the same: the second one goes without it');
   }
+}
+
+type Warning = { readonly what: string; readonly problems: readonly string[] };
+
+function textOf({ what, problems }: Warning): string {
+  return `${what}: ${problems.join('; ')}`;
+}
+
+function regarding(kind: Regarding['kind'], { namespace, name, uid }: Omit<Regarding, 'kind'>): Regarding {
+  return { kind, namespace, name, uid };
 }
 
 /** More than half of what an entry may have when it is sealed, so that no entry stops those of others. */

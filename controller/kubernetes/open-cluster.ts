@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import type { Log } from '../../shared/log.js';
 import type { SigningKey } from '../../shared/pki/signing-key.js';
 import { httpsAddress } from '../config/https-address.js';
@@ -6,6 +7,7 @@ import { kubernetesSource, type InventorySource } from '../inventory/inventory-s
 import { EnrolmentPublisher } from '../publish/enrolment-publisher.js';
 import { customKindNames } from '../resources/custom/custom-kinds.js';
 import { admissionAnswer, readAdmission } from './admission.js';
+import { ClusterEvents, type EventFacts } from './cluster-events.js';
 import { ClusterRules, type RuleFacts, type RuleStore } from './cluster-rules.js';
 import { foreignRuleKinds } from './foreign-rule-kinds.js';
 import { Installation } from './installation.js';
@@ -34,6 +36,8 @@ export interface Cluster extends AsyncDisposable {
   readonly admit: ((body: Buffer) => Promise<object>) | null;
   /** Takes its custom resources for rules from now on; call it once. */
   readonly followRules: (init: { readonly store: RuleStore; readonly facts: RuleFacts }) => void;
+  /** Tells what the mesh knows of objects of the cluster as events from now on; call it once. */
+  readonly tellEvents: (facts: EventFacts) => void;
 }
 
 const reviewTimeoutMs = 10_000;
@@ -120,17 +124,27 @@ export function openCluster(init: {
   };
   void publishRoots();
   let rules: ClusterRules | null = null;
+  let events: ClusterEvents | null = null;
   const account = `${kubernetesNamespace}:${agentAccount}`;
   return {
     get state() {
       const { state } = source;
       const more = [...roots.map(({ problem }) => problem), enrolments.problem].filter((problem) => problem !== null);
       const problems = [...state.problems, ...more];
-      return { ...state, problems, ...(rules === null ? {} : { rules: rules.state }) };
+      return {
+        ...state,
+        problems,
+        eventsProblem: events?.problem ?? null,
+        ...(rules === null ? {} : { rules: rules.state }),
+      };
     },
     followRules: ({ store, facts }) => {
       rules = new ClusterRules({ api, kinds, store, facts, log, nowMs: init.nowMs });
       rules.start();
+    },
+    tellEvents: (facts) => {
+      events = new ClusterEvents({ api, facts, objects: source, instance: hostname(), nowMs: init.nowMs, log });
+      events.start();
     },
     enrolments,
     get isUninstalled() {
@@ -149,6 +163,7 @@ export function openCluster(init: {
     [Symbol.asyncDispose]: async () => {
       isClosed = true;
       clearTimeout(again);
+      await events?.[Symbol.asyncDispose]();
       await rules?.[Symbol.asyncDispose]();
       await Promise.all([source, installation].map((each) => each[Symbol.asyncDispose]()));
       api.close();

@@ -9,7 +9,7 @@ const servicePort = z.object({
   protocol: z.string().default('TCP'),
 });
 const serviceSchema = z.object({
-  metadata: z.object({ namespace: z.string().min(1), name: z.string().min(1) }),
+  metadata: z.object({ namespace: z.string().min(1), name: z.string().min(1), uid: z.string().default('') }),
   spec: z.object({
     type: z.string().default('ClusterIP'),
     clusterIP: z.string().optional(),
@@ -27,6 +27,7 @@ const serviceSchema = z.object({
 export type ClusterService = {
   readonly namespace: string;
   readonly name: string;
+  readonly uid: string;
   /**
    * Its own addresses, one of each family at most. Not its `externalIPs`: any author of a service chooses those, also the
    * address of another service or of a node (CVE-2020-8554), and here the mesh would prove the wrong service to its clients.
@@ -54,10 +55,11 @@ export function readService(object: unknown): ClusterService | null {
     .filter(({ protocol }) => protocol === 'TCP')
     .map(({ name, port, targetPort }) => ({ name: name ?? '', port, targetPort: targetOf(targetPort ?? 0, port) }));
   if (vips.length === 0 || ports.length === 0) return null;
-  const { namespace, name } = metadata;
+  const { namespace, name, uid } = metadata;
   return {
     namespace,
     name,
+    uid,
     vips,
     ports,
     selector: spec.selector ?? {},

@@ -142,6 +142,11 @@ export const heartbeatSchema = z.object({
    * say.
    */
   weaknesses: z.array(z.string().max(2048)).max(16).exactOptional(),
+  /**
+   * Why pods of this host start without the CNI plugin; null: it is in the chain. Absent: the agent puts none there, or its
+   * version does not say.
+   */
+  cniProblem: z.string().max(2048).nullable().exactOptional(),
   /** The setting `hostProbes`: whose connections from this host pass without a rule; absent: no program's, or not said. */
   hostProbes: z.array(z.string().max(512)).max(16).exactOptional(),
 });

@@ -1,5 +1,4 @@
 import { formatProblem } from '../../resources/kinds/problem.js';
-import type { KubernetesState } from '../../kubernetes/kubernetes-state.js';
 import type { IssuerAnswer, NodeWithoutAgent, StatusAnswer, Uncaptured } from '../../api/api-types.js';
 import { countText } from './amounts.js';
 import { fail, warn, type Finding, type MeshCheck } from './mesh-check.js';
@@ -41,12 +40,14 @@ export function checkMesh(facts: MeshFacts): MeshCheck[] {
     ...group('clocks', 'the clocks agree', facts.status.agents.flatMap(clockFindings)),
     ...group('versions', 'all programs have the same version', versionFindings(facts)),
     ...group('rules', 'no rule is suspicious', ruleFindings(facts)),
-    ...kubernetesChecks(facts.status.kubernetes ?? null),
+    ...kubernetesChecks(facts.status),
   ];
 }
 
-function kubernetesChecks(state: KubernetesState | null): MeshCheck[] {
-  return state === null ? [] : group('kubernetes', kubernetesText(state), kubernetesFindings(state));
+function kubernetesChecks({ kubernetes: state, agents }: StatusAnswer): MeshCheck[] {
+  if (state == null) return [];
+  const current = agents.filter(hasCurrentHeartbeat);
+  return group('kubernetes', kubernetesText(state, current), kubernetesFindings(state, current));
 }
 
 function group(check: string, okMessage: string, findings: readonly Finding[]): MeshCheck[] {
@@ -125,9 +126,11 @@ function withoutAgent({ status, workloadsByNode }: MeshFacts): readonly Without[
     .map(([node, workloads]) => ({ node, workloads, why: removed.has(node) ? 'removed' : 'unknown' }));
 }
 
-function agentsFindings({ status: { agents }, workloadsByNode }: MeshFacts): Finding[] {
+function agentsFindings({ status: { agents, kubernetes }, workloadsByNode }: MeshFacts): Finding[] {
   // Nodes with workloads and no agent are findings of their own.
-  if (agents.length > 0 || workloadsByNode.size > 0) return agents.flatMap(agentFindings);
+  if (agents.length > 0 || workloadsByNode.size > 0) {
+    return agents.flatMap((agent) => agentFindings(agent, kubernetes != null));
+  }
   const message = 'no agent has joined: no connection is encrypted or subject to rules';
   return [warn(message, 'join a host: culvert token create --node NODE')];
 }
@@ -135,7 +138,8 @@ function agentsFindings({ status: { agents }, workloadsByNode }: MeshFacts): Fin
 const refusalHint =
   'if an older backup of the controller was restored, run culvert advance; if not, check whether NATS was tampered with';
 
-function agentFindings({ node, state, heartbeat, revisionLag }: Agent): Finding[] {
+/** `hasCluster`: a check of its own says what is wrong with the CNI plugin. */
+function agentFindings({ node, state, heartbeat, revisionLag }: Agent, hasCluster: boolean): Finding[] {
   const alarm = heartbeat?.rulesAlarm;
   if (alarm !== undefined) {
     return [fail(`${node} rejects the rules in NATS: ${alarm}`, refusalHint)];
@@ -168,7 +172,7 @@ function agentFindings({ node, state, heartbeat, revisionLag }: Agent): Finding[
   if (state === 'pending' && pending.length === 0) {
     return [fail(`${node} has no rules yet and refuses all connections`, 'check the log of culvert-agent there')];
   }
-  const weaknesses = heartbeat?.weaknesses ?? [];
+  const weaknesses = (heartbeat?.weaknesses ?? []).filter((text) => !hasCluster || text !== heartbeat?.cniProblem);
   return [
     ...pending.map((task) => fail(`${node} is waiting for ${task}`, 'check the log of culvert-agent there')),
     ...weaknesses.map((text) =>

@@ -18,6 +18,14 @@ type Definition = {
   readonly creationTimestamp: string;
   readonly annotations: Record<string, string>;
 };
+/** What the tests read of one. */
+export type StoredEvent = {
+  readonly reason: string;
+  readonly type: string;
+  readonly note: string;
+  readonly regarding: { readonly kind: string; readonly name: string; readonly uid: string };
+  readonly series?: { readonly count: number };
+};
 type Event = { readonly type: string; readonly object: unknown; readonly version: number; readonly path: string };
 type Watch = { readonly path: string; readonly selector: string; readonly response: ServerResponse };
 
@@ -43,6 +51,8 @@ export class FakeApiServer implements AsyncDisposable {
   readonly patches: { readonly path: string; readonly type: string; readonly body: unknown }[] = [];
   /** Status of the TokenReview of each token; others are not authenticated. */
   readonly reviews = new Map<string, object>();
+  /** Events (events.k8s.io/v1) by path. */
+  readonly events = new Map<string, StoredEvent>();
   /** Objects of a page, at most. */
   pageSize = 500;
   /** Called between two pages of a list. */
@@ -187,6 +197,7 @@ export class FakeApiServer implements AsyncDisposable {
     if (refused !== undefined) return refuse(response, refused, 'as the test wants it', null);
     if (path === '/apis/authentication.k8s.io/v1/tokenreviews') return void this.#review(request, response);
     if (path.startsWith(definitions)) return this.#definition(path.slice(definitions.length), response);
+    if (path.startsWith('/apis/events.k8s.io/v1/')) return void this.#event(method, path, request, response);
     if (method === 'PATCH') return void this.#patch(path, request, response);
     const selector = query.get('labelSelector') ?? '';
     if (query.get('watch') === null) return this.#list({ path, selector }, query.get('continue'), response);
@@ -199,6 +210,20 @@ export class FakeApiServer implements AsyncDisposable {
     const marked = this.#terminating.has(name) ? { deletionTimestamp: '2026-01-01T00:00:00Z' } : {};
     const metadata = { name, ...(this.#definitions.get(name) ?? firstDefinition), ...marked };
     response.end(JSON.stringify({ kind: 'CustomResourceDefinition', metadata }));
+  }
+
+  /** As the API validates them: ValidateEventCreate of Kubernetes for this version. */
+  async #event(method: string, path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const body = (await json(request)) as StoredEvent & KubernetesObject & Readonly<Record<string, unknown>>;
+    const key = method === 'POST' ? `${path}/${body.metadata.name}` : path;
+    const present = this.events.get(key);
+    if (method === 'POST' && present !== undefined) return refuse(response, 409, 'already exists', null);
+    if (method === 'PATCH' && present === undefined) return refuse(response, 404, 'not found', null);
+    const wrong =
+      method === 'POST' ? wrongInEvent(path, body) : Object.keys(body).filter((field) => field !== 'series');
+    if (wrong.length > 0) return refuse(response, 422, `wrong: ${wrong.join(', ')}`, null);
+    this.events.set(key, { ...present, ...body });
+    response.writeHead(method === 'POST' ? 201 : 200, { 'content-type': 'application/json' }).end('{}');
   }
 
   async #patch(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -252,6 +277,24 @@ export class FakeApiServer implements AsyncDisposable {
 }
 
 const firstDefinition = { uid: 'uid-first', creationTimestamp: '2026-01-01T00:00:00Z' };
+
+function wrongInEvent(path: string, event: StoredEvent & KubernetesObject): readonly string[] {
+  const { namespace } = event.regarding as { readonly namespace?: string };
+  const rules: Readonly<Record<string, boolean>> = {
+    eventTime: /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/.test(String(event['eventTime'])),
+    'metadata.namespace': path === `/apis/events.k8s.io/v1/namespaces/${event.metadata.namespace}/events`,
+    regarding: event.metadata.namespace === (namespace ?? 'default'),
+    note: Buffer.byteLength(event.note) <= 1024,
+    type: ['Normal', 'Warning'].includes(event.type),
+    ...Object.fromEntries(
+      ['reportingController', 'reportingInstance', 'action', 'reason'].map((field) => {
+        const text = event[field];
+        return [field, typeof text === 'string' && text !== '' && text.length <= 128];
+      }),
+    ),
+  };
+  return Object.entries(rules).flatMap(([field, isRight]) => (isRight ? [] : [field]));
+}
 
 const definitions = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions/';
 

@@ -299,6 +299,26 @@ describe('culvert check', () => {
     assert.equal(said(silent), 'every workload on a node whose agent reports is captured');
   });
 
+  it('says of a cluster which nodes have the CNI plugin, once, and why events are missing', () => {
+    const kubernetes = { isSynced: true, problems: [], pods: 3, enrolled: 2, services: 1, warnings: [] };
+    const inCluster = (said: Partial<Heartbeat>, more: object = {}): MeshFacts => {
+      const facts = withAgent({}, said);
+      return { ...facts, status: { ...facts.status, kubernetes: { ...kubernetes, ...more } } };
+    };
+    const sound = checkMesh(inCluster({ cniProblem: null })).find(({ check }) => check === 'kubernetes');
+    assert.match(sound?.message ?? '', /the CNI plugin is in the chain of 1 of 1 nodes$/);
+    const problem = 'pods start without the CNI plugin: /etc/cni/net.d: Read-only file system';
+    assert.deepEqual(unwell(inCluster({ cniProblem: problem, weaknesses: [problem] })), [
+      `warn kubernetes: host-a: ${problem}`,
+    ]);
+    assert.deepEqual(unwell(withAgent({}, { cniProblem: problem, weaknesses: [problem] })), [
+      `warn agents: host-a protects less than others: ${problem}`,
+    ]);
+    assert.deepEqual(unwell(inCluster({}, { eventsProblem: 'events cannot be written: 403' })), [
+      'warn kubernetes: events cannot be written: 403',
+    ]);
+  });
+
   it('names an emergency rule once, with the time that it has left', () => {
     const expiring = {
       severity: 'warning',

@@ -46,6 +46,6 @@ test('conditions say whether a service uses an endpoint; what is not said counts
 
 test('a node has a zone, or none', () => {
   const node = (labels?: object) => readNode({ metadata: { name: 'n1', ...(labels === undefined ? {} : { labels }) } });
-  assert.deepEqual(node({ 'topology.kubernetes.io/zone': 'a' }), { name: 'n1', zone: 'a' });
+  assert.deepEqual(node({ 'topology.kubernetes.io/zone': 'a' }), { name: 'n1', zone: 'a', uid: '' });
   for (const labels of [undefined, {}, { 'topology.kubernetes.io/zone': '' }]) assert.equal(node(labels).zone, null);
 });

@@ -113,6 +113,7 @@ test('a service has in the registry what it says, and nothing that it does not s
   const service: ClusterService = {
     namespace: 'shop',
     name: 'web',
+    uid: 'web-1',
     vips: [ip('10.96.0.9')],
     ports: [{ name: 'http', port: 80, targetPort: 'http' }],
     selector: { app: 'web' },

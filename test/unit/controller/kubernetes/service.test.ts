@@ -28,6 +28,7 @@ test('a service has its addresses, its TCP ports and where they lead', () => {
   assert.deepEqual(readService(serviceWith({ clusterIPs: ['10.96.0.7', 'fd00:96::7'], ports })), {
     namespace: 'shop',
     name: 'web',
+    uid: '',
     vips: ['10.96.0.7', 'fd00:96::7'],
     ports: [
       { name: 'web', port: 80, targetPort: 'http' },

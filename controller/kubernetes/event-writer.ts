@@ -1,0 +1,268 @@
+import { createHash } from 'node:crypto';
+import { describeError } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
+import type { KubernetesApi } from './kubernetes-api.js';
+import { KubernetesError } from './kubernetes-error.js';
+
+/** The object that an event is about. */
+export type Regarding = {
+  readonly kind: 'Pod' | 'Service' | 'Node';
+  /** Empty: it is in none. */
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+};
+
+/** Something that people must know of an object, for as long as it is so. */
+export type Condition = {
+  readonly regarding: Regarding;
+  /** One word in CamelCase. */
+  readonly reason: string;
+  readonly note: string;
+  /** It is told when it has been so for this long. */
+  readonly afterMs: number;
+  /** What is told when it holds no more, after it was told; null: nothing. */
+  readonly over: () => { readonly reason: string; readonly note: string } | null;
+};
+
+type Known = {
+  condition: Condition;
+  readonly sinceMs: number;
+  /** What was told last; null: nothing yet. */
+  told: { readonly name: string; readonly note: string; readonly count: number; readonly atMs: number } | null;
+  /** The API server will not have it. */
+  isRefused: boolean;
+  /** It holds no more, and this is still to be told. */
+  over: ReturnType<Condition['over']>;
+};
+
+type Event = {
+  readonly type: 'Normal' | 'Warning';
+  readonly regarding: Regarding;
+  readonly reason: string;
+  readonly note: string;
+};
+
+/** Of one turn. */
+const maxWrites = 10;
+/** What is known of more than this is not told, until some of it is over. */
+const maxKnown = 2000;
+/** The API server forgets an event an hour after its last change. */
+const againAfterMs = 30 * 60_000;
+/** A note that changes is not told sooner after the one before. */
+const changedAfterMs = 60_000;
+const timeoutMs = 5000;
+const pauses = { firstMs: 5000, longestMs: 300_000 };
+/** Of a note, as the API has it (events.k8s.io/v1). */
+const maxNoteBytes = 1024;
+const controllerName = 'culvert.dev/controller';
+
+/**
+ * Tells conditions as events of Kubernetes (events.k8s.io/v1). One event for each object, reason and note, under a name that
+ * follows from them: what is told again becomes a series, also after a restart. At most {@link maxWrites} a turn. While the API
+ * server refuses or is away, it is asked less and less, and what is over meanwhile is never told.
+ */
+export class EventWriter {
+  readonly #api: Pick<KubernetesApi, 'send'>;
+  readonly #log: Log;
+  readonly #instance: string;
+  readonly #nowMs: () => number;
+  readonly #elapsedMs: () => number;
+  readonly #known = new Map<string, Known>();
+  #failures = 0;
+  #notBeforeMs = 0;
+  #problem: string | null = null;
+
+  constructor(init: {
+    readonly api: Pick<KubernetesApi, 'send'>;
+    readonly log: Log;
+    /** Who tells: the pod of the controller. */
+    readonly instance: string;
+    /** Of the clock. */
+    readonly nowMs: () => number;
+    /** Of a clock that never goes back. */
+    readonly elapsedMs?: () => number;
+  }) {
+    this.#api = init.api;
+    this.#log = init.log;
+    this.#instance = init.instance;
+    this.#nowMs = init.nowMs;
+    this.#elapsedMs = init.elapsedMs ?? (() => performance.now());
+  }
+
+  /** Why events are not told; null: they are, or will be soon. */
+  get problem(): string | null {
+    return this.#problem;
+  }
+
+  /** One turn, with all conditions that hold now. Never rejects. */
+  async tell(conditions: readonly Condition[], signal: AbortSignal): Promise<void> {
+    this.#note(conditions);
+    if (this.#elapsedMs() < this.#notBeforeMs) return;
+    let writes = 0;
+    for (const [key, known] of this.#known) {
+      if (writes >= maxWrites || signal.aborted) return;
+      if (!this.#isDue(known)) continue;
+      writes++;
+      if (!(await this.#tellOne(known, signal))) return;
+      if (known.over !== null) this.#known.delete(key);
+    }
+  }
+
+  /** Brings what is known up to date. */
+  #note(conditions: readonly Condition[]): void {
+    const holding = new Set<string>();
+    for (const condition of conditions) {
+      const key = `${condition.regarding.uid} ${condition.regarding.name} ${condition.reason}`;
+      holding.add(key);
+      const known = this.#known.get(key);
+      if (known !== undefined && known.over === null) known.condition = condition;
+      else if (known !== undefined || this.#known.size < maxKnown) {
+        // Told again, it goes on with the event that is there.
+        this.#known.delete(key);
+        const told = known?.told ?? null;
+        this.#known.set(key, { condition, sinceMs: this.#elapsedMs(), told, isRefused: false, over: null });
+      }
+    }
+    for (const [key, known] of this.#known) {
+      if (holding.has(key) || known.over !== null) continue;
+      known.over = known.told === null || known.isRefused ? null : known.condition.over();
+      if (known.over === null) this.#known.delete(key);
+    }
+  }
+
+  #isDue({ condition, sinceMs, told, isRefused, over }: Known): boolean {
+    if (isRefused) return false;
+    if (over !== null) return true;
+    const now = this.#elapsedMs();
+    if (now - sinceMs < condition.afterMs) return false;
+    if (told === null) return true;
+    return now - told.atMs >= (told.note === condition.note ? againAfterMs : changedAfterMs);
+  }
+
+  /** Whether others can be told. */
+  async #tellOne(known: Known, signal: AbortSignal): Promise<boolean> {
+    const { condition, told, over } = known;
+    const { regarding, reason, note } = condition;
+    const event: Event =
+      over === null ? { type: 'Warning', regarding, reason, note } : { type: 'Normal', regarding, ...over };
+    const limited = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+    const isAgain = told !== null && told.note === note && over === null;
+    try {
+      const count = await this.#write(event, isAgain ? told.count + 1 : 1, limited);
+      known.told = { name: nameOf(event), note, count, atMs: this.#elapsedMs() };
+      this.#failures = 0;
+      this.#problem = null;
+      return true;
+    } catch (error) {
+      return this.#onFailure(error, known, signal);
+    }
+  }
+
+  /** Returns how often it was told, as far as is known. `count` 1: it is not there yet, or was told by another run. */
+  async #write(event: Event, count: number, signal: AbortSignal): Promise<number> {
+    const path = pathOf(event.regarding);
+    const name = nameOf(event);
+    if (count > 1) {
+      try {
+        await this.#api.send({ method: 'PATCH', path: `${path}/${name}`, ...this.#series(count) }, signal);
+        return count;
+      } catch (error) {
+        // It is too old, and was forgotten.
+        if (!(error instanceof KubernetesError && error.status === 404)) throw error;
+      }
+    }
+    try {
+      await this.#api.send({ method: 'POST', path, body: this.#object(event, name) }, signal);
+      return 1;
+    } catch (error) {
+      if (!(error instanceof KubernetesError && error.status === 409)) throw error;
+    }
+    await this.#api.send({ method: 'PATCH', path: `${path}/${name}`, ...this.#series(2) }, signal);
+    return 2;
+  }
+
+  #series(count: number): { readonly body: object; readonly type: string } {
+    return {
+      body: { series: { count, lastObservedTime: this.#time() } },
+      type: 'application/merge-patch+json',
+    };
+  }
+
+  #object({ type, regarding, reason, note }: Event, name: string): object {
+    const { kind, namespace, name: objectName, uid } = regarding;
+    return {
+      apiVersion: 'events.k8s.io/v1',
+      kind: 'Event',
+      metadata: { name, namespace: namespaceOf(regarding) },
+      eventTime: this.#time(),
+      reportingController: controllerName,
+      reportingInstance: this.#instance.slice(0, 128),
+      action: 'Capture',
+      reason,
+      regarding: {
+        apiVersion: 'v1',
+        kind,
+        ...(namespace === '' ? {} : { namespace }),
+        name: objectName,
+        uid,
+      },
+      type,
+      note: cut(note),
+    };
+  }
+
+  /** A `MicroTime`, which has six digits. */
+  #time(): string {
+    return new Date(this.#nowMs()).toISOString().replace('Z', '000Z');
+  }
+
+  #onFailure(error: unknown, known: Known, { aborted }: AbortSignal): boolean {
+    if (aborted) return false;
+    if (isAboutEvent(error)) {
+      this.#log.debug({ err: error, regarding: known.condition.regarding }, 'an event is refused');
+      known.isRefused = true;
+      return true;
+    }
+    this.#notBeforeMs =
+      this.#elapsedMs() + Math.min(pauses.longestMs, pauses.firstMs * 2 ** Math.min(this.#failures, 16));
+    this.#failures++;
+    const problem = `events cannot be written: ${describeError(error)}`;
+    if (problem !== this.#problem) this.#log.warn({ err: error }, 'events of the cluster cannot be written');
+    this.#problem = problem;
+    return false;
+  }
+}
+
+/** The API server refuses this one, and would take others: its namespace is being deleted, for example. */
+function isAboutEvent(error: unknown): boolean {
+  if (!(error instanceof KubernetesError) || error.status === null) return false;
+  if (error.status === 403) return error.message.includes('being terminated');
+  return error.status >= 400 && error.status < 500 && ![401, 408, 429].includes(error.status);
+}
+
+/** Events of objects without a namespace are in this one, as the API wants it. */
+function namespaceOf({ namespace }: Regarding): string {
+  return namespace === '' ? 'default' : namespace;
+}
+
+function pathOf(regarding: Regarding): string {
+  return `/apis/events.k8s.io/v1/namespaces/${namespaceOf(regarding)}/events`;
+}
+
+/** The same for the same event. A name of an object has 253 characters at most, and so has that of an event. */
+function nameOf({ regarding: { kind, name, uid }, reason, note }: Event): string {
+  const hash = createHash('sha256').update([kind, uid, reason, note].join('\n')).digest('hex').slice(0, 16);
+  return `${name.slice(0, 220).replace(/[^a-z0-9]+$/, '')}.${hash}`;
+}
+
+/** Without the rest of a letter at the end. */
+function cut(note: string): string {
+  const bytes = Buffer.from(note);
+  return bytes.length <= maxNoteBytes
+    ? note
+    : bytes
+        .subarray(0, maxNoteBytes)
+        .toString('utf8')
+        .replace(/\uFFFD+$/, '');
+}
