@@ -8,8 +8,22 @@ import type { NodeName } from './names.js';
  */
 export type RegistryEntry = WorkloadEntry | RegistryService;
 
+/**
+ * What an entry may require its readers to know. A field that is added later is passed over by agents that do not know it; where
+ * that would let a connection go where it must not, its feature is added here, and entries that have the field name it.
+ * Agents without it then keep the entry as it was and refuse what is new of it.
+ */
+const entryFeatures = [] as const satisfies readonly string[];
+export type EntryFeature = (typeof entryFeatures)[number];
+
+export function isEntryFeature(name: unknown): name is EntryFeature {
+  return (entryFeatures as readonly unknown[]).includes(name);
+}
+
 export type WorkloadEntry = {
   readonly kind: 'workload';
+  /** Absent: nothing. */
+  readonly requires?: readonly EntryFeature[];
   readonly namespace: string;
   readonly name: string;
   readonly serviceAccount: string;
@@ -57,6 +71,8 @@ export type CaptureExclusions = {
  */
 export type RegistryService = {
   readonly kind: 'service';
+  /** Absent: nothing. */
+  readonly requires?: readonly EntryFeature[];
   readonly namespace: string;
   readonly name: string;
   readonly vips: readonly IpAddress[];

@@ -38,7 +38,9 @@ export function isPodUid(text: string): boolean {
   return /^[A-Za-z0-9._-]{1,128}$/.test(text);
 }
 
+/** Other fields that this version does not know are passed over; what must not be is in `requires`, as nothing is yet. */
 const enrolmentSchema = z.object({
+  requires: z.array(z.never('requires what this version does not know')).exactOptional(),
   version: z.int().min(1),
   namespaces: z.array(z.string().refine(isNamespaceName)).readonly(),
   outside: z.array(z.string().refine(isPodUid)).readonly(),

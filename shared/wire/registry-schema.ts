@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { parseIp, type IpAddress } from '../address.js';
 import { parseSpiffeId, type SpiffeId } from '../identity.js';
-import type { RegistryEntry } from '../routing/registry-entry.js';
+import { isEntryFeature, type EntryFeature, type RegistryEntry } from '../routing/registry-entry.js';
 import { nodeName } from './requests.js';
 
 const port = z.int().min(1).max(65_535);
@@ -20,11 +20,17 @@ const identity = z.custom<SpiffeId>(
   'not a workload identity',
 );
 
-const availability = z.enum(['unready', 'ending']);
-const locality = z.strictObject({ host: z.string().min(1).max(253), zone: z.string().min(1).max(253).exactOptional() });
+const requires = z
+  .array(z.custom<EntryFeature>(isEntryFeature, 'requires what this version does not know'))
+  .readonly()
+  .exactOptional();
 
-const workload = z.strictObject({
+const availability = z.enum(['unready', 'ending']);
+const locality = z.object({ host: z.string().min(1).max(253), zone: z.string().min(1).max(253).exactOptional() });
+
+const workload = z.object({
   kind: z.literal('workload'),
+  requires,
   namespace: name,
   name,
   serviceAccount: name,
@@ -34,7 +40,7 @@ const workload = z.strictObject({
   node: nodeName.nullable(),
   netns: z.string().min(1).nullable(),
   protocol: z.enum(['hbone', 'tcp']),
-  capture: z.strictObject({
+  capture: z.object({
     excludeOutboundPorts: z.array(port).readonly(),
     excludeInboundPorts: z.array(port).readonly(),
     excludeOutboundCidrs: z.array(z.string()).readonly(),
@@ -45,14 +51,15 @@ const workload = z.strictObject({
   locality: locality.exactOptional(),
 });
 
-const service = z.strictObject({
+const service = z.object({
   kind: z.literal('service'),
+  requires,
   namespace: name,
   name,
   vips: z.array(ip).readonly(),
   ports: z
     .array(
-      z.strictObject({
+      z.object({
         port,
         targetPort: z.union([port, portName]),
         earlyAccept: z.literal(false).exactOptional(),
@@ -62,7 +69,7 @@ const service = z.strictObject({
   selector: labels,
   endpoints: z
     .array(
-      z.strictObject({
+      z.object({
         address: ip,
         ports: z.record(z.string().regex(/^\d{1,5}$/), port).readonly(),
         availability: availability.exactOptional(),
@@ -76,5 +83,9 @@ const service = z.strictObject({
   isSticky: z.literal(true).exactOptional(),
 });
 
-/** The schema of a received registry entry; strict for the same reason as `snapshotSchema`. */
+/**
+ * The schema of a received registry entry. A field that this version does not know is passed over, so that a newer controller
+ * can say more to newer agents. What an agent must not pass over is in `requires`, and makes the entry unreadable where it is
+ * not known, as an unknown value of a known field does.
+ */
 export const registryEntrySchema: z.ZodType<RegistryEntry> = z.discriminatedUnion('kind', [workload, service]);

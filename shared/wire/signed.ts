@@ -17,7 +17,7 @@ import {
   type SignedAs,
 } from './signed-envelope.js';
 import { claimsOf, UnreadableEntryError } from './unreadable-entry.js';
-import { snapshotSchema } from './snapshot-schema.js';
+import { readTolerantly } from './snapshot-schema.js';
 import { SnapshotReader, writeSnapshot } from './snapshot-text.js';
 
 /** Bytes that are signed. Both fit, in base64, into the 8 MiB that the embedded server takes per message. */
@@ -43,7 +43,7 @@ export function sealSnapshot(init: { readonly snapshot: Snapshot; readonly priva
 
 /** A reader for successive snapshots with {@link openSnapshot}; it validates only what is new in each. */
 export function snapshotReader(): SnapshotReader {
-  return new SnapshotReader({ check: (value) => snapshotSchema.parse(value) });
+  return new SnapshotReader({ check: readTolerantly });
 }
 
 /** Returns the snapshot if one of the keys (PEM) signed these exact bytes as a snapshot. Errors: see {@link envelopeSchema}. */

@@ -173,7 +173,8 @@ const mesh = z.strictObject({
 
 /**
  * A received snapshot. The schema is strict: an unknown field may narrow a rule, so ignoring it could allow what the
- * author denied. Instead the whole revision is rejected and the last good one stays in force.
+ * author denied. Instead the whole revision is rejected and the last good one stays in force. What may be passed over the
+ * snapshot itself says: {@link readTolerantly}.
  */
 export const snapshotSchema: z.ZodType<Snapshot> = z.strictObject({
   revision: z.int().min(1),
@@ -190,3 +191,37 @@ export const snapshotSchema: z.ZodType<Snapshot> = z.strictObject({
   externals: z.array(external).readonly(),
   namespaces: z.record(z.string(), labels).readonly(),
 });
+
+/**
+ * Fields of a snapshot that agents of earlier versions may pass over, as paths without positions: `rules.owner`. A field that
+ * is added and does not change what is allowed is listed here; any other refuses the revision where it is not known. Fields of
+ * the snapshot, of `mesh` and of entries of lists can be listed, and none below: a peer without what narrows it matches more.
+ */
+export const ignorableFields: readonly string[] = [];
+
+/** Keys on the way to one: a list and a position in it. */
+const deepestIgnorable = 2;
+
+/** Validates a snapshot, without the fields that it does not know and that `ignorable` lists. Throws ZodError. */
+export function readTolerantly(value: unknown, ignorable: readonly string[]): Snapshot {
+  const read = snapshotSchema.safeParse(value);
+  if (read.success) return read.data;
+  const unknown = read.error.issues.map((issue) =>
+    issue.code === 'unrecognized_keys' && issue.path.length <= deepestIgnorable
+      ? issue.keys.map((key) => ({ path: issue.path, key, name: nameOf([...issue.path, key]) }))
+      : [],
+  );
+  const isIgnorable = unknown.every((keys) => keys.length > 0 && keys.every(({ name }) => ignorable.includes(name)));
+  if (!isIgnorable) throw read.error;
+  const copy: unknown = structuredClone(value);
+  for (const { path, key } of unknown.flat()) Reflect.deleteProperty(at(copy, path), key);
+  return snapshotSchema.parse(copy);
+}
+
+function nameOf(path: readonly PropertyKey[]): string {
+  return path.filter((part) => typeof part === 'string').join('.');
+}
+
+function at(value: unknown, path: readonly PropertyKey[]): object {
+  return path.reduce<unknown>((part, key) => (part as Record<PropertyKey, unknown>)[key], value) as object;
+}

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { atOnce } from '../in-turns.js';
 import type { Snapshot } from '../policy/snapshot.js';
+import { ignorableFields } from './snapshot-schema.js';
 
 /**
  * A snapshot as text: one line of JSON with all fields that are not lists and the length of each list, then one line per
@@ -10,17 +11,19 @@ import type { Snapshot } from '../policy/snapshot.js';
 const headSchema = z.strictObject({
   fields: z.record(z.string(), z.unknown()),
   lists: z.record(z.string(), z.int().nonnegative()),
+  /** Paths of fields that a reader may pass over where it does not know them. */
+  ignorable: z.array(z.string()).readonly().exactOptional(),
 });
 
 /** Cached lines of list entries, which are immutable. */
 const linesOf = new WeakMap<object, string>();
 
-export function writeSnapshot(snapshot: Snapshot): string {
-  return atOnce(writingSnapshot(snapshot));
+export function writeSnapshot(snapshot: Snapshot, ignorable: readonly string[] = ignorableFields): string {
+  return atOnce(writingSnapshot(snapshot, ignorable));
 }
 
 /** {@link writeSnapshot} in steps, one per entry. Afterwards `writeSnapshot` of the same entries only joins cached lines. */
-export function* writingSnapshot(snapshot: Snapshot): Generator<void, string> {
+export function* writingSnapshot(snapshot: Snapshot, ignorable = ignorableFields): Generator<void, string> {
   const fields: Record<string, unknown> = {};
   const lists: Record<string, number> = {};
   const lines: string[] = [];
@@ -33,7 +36,8 @@ export function* writingSnapshot(snapshot: Snapshot): Generator<void, string> {
       }
     } else fields[name] = value;
   }
-  return [JSON.stringify({ fields, lists }), ...lines].join('\n');
+  const head = { fields, lists, ...(ignorable.length === 0 ? {} : { ignorable }) };
+  return [JSON.stringify(head), ...lines].join('\n');
 }
 
 function lineOf(entry: object): string {
@@ -48,19 +52,19 @@ type KnownEntries = ReadonlyMap<string, unknown>;
 
 /** Reads successive snapshots and reuses the entries of the last one. */
 export class SnapshotReader {
-  readonly #check: (snapshot: unknown) => Snapshot;
+  readonly #check: (snapshot: unknown, ignorable: readonly string[]) => Snapshot;
   /** By list and line. */
   #known: ReadonlyMap<string, KnownEntries> = new Map();
 
   /** `check` validates a snapshot with only the entries that were not in the last one; its errors propagate. */
-  constructor({ check }: { readonly check: (snapshot: unknown) => Snapshot }) {
+  constructor({ check }: { readonly check: (snapshot: unknown, ignorable: readonly string[]) => Snapshot }) {
     this.#check = check;
   }
 
   /** Throws errors of `JSON.parse` and `check`, and an Error when the number of lines is wrong. */
   read(text: string): Snapshot {
     const lines = text.split('\n');
-    const { fields, lists } = headSchema.parse(JSON.parse(lines[0] ?? ''));
+    const { fields, lists, ignorable = [] } = headSchema.parse(JSON.parse(lines[0] ?? ''));
     const sections = new Map<string, readonly string[]>();
     let next = 1;
     for (const [name, length] of Object.entries(lists)) {
@@ -70,10 +74,13 @@ export class SnapshotReader {
     if (next !== lines.length) throw new Error(`the snapshot has ${lines.length} lines, but its head declares ${next}`);
     const fresh = [...sections].map(([name, section]) => [name, this.#freshLines(name, section)] as const);
     const parsed = fresh.map(([name, texts]) => [name, texts.map((line): unknown => JSON.parse(line))] as const);
-    const checked = this.#check({ ...fields, ...Object.fromEntries(parsed) });
+    const checked = this.#check({ ...fields, ...Object.fromEntries(parsed) }, ignorable);
+    // A list that is passed over is not among what was checked.
+    for (const name of sections.keys()) if (!Object.hasOwn(checked, name)) sections.delete(name);
 
     const known = new Map<string, KnownEntries>();
     for (const [name, texts] of fresh) {
+      if (!sections.has(name)) continue;
       const entries = (checked as Partial<Record<string, unknown>>)[name] as readonly unknown[];
       const added = new Map(texts.map((line, index) => [line, entries[index]]));
       const before = this.#known.get(name);

@@ -34,9 +34,9 @@ const dbIp = '198.18.10.9' as IpAddress;
 const movedIp = '198.18.10.10' as IpAddress;
 const web = seal('web');
 
-/** The entry as a newer controller would write it: with a key that this version does not know. */
+/** The entry as a newer controller would write it: with a key that this version does not know and must not pass over. */
 function sealNewer(entry: RegistryEntry, o: { sequence: number; key?: typeof controllerKey }): Uint8Array {
-  const newer: RegistryEntry = Object.assign({ fieldOfTheFuture: true }, entry);
+  const newer: RegistryEntry = Object.assign({ fieldOfTheFuture: true, requires: ['fieldOfTheFuture'] }, entry);
   const { privateKey: privateKeyPem } = o.key ?? controllerKey;
   return sealRegistryEntry({ entry: newer, sequence: o.sequence, privateKeyPem });
 }

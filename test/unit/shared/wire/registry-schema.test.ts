@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { RegistryService, WorkloadEntry } from '../../../../shared/routing/registry-entry.js';
+import type { RegistryEntry, RegistryService, WorkloadEntry } from '../../../../shared/routing/registry-entry.js';
 import { registryEntrySchema } from '../../../../shared/wire/registry-schema.js';
 import { ip, service, workload } from '../../../support/routing/registry-entries.js';
 
@@ -24,14 +24,26 @@ test('an entry with everything is read as it was written', () => {
   }
 });
 
-test('what an agent does not know of an entry makes it unreadable, and is not left out', () => {
+test('what a newer controller says more of an entry is passed over', () => {
+  const [endpoint] = web.endpoints ?? [];
+  const newer: readonly (readonly [object, RegistryEntry])[] = [
+    [{ ...pod, locality: { ...locality, region: 'eu' }, cost: 1 }, pod],
+    [{ ...pod, capture: { ...pod.capture, excludeUids: [1] } }, pod],
+    [{ ...web, endpoints: [{ ...endpoint, weight: 1 }], ports: [{ ...web.ports[0], name: 'http' }] }, web],
+  ];
+  for (const [entry, read] of newer) assert.deepEqual(registryEntrySchema.parse(entry), read);
+});
+
+test('what an agent must know of an entry and does not makes it unreadable', () => {
   const [endpoint] = web.endpoints ?? [];
   const wrong: readonly object[] = [
-    { ...pod, locality: { ...locality, region: 'eu' } },
+    { ...pod, cost: 1, requires: ['cost'] },
+    { ...web, requires: ['weights'] },
+    { ...pod, requires: 'cost' },
     { ...pod, locality: {} },
+    { ...pod, availability: 'sleeping' },
     { ...web, distribution: 'nearest' },
     { ...web, isSticky: false },
-    { ...web, endpoints: [{ ...endpoint, weight: 1 }] },
     { ...web, endpoints: [{ ...endpoint, ports: { http: 80 } }] },
     { ...web, endpoints: [{ ...endpoint, address: 'db.example.net' }] },
   ];

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { gzipSync } from 'node:zlib';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import type { CulvertError } from '../../../../shared/errors.js';
 import { generateSigningKey } from '../../../../shared/pki/signing-key.js';
+import type { Snapshot } from '../../../../shared/policy/snapshot.js';
+import { registryKey } from '../../../../shared/routing/registry-entry.js';
+import { openNodeEnrolment, sealNodeEnrolment } from '../../../../shared/wire/node-enrolment.js';
 import { recentAnswerSchema } from '../../../../shared/wire/recent-flows.js';
 import { decodeFlowBatch, packWire } from '../../../../shared/wire/flow-batch.js';
 import { pageKeyOf } from '../../../../shared/wire/registry-leaf.js';
@@ -18,15 +21,20 @@ import {
 } from '../../../../shared/wire/requests.js';
 import { rulesPointerSchema } from '../../../../shared/wire/rules-pointer.js';
 import { encodeJson, signEnvelope } from '../../../../shared/wire/signed-envelope.js';
-import { openRegistryEntry, openSnapshot } from '../../../../shared/wire/signed.js';
+import { openRegistryEntry, openSnapshot, sealRegistryEntry, snapshotReader } from '../../../../shared/wire/signed.js';
+import { writeSnapshot } from '../../../../shared/wire/snapshot-text.js';
 import { decodeTrustHint } from '../../../../shared/wire/trust-hint.js';
+import { nodeNamed } from '../../../support/routing/names.js';
+import { recordedService, recordedSnapshot, recordedWorkload } from '../../../support/wire/recorded-meaning.js';
+import { recorded } from '../../../support/wire/recorded-messages.js';
 
 /**
  * What an agent and a controller of different versions make of each other's messages. Questions, answers and reports may gain
- * fields, which earlier versions pass over. What decides about connections may not: a field that is not known refuses it
- * as a whole, and names it. Whatever is refused says that the versions differ.
+ * fields, which earlier versions pass over. So may what decides about connections, where the message itself says that they may:
+ * any other that is not known refuses it as a whole, and is named. Whatever is refused says that the versions differ.
  */
 const key = generateSigningKey();
+const node = nodeNamed('node1');
 const publicKeysPem = [key.publicKey];
 const privateKeyPem = key.privateKey;
 
@@ -78,7 +86,7 @@ it('a hint about roots is read without what was added to it', () => {
 describe('what decides about connections', () => {
   const leaf = { depth: 0, start: 0 };
   const listed = { ...leaf, key: pageKeyOf(leaf), digest: `${'A'.repeat(43)}=` };
-  const entry = { kind: 'workload', namespace: 'shop', name: 'db', addedLater: 1 };
+  const entry = { ...recordedWorkload, addedLater: 1, requires: ['addedLater'] };
   const refused: readonly (readonly [what: string, open: () => unknown, names: RegExp])[] = [
     [
       'rules',
@@ -94,9 +102,18 @@ describe('what decides about connections', () => {
       () => {
         const as = { context: 'culvert.registry.v1', about: '7' } as const;
         const bytes = encodeJson({ ...signEnvelope(as, encodeJson(entry), privateKeyPem), sequence: 7 });
-        return openRegistryEntry({ bytes, key: 'workload.shop.db', publicKeysPem });
+        return openRegistryEntry({ bytes, key: registryKey(recordedWorkload), publicKeysPem });
       },
-      /malformed at/,
+      /malformed at requires\.0: requires what this version does not know/,
+    ],
+    [
+      'the pods that wait for an agent',
+      () => {
+        const as = { context: 'culvert.enrolment.v1', about: node } as const;
+        const payload = encodeJson({ version: 1, namespaces: [], outside: [], requires: ['addedLater'] });
+        return openNodeEnrolment({ node, bytes: encodeJson(signEnvelope(as, payload, privateKeyPem)), publicKeysPem });
+      },
+      /malformed at requires\.0: requires what this version does not know/,
     ],
     [
       'a page of the registry',
@@ -123,6 +140,86 @@ describe('what decides about connections', () => {
       });
     });
   }
+});
+
+describe('what decides about connections and may be passed over', () => {
+  const [rule] = recordedSnapshot.rules;
+  const newer = {
+    ...recordedSnapshot,
+    mesh: { ...recordedSnapshot.mesh, colour: 'blue' },
+    rules: [{ ...rule, ticket: 'OPS-1' }],
+    reviews: [{ by: 'ops' }],
+  } as unknown as Snapshot;
+  const read = (ignorable: readonly string[], reader = snapshotReader()): Snapshot =>
+    reader.read(writeSnapshot(newer, ignorable));
+
+  it('is left out of rules that say so', () => {
+    const all = ['mesh.colour', 'rules.ticket', 'reviews'];
+    assert.deepEqual(read(all), { ...recordedSnapshot, rules: [rule] });
+    const reader = snapshotReader();
+    read(all, reader);
+    assert.deepEqual(
+      read([...all, 'externals.other'], reader),
+      { ...recordedSnapshot, rules: [rule] },
+      'and of the next ones',
+    );
+  });
+
+  for (const missing of ['mesh.colour', 'rules.ticket', 'reviews']) {
+    it(`is refused as a whole where one field is not listed: ${missing}`, () => {
+      const others = ['mesh.colour', 'rules.ticket', 'reviews'].filter((name) => name !== missing);
+      assert.throws(() => read(others));
+    });
+  }
+
+  it('is refused where a peer has what is not known, whatever is listed: it would match more', () => {
+    const wider = { ...recordedSnapshot, rules: [{ ...rule, from: [{ colour: 'blue' }] }] } as unknown as Snapshot;
+    assert.throws(() => snapshotReader().read(writeSnapshot(wider, ['rules.from.colour', 'colour'])));
+  });
+
+  it('is written only where there is something', () => {
+    assert.ok(!writeSnapshot(recordedSnapshot).includes('ignorable'));
+  });
+});
+
+describe('what the build before wrote', () => {
+  const { publicKey, workload, service, snapshot, enrolment } = recorded;
+  const keys = [publicKey];
+
+  it('is read as it was meant: entries of the registry', () => {
+    for (const [bytes, entry] of [
+      [workload, recordedWorkload],
+      [service, recordedService],
+    ] as const) {
+      assert.deepEqual(openRegistryEntry({ bytes, key: registryKey(entry), publicKeysPem: keys }).entry, entry);
+    }
+  });
+
+  it('is read as it was meant: rules', () => {
+    assert.deepEqual(openSnapshot({ bytes: snapshot, publicKeysPem: keys }), recordedSnapshot);
+  });
+
+  it('is read as it was meant: the pods that wait for an agent', () => {
+    const read = openNodeEnrolment({ node, bytes: enrolment, publicKeysPem: keys });
+    assert.deepEqual(read, { version: 7, namespaces: ['shop'], outside: ['uid-1'] });
+  });
+
+  it('is what this build writes, so the build before reads it: nothing is added where nothing new is used', () => {
+    const payloadOf = (bytes: Uint8Array): string => {
+      const { payload } = JSON.parse(Buffer.from(bytes).toString()) as { readonly payload: string };
+      return Buffer.from(payload, 'base64').toString();
+    };
+    for (const [bytes, entry] of [
+      [workload, recordedWorkload],
+      [service, recordedService],
+    ] as const) {
+      assert.equal(payloadOf(sealRegistryEntry({ entry, sequence: 7, privateKeyPem })), payloadOf(bytes));
+    }
+    const { payload } = JSON.parse(Buffer.from(snapshot).toString()) as { readonly payload: string };
+    assert.equal(writeSnapshot(recordedSnapshot), gunzipSync(Buffer.from(payload, 'base64')).toString());
+    const written = { version: 7, namespaces: ['shop'], outside: ['uid-1'] };
+    assert.equal(payloadOf(sealNodeEnrolment({ node, enrolment: written, privateKeyPem })), payloadOf(enrolment));
+  });
 });
 
 describe('a message that lacks what this version needs', () => {
