@@ -51,11 +51,7 @@ export async function explain(
   clock: Clock,
 ): Promise<WhyAnswer> {
   const { snapshot } = release;
-  const sources = findSources(question.source, entries);
-  const destinations = findDestinations(question.destination, question.port, entries);
-  const pairs = destinations
-    .flatMap((destination) => sources.map((source) => ({ source, destination })))
-    .slice(0, maxConnections);
+  const pairs = pairsOf(question, entries);
   const connections: ExplainedConnection[] = [];
   for (const { source, destination } of pairs) {
     connections.push(explainOne({ release, clock, source, destination, probersOf, agentOf }));
@@ -65,6 +61,32 @@ export async function explain(
   if (first === undefined) throw badRequest('no workload with an address matches', 'name a workload with an address');
   const { revision, createdBy, createdAt } = snapshot;
   return { ...first, revision, appliedBy: createdBy, appliedAt: createdAt, others };
+}
+
+/** Each source with the endpoints that it gets. One that gets none is left out while another gets some. */
+function pairsOf(
+  { source: text, destination, port }: WhyQuestion,
+  entries: readonly RegistryEntry[],
+): { readonly source: Candidate; readonly destination: DestinationCandidate }[] {
+  const failures: unknown[] = [];
+  const asked = findSources(text, entries).flatMap((source) => {
+    try {
+      const from = source.workload?.locality ?? null;
+      return [{ source, destinations: findDestinations(destination, port, entries, from) }];
+    } catch (error) {
+      failures.push(error);
+      return [];
+    }
+  });
+  if (asked.length === 0 && failures.length > 0) throw failures[0];
+  const most = Math.max(0, ...asked.map(({ destinations }) => destinations.length));
+  const pairs = Array.from({ length: most }, (_, index) =>
+    asked.flatMap(({ source, destinations }) => {
+      const each = destinations[index];
+      return each === undefined ? [] : [{ source, destination: each }];
+    }),
+  );
+  return pairs.flat().slice(0, maxConnections);
 }
 
 /** Null: the default of a mesh that has no Mesh document. */
@@ -115,6 +137,7 @@ function explainOne(input: {
   };
   const missing = isOwn ? null : missingProof(snapshot, { ...ends, port }, clock, decision.verdict);
   const notes = [
+    ...(destination.choice === null ? [] : [destination.choice]),
     ...[source, destination].flatMap(({ workload }) => withdrawnNote(workload)),
     ...(isOwn ? [ownTraffic] : notesFor({ source, destination })),
     ...(isOwn ? [source] : [source, destination]).flatMap(unservedNote),

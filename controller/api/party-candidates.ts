@@ -2,7 +2,7 @@ import { parseIp, type IpAddress } from '../../shared/address.js';
 import type { CulvertError } from '../../shared/errors.js';
 import { nearestName } from '../../shared/nearest-name.js';
 import { resolveDestination, resolveService, servedPort } from '../../shared/routing/destination.js';
-import type { RegistryEntry, RegistryService, WorkloadEntry } from '../../shared/routing/registry-entry.js';
+import type { Locality, RegistryEntry, RegistryService, WorkloadEntry } from '../../shared/routing/registry-entry.js';
 import { resolveName, type NameWord } from '../analysis/registry/registered-name.js';
 import { lookupOf, type RegistryLookup } from '../analysis/registry/registry-lookup.js';
 import { badRequest, notFound } from './api-error.js';
@@ -20,6 +20,8 @@ export type DestinationCandidate = Candidate & {
   readonly port: number;
   /** The service through which it was named. */
   readonly service: RegistryService | null;
+  /** Why the client gets this endpoint and not every one of the service, for people; null: it gets all. */
+  readonly choice: string | null;
 };
 
 /** More candidates than this are not looked at: they are replicas, and an answer is for a person. */
@@ -41,25 +43,27 @@ export function findSources(text: string, entries: readonly RegistryEntry[]): Ca
 
 /**
  * The same for a destination, which may also be a service: a VIP, or a name between workload and service account
- * (`service:` chooses it). `port` is what the source dials; null when it was not given.
+ * (`service:` chooses it). `port` is what the source dials; null when it was not given. `from`: where the source is; of a service
+ * that goes by that, only the endpoints that it gets are there.
  */
 export function findDestinations(
   text: string,
   port: number | null,
   entries: readonly RegistryEntry[],
+  from: Locality | null,
 ): DestinationCandidate[] {
   const registry = lookupOf(entries);
   const ip = parseIp(text);
   if (ip !== undefined) {
     const destination = resolveDestination(registry, { ip, port: port ?? 0 }, null);
-    if (destination.kind === 'service') return ofService(destination.service, ip, port, registry);
+    if (destination.kind === 'service') return ofService(destination.service, ip, port, { registry, from });
     return atPort([{ ip, workload: destination.endpoints[0]?.workload ?? null }], port);
   }
   const found = resolveName(registry, parseName(text, 'destination'), 'destination');
   if (found.kind === 'workload') return atPort(addressesOf([found.workload]), port);
   if (found.kind === 'serviceAccount') return atPort(addressesOf(found.workloads), port);
   if (found.kind === 'unknown') throw unknownName(text, 'destination', registry);
-  return ofService(found.service, found.service.vips[0], port, registry).slice(0, maxCandidates);
+  return ofService(found.service, found.service.vips[0], port, { registry, from }).slice(0, maxCandidates);
 }
 
 function parseName(text: string, side: 'source' | 'destination'): { word: NameWord; name: string } {
@@ -80,21 +84,43 @@ function addressesOf(workloads: readonly WorkloadEntry[]): Candidate[] {
 
 function atPort(candidates: readonly Candidate[], port: number | null): DestinationCandidate[] {
   if (port === null) throw badRequest('the destination has no port', 'name it: culvert why SRC DST:PORT');
-  return candidates.map((candidate) => ({ ...candidate, port, service: null }));
+  return candidates.map((candidate) => ({ ...candidate, port, service: null, choice: null }));
 }
 
-/** What an agent connects to when its workload, wherever that is, dials this VIP. */
+/** What an agent connects to when its workload at `from` dials this VIP. */
 function ofService(
   service: RegistryService,
   vip: IpAddress | undefined,
   port: number | null,
-  registry: RegistryLookup,
+  { registry, from }: { readonly registry: RegistryLookup; readonly from: Locality | null },
 ): DestinationCandidate[] {
   const served = servedPort(service, port);
   if (served === undefined) throw notServed(service, port);
-  const endpoints = vip === undefined ? [] : resolveService(registry, service, { ip: vip, port: served.port }, null);
-  if (endpoints.length === 0) throw noEndpoint(service);
-  return endpoints.map(({ workload, address }) => ({ ...address, workload, service }));
+  const endpointsFor = (place: Locality | null) =>
+    vip === undefined ? [] : resolveService(registry, service, { ip: vip, port: served.port }, place);
+  const all = endpointsFor(null);
+  if (all.length === 0) throw noEndpoint(service);
+  const endpoints = endpointsFor(from);
+  if (endpoints.length === 0) throw noneOnHost(service, from, all.length);
+  const choice =
+    from === null || endpoints.length === all.length ? null : choiceOf(service, from, endpoints.length, all.length);
+  return endpoints.map(({ workload, address }) => ({ ...address, workload, service, choice }));
+}
+
+function choiceOf(service: RegistryService, { host, zone }: Locality, gets: number, all: number): string {
+  const place = zone === undefined ? `on ${host}` : `on ${host}, in the zone ${zone},`;
+  const why =
+    service.distribution === 'same-host'
+      ? 'those of its own host (internalTrafficPolicy: Local)'
+      : 'the nearest that there are (trafficDistribution)';
+  return `Of the ${all} endpoints of ${serviceName(service)} a client ${place} gets ${gets}: ${why}.`;
+}
+
+function noneOnHost(service: RegistryService, from: Locality | null, all: number): CulvertError {
+  return notFound(
+    `the service ${serviceName(service)} has no endpoint on ${from?.host ?? 'this host'}, and a client there gets none of the ${all} others (internalTrafficPolicy: Local)`,
+    'ask for a client of another host, or for one endpoint by its name',
+  );
 }
 
 function notServed(service: RegistryService, port: number | null): CulvertError {

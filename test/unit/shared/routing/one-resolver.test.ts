@@ -28,7 +28,7 @@ function agentReaches(entries: readonly RegistryEntry[], address: string, port: 
 
 /** What `culvert why` explains. */
 function whyReaches(entries: readonly RegistryEntry[], text: string, port: number | null): string[] {
-  return findDestinations(text, port, entries).map((end) => `${end.workload?.name ?? ''} ${end.ip} ${end.port}`);
+  return findDestinations(text, port, entries, null).map((end) => `${end.workload?.name ?? ''} ${end.ip} ${end.port}`);
 }
 
 /** What `culvert test` says of an assertion that the connection is allowed; null: it holds. */
