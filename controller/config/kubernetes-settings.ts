@@ -38,6 +38,15 @@ export const kubernetesSettings = defineSettings({
     help: 'Namespace of the controller and of the agents, whose pods stay outside the mesh.',
     example: 'culvert-system',
   },
+  kubernetesAmbient: {
+    kind: 'boolean',
+    flag: '--kubernetes-ambient',
+    env: 'CULVERT_CONTROLLER_KUBERNETES_AMBIENT',
+    key: 'kubernetesAmbient',
+    default: false,
+    help: "Understand the label of Istio's ambient mode on namespaces and pods: istio.io/dataplane-mode=ambient is as culvert.dev/mesh=enabled, and none as disabled. Where an object has both, ours counts.",
+    example: 'true',
+  },
   kubernetesWebhook: {
     kind: 'string',
     flag: '--kubernetes-webhook',

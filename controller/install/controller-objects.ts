@@ -74,7 +74,7 @@ function claim({ namespace, controller: { storage } }: InstallOptions): Kubernet
 }
 
 function deployment(options: InstallOptions): KubernetesObject {
-  const { namespace, image, imagePullSecrets, trustDomain, controller, webhook, policies } = options;
+  const { namespace, image, imagePullSecrets, trustDomain, ambientLabels, controller, webhook, policies } = options;
   const { nodeSelector, resources, storage } = controller;
   const labels = labelsOf('controller');
   const name = `${controllerName}.${namespace}.svc`;
@@ -122,6 +122,7 @@ function deployment(options: InstallOptions): KubernetesObject {
                 `--kubernetes-namespace=${namespace}`,
                 ...itemsWhen(webhook.enabled, `--kubernetes-webhook=${webhookName}`),
                 ...itemsWhen(isSet(policies), `--kubernetes-policies=${joined(policies)}`),
+                ...itemsWhen(ambientLabels, '--kubernetes-ambient'),
               ],
               env: [{ name: 'CULVERT_CONTEXT', value: `${statePath}/admin.yaml` }],
               securityContext: { ...restricted, capabilities: { drop: ['ALL'] } },

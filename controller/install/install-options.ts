@@ -11,6 +11,7 @@ export type InstallValues<Flag = boolean> = {
   readonly imagePullSecrets: readonly { readonly name: string }[];
   readonly trustDomain: string;
   readonly hostProbes: string;
+  readonly ambientLabels: Flag;
   readonly controller: {
     readonly storage: {
       readonly kind: string;
@@ -43,6 +44,7 @@ export function defaultValues(version: string): InstallValues {
     imagePullSecrets: [],
     trustDomain: 'culvert.local',
     hostProbes: 'uid:0',
+    ambientLabels: false,
     controller: {
       storage: { kind: 'claim', size: '2Gi', className: '', path: '' },
       nodeSelector: {},

@@ -60,6 +60,9 @@ export const valueNotes: Leaves = {
     help: 'Who on a node may probe its pods without a rule: uid:0 is kubelet and all of root there; cgroup:/system.slice/kubelet.service is narrower, where kubelet is that unit.',
     schema: { pattern: valuePatterns.hostProbes },
   },
+  ambientLabels: {
+    help: "Whether istio.io/dataplane-mode=ambient on a namespace or a pod brings pods into the mesh, as culvert.dev/mesh=enabled does, and none keeps them out. Only where Istio's own ambient mode does not run.",
+  },
   'controller.storage.kind': {
     help: "Where the controller's state is, which has the CA: claim (a volume of the cluster), host-path (a directory of the node that nodeSelector names), or empty-dir (lost with the pod, for a trial).",
     schema: { enum: storageKinds },

@@ -35,6 +35,9 @@ export class KubernetesSource implements AsyncDisposable, EventObjects {
   readonly #source: InventorySource;
   readonly #trustDomain: string;
   readonly #ownNamespace: string;
+  readonly #takesAmbient: boolean;
+  /** As in {@link nodeEnrolments}. */
+  readonly #standing = new Set<string>();
   readonly #log: Log;
   readonly #stop = new AbortController();
   readonly #pods = new Map<string, Pod>();
@@ -62,6 +65,8 @@ export class KubernetesSource implements AsyncDisposable, EventObjects {
     readonly trustDomain: string;
     /** The namespace of the controller itself, whose pods stay outside the mesh. */
     readonly ownNamespace: string;
+    /** The label of Istio's ambient mode counts, too. */
+    readonly takesAmbient?: boolean;
     readonly log: Log;
     /** For tests. */
     readonly backoff?: { readonly firstMs: number; readonly longestMs: number };
@@ -70,6 +75,7 @@ export class KubernetesSource implements AsyncDisposable, EventObjects {
     this.#source = init.source;
     this.#trustDomain = init.trustDomain;
     this.#ownNamespace = init.ownNamespace;
+    this.#takesAmbient = init.takesAmbient ?? false;
     this.#log = log;
     const reflector = <T>(kind: ReflectedKind<T>): Reflector<T> =>
       new Reflector({ api, log, kind, ...(backoff === undefined ? {} : { backoff }) });
@@ -124,7 +130,14 @@ export class KubernetesSource implements AsyncDisposable, EventObjects {
     const unknown = new Set(
       [...this.#unreadable.namespaces].map((key) => key.slice(1)).filter((name) => this.#isUnknown(name)),
     );
-    return nodeEnrolments({ pods, namespaces: [...namespaces], unknown, ownNamespace: this.#ownNamespace });
+    return nodeEnrolments({
+      pods,
+      namespaces: [...namespaces],
+      unknown,
+      ownNamespace: this.#ownNamespace,
+      takesAmbient: this.#takesAmbient,
+      standing: this.#standing,
+    });
   }
 
   get state(): KubernetesState {
@@ -321,7 +334,7 @@ export class KubernetesSource implements AsyncDisposable, EventObjects {
       return { key, entry: null };
     }
     const namespace = this.#namespaces.get(`/${pod.namespace}`);
-    const { isEnrolled, problem } = enrolmentOf(pod, namespace?.labels, this.#ownNamespace);
+    const { isEnrolled, problem } = enrolmentOf(pod, namespace?.labels, this.#ownNamespace, this.#takesAmbient);
     const { entry, problems } = podEntry(pod, {
       isEnrolled,
       trustDomain: this.#trustDomain,

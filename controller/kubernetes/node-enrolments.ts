@@ -11,7 +11,8 @@ export type NodeEnrolments = ReadonlyMap<NodeName, Omit<NodeEnrolment, 'version'
 
 /**
  * What each node with a pod has to know of pods that are still to start. A namespace counts with its label, and with a pod that
- * has the label itself: another one of it may.
+ * has the label itself: another one of it may. It then goes on to count (`standing`), so that a label that comes and goes on a
+ * pod is news for the node of that pod alone, and not for every node of the cluster.
  */
 export function nodeEnrolments(o: {
   readonly pods: Iterable<Pod>;
@@ -19,11 +20,14 @@ export function nodeEnrolments(o: {
   /** Namespaces of which it cannot be read whether they are in the mesh: their pods wait, as they may be. */
   readonly unknown?: ReadonlySet<string>;
   readonly ownNamespace: string;
+  readonly takesAmbient?: boolean;
+  /** Namespaces that have had a pod with the label; those that come are added, and those that are gone are taken out. */
+  readonly standing?: Set<string>;
 }): NodeEnrolments {
-  const { unknown = new Set<string>() } = o;
+  const { unknown = new Set<string>(), standing = new Set<string>(), takesAmbient } = o;
   const labels = new Map(o.namespaces.map((each) => [each.name, each.labels]));
   const enrolled = new Set(
-    o.namespaces.filter((each) => isEnrolledNamespace(each, o.ownNamespace)).map(({ name }) => name),
+    o.namespaces.filter((each) => isEnrolledNamespace(each, o.ownNamespace, takesAmbient)).map(({ name }) => name),
   );
   const outside = new Map<NodeName, Pod[]>();
   for (const pod of o.pods) {
@@ -31,8 +35,14 @@ export function nodeEnrolments(o: {
     const present = node === undefined ? undefined : outside.get(node);
     if (node !== undefined && present === undefined) outside.set(node, []);
     if (pod.isOnHost) continue;
-    if (enrolmentOf(pod, labels.get(pod.namespace), o.ownNamespace).isEnrolled) enrolled.add(pod.namespace);
+    const isIn = enrolmentOf(pod, labels.get(pod.namespace), o.ownNamespace, takesAmbient).isEnrolled;
+    if (isIn && !enrolled.has(pod.namespace)) standing.add(pod.namespace);
+    if (isIn) enrolled.add(pod.namespace);
     else if (node !== undefined && !unknown.has(pod.namespace)) outside.get(node)?.push(pod);
+  }
+  for (const name of standing) {
+    if (labels.has(name) || unknown.has(name)) enrolled.add(name);
+    else if (!enrolled.has(name)) standing.delete(name);
   }
   for (const name of unknown) if (mayBeEnrolled(name, o.ownNamespace)) enrolled.add(name);
   const namespaces = [...enrolled].filter(isNamespaceName).toSorted();

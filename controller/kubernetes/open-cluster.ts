@@ -54,6 +54,7 @@ export function openCluster(init: {
     | 'kubernetesNamespace'
     | 'kubernetesWebhook'
     | 'kubernetesPolicies'
+    | 'kubernetesAmbient'
     | 'trustDomain'
   >;
   readonly source: (name: string) => InventorySource;
@@ -86,6 +87,7 @@ export function openCluster(init: {
     source: init.source(kubernetesSource),
     trustDomain,
     ownNamespace: kubernetesNamespace,
+    takesAmbient: init.settings.kubernetesAmbient,
     log: init.log,
   });
   const enrolments = new EnrolmentPublisher({

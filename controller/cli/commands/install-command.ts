@@ -15,6 +15,7 @@ type Flags = {
   readonly image: string;
   readonly trustDomain: string;
   readonly hostProbes: string;
+  readonly ambientLabels?: true;
   readonly storage: string;
   readonly storageSize: string;
   readonly storageClass?: string;
@@ -51,6 +52,10 @@ export function addInstallCommand(program: Command, cli: Cli): void {
       '--host-probes <programs>',
       'who on a node may probe its pods without a rule: uid:0 is kubelet and all of root there; cgroup:/system.slice/kubelet.service is narrower, where kubelet is that unit',
       defaults.hostProbes,
+    )
+    .option(
+      '--ambient-labels',
+      "istio.io/dataplane-mode=ambient brings pods into the mesh, too, and none keeps them out; only without Istio's own ambient mode",
     )
     .option(
       '--storage <kind>',
@@ -138,6 +143,7 @@ function valuesOf(flags: Flags): InstallValues {
     imagePullSecrets: flags.imagePullSecret.map((name) => ({ name })),
     trustDomain,
     hostProbes,
+    ambientLabels: flags.ambientLabels ?? false,
     controller: {
       ...defaults.controller,
       storage: storageOf(flags),

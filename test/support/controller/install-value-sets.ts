@@ -36,6 +36,7 @@ export const installValueSets: Readonly<Record<string, InstallValues>> = {
     image: 'registry.test/culvert:1@sha256:ab',
     trustDomain: 'mesh.example.net',
     hostProbes: 'cgroup:/system.slice/kubelet.service',
+    ambientLabels: true,
     controller: {
       ...controller,
       storage: { ...controller.storage, kind: 'empty-dir' },

@@ -48,3 +48,30 @@ test('a pod that a node made of a file, and one with the network of its node, st
     assert.deepEqual(enrolmentOf(pod, { [label]: 'enabled' }, 'culvert-system'), { isEnrolled: false, problem: null });
   }
 });
+
+test('the label of Istio’s ambient mode counts where it is asked for, and ours counts more on the same object', () => {
+  const [ambient, none] = [{ 'istio.io/dataplane-mode': 'ambient' }, { 'istio.io/dataplane-mode': 'none' }];
+  const [enabled, disabled] = [{ [label]: 'enabled' }, { [label]: 'disabled' }];
+  const rows: readonly (readonly [pod: Record<string, string>, namespace: Record<string, string>, isIn: boolean])[] = [
+    [{}, ambient, true],
+    [ambient, {}, true],
+    [none, ambient, false],
+    [none, enabled, false],
+    [ambient, none, true],
+    [ambient, disabled, true],
+    [{ ...ambient, ...disabled }, {}, false],
+    [{ ...none, ...enabled }, {}, true],
+    [{}, { ...ambient, ...disabled }, false],
+    [{ 'istio.io/dataplane-mode': 'sidecar' }, ambient, true],
+    [{ 'istio.io/dataplane-mode': 'constructor' }, {}, false],
+  ];
+  for (const [labels, namespace, isIn] of rows) {
+    const pod = { ...plain, namespace: 'shop', labels };
+    const said = JSON.stringify([labels, namespace]);
+    assert.equal(enrolmentOf(pod, namespace, 'culvert-system', true).isEnrolled, isIn, said);
+    const ofIstio = [labels, namespace].every((all) => all[label] === undefined);
+    if (ofIstio) assert.equal(enrolmentOf(pod, namespace, 'culvert-system').isEnrolled, false, said);
+  }
+  const kept = { ...plain, namespace: 'kube-system', labels: ambient };
+  assert.equal(enrolmentOf(kept, {}, 'culvert-system', true).isEnrolled, false);
+});

@@ -88,3 +88,32 @@ test('a static pod is left out whose UID is none that kubelet makes', () => {
   const bare = pod('shop', 'bare', { annotations: { 'kubernetes.io/config.mirror': hash } });
   assert.deepEqual(enrolments({ shop: 'enabled' }, [...mirrors, bare]), { n1: { namespaces: ['shop'], outside: [] } });
 });
+
+test('a label that comes and goes on a pod is news for the node of the pod alone, after the first time', () => {
+  const standing = new Set<string>();
+  const namespaces = [{ name: 'other', labels: {} }];
+  const told = (pods: readonly ReturnType<typeof pod>[], all = namespaces) =>
+    Object.fromEntries(nodeEnrolments({ pods, namespaces: all, ownNamespace: 'culvert-system', standing }));
+  const elsewhere = pod('other', 'elsewhere', { node: 'n2' });
+  const first = told([pod('other', 'a', { mesh: 'enabled' }), elsewhere]);
+  assert.deepEqual(first, {
+    n1: { namespaces: ['other'], outside: [] },
+    n2: { namespaces: ['other'], outside: ['uid-elsewhere'] },
+  });
+  const without = told([pod('other', 'a'), elsewhere]);
+  assert.deepEqual(without, { n1: { namespaces: ['other'], outside: ['uid-a'] }, n2: first['n2'] });
+  assert.deepEqual(told([pod('other', 'a', { mesh: 'enabled' }), elsewhere]), first);
+  // A namespace that is gone is forgotten, so one of its name begins from nothing.
+  told([], []);
+  assert.deepEqual([...standing], []);
+});
+
+test('pods wait in a namespace with the label of Istio’s ambient mode, where that counts', () => {
+  const namespaces = [{ name: 'shop', labels: { 'istio.io/dataplane-mode': 'ambient' } }];
+  const told = (takesAmbient: boolean) =>
+    Object.fromEntries(
+      nodeEnrolments({ pods: [pod('other', 'a')], namespaces, ownNamespace: 'culvert-system', takesAmbient }),
+    );
+  assert.deepEqual(told(true), { n1: { namespaces: ['shop'], outside: [] } });
+  assert.deepEqual(told(false), { n1: { namespaces: [], outside: [] } });
+});
