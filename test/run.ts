@@ -11,6 +11,7 @@ import { findLeaks, removeLeaks, takeInventory } from './lab/leak-check.js';
 import { requireCommands } from './lab/requirements.js';
 import { sweepStaleLabs } from './lab/teardown.js';
 import { fewWorlds, worldsVariable } from './support/property-runs.js';
+import { keepCompiled } from './runner/compile-cache.js';
 import { lanesOf, runLane, type Lane, type LaneEnd, type LaneReport } from './runner/lanes.js';
 import { requireFreshPrograms } from './runner/fresh-programs.js';
 import { openScope } from './runner/leak-scope.js';
@@ -64,8 +65,7 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
 
   // Not in the tests' own TMPDIR, which must be empty in the end.
   const entryDirectory = mkdtempSync(path.join(tmpdir(), 'culvert-groups-'));
-  // Since Node 22, hundreds of processes compile the same files once. Node 20 knows no such directory.
-  process.env['NODE_COMPILE_CACHE'] = path.join(entryDirectory, 'compiled');
+  keepCompiled(entryDirectory);
   const scope = openScope(hasLabs, options.inside ?? false);
   const before = await takeInventory(scope);
   const abort = new AbortController();
