@@ -49,7 +49,9 @@ export function admissionFindings({ trial: { namespace, refusal }, planned, serv
     ? 'ask with an account that may make pods there, to know whether agents can start'
     : isPodSecurity
       ? `kubectl label --overwrite namespace ${namespace} pod-security.kubernetes.io/enforce=privileged`
-      : `exempt the namespace ${planned.namespace} from what refuses it`;
+      : /\bSET[UG]ID\b/.test(refusal)
+        ? `install with --agent-privileges whole, or exempt the namespace ${planned.namespace} from what refuses it`
+        : `exempt the namespace ${planned.namespace} from what refuses it`;
   const isCertain = namespace === planned.namespace && !isForbiddenToUser;
   return [...openShift, (isCertain ? fail : warn)(message, hint)];
 }

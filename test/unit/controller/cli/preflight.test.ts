@@ -101,6 +101,11 @@ const rows: readonly (readonly [string, Partial<ClusterFacts>, RegExp])[] = [
     /^fail admission: /,
   ],
   [
+    'a policy that refuses what an agent starts with',
+    { trial: { namespace: 'default', refusal: 'denied the request: capability SETUID is not allowed' } },
+    /^warn admission: .*--agent-privileges whole/,
+  ],
+  [
     'OpenShift',
     { served: new Set([...planned().kinds, 'securitycontextconstraints.security.openshift.io']) },
     /^warn admission: OpenShift.*oc adm policy add-scc-to-user privileged -z culvert-agent -n culvert-system/,
