@@ -18,6 +18,7 @@ import { registryRootKey } from '../../shared/wire/registry-root.js';
 import { openAnswer } from '../../shared/wire/sealed-answer.js';
 import { newestStatementKey } from '../../shared/wire/newest-statement.js';
 import { decodeTrustHint, trustHintKey, type TrustHint } from '../../shared/wire/trust-hint.js';
+import { enrolmentAnswerSchema } from '../../shared/wire/node-enrolment.js';
 import { recentAnswerSchema, type RecentAnswer } from '../../shared/wire/recent-flows.js';
 import { sealRequest } from '../../shared/wire/sealed-request.js';
 import {
@@ -34,6 +35,7 @@ import {
 import type { AnswerAlarm } from './credentials/answer-alarm.js';
 import type { NodeCredentials } from './credentials/node-credentials.js';
 import type { EnrolmentFollower } from './followers/enrolment-follower.js';
+import { EnrolmentList } from './followers/enrolment-list.js';
 import type { RegistryFollower } from './followers/registry-follower.js';
 import { RulesFollower, type AppliedRules, type RulesAlarm } from './followers/rules-follower.js';
 import type { NodeName } from '../../shared/routing/names.js';
@@ -120,6 +122,12 @@ export class ControlLink {
     this.#abort.abort();
     await this.#bus?.drain().catch((error: unknown) => this.#init.log.debug({ err: error }, 'NATS not drained'));
     await this.#run;
+  }
+
+  /** The list as it is sealed; null: the controller does not know it yet. */
+  async #askForEnrolment(): Promise<Uint8Array | null> {
+    const { list } = decodeWire(enrolmentAnswerSchema, await this.#request('enrolment', {}));
+    return list === null ? null : Buffer.from(list);
   }
 
   /** Returns the answer's JSON after checking its signature. */
@@ -218,10 +226,17 @@ export class ControlLink {
   async #followEnrolment(bucket: Bucket): Promise<void> {
     const { enrolment, node, credentials } = this.#init;
     if (enrolment === null) return;
+    const list = new EnrolmentList({
+      enrolment,
+      ask: () => this.#askForEnrolment(),
+      publicKeysPem: () => credentials().signingPublicKeys,
+      onProblem: (error) => this.#onProblem(error),
+      signal: this.#abort.signal,
+    });
     const watch = bucket.watch({
       key: enrolmentKeyFor(node),
       onEntry: (change) => {
-        if (change.operation === 'put') enrolment.take(change.value, credentials().signingPublicKeys);
+        if (change.operation === 'put') list.onNotice(change.value);
       },
       onReady: () => undefined,
       onProblem: (error) => this.#onProblem(error),
@@ -350,7 +365,7 @@ export type ControlLinkInit = {
   /** What the controller says is the newest; nothing of it is checked. */
   readonly onStatement: (sealed: Uint8Array) => void;
   /** Null: nothing asks which pods wait for this agent. */
-  readonly enrolment: Pick<EnrolmentFollower, 'take'> | null;
+  readonly enrolment: Pick<EnrolmentFollower, 'take' | 'current'> | null;
   /** The controller's roots, as it says without a signature. */
   readonly onTrustHint: (hint: TrustHint) => void;
   /** TLS has refused the certificate of the mesh's own NATS. */

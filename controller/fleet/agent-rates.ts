@@ -27,6 +27,7 @@ function ratesFor({ workloadTtlMs, nodeTtlMs }: Lifetimes): Rates {
     renew: { burst: 20, perSecond: Math.max(0.2, (renewalsPerLife * 1000) / nodeTtlMs) },
     status: { burst: 100, perSecond: 5 },
     recent: { burst: 200, perSecond: 5 },
+    enrolment: { burst: 100, perSecond: 10 },
     certificates: { burst: 10_000, perSecond: Math.max(20, certificates) },
   };
 }

@@ -2,6 +2,7 @@ import type { Bus, BusMessage } from '../../shared/bus/bus.js';
 import { parseSubject, subjectForAllNodes, type BusVerb } from '../../shared/bus/subjects.js';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
+import { enrolmentRequestSchema } from '../../shared/wire/node-enrolment.js';
 import {
   decodeWire,
   heartbeatSchema,
@@ -31,6 +32,8 @@ export type AgentServicesInit = {
   readonly agents: AgentRegistry;
   readonly members: NodeMembers;
   readonly flows: Pick<FlowHistory, 'takeRecent'>;
+  /** The list of pods that wait for a node's agent; null: there is no cluster. */
+  readonly enrolments: { readonly sealedFor: (node: NodeName) => Uint8Array | null } | null;
   readonly trustDomain: string;
   /** The roots that node certificates may chain to now, PEM. */
   readonly rootsPem: () => string;
@@ -132,6 +135,11 @@ export function serveAgents(init: AgentServicesInit): () => void {
     serve('recent', async (node, { bytes }) => {
       if (members.isRemoved(node)) throw nodeRemoved(nodeSpiffeId(init.trustDomain, node));
       return flows.takeRecent(node, bytes);
+    }),
+    serve('enrolment', async (node, message) => {
+      decodeWire(enrolmentRequestSchema, prove(node, message));
+      const sealed = init.enrolments?.sealedFor(node) ?? null;
+      return { list: sealed === null ? null : Buffer.from(sealed).toString() };
     }),
   ];
   return () => {

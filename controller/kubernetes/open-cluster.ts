@@ -93,7 +93,6 @@ export function openCluster(init: {
   const enrolments = new EnrolmentPublisher({
     enrolments: () => source.enrolments,
     privateKeyPem: init.signingKey.privateKey,
-    publicKeyPem: init.signingKey.publicKey,
     nowMs: init.nowMs,
     log: init.log,
   });

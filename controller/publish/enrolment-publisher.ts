@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from 'node:util';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Bucket } from '../../shared/bus/bucket.js';
 import type { Bus } from '../../shared/bus/bus.js';
@@ -6,7 +5,14 @@ import { buckets, enrolmentKeyFor, enrolmentKeyPrefix } from '../../shared/bus/s
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { NodeName } from '../../shared/routing/names.js';
-import { openNodeEnrolment, sealNodeEnrolment, type NodeEnrolment } from '../../shared/wire/node-enrolment.js';
+import {
+  decodeEnrolmentNotice,
+  encodeEnrolmentNotice,
+  enrolmentDigest,
+  sealNodeEnrolment,
+  type EnrolmentNotice,
+  type NodeEnrolment,
+} from '../../shared/wire/node-enrolment.js';
 
 /** Changes within this time share a publication. The first one after a pause does not wait. */
 const windowMs = 100;
@@ -19,15 +25,19 @@ const mostNamed = 3;
 
 type Wanted = Omit<NodeEnrolment, 'version'>;
 
-/** Tells each node which pods wait for its agent, signed, whenever that changes. */
+/**
+ * Tells each node that the list of pods that wait for its agent has changed, and keeps the list, signed, for the node to ask for:
+ * what is in a bucket every agent reads.
+ */
 export class EnrolmentPublisher {
   readonly #enrolments: () => ReadonlyMap<NodeName, Wanted> | null;
   readonly #privateKeyPem: string;
-  readonly #publicKeyPem: string;
   readonly #nowMs: () => number;
   readonly #log: Log;
   /** What the bucket holds, by its keys; null for what cannot be read. */
-  #known: Map<string, NodeEnrolment | null> | null = null;
+  #known: Map<string, EnrolmentNotice | null> | null = null;
+  /** What each node gets when it asks. */
+  readonly #sealed = new Map<NodeName, { readonly version: number; readonly bytes: Uint8Array }>();
   #changed = new AbortController();
   #connections = 0;
   #problem: string | null = null;
@@ -36,13 +46,11 @@ export class EnrolmentPublisher {
     /** Null: not known yet, so what is published stays. */
     readonly enrolments: () => ReadonlyMap<NodeName, Wanted> | null;
     readonly privateKeyPem: string;
-    readonly publicKeyPem: string;
     readonly nowMs: () => number;
     readonly log: Log;
   }) {
     this.#enrolments = init.enrolments;
     this.#privateKeyPem = init.privateKeyPem;
-    this.#publicKeyPem = init.publicKeyPem;
     this.#nowMs = init.nowMs;
     this.#log = init.log;
   }
@@ -93,11 +101,16 @@ export class EnrolmentPublisher {
     }
   }
 
+  /** The list of a node, signed; null: it has none, or it is not known yet. */
+  sealedFor(node: NodeName): Uint8Array | null {
+    return this.#sealed.get(node)?.bytes ?? null;
+  }
+
   /** Returns what is wrong with single nodes, each of which keeps no other from its list. */
   async #converge(bucket: Bucket, wanted: ReadonlyMap<NodeName, Wanted>): Promise<readonly string[]> {
     const problems: string[] = [];
     const connection = this.#connections;
-    const held = (this.#known ??= await this.#list(bucket, wanted.keys()));
+    const held = (this.#known ??= await this.#list(bucket));
     const changed = new Map<string, Uint8Array>();
     const next = new Map(held);
     for (const [node, { namespaces, outside: all }] of wanted) {
@@ -109,19 +122,25 @@ export class EnrolmentPublisher {
       }
       const key = enrolmentKeyFor(node);
       const before = held.get(key) ?? null;
-      const version = Math.max((before?.version ?? 0) + 1, Math.floor(this.#nowMs()));
-      if (before !== null && isDeepStrictEqual(before, { version: before.version, namespaces, outside })) continue;
+      const digest = enrolmentDigest({ namespaces, outside });
+      const isSame = before?.digest === digest;
+      if (isSame && this.#sealed.get(node)?.version === before.version) continue;
+      const version = isSame ? before.version : Math.max((before?.version ?? 0) + 1, Math.floor(this.#nowMs()));
       const enrolment = { version, namespaces, outside };
       try {
-        changed.set(key, sealNodeEnrolment({ node, enrolment, privateKeyPem: this.#privateKeyPem }));
+        const bytes = sealNodeEnrolment({ node, enrolment, privateKeyPem: this.#privateKeyPem });
+        this.#sealed.set(node, { version, bytes });
       } catch (error) {
         if (!(error instanceof CulvertError) || error.code !== 'PAYLOAD_TOO_LARGE') throw error;
         problems.push(`${node} keeps the list it has: ${describeError(error)}`);
         continue;
       }
-      next.set(key, enrolment);
+      if (isSame) continue;
+      changed.set(key, encodeEnrolmentNotice({ version, digest }));
+      next.set(key, { version, digest });
     }
     await bucket.putAll(changed);
+    for (const node of this.#sealed.keys()) if (!wanted.has(node)) this.#sealed.delete(node);
     const keys = new Set([...wanted.keys()].map(enrolmentKeyFor));
     for (const key of held.keys()) {
       if (keys.has(key)) continue;
@@ -132,22 +151,9 @@ export class EnrolmentPublisher {
     return problems;
   }
 
-  async #list(bucket: Bucket, nodes: Iterable<NodeName>): Promise<Map<string, NodeEnrolment | null>> {
-    const nodeOf = new Map([...nodes].map((node) => [enrolmentKeyFor(node), node]));
-    const held = new Map<string, NodeEnrolment | null>();
-    for (const { key, value } of await bucket.entries({ prefix: enrolmentKeyPrefix })) {
-      const node = nodeOf.get(key);
-      held.set(key, node === undefined ? null : this.#read(node, value));
-    }
-    return held;
-  }
-
-  #read(node: NodeName, bytes: Uint8Array): NodeEnrolment | null {
-    try {
-      return openNodeEnrolment({ node, bytes, publicKeysPem: [this.#publicKeyPem] });
-    } catch {
-      return null;
-    }
+  async #list(bucket: Bucket): Promise<Map<string, EnrolmentNotice | null>> {
+    const entries = await bucket.entries({ prefix: enrolmentKeyPrefix });
+    return new Map(entries.map(({ key, value }) => [key, decodeEnrolmentNotice(value)]));
   }
 }
 

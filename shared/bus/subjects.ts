@@ -4,7 +4,7 @@ import { parseNodeName, type NodeName } from '../routing/names.js';
  * Subjects and names on NATS. The subject of a message proves which node sent it: the server allows a node's user to
  * publish only on subjects that end in that node's token (see `agentPermissions`).
  */
-export const busVerbs = ['sign', 'renew', 'status', 'flows', 'recent'] as const;
+export const busVerbs = ['sign', 'renew', 'status', 'flows', 'recent', 'enrolment'] as const;
 export type BusVerb = (typeof busVerbs)[number];
 
 export const buckets = {

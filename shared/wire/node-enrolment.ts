@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import type { NodeName } from '../routing/names.js';
 import {
@@ -13,8 +14,8 @@ import {
 
 /**
  * Which pods of a cluster wait for the agent of their node before they start: those of these namespaces, but for these pods.
- * It is signed for one node, under `enrolmentKeyFor` in the bucket of the rules: the entries of the registry say only which
- * pods are in the mesh, not which ones are still to come.
+ * The entries of the registry say only which pods are in the mesh, not which ones are still to come. It is signed for one node,
+ * which asks the controller for it: every agent reads the bucket of the rules, so there is only an {@link EnrolmentNotice}.
  */
 export type NodeEnrolment = {
   /** Rises with every change. */
@@ -25,7 +26,7 @@ export type NodeEnrolment = {
   readonly outside: readonly string[];
 };
 
-/** With base64 it fits into the smallest message of an operator's own nats-server, 1 MiB. */
+/** With base64, twice, it fits into the smallest message of an operator's own nats-server, 1 MiB. */
 const maxEnrolmentBytes = 512 * 1024;
 
 /** A name that a namespace of Kubernetes can have (RFC 1123). */
@@ -45,6 +46,40 @@ const enrolmentSchema = z.object({
   namespaces: z.array(z.string().refine(isNamespaceName)).readonly(),
   outside: z.array(z.string().refine(isPodUid)).readonly(),
 });
+
+/** What a node finds under `enrolmentKeyFor` in the bucket of the rules: that its list has this version. Not signed: a hint. */
+export type EnrolmentNotice = {
+  readonly version: number;
+  /** SHA-256 of what the list says, in base64: a controller that starts again knows what it has said. */
+  readonly digest: string;
+};
+
+const noticeSchema = z.object({ version: z.int().min(1), digest: z.base64() });
+
+/** It asks for nothing but the list of the node that sends it. */
+export const enrolmentRequestSchema = z.object({});
+
+/** The answer to a request for the list, with the sealed list as text; null: the controller does not know it (yet). */
+export const enrolmentAnswerSchema = z.object({ list: z.string().nullable() });
+
+export function enrolmentDigest({ namespaces, outside }: Omit<NodeEnrolment, 'version'>): string {
+  return createHash('sha256')
+    .update(JSON.stringify([namespaces, outside]))
+    .digest('base64');
+}
+
+export function encodeEnrolmentNotice(notice: EnrolmentNotice): Uint8Array {
+  return encodeJson(notice);
+}
+
+/** Null: it is something else, such as the list itself, which a controller of the version before has there. */
+export function decodeEnrolmentNotice(bytes: Uint8Array): EnrolmentNotice | null {
+  try {
+    return noticeSchema.safeParse(JSON.parse(new TextDecoder().decode(bytes))).data ?? null;
+  } catch {
+    return null;
+  }
+}
 
 const asEnrolment = (node: NodeName): SignedAs => ({ context: 'culvert.enrolment.v1', about: node });
 

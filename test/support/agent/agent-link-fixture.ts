@@ -178,7 +178,7 @@ export class LinkFixture implements AsyncDisposable {
       appliedRules: applied,
       openSnapshot: (bytes) => openSnapshot({ bytes, publicKeysPem: credentials.signingPublicKeys, reader }),
       leastRevision: () => this.#leastRevision,
-      enrolment: { take: (sealed) => this.enrolments.push(sealed) },
+      enrolment: { take: (sealed) => this.enrolments.push(sealed), current: null },
       onStatement: this.statements.push,
       resyncIntervalMs: 1000,
       log,

@@ -2,10 +2,14 @@ import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { enrolmentKeyFor } from '../../../../shared/bus/subjects.js';
+import { enrolmentKeyFor, subjectFor, subjectForAllNodes } from '../../../../shared/bus/subjects.js';
+import { nodeSpiffeId } from '../../../../shared/identity.js';
 import { generateSigningKey } from '../../../../shared/pki/signing-key.js';
 import { registryKey } from '../../../../shared/routing/registry-entry.js';
 import { newestStatementKey, sealNewestStatement } from '../../../../shared/wire/newest-statement.js';
+import { encodeEnrolmentNotice } from '../../../../shared/wire/node-enrolment.js';
+import { sealAnswer } from '../../../../shared/wire/sealed-answer.js';
+import { openRequest } from '../../../../shared/wire/sealed-request.js';
 import { waitUntil } from '../../../lab/wait-until.js';
 import { nodeNamed } from '../../../support/routing/names.js';
 import { LinkFixture, snapshotOf, workloadOf } from '../../../support/agent/agent-link-fixture.js';
@@ -240,4 +244,26 @@ test('what is said of pods that wait for this agent arrives, a deletion does not
   await fixture.rulesBucket.put(own, Buffer.from('two'));
   await fixture.enrolments.until('the second', (seen) => texts(seen).includes('two'));
   assert.deepEqual(texts(fixture.enrolments.items), ['one', 'two']);
+});
+
+test('a notice of a list makes the agent ask the controller for its own, signed with the key of its node', async () => {
+  await using fixture = await LinkFixture.start();
+  const node = nodeNamed('node1');
+  const asked: string[] = [];
+  fixture.controller.serve(
+    subjectForAllNodes('enrolment'),
+    async ({ subject, bytes }) => {
+      asked.push(subject);
+      const { rootPem: rootsPem } = fixture.nats.ca.root;
+      openRequest({ subject, bytes, spiffeId: nodeSpiffeId('mesh.test', node), rootsPem, nowMs: Date.now() });
+      const { privateKey: privateKeyPem } = fixture.signingKey;
+      return sealAnswer({ asked: { subject, request: bytes }, answer: { list: 'the list' }, privateKeyPem });
+    },
+    (error) => assert.fail(String(error)),
+  );
+  await fixture.rulesBucket.put(enrolmentKeyFor(node), encodeEnrolmentNotice({ version: 7, digest: '' }));
+  await fixture.enrolments.until('the list', (seen) =>
+    seen.some((bytes) => Buffer.from(bytes).toString() === 'the list'),
+  );
+  assert.equal(asked[0], subjectFor('enrolment', node));
 });

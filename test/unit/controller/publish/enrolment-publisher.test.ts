@@ -5,7 +5,12 @@ import type { Bus, BusStatus } from '../../../../shared/bus/bus.js';
 import { buckets, enrolmentKeyFor } from '../../../../shared/bus/subjects.js';
 import { generateSigningKey } from '../../../../shared/pki/signing-key.js';
 import type { NodeName } from '../../../../shared/routing/names.js';
-import { openNodeEnrolment, type NodeEnrolment } from '../../../../shared/wire/node-enrolment.js';
+import {
+  decodeEnrolmentNotice,
+  openNodeEnrolment,
+  sealNodeEnrolment,
+  type NodeEnrolment,
+} from '../../../../shared/wire/node-enrolment.js';
 import { eventually, silentLog } from '../../../support/controller/controller-fixture.js';
 import { MemoryBus } from '../../../support/controller/memory-bus.js';
 import { nodeNamed } from '../../../support/routing/names.js';
@@ -36,7 +41,6 @@ class Published implements AsyncDisposable {
     this.publisher = new EnrolmentPublisher({
       enrolments: () => this.wanted,
       privateKeyPem: key.privateKey,
-      publicKeyPem: key.publicKey,
       nowMs: () => this.nowMs,
       log: silentLog,
     });
@@ -54,7 +58,10 @@ class Published implements AsyncDisposable {
 
   async of(node: NodeName): Promise<NodeEnrolment | null> {
     const entry = await this.memory.of(buckets.rules).get(enrolmentKeyFor(node));
-    return entry === undefined ? null : openNodeEnrolment({ node, bytes: entry.value, publicKeysPem: [key.publicKey] });
+    const bytes = this.publisher.sealedFor(node);
+    if (entry === undefined || bytes === null) return null;
+    const enrolment = openNodeEnrolment({ node, bytes, publicKeysPem: [key.publicKey] });
+    return decodeEnrolmentNotice(entry.value)?.version === enrolment.version ? enrolment : null;
   }
 
   async has(expected: readonly (NodeEnrolment | null)[]): Promise<void> {
@@ -186,4 +193,29 @@ test('of very many pods outside the mesh a node learns the first, and that is to
   published.say(published.wanted);
   await published.has([{ version: 1000, ...shop, outside: outside.slice(0, 1000) }, null]);
   assert.deepEqual(published.writes, [enrolmentKeyFor(n1)]);
+});
+
+test('what every agent can read says nothing of the pods of a node', async () => {
+  await using published = new Published(
+    new Map([[n1, { namespaces: ['shop-of-secrets'], outside: ['uid-of-a-pod'] }]]),
+  );
+  await published.has([{ version: 1000, namespaces: ['shop-of-secrets'], outside: ['uid-of-a-pod'] }, null]);
+  const entries = await published.memory.of(buckets.rules).entries();
+  assert.equal(entries.length, 1);
+  for (const { value } of entries) {
+    const text = Buffer.from(value).toString();
+    assert.deepEqual(Object.keys(JSON.parse(text) as object), ['version', 'digest']);
+    assert.doesNotMatch(text, /shop|uid|payload/);
+  }
+  assert.equal(published.publisher.sealedFor(n2), null);
+  published.say(new Map());
+  await eventually('a node that is gone has none', async () => published.publisher.sealedFor(n1) === null || undefined);
+});
+
+test('a list that the build before published itself is replaced by a notice of a newer one', async () => {
+  const memory = new MemoryBus();
+  const before = sealNodeEnrolment({ node: n1, enrolment: { version: 900, ...shop }, privateKeyPem: key.privateKey });
+  await memory.of(buckets.rules).put(enrolmentKeyFor(n1), before);
+  await using published = new Published(new Map([[n1, shop]]), memory);
+  await published.has([{ version: 1000, ...shop }, null]);
 });
