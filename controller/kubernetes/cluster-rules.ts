@@ -247,7 +247,9 @@ export class ClusterRules implements AsyncDisposable {
 
   #mayFitNow(nowMs: number): boolean {
     if (this.#judged === null) return true;
-    if (this.#costly.problems.size > 0 && this.#costly.due(this.#request().puts) !== null) return true;
+    const ofCostly = ({ key, read }: RuleObject) =>
+      'resource' in read && this.#costly.has(key) ? [read.resource] : [];
+    if (this.#costly.problems.size > 0 && this.#costly.due(this.#objects().flatMap(ofCostly)) !== null) return true;
     const { revision, sequence, atMs } = this.#judged;
     if (this.#brake.holds.length > 0 && nowMs - atMs >= holdAgainMs) return true;
     // A document may have taken the place of an object, or given it free.
