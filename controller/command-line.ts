@@ -10,7 +10,9 @@ import { startController, type ControllerOptions } from './app.js';
 import { changeKeys, exportCa, importCa, rotateCa } from './ca/ca-commands.js';
 import { takeUpOf } from './ca/open-mesh-ca.js';
 import { rotationSteps, type RotationStep } from './ca/root-rotation.js';
-import { controllerSettings } from './config/settings.js';
+import { parseListenAddress } from '../shared/config/listen-address.js';
+import { controllerSettings, type ControllerSettings } from './config/settings.js';
+import { awaitTurn, type Turn } from './stand-by.js';
 
 /** For a start that a signal stops: a crash at any point is mended by the next one. */
 const startGraceMs = 10_000;
@@ -20,8 +22,11 @@ type Loaded = LoadedSettings<typeof controllerSettings>;
 /** Runs a command and ends the process. */
 export type Finish = (task: () => Promise<void>) => Promise<void>;
 
+/** Ends the process at once, without closing anything. */
+export type Cut = (error: unknown) => never;
+
 /** The command line of `culvert-controller`. */
-export function controllerCommandLine(finish: Finish, output: ProgramOutput): Command {
+export function controllerCommandLine(finish: Finish, output: ProgramOutput, cut: Cut = thrown): Command {
   const { print } = output;
   const program = programCommand({
     name: 'culvert-controller',
@@ -36,7 +41,7 @@ export function controllerCommandLine(finish: Finish, output: ProgramOutput): Co
       const { values } = await settingsOf(run);
       const log = createLog({ name: 'culvert-controller', level: values.logLevel });
       try {
-        await runController({ settings: values, log });
+        await runController({ settings: values, log }, cut);
       } finally {
         await flushLog(log);
       }
@@ -106,6 +111,10 @@ export function controllerCommandLine(finish: Finish, output: ProgramOutput): Co
   return program;
 }
 
+function thrown(error: unknown): never {
+  throw error;
+}
+
 function unclearChange(): CulvertError {
   return new CulvertError({
     code: 'USAGE',
@@ -122,12 +131,32 @@ type ImportOptions = {
   readonly withoutRoot: boolean;
 };
 
-/** Runs until SIGTERM, SIGINT or SIGHUP, then closes everything in order. A second signal ends the process at once. */
-async function runController(options: ControllerOptions): Promise<void> {
-  const { log } = options;
+/**
+ * Runs until SIGTERM, SIGINT or SIGHUP, then closes everything in order. A second signal ends the process at once. With a
+ * lease it stands by until its turn, and `cut` ends it when the turn is over before its time.
+ */
+async function runController(options: ControllerOptions, cut: Cut): Promise<void> {
+  const { settings, log } = options;
   const stopped = new Promise<NodeJS.Signals>((resolve) => {
     for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(name, resolve);
   });
+  const { kubernetesLease: lease } = settings;
+  if (lease === null) return await serve(options, stopped);
+  const stop = new AbortController();
+  void stopped.then(() => stop.abort());
+  const turn = await awaitTurn({ settings, lease, signal: stop.signal, log });
+  if (turn === null) return log.info({ signal: await stopped }, 'stopping');
+  void turn.lost.then(cut);
+  log.info({ lease }, 'this controller has the lease, and serves');
+  try {
+    await serve(options, stopped, turn);
+  } finally {
+    await turn[Symbol.asyncDispose]();
+  }
+}
+
+async function serve(options: ControllerOptions, stopped: Promise<NodeJS.Signals>, turn?: Turn): Promise<void> {
+  const { settings, log } = options;
   const starting = startController(options);
   const tooLate = stopped.then(async (signal) => {
     await delay(startGraceMs, undefined, { ref: false });
@@ -140,9 +169,16 @@ async function runController(options: ControllerOptions): Promise<void> {
   // It may come when the controller runs, and then says nothing.
   tooLate.catch(() => undefined);
   const controller = await Promise.race([starting, tooLate]);
+  const ports = { https: controller.port, ...natsPortOf(settings) };
+  void controller.ready.then(() => turn?.serve(ports)).catch(() => undefined);
   const signal = await stopped;
   log.info({ signal }, 'stopping');
   await controller[Symbol.asyncDispose]();
+}
+
+/** Of the embedded server; others have addresses of their own. */
+function natsPortOf({ nats, natsListen }: ControllerSettings): Readonly<Record<string, number>> {
+  return nats === 'embedded' ? { nats: parseListenAddress(natsListen, '--nats-listen').port } : {};
 }
 
 /** A command with an option for every setting. */

@@ -9,7 +9,7 @@ import { controllerCommandLine } from './command-line.js';
 // Whatever this process or one that it starts creates is its owner's alone.
 process.umask(0o077);
 watchOutput({ program: 'culvert-controller', exit: (code) => process.exit(code) });
-await runCommandLine(controllerCommandLine(finish, processOutput), process.argv.slice(2)).catch(end);
+await runCommandLine(controllerCommandLine(finish, processOutput, cut), process.argv.slice(2)).catch(end);
 
 /** Runs a command and ends the process. A failure prints one line with the problem, a hint and the code for programs. */
 async function finish(task: () => Promise<void>): Promise<void> {
@@ -20,6 +20,12 @@ async function finish(task: () => Promise<void>): Promise<void> {
   } catch (error) {
     await end(error);
   }
+}
+
+/** Ends the process at once: from now on another one may write what this one would. */
+function cut(error: unknown): never {
+  processOutput.printError(failureLine('culvert-controller', error));
+  process.exit(exitOf(error).code);
 }
 
 async function end(error: unknown): Promise<never> {

@@ -35,7 +35,8 @@ export async function writePrivateFile(
   }
 }
 
-async function giveToOwnerOf(directory: string, file: FileHandle): Promise<void> {
+/** Has root leave nothing that the program of a state directory, which may run as another user, cannot open. */
+export async function giveToOwnerOf(directory: string, file: FileHandle): Promise<void> {
   if (process.geteuid?.() !== 0) return;
   const { uid, gid } = await stat(directory);
   if (uid !== 0) await file.chown(uid, gid);

@@ -1,6 +1,6 @@
-// Builds the C files of this folder into dist/agent/native/culvert.node, and those of the folders in it into programs next to
-// it, with this machine's compiler and the headers that come with Node. Downloads nothing. `npm install` runs it, and `npm run
-// build` runs it with --if-missing.
+// Builds the C files of this folder into dist/agent/native/culvert.node, those of the folders in it into programs next to it,
+// and those of shared/native into an addon of its own, with this machine's compiler and the headers that come with Node.
+// Downloads nothing. `npm install` runs it, and `npm run build` runs it with --if-missing.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 const here = dirname(fileURLToPath(import.meta.url));
 const root = dirname(dirname(here));
 const built = join(root, 'dist', 'agent', 'native');
+const locks = join(root, 'shared', 'native');
 const flags = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror'];
 /** What the addon and the privileged helper have in common: what each can do without Node. */
 const shared = [
@@ -27,6 +28,11 @@ const targets = [
   {
     file: join(built, 'culvert.node'),
     sources: filesOf(here, '.c'),
+    flags: ['-fPIC', '-shared', '-fvisibility=hidden'],
+  },
+  {
+    file: join(root, 'dist', 'shared', 'native', 'file-lock.node'),
+    sources: filesOf(locks, '.c'),
     flags: ['-fPIC', '-shared', '-fvisibility=hidden'],
   },
   {
@@ -101,7 +107,7 @@ function isUpToDate() {
 }
 
 function compile(compiler, headers) {
-  mkdirSync(built, { recursive: true });
+  for (const { file } of targets) mkdirSync(dirname(file), { recursive: true });
   for (const { file, sources, flags: own, first } of targets) {
     const temporary = `${file}.${process.pid}.tmp`;
     const args = [...flags, ...own, '-I', headers, '-o', temporary, ...sources];

@@ -356,5 +356,10 @@ export type AuditLines = {
 };
 
 /** `GET /readyz`: status 200 when nothing is pending, else 503. */
-export type ReadyAnswer = { readonly isReady: boolean; readonly pending: readonly PendingTask[] };
+export type ReadyAnswer = {
+  readonly isReady: boolean;
+  readonly pending: readonly PendingTask[];
+  /** Of a controller that stands by for another: what it waits for. */
+  readonly standsBy?: string;
+};
 export type PendingTask = { readonly name: string; readonly detail: string };

@@ -158,6 +158,7 @@ export class ControllerMetrics {
       'Restarts of the embedded nats-server after it died.',
       (gauges) => gauges.natsRestarts,
     );
+    this.#gauge('standing_by', '1 while it stands by for another.', () => 0);
     this.#gauge('revision', 'The revision in force.', ({ revision }) => revision);
     this.#gauge('store_settled', '1 when NATS holds the revision in force.', ({ isSettled }) => Number(isSettled));
     this.#gauge('nats_connected', '1 when connected to NATS.', ({ isNatsConnected }) => Number(isNatsConnected));

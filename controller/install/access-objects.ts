@@ -4,18 +4,24 @@ import {
   agentName,
   controllerName,
   labelsOf,
+  leaseName,
   rootsConfigMap,
   webhookName,
   type InstallOptions,
   type KubernetesObject,
 } from './install-options.js';
-import { hasItem, itemsWhen } from './slots.js';
+import { hasItem, isNumber, itemsWhen } from './slots.js';
 
 const customPlurals = customKindNames.map((kind) => customKind(kind).plural);
 const rbac = 'rbac.authorization.k8s.io';
 
 /** Who may do what: each rule has its reason as an annotation of its role. Agents may nothing at the API. */
-export function accessObjects({ namespace, webhook, policies }: InstallOptions): readonly KubernetesObject[] {
+export function accessObjects({
+  namespace,
+  webhook,
+  policies,
+  controller,
+}: InstallOptions): readonly KubernetesObject[] {
   const account = (name: string, component: 'controller' | 'agent'): KubernetesObject => ({
     apiVersion: 'v1',
     kind: 'ServiceAccount',
@@ -79,12 +85,29 @@ export function accessObjects({ namespace, webhook, policies }: InstallOptions):
         labels,
         annotations: {
           'culvert.dev/why':
-            'configmaps: the roots of the mesh are kept where agents find them before they join; daemonsets: agents whose DaemonSet is deleted take their rules out',
+            'configmaps: the roots of the mesh are kept where agents find them before they join; daemonsets: agents whose DaemonSet is deleted take their rules out; with two controllers, the lease: one of them serves, and endpointslices: the Service leads to that one',
         },
       },
       rules: [
         { apiGroups: [''], resources: ['configmaps'], resourceNames: [rootsConfigMap], verbs: ['get', 'patch'] },
         { apiGroups: ['apps'], resources: ['daemonsets'], verbs: ['list', 'watch'] },
+        ...itemsWhen<object>(
+          isNumber(controller.replicas, 2),
+          {
+            apiGroups: ['coordination.k8s.io'],
+            resources: ['leases'],
+            resourceNames: [leaseName],
+            verbs: ['get', 'patch'],
+          },
+          // What is made has no name yet. A slice leads only to Services of its own namespace.
+          { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['create'] },
+          {
+            apiGroups: ['discovery.k8s.io'],
+            resources: ['endpointslices'],
+            resourceNames: ['ipv4', 'ipv6'].map((family) => `${controllerName}-active-${family}`),
+            verbs: ['patch'],
+          },
+        ),
       ],
     },
     {

@@ -3,6 +3,7 @@ import {
   controllerName,
   controllerUser,
   labelsOf,
+  leaseName,
   natsPort,
   rootsConfigMap,
   selectorOf,
@@ -10,16 +11,18 @@ import {
   type InstallOptions,
   type KubernetesObject,
 } from './install-options.js';
-import { fieldsWhen, isChoice, isSet, itemsWhen, joined } from './slots.js';
+import { fieldsWhen, isChoice, isNumber, isSet, itemsWhen, joined } from './slots.js';
 
 const statePath = '/var/lib/culvert/controller';
 const selector = selectorOf('controller');
+/** No pod has this label: the controller that serves makes the endpoint of the Service itself. */
+const leadsTo = 'culvert.dev/leads-to';
 
 /** The controller, how agents and people reach it, and what keeps others away from it. */
 export function controllerObjects(options: InstallOptions): readonly KubernetesObject[] {
   const {
     namespace,
-    controller: { storage, podDisruptionBudget, networkPolicy },
+    controller: { replicas, storage, podDisruptionBudget, networkPolicy },
   } = options;
   const labels = labelsOf('controller');
   const metadata = { name: controllerName, namespace, labels };
@@ -31,7 +34,7 @@ export function controllerObjects(options: InstallOptions): readonly KubernetesO
       kind: 'Service',
       metadata,
       spec: {
-        selector,
+        selector: { ...selector, ...fieldsWhen(isNumber(replicas, 2), { [leadsTo]: 'the-one-that-serves' }) },
         ports: [
           { name: 'https', port: apiPort, targetPort: apiPort },
           { name: 'nats', port: natsPort, targetPort: natsPort },
@@ -39,6 +42,13 @@ export function controllerObjects(options: InstallOptions): readonly KubernetesO
       },
     },
     ...itemsWhen(isChoice(storage.kind, 'claim'), claim(options)),
+    // Without a holder: the first one waits as long as for one that was lost, then it has it.
+    ...itemsWhen<KubernetesObject>(isNumber(replicas, 2), {
+      apiVersion: 'coordination.k8s.io/v1',
+      kind: 'Lease',
+      metadata: { ...metadata, name: leaseName },
+      spec: {},
+    }),
     deployment(options),
     ...itemsWhen<KubernetesObject>(podDisruptionBudget, {
       apiVersion: 'policy/v1',
@@ -66,7 +76,7 @@ function claim({ namespace, controller: { storage } }: InstallOptions): Kubernet
     kind: 'PersistentVolumeClaim',
     metadata: { name: controllerName, namespace, labels: labelsOf('controller') },
     spec: {
-      accessModes: ['ReadWriteOnce'],
+      accessModes: [storage.accessMode],
       resources: { requests: { storage: storage.size } },
       ...fieldsWhen(isSet(storage.className), { storageClassName: storage.className }),
     },
@@ -75,7 +85,7 @@ function claim({ namespace, controller: { storage } }: InstallOptions): Kubernet
 
 function deployment(options: InstallOptions): KubernetesObject {
   const { namespace, image, imagePullSecrets, trustDomain, ambientLabels, controller, webhook, policies } = options;
-  const { nodeSelector, resources, storage } = controller;
+  const { nodeSelector, replicas, resources, storage } = controller;
   const labels = labelsOf('controller');
   const name = `${controllerName}.${namespace}.svc`;
   // A folder of the volume, so that it is the controller's alone, without the lost+found of a file system.
@@ -86,8 +96,8 @@ function deployment(options: InstallOptions): KubernetesObject {
     kind: 'Deployment',
     metadata: { name: controllerName, namespace, labels },
     spec: {
-      replicas: 1,
-      // Two controllers must never write the same state.
+      replicas,
+      // Two versions never take turns with one state, and a pod never waits for a volume that an older one has.
       strategy: { type: 'Recreate' },
       selector: { matchLabels: selector },
       template: {
@@ -101,6 +111,7 @@ function deployment(options: InstallOptions): KubernetesObject {
           terminationGracePeriodSeconds: 60,
           ...fieldsWhen(isSet(imagePullSecrets), { imagePullSecrets }),
           ...fieldsWhen(isSet(nodeSelector), { nodeSelector }),
+          ...fieldsWhen(isNumber(replicas, 2), { affinity: affinityOf(storage) }),
           securityContext: {
             runAsUser: controllerUser,
             runAsGroup: controllerUser,
@@ -120,6 +131,7 @@ function deployment(options: InstallOptions): KubernetesObject {
                 `--advertise=${name}`,
                 '--kubernetes-api=https://kubernetes.default.svc',
                 `--kubernetes-namespace=${namespace}`,
+                ...itemsWhen(isNumber(replicas, 2), `--kubernetes-lease=${leaseName}`),
                 ...itemsWhen(webhook.enabled, `--kubernetes-webhook=${webhookName}`),
                 ...itemsWhen(isSet(policies), `--kubernetes-policies=${joined(policies)}`),
                 ...itemsWhen(ambientLabels, '--kubernetes-ambient'),
@@ -149,6 +161,21 @@ function deployment(options: InstallOptions): KubernetesObject {
         },
       },
     },
+  };
+}
+
+/** Two pods are on one node where only one node can have the volume, and else on two. */
+function affinityOf({ kind, accessMode }: InstallOptions['controller']['storage']): object {
+  const near = { labelSelector: { matchLabels: selector }, topologyKey: 'kubernetes.io/hostname' };
+  const preferred = { preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 100, podAffinityTerm: near }] };
+  const isShared = isChoice(accessMode, 'ReadWriteMany');
+  const isOfNode = isChoice(accessMode, 'ReadWriteOnce');
+  return {
+    ...fieldsWhen(isChoice(kind, 'claim'), {
+      ...fieldsWhen(isShared, { podAntiAffinity: preferred }),
+      ...fieldsWhen(isOfNode, { podAffinity: preferred }),
+    }),
+    ...fieldsWhen(isChoice(kind, 'host-path'), { podAffinity: preferred }),
   };
 }
 

@@ -13,8 +13,10 @@ export type InstallValues<Flag = boolean> = {
   readonly hostProbes: string;
   readonly ambientLabels: Flag;
   readonly controller: {
+    readonly replicas: number;
     readonly storage: {
       readonly kind: string;
+      readonly accessMode: string;
       readonly size: string;
       readonly className: string;
       readonly path: string;
@@ -46,7 +48,8 @@ export function defaultValues(version: string): InstallValues {
     hostProbes: 'uid:0',
     ambientLabels: false,
     controller: {
-      storage: { kind: 'claim', size: '2Gi', className: '', path: '' },
+      replicas: 1,
+      storage: { kind: 'claim', accessMode: 'ReadWriteOnce', size: '2Gi', className: '', path: '' },
       nodeSelector: {},
       resources: { requests: { cpu: '100m', memory: '256Mi' } },
       podDisruptionBudget: true,
@@ -71,6 +74,8 @@ export type KubernetesObject = {
 
 export const controllerName = 'culvert-controller';
 export const agentName = 'culvert-agent';
+/** The Lease of which of two controllers serves. */
+export const leaseName = controllerName;
 export const rootsConfigMap = 'culvert-ca';
 /** The ValidatingWebhookConfiguration by which the API server asks about rules. */
 export const webhookName = 'culvert';

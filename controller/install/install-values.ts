@@ -21,6 +21,7 @@ export const valuePatterns = {
 /** As the setting of the agent has them. */
 export const agentPrivileges = ['split', 'whole'] as const;
 const storageKinds = ['claim', 'host-path', 'empty-dir'] as const;
+export const accessModes = ['ReadWriteOnce', 'ReadWriteMany'] as const;
 /** What the API server does with a rule while the controller does not answer. */
 export const failurePolicies = ['Ignore', 'Fail'] as const;
 /** What `policies` may name. */
@@ -63,9 +64,17 @@ export const valueNotes: Leaves = {
   ambientLabels: {
     help: "Whether istio.io/dataplane-mode=ambient on a namespace or a pod brings pods into the mesh, as culvert.dev/mesh=enabled does, and none keeps them out. Only where Istio's own ambient mode does not run.",
   },
+  'controller.replicas': {
+    help: 'Controllers: with 2, one stands by and takes over when the other dies. Both need the same state: claim or host-path, not empty-dir.',
+    schema: { type: 'integer', enum: [1, 2] },
+  },
   'controller.storage.kind': {
     help: "Where the controller's state is, which has the CA: claim (a volume of the cluster), host-path (a directory of the node that nodeSelector names), or empty-dir (lost with the pod, for a trial).",
     schema: { enum: storageKinds },
+  },
+  'controller.storage.accessMode': {
+    help: 'Of the claim: ReadWriteOnce (pods of one node), or ReadWriteMany, with which a second controller stands by on another node.',
+    schema: { enum: accessModes },
   },
   'controller.storage.size': { help: 'Of the claim.', schema: { pattern: valuePatterns.quantity } },
   'controller.storage.className': { help: "Storage class of the claim; empty: the cluster's default." },

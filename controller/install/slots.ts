@@ -52,6 +52,12 @@ export function isChoice(value: string, choice: string): Condition {
   return path === null ? value === choice : { template: `eq .Values.${path} ${JSON.stringify(choice)}` };
 }
 
+/** Whether a number is this one. */
+export function isNumber(value: number, wanted: number): Condition {
+  const path = typeof value === 'number' ? null : pathOf(value);
+  return path === null ? value === wanted : { template: `eq (int .Values.${path}) ${wanted}` };
+}
+
 /** Whether a list of texts has this one. */
 export function hasItem(list: readonly string[], item: string): Condition {
   const path = pathOf(list);

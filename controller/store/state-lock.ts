@@ -1,11 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CulvertError, describeError } from '../../shared/errors.js';
+import { lockFile, type FileLock } from '../../shared/native/file-lock.js';
 import { hintForWrite } from '../../shared/write-hint.js';
 
-const prefix = 'controller.lock.';
+/** What the kernel locks, which is seen from other containers too. It stays. */
+const lockName = 'controller.lock';
+const prefix = `${lockName}.`;
 const heldMark = 'held';
 /** With delays that double up to a second, this takes a few seconds in all. */
 const maxAttempts = 12;
@@ -21,6 +25,9 @@ type Claim = { readonly pid: string; readonly isHeld: boolean };
  * claim already holds the lock. Files of dead processes are ignored; the start time tells a reused process id apart. Every
  * name is used once, so removing such a file cannot release the lock of a live process. `hint`: what to do when it is locked.
  *
+ * In a container other process ids count, so the one that succeeds also locks `controller.lock` in the kernel
+ * ({@link lockFile}). Without the addon, or on a file system without locks, only the files hold.
+ *
  * Returns the function that releases the lock. Throws CulvertError `STATE_LOCKED` or `STATE_WRITE`.
  */
 export async function lockState(
@@ -35,8 +42,12 @@ export async function lockState(
       const others = await claimsOfOthers(stateDir, name);
       const [other] = others;
       if (other === undefined) {
+        const lock = await lockInKernel(stateDir, hint);
         await writeFile(own, heldMark);
-        return () => rm(own, { force: true });
+        return async () => {
+          await rm(own, { force: true });
+          await lock?.release();
+        };
       }
       await rm(own);
       const holder = others.find(({ isHeld }) => isHeld);
@@ -44,8 +55,8 @@ export async function lockState(
       await delay(Math.random() * Math.min(firstDelayMs * 2 ** attempt, maxDelayMs));
     }
   } catch (cause) {
-    if (cause instanceof CulvertError) throw cause;
     await rm(own, { force: true }).catch(() => undefined);
+    if (cause instanceof CulvertError) throw cause;
     throw new CulvertError({
       code: 'STATE_WRITE',
       message: `cannot write ${own}: ${describeError(cause)}`,
@@ -53,6 +64,31 @@ export async function lockState(
       cause,
     });
   }
+}
+
+/** Null: there is no addon, or the file system has no locks. Errors: `STATE_LOCKED`. */
+async function lockInKernel(stateDir: string, hint: string): Promise<FileLock | null> {
+  const lock = await lockFile(join(stateDir, lockName), `${process.pid} on ${hostname()}`).catch((error: unknown) => {
+    if (error instanceof CulvertError) return null;
+    throw error;
+  });
+  if (lock === null || 'release' in lock) return lock;
+  throw locked(lock.text === '' ? 'that did not say its number' : lock.text, hint);
+}
+
+/**
+ * Whether another has locked the state directory in the kernel, in whatever container or, where the file system says it, on
+ * whatever machine. Changes nothing. Errors: those of {@link lockFile}.
+ */
+export async function isLockedElsewhere(stateDir: string): Promise<string | null> {
+  const lock = await lockFile(join(stateDir, lockName), '').catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  });
+  if (lock === null) return null;
+  if (!('release' in lock)) return lock.text;
+  await lock.release();
+  return null;
 }
 
 /** The claims of other live processes. Removes the files of dead ones. */

@@ -163,6 +163,7 @@ export const unreadableImports: readonly { readonly what: string; readonly patte
 ];
 export const mayImportUnreadably: readonly string[] = [
   'agent/native/addon.ts',
+  'shared/native/file-lock.ts',
   'controller/cli/view/lazy-yaml.ts',
   'test/',
 ];
@@ -223,7 +224,7 @@ export const buildings: Readonly<Record<string, readonly string[]>> = {
   'the controller': [
     'controller/main.ts',
     'controller/command-line.ts',
-    'controller/app.ts controller/mesh-link.ts controller/maintenance.ts controller/closing-stack.ts',
+    'controller/app.ts controller/stand-by.ts controller/mesh-link.ts controller/maintenance.ts controller/closing-stack.ts',
     'controller/cli/main.ts',
     'controller/cli/program.ts',
     'controller/cli/commands/',

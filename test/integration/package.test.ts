@@ -33,6 +33,7 @@ describe('the package that npm makes', { timeout: patientMs(180_000) }, () => {
       'dist/programs/culvert-agent.js',
       'dist/programs/culvert.js',
       'agent/native/culvert.c',
+      'shared/native/file-lock.c',
       'LICENSE',
     ]) {
       assert.ok(files.includes(file), file);
@@ -46,6 +47,7 @@ describe('the package that npm makes', { timeout: patientMs(180_000) }, () => {
 
   it('builds the native addon where it is installed', () => {
     assert.ok(existsSync(path.join(project, 'node_modules/culvert/dist/agent/native/culvert.node')));
+    assert.ok(existsSync(path.join(project, 'node_modules/culvert/dist/shared/native/file-lock.node')));
   });
 
   for (const name of ['culvert', 'culvert-agent', 'culvert-controller']) {

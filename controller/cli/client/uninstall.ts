@@ -27,6 +27,8 @@ const namespacedKinds = [
   'poddisruptionbudgets.policy',
   'networkpolicies.networking.k8s.io',
   'resourcequotas',
+  'leases.coordination.k8s.io',
+  'endpointslices.discovery.k8s.io',
 ] as const;
 const optionalKinds = ['podmonitors.monitoring.coreos.com', 'prometheusrules.monitoring.coreos.com'] as const;
 const webhookKind = 'validatingwebhookconfigurations.admissionregistration.k8s.io';

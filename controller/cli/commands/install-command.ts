@@ -3,7 +3,13 @@ import { isTrustDomain } from '../../../shared/identity.js';
 import { version } from '../../../shared/version.js';
 import { defaultValues, type InstallValues } from '../../install/install-options.js';
 import { installObjects } from '../../install/install-objects.js';
-import { agentPrivileges, failurePolicies, policyKinds, valuePatterns } from '../../install/install-values.js';
+import {
+  accessModes,
+  agentPrivileges,
+  failurePolicies,
+  policyKinds,
+  valuePatterns,
+} from '../../install/install-values.js';
 import { didYouMean } from '../../../shared/nearest-name.js';
 import { customDefinitions } from '../../resources/custom/custom-definitions.js';
 import type { Cli } from '../cli.js';
@@ -16,7 +22,9 @@ type Flags = {
   readonly trustDomain: string;
   readonly hostProbes: string;
   readonly ambientLabels?: true;
+  readonly replicas: string;
   readonly storage: string;
+  readonly storageAccessMode: string;
   readonly storageSize: string;
   readonly storageClass?: string;
   readonly nodeSelector: readonly string[];
@@ -58,11 +66,21 @@ export function addInstallCommand(program: Command, cli: Cli): void {
       "istio.io/dataplane-mode=ambient brings pods into the mesh, too, and none keeps them out; only without Istio's own ambient mode",
     )
     .option(
+      '--replicas <number>',
+      'controllers: 1, or 2, of which one stands by and takes over when the other dies',
+      String(defaults.controller.replicas),
+    )
+    .option(
       '--storage <kind>',
       "where the controller's state is: claim (a volume of the cluster), host-path:/PATH (of the node that --node-selector names), or empty-dir (lost with the pod, for a trial)",
       defaults.controller.storage.kind,
     )
     .option('--storage-size <quantity>', 'of the claim', defaults.controller.storage.size)
+    .option(
+      '--storage-access-mode <mode>',
+      'of the claim: ReadWriteOnce, or ReadWriteMany, with which a second controller can be on another node',
+      defaults.controller.storage.accessMode,
+    )
     .option('--storage-class <class>', "of the claim (default: the cluster's)")
     .option('--node-selector <label=value...>', 'nodes that the controller may run on', [])
     .option(
@@ -146,6 +164,7 @@ function valuesOf(flags: Flags): InstallValues {
     ambientLabels: flags.ambientLabels ?? false,
     controller: {
       ...defaults.controller,
+      replicas: replicasOf(flags),
       storage: storageOf(flags),
       nodeSelector: Object.fromEntries(nodeSelector.map(labelOf)),
       podDisruptionBudget: flags.disruptionBudget,
@@ -204,14 +223,28 @@ function monitoringOf(parts: readonly string[]): InstallValues['monitoring'] {
   return Object.fromEntries(wanted) as InstallValues['monitoring'];
 }
 
+function replicasOf({ replicas, storage }: Flags): number {
+  if (replicas !== '1' && replicas !== '2') throw usageError(`--replicas: "${replicas}" is none`, 'use 1 or 2');
+  if (replicas === '2' && storage === 'empty-dir') {
+    const hint = 'use --storage claim or host-path: the one that takes over needs the state of the other';
+    throw usageError('--replicas 2 cannot have --storage empty-dir', hint);
+  }
+  return Number(replicas);
+}
+
 function storageOf(flags: Flags): InstallValues['controller']['storage'] {
   const { storage, storageSize: size, storageClass, nodeSelector } = flags;
+  const accessMode = accessModes.find((mode) => mode === flags.storageAccessMode);
+  if (accessMode === undefined) {
+    const wrong = `--storage-access-mode: "${flags.storageAccessMode}" is none`;
+    throw usageError(wrong, `use ${accessModes.join(' or ')}`);
+  }
   const usual = defaults.controller.storage;
   if (storage === 'claim') {
     if (!fits(size, 'quantity')) {
       throw usageError(`--storage-size: "${size}" is no quantity`, 'write it as 2Gi');
     }
-    return { ...usual, size, className: storageClass ?? '' };
+    return { ...usual, accessMode, size, className: storageClass ?? '' };
   }
   if (storageClass !== undefined) throw usageError('--storage-class needs --storage claim', 'leave one of them out');
   if (storage === 'empty-dir') return { ...usual, kind: storage };

@@ -90,8 +90,11 @@ function schemaOf(value: unknown, path: string): Record<string, unknown> {
   return path === 'controller' ? { ...own, ...placeOfState } : own;
 }
 
-/** A directory of a node needs the node. */
+/** A directory of a node needs the node, and two controllers need the same state. */
 const placeOfState = {
+  not: {
+    properties: { replicas: { const: 2 }, storage: { properties: { kind: { const: 'empty-dir' } } } },
+  },
   anyOf: [
     { properties: { storage: { properties: { kind: { not: { const: 'host-path' } } } } } },
     {

@@ -55,7 +55,7 @@ test('a controller that is killed leaves a store that the next one goes on with'
   const [code] = await withDeadline(second.exited, 'it ends after SIGHUP');
   assert.equal(code, 0, second.output());
   assert.ok(!existsSync(`/proc/${nats}`), 'its nats-server has ended with it');
-  assert.ok(!readdirSync(stateDir).some((name) => name.startsWith('controller.lock')));
+  assert.ok(!readdirSync(stateDir).some((name) => name.startsWith('controller.lock.')));
 });
 
 test('every secret in the state directory is readable by its owner alone', async () => {

@@ -69,7 +69,13 @@ test('labels, agents, what is on the nodes and objects go in this order, and the
 });
 
 test('it says where the state of a controller stays that is in a directory of a node', async () => {
-  const storage = { kind: 'host-path', size: '1Gi', className: '', path: '/srv/culvert' } as const;
+  const storage = {
+    kind: 'host-path',
+    accessMode: 'ReadWriteOnce',
+    size: '1Gi',
+    className: '',
+    path: '/srv/culvert',
+  } as const;
   const controller = { ...values.controller, storage, nodeSelector: { disk: 'fast' } };
   const deployment = installObjects({ ...values, controller }).find(({ kind }) => kind === 'Deployment');
   const answer = { to: /get .*deployment culvert-controller/, out: deployment ?? {} };

@@ -64,4 +64,5 @@ test('the addon and the programs in C are in the image', () => {
   for (const name of ['culvert.node', 'culvert-helper', 'culvert-cni', 'culvert-cni-install']) {
     assert.ok(existsSync(path.join(root.directory, 'culvert/dist/agent/native', name)), name);
   }
+  assert.ok(existsSync(path.join(root.directory, 'culvert/dist/shared/native/file-lock.node')));
 });

@@ -20,7 +20,10 @@ const users = [
 const commands = ['cat', 'ip', 'nats-server', 'nsenter', 'setpriv', 'sh'] as const;
 
 const programs = ['culvert', 'culvert-agent', 'culvert-controller'] as const;
-const nativeFiles = ['culvert.node', 'culvert-helper', 'culvert-cni', 'culvert-cni-install'] as const;
+const nativeFiles = [
+  ...['culvert.node', 'culvert-helper', 'culvert-cni', 'culvert-cni-install'].map((name) => `agent/native/${name}`),
+  'shared/native/file-lock.node',
+];
 
 /** Node, and what is in every image with it. Throws `REQUIREMENT_MISSING`. */
 export async function addNode(root: ImageRoot): Promise<void> {
@@ -41,8 +44,7 @@ export async function addCulvert(root: ImageRoot): Promise<void> {
   await root.addCommands(commands);
   await addIptables(root);
   root.addFile(path.join(builtDirectory, 'programs'), '/culvert/dist/programs');
-  const native = nativeFiles.map((name) => path.join('agent/native', name));
-  const files = native.map((name) => [path.join(builtDirectory, name), path.join('/culvert/dist', name)] as const);
+  const files = nativeFiles.map((name) => [path.join(builtDirectory, name), path.join('/culvert/dist', name)] as const);
   await root.addPrograms(Object.fromEntries(files));
   root.addFile(path.join(builtDirectory, '../package.json'), '/culvert/package.json');
   for (const name of programs) {

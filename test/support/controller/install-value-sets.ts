@@ -22,7 +22,7 @@ export const installValueSets: Readonly<Record<string, InstallValues>> = {
     monitoring: { podMonitor: true, alertRules: true, dashboard: true },
     controller: {
       ...controller,
-      storage: { kind: 'claim', size: '10Gi', className: 'fast', path: '' },
+      storage: { kind: 'claim', accessMode: 'ReadWriteOnce', size: '10Gi', className: 'fast', path: '' },
       nodeSelector: { 'kubernetes.io/arch': 'amd64', 'example.net/disk': '1' },
       resources: { requests: { cpu: '1', memory: '1Gi' }, limits: { memory: '2Gi' } },
     },
@@ -57,5 +57,22 @@ export const installValueSets: Readonly<Record<string, InstallValues>> = {
       storage: { ...controller.storage, kind: 'host-path', path: '/var/lib/culvert/controller' },
       nodeSelector: { 'kubernetes.io/hostname': 'n1' },
     },
+  },
+  'a second controller that stands by on the same node': {
+    ...defaults,
+    controller: {
+      ...controller,
+      replicas: 2,
+      storage: { ...controller.storage, kind: 'host-path', path: '/var/lib/culvert/controller' },
+      nodeSelector: { 'kubernetes.io/hostname': 'n1' },
+    },
+  },
+  'a second controller with a claim that one node can have': {
+    ...defaults,
+    controller: { ...controller, replicas: 2 },
+  },
+  'a second controller on another node': {
+    ...defaults,
+    controller: { ...controller, replicas: 2, storage: { ...controller.storage, accessMode: 'ReadWriteMany' } },
   },
 };

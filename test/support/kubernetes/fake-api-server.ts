@@ -198,10 +198,27 @@ export class FakeApiServer implements AsyncDisposable {
     if (path === '/apis/authentication.k8s.io/v1/tokenreviews') return void this.#review(request, response);
     if (path.startsWith(definitions)) return this.#definition(path.slice(definitions.length), response);
     if (path.startsWith('/apis/events.k8s.io/v1/')) return void this.#event(method, path, request, response);
+    if (/\/leases\/[^/]+$/.test(path)) return void this.#lease(path, request, response);
     if (method === 'PATCH') return void this.#patch(path, request, response);
     const selector = query.get('labelSelector') ?? '';
     if (query.get('watch') === null) return this.#list({ path, selector }, query.get('continue'), response);
     this.#watch({ path, selector, response }, Number(query.get('resourceVersion')));
+  }
+
+  /** A read, or a merge patch that counts only for the version that it names. */
+  async #lease(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const [, kind = '', namespace = '', name = ''] = /^(.*\/namespaces\/([^/]+)\/leases)\/([^/]+)$/.exec(path) ?? [];
+    const body = request.method === 'PATCH' ? ((await json(request)) as KubernetesObject) : null;
+    const object = this.#objects.get(kind)?.get(`${namespace}/${name}`);
+    if (object === undefined) return refuse(response, 404, 'not found', null);
+    if (body !== null) {
+      if (body.metadata['resourceVersion'] !== object.metadata['resourceVersion'])
+        return refuse(response, 409, 'the object has been modified', null);
+      const merged = { ...(object['spec'] as object), ...(body['spec'] as object) };
+      const spec = Object.fromEntries(Object.entries(merged).filter(([, value]) => value !== null));
+      this.put(kind, { ...object, spec });
+    }
+    response.end(JSON.stringify(this.get(kind, `${namespace}/${name}`)));
   }
 
   #definition(name: string, response: ServerResponse): void {

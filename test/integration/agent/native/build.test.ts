@@ -30,6 +30,7 @@ before(() => {
   for (const part of ['helper', 'cni', 'cni-install']) {
     cpSync(join(source, part), join(root, 'agent', 'native', part), { recursive: true });
   }
+  cpSync(join(source, '../../shared/native'), join(root, 'shared/native'), { recursive: true });
   // Node may have been installed without its headers.
   const headers = 'node-api-headers';
   mkdirSync(join(root, 'node_modules'));
@@ -63,6 +64,8 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
   const { code, out } = build(['--if-missing']);
   assert.equal(code, 0, out);
   assert.deepEqual(readdirSync(join(root, 'dist', 'agent', 'native')), programs);
+  const locks = createRequire(import.meta.url)(join(root, 'dist/shared/native/file-lock.node')) as object;
+  assert.deepEqual(Object.keys(locks), ['lockFile']);
   const loaded = createRequire(import.meta.url)(addon) as Record<string, unknown>;
   const calls = [
     'abortSocket',

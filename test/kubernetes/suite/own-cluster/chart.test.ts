@@ -72,6 +72,8 @@ const refused: readonly (readonly [set: string, says: RegExp])[] = [
   ['controller.storage.kind=host-path,controller.storage.path=/a', /nodeSelector/],
   ['controller.storage.kind=host-path,controller.nodeSelector.a=b', /path/],
   ['controller.storage.path=/a/../b', /path/],
+  ['controller.replicas=3', /replicas/],
+  ['controller.replicas=2,controller.storage.kind=empty-dir', /controller/],
   ['webhook.failurePolicy=fail', /failurePolicy/],
   ['policies={Pod}', /policies/],
   ['policies={NetworkPolicy,NetworkPolicy}', /policies/],

@@ -165,7 +165,12 @@ test('a text that kubectl would take for a truth value or a number has quotes', 
   for (const line of ['a: "yes"', 'b: "1_000"', 'c: "n"']) assert.ok(out.includes(line), line);
 });
 
-type Rule = { readonly apiGroups: string[]; readonly resources: string[]; readonly resourceNames?: string[] };
+type Rule = {
+  readonly apiGroups: string[];
+  readonly resources: string[];
+  readonly resourceNames?: string[];
+  readonly verbs: string[];
+};
 
 /** What the controller may do in the whole cluster, and with which flags it runs. */
 async function rightsOf(...argv: readonly string[]) {
@@ -219,6 +224,42 @@ test('the controller may read the policies that are named, and no other', async 
   );
 });
 
+test('two controllers have a lease, the narrow rights for it, and a Service that leads to no pod by its labels', async () => {
+  const one = await rendered();
+  assert.ok(!one.some(({ kind }) => kind === 'Lease'));
+  const two = await rendered('--replicas', '2');
+  const find = (kind: string): Record<string, unknown> => two.find((each) => each.kind === kind) ?? {};
+  assert.deepEqual([find('Lease')['metadata'], find('Lease')['spec']], [find('Deployment')['metadata'], {}]);
+  const { spec } = find('Deployment') as unknown as {
+    spec: {
+      replicas: number;
+      strategy: object;
+      template: { metadata: { labels: object }; spec: Record<string, unknown> };
+    };
+  };
+  assert.deepEqual([spec.replicas, spec.strategy], [2, { type: 'Recreate' }]);
+  const [container] = spec.template.spec['containers'] as [{ command: string[] }];
+  assert.ok(container.command.includes('--kubernetes-lease=culvert-controller'));
+  const service = find('Service') as unknown as { spec: { selector: Record<string, string> } };
+  const { 'culvert.dev/leads-to': leadsTo, ...labels } = service.spec.selector;
+  assert.equal(leadsTo, 'the-one-that-serves');
+  const own = Object.entries(spec.template.metadata.labels).filter(([label]) => label !== 'app.kubernetes.io/part-of');
+  assert.deepEqual(labels, Object.fromEntries(own));
+  const { rules } = find('Role') as unknown as { rules: Rule[] };
+  assert.deepEqual(
+    rules.slice(2).map(({ resources, resourceNames, verbs }) => [resources[0], resourceNames, verbs]),
+    [
+      ['leases', ['culvert-controller'], ['get', 'patch']],
+      ['endpointslices', undefined, ['create']],
+      ['endpointslices', ['culvert-controller-active-ipv4', 'culvert-controller-active-ipv6'], ['patch']],
+    ],
+  );
+  const affinity = async (...argv: readonly string[]) =>
+    Object.keys(((await podOf('Deployment', '--replicas', '2', ...argv)) as { affinity?: object }).affinity ?? {});
+  assert.deepEqual(await affinity(), ['podAffinity']);
+  assert.deepEqual(await affinity('--storage-access-mode', 'ReadWriteMany'), ['podAntiAffinity']);
+});
+
 /** Groups of Kubernetes itself: all of them are stable since 1.21 or longer, so no version that we support differs. */
 const stable = ['v1', 'apps/v1', 'policy/v1', 'rbac.authorization.k8s.io/v1', 'networking.k8s.io/v1'];
 
@@ -241,6 +282,12 @@ const refused: readonly (readonly [argv: readonly string[], error: RegExp])[] = 
   [['--storage', 'host-path:/a'], /needs the node that has it.*--node-selector/],
   [['--storage', 'empty-dir', '--storage-class', 'fast'], /--storage-class needs --storage claim/],
   [['--storage-size', 'much'], /--storage-size: "much" is no quantity/],
+  [['--replicas', '3'], /--replicas: "3" is none.*use 1 or 2/],
+  [
+    ['--replicas', '2', '--storage', 'empty-dir'],
+    /--replicas 2 cannot have --storage empty-dir.*the state of the other/,
+  ],
+  [['--storage-access-mode', 'RWX'], /--storage-access-mode: "RWX" is none.*use ReadWriteOnce or ReadWriteMany/],
   [['--webhook-failure-policy', 'fail'], /--webhook-failure-policy: "fail" is none.*use Ignore or Fail/],
   [['--policies', 'NetworkPolicies'], /"NetworkPolicies" is no kind that can be taken.*did you mean NetworkPolicy/],
   [['--monitoring', 'all'], /--monitoring: "all" is none.*pod-monitor, alert-rules, dashboard/],

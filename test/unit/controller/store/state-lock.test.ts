@@ -3,7 +3,8 @@ import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
-import { lockState } from '../../../../controller/store/state-lock.js';
+import { lockFile } from '../../../../shared/native/file-lock.js';
+import { isLockedElsewhere, lockState } from '../../../../controller/store/state-lock.js';
 
 async function inDirectory(run: (directory: string) => Promise<void>): Promise<void> {
   const directory = await mkdtemp(path.join(tmpdir(), 'culvert-lock-'));
@@ -12,6 +13,11 @@ async function inDirectory(run: (directory: string) => Promise<void>): Promise<v
   } finally {
     await rm(directory, { recursive: true });
   }
+}
+
+/** Files of processes. What the kernel locks stays. */
+async function claims(directory: string): Promise<string[]> {
+  return (await readdir(directory)).filter((name) => name !== 'controller.lock');
 }
 
 /** Many at once; returns the locks that were given. */
@@ -29,11 +35,11 @@ test('of many that start at the same moment one gets the state directory, and th
   await inDirectory(async (directory) => {
     const [unlock, ...others] = await race(directory);
     assert.equal(others.length, 0);
-    const [name = '', ...rest] = await readdir(directory);
+    const [name = '', ...rest] = await claims(directory);
     assert.equal(rest.length, 0, 'those that were refused leave nothing');
     assert.equal((await stat(path.join(directory, name))).mode & 0o777, 0o600);
     await unlock?.();
-    assert.deepEqual(await readdir(directory), []);
+    assert.deepEqual(await claims(directory), []);
     assert.equal((await race(directory)).length, 1);
   });
 });
@@ -44,7 +50,7 @@ test('what a process that is gone, or an earlier one with the same number, has l
       await writeFile(path.join(directory, `controller.lock.${stale}`), 'held');
     }
     assert.equal((await race(directory)).length, 1);
-    assert.equal((await readdir(directory)).length, 1);
+    assert.equal((await claims(directory)).length, 1);
   });
 });
 
@@ -53,5 +59,21 @@ test('a directory that cannot be written says what to do', async () => {
     const file = path.join(directory, 'file');
     await writeFile(file, '');
     await assert.rejects(lockState(file), { code: 'STATE_WRITE', hint: /state directory/ });
+  });
+});
+
+test('a controller whose process nothing here can see, as one in another container, keeps the directory by the kernel', async () => {
+  await inDirectory(async (directory) => {
+    assert.equal(await isLockedElsewhere(path.join(directory, 'missing')), null);
+    const lock = await lockFile(path.join(directory, 'controller.lock'), '7 on pod-a');
+    assert.ok('release' in lock);
+    assert.equal(await isLockedElsewhere(directory), '7 on pod-a');
+    await assert.rejects(lockState(directory), { code: 'STATE_LOCKED', message: /in use by process 7 on pod-a$/ });
+    assert.deepEqual(await claims(directory), [], 'one that is refused leaves nothing');
+    await lock.release();
+    assert.equal(await isLockedElsewhere(directory), null);
+    const unlock = await lockState(directory);
+    assert.match((await isLockedElsewhere(directory)) ?? '', new RegExp(`^${process.pid} on `));
+    await unlock();
   });
 });

@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { patience } from '../../../lab/patience.js';
+import { waitUntil } from '../../../lab/wait-until.js';
+import { imageName, usualRepository } from '../../images/test-images.js';
+import { manifest } from '../../manifest.js';
+import { ownCluster } from '../../target.js';
+import { InstalledCulvert } from './installed-culvert.js';
+
+/** Two controllers with one state directory of a node: one serves, the other takes over. */
+const cluster = ownCluster();
+const { kubectl } = cluster;
+const system = ['-n', 'culvert-system'] as const;
+const shop = manifest('shop', { APP: imageName('app', usualRepository) });
+/** Two thirds of the lease and the rest of it, a try, the start of a controller, and the restart of a container. */
+const takeOverMs = 30_000;
+let culvert: InstalledCulvert;
+
+before(async () => {
+  await kubectl.apply(shop);
+  await kubectl.wait(['-n', 'shop', 'rollout', 'status', 'deployment/db']);
+  await kubectl.wait(['-n', 'shop', 'wait', '--for=condition=Ready', 'pod', '--all']);
+  culvert = await InstalledCulvert.install(cluster, ['--replicas', '2']);
+  await culvert.enrol('shop', 3);
+});
+after(async () => {
+  await culvert[Symbol.asyncDispose]();
+  await kubectl.succeed(['delete', '-f', '-', '--timeout=120s'], { input: shop, timeoutMs: 150_000 });
+});
+
+/** The pod that serves, as the Lease says. */
+async function active(): Promise<string> {
+  const lease = [...system, 'get', 'lease', 'culvert-controller', '-o', 'jsonpath={.spec.holderIdentity}'];
+  return await waitUntil('a controller has the lease', async () => {
+    return (await kubectl.succeed(lease)).split('_')[0] || undefined;
+  });
+}
+
+/** Where the Service leads, by what the endpoints of its slices are. */
+async function servicePods(): Promise<readonly string[]> {
+  const slices = ['get', 'endpointslices', '-l', 'kubernetes.io/service-name=culvert-controller'];
+  const names = 'jsonpath={range .items[*]}{range .endpoints[*]}{.targetRef.name}{"\\n"}{end}{end}';
+  return (await kubectl.succeed([...system, ...slices, '-o', names])).split('\n').filter((name) => name !== '');
+}
+
+function rule(name: string): string {
+  return `apiVersion: culvert.dev/v1\nkind: SegmentationRule\nmetadata: { name: ${name} }\nspec: { action: allow, ports: [70] }\n`;
+}
+
+/** Applies a rule until a controller takes it, and how long that was. */
+async function applied(name: string): Promise<number> {
+  const startedAtMs = performance.now();
+  await waitUntil(
+    `the rule ${name} is in force`,
+    async () => {
+      await kubectl.run(['apply', '-f', '-'], { input: rule(name) });
+      const wait = ['wait', '--for=condition=InForce', `sr/${name}`, '--timeout=1s'];
+      return (await kubectl.run(wait)).code === 0 || undefined;
+    },
+    120_000,
+  );
+  return performance.now() - startedAtMs;
+}
+
+/** Ends all processes of the container of a pod on the first node, without a word. */
+async function kill(pod: string): Promise<void> {
+  const script = `for p in /proc/[0-9]*; do
+  if tr '\\0' '\\n' < $p/environ 2>/dev/null | grep -qx HOSTNAME=${pod}; then kill -9 \${p#/proc/}; fi
+done; true`;
+  await cluster.nodes[0].succeed(['sh', '-c', script]);
+}
+
+/** What web got of db, all the time until it is stopped: false is a connection that failed. */
+async function askedMeanwhile<T>(run: () => Promise<T>): Promise<{ readonly result: T; readonly answers: boolean[] }> {
+  const answers: boolean[] = [];
+  const stop = new AbortController();
+  const asking = (async (): Promise<void> => {
+    while (!stop.signal.aborted) {
+      const { stdout } = await kubectl.exec('shop/web', ['node', '/app.mjs', 'once', '10.96.7.7', '70']);
+      answers.push(stdout.includes('"host"'));
+    }
+  })();
+  const result = await run().finally(() => stop.abort());
+  await asking;
+  return { result, answers };
+}
+
+test('both are ready, one serves, and the Service leads to that one only', async () => {
+  const serving = await active();
+  await waitUntil('the Service leads there', async () => {
+    const pods = await servicePods();
+    return (pods.length === 1 && pods[0] === serving) || undefined;
+  });
+  const status = ['get', 'deployment', 'culvert-controller', '-o', 'jsonpath={.status.readyReplicas}'];
+  await waitUntil('both are ready', async () => (await kubectl.succeed([...system, ...status])) === '2' || undefined);
+});
+
+test('the one that serves is killed: traffic goes on, rules can be applied again soon, and none is lost', async () => {
+  for (const name of ['a', 'b']) await applied(name);
+  const before = await active();
+  const { result: tookMs, answers } = await askedMeanwhile(async () => {
+    await kill(before);
+    return await applied('c');
+  });
+  console.log(`rules were in force again ${Math.round(tookMs)} ms after the kill; ${answers.length} connections`);
+  assert.ok(tookMs < takeOverMs * patience(), `${tookMs} ms`);
+  assert.ok(answers.length > 0 && answers.every(Boolean), `${answers.filter((each) => !each).length} failed`);
+  assert.notEqual(await active(), before);
+  const rules = await culvert.culvert(['get', 'rules']);
+  for (const name of ['a', 'b', 'c']) assert.match(rules, new RegExp(`\\b${name}\\b`));
+});
+
+test('the one that serves is deleted: the other has its turn without waiting for the lease to end', async () => {
+  const before = await active();
+  await kubectl.succeed([...system, 'delete', 'pod', before, '--timeout=100s'], { timeoutMs: 120_000 });
+  const tookMs = await applied('d');
+  console.log(`rules were in force again ${Math.round(tookMs)} ms after the pod was gone`);
+  assert.ok(tookMs < takeOverMs * patience(), `${tookMs} ms`);
+  assert.notEqual(await active(), before);
+  await culvert.applyAgain();
+  await kubectl.succeed(['delete', 'sr', '--all']);
+});
+
+test('back to one controller: the Service leads to it by its labels, and the slice of the other goes', async () => {
+  await culvert.change([]);
+  await waitUntil('one endpoint is left', async () => ((await servicePods()).length === 1 ? true : undefined), 90_000);
+  await applied('e');
+});
