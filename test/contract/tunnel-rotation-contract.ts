@@ -214,10 +214,7 @@ export function runTunnelRotationContract(engine: TunnelEngine): void {
 
   describe(`handshakes with one address (${engine.name})`, () => {
     it('are sixteen at a time, from either side', async () => {
-      await using pair = await TunnelPair.start(engine, ca, {
-        tlsHandshakeTimeoutMs: 30_000,
-        connectTimeoutMs: 30_000,
-      });
+      await using pair = await TunnelPair.start(engine, ca);
       const accept = pair.server.accept.bind(pair.server);
       let hellos = 0;
       const held: (() => void)[] = [];

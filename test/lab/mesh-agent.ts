@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import { json } from 'node:stream/consumers';
+import { dataplaneSettingsTable } from '../../agent/config/dataplane-settings-table.js';
 import { agentSocketPath } from '../../agent/control/succession/agent-socket.js';
 import { hostPorts } from '../../agent/ports.js';
 import type { AccessLogLine } from '../../agent/telemetry/access-log.js';
@@ -12,6 +13,7 @@ import type { LabNode } from './lab-node.js';
 import type { LabProcess, ProcessExit } from './lab-process.js';
 import type { MeshController } from './mesh-controller.js';
 import { type MetricSample, parseMetrics } from './metric-samples.js';
+import { patience, patientMs } from './patience.js';
 import { programs } from './programs.js';
 import { waitUntil } from './wait-until.js';
 
@@ -70,7 +72,8 @@ export class MeshAgent {
   async start(extraArgs: readonly string[] = [], within: readonly string[] = []): Promise<void> {
     const where = ['--node', this.name, '--controller', this.#controller.url, '--state-dir', this.stateDir];
     // A test starts it again, or next to the running one, because it wants to.
-    const flags = [...where, '--token-file', this.#tokenFile, '--take-over', ...this.#args, ...extraArgs];
+    const common = ['--token-file', this.#tokenFile, '--take-over', ...limitsOfBusyMachine()];
+    const flags = [...where, ...common, ...this.#args, ...extraArgs];
     const argv = [
       ...within,
       ...programs.agent,
@@ -184,4 +187,17 @@ export class MeshAgent {
       throw error;
     }
   }
+}
+
+/**
+ * The limits of a dial and of a handshake, as long as on an idle machine when one counts the time that the agents have. What a
+ * test gives the agent comes later and counts.
+ */
+function limitsOfBusyMachine(): string[] {
+  if (patience() === 1) return [];
+  const { connectTimeoutMs, tlsHandshakeTimeoutMs } = dataplaneSettingsTable;
+  return [connectTimeoutMs, tlsHandshakeTimeoutMs].flatMap(({ flag, default: idleMs, max }) => [
+    flag,
+    `${Math.min(patientMs(idleMs), max)}ms`,
+  ]);
 }
