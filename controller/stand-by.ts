@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
+import { assertApiCanListen } from './api/api-server.js';
 import { StandbyServer } from './api/standby-server.js';
 import { CaFiles } from './ca/ca-files.js';
 import type { ServerKeyPair } from './ca/server-certificate.js';
@@ -38,7 +39,7 @@ export interface Turn extends AsyncDisposable {
  * Stands by until this controller holds the lease that the settings name, and until no other process has the state directory:
  * the first keeps two apart that do not see each other's locks, the second one that was stopped in the middle and goes on later.
  * Meanwhile it answers probes at the address of the API. Null: it was stopped. Errors: `CONFIG_INVALID`, `NATIVE_ADDON`,
- * `LEASE_LOST`, and where it cannot listen.
+ * `LEASE_LOST`, `LISTEN_FAILED`.
  */
 export async function awaitTurn(init: {
   readonly settings: ControllerSettings;
@@ -98,8 +99,10 @@ async function standBy({ settings, lease, signal, log }: Waiting): Promise<boole
     waitsFor = text;
   };
   assertFileLocks();
+  const listen = parseListenAddress(settings.listen, '--listen');
+  await assertApiCanListen(listen);
   await using server = await StandbyServer.start({
-    ...parseListenAddress(settings.listen, '--listen'),
+    ...listen,
     identity: await identityOf(settings),
     waitsFor: () => waitsFor,
     log,

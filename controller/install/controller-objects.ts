@@ -54,7 +54,7 @@ export function controllerObjects(options: InstallOptions): readonly KubernetesO
       apiVersion: 'policy/v1',
       kind: 'PodDisruptionBudget',
       metadata,
-      spec: { maxUnavailable: 1, selector: { matchLabels: selector } },
+      spec: { ...unavailableOf(options.controller), selector: { matchLabels: selector } },
     }),
     ...itemsWhen<KubernetesObject>(networkPolicy, {
       apiVersion: 'networking.k8s.io/v1',
@@ -161,6 +161,24 @@ function deployment(options: InstallOptions): KubernetesObject {
         },
       },
     },
+  };
+}
+
+/**
+ * How many a drain may take at once. Where both are on one node, both: in place of the first, a pod would wait elsewhere for the
+ * state that the second has, and the drain for that pod.
+ */
+function unavailableOf({ replicas, storage: { kind, accessMode } }: InstallOptions['controller']): object {
+  const [one, both] = [{ maxUnavailable: 1 }, { maxUnavailable: 2 }];
+  return {
+    ...fieldsWhen(isNumber(replicas, 1), one),
+    ...fieldsWhen(isNumber(replicas, 2), {
+      ...fieldsWhen(isChoice(kind, 'host-path'), both),
+      ...fieldsWhen(isChoice(kind, 'claim'), {
+        ...fieldsWhen(isChoice(accessMode, 'ReadWriteOnce'), both),
+        ...fieldsWhen(isChoice(accessMode, 'ReadWriteMany'), one),
+      }),
+    }),
   };
 }
 

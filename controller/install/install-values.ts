@@ -87,7 +87,9 @@ export const valueNotes: Leaves = {
     schema: { additionalProperties: { type: 'string' } },
   },
   'controller.resources': { help: 'Of the container, as Kubernetes has them.' },
-  'controller.podDisruptionBudget': { help: 'Whether a drain of nodes takes one controller at a time.' },
+  'controller.podDisruptionBudget': {
+    help: 'Whether a drain of nodes takes one controller at a time, where the other one can be on another node.',
+  },
   'controller.networkPolicy': {
     help: 'Whether only the ports of the controller can be reached, where the CNI enforces it.',
   },

@@ -254,6 +254,15 @@ test('two controllers have a lease, the narrow rights for it, and a Service that
       ['endpointslices', ['culvert-controller-active-ipv4', 'culvert-controller-active-ipv6'], ['patch']],
     ],
   );
+  const most = async (...argv: readonly string[]): Promise<unknown> => {
+    const budget = (await rendered(...argv)).find(({ kind }) => kind === 'PodDisruptionBudget');
+    return (budget?.['spec'] as { readonly maxUnavailable: number } | undefined)?.maxUnavailable;
+  };
+  assert.equal(await most(), 1);
+  const many = ['--replicas', '2', '--storage-access-mode', 'ReadWriteMany'];
+  assert.equal(await most(...many), 1);
+  // Both are on one node: a drain that left one there would never end.
+  assert.equal(await most('--replicas', '2'), 2);
   const affinity = async (...argv: readonly string[]) =>
     Object.keys(((await podOf('Deployment', '--replicas', '2', ...argv)) as { affinity?: object }).affinity ?? {});
   assert.deepEqual(await affinity(), ['podAffinity']);
