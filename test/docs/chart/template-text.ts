@@ -73,6 +73,7 @@ function scalar(value: unknown): string {
 
 /** With quotes where Helm, which reads YAML 1.1, would take it for something else; on one line. */
 function plainText(value: string): string {
-  const defaultStringType = value.includes('\n') ? 'QUOTE_DOUBLE' : 'PLAIN';
-  return stringify(value, { lineWidth: 0, version: '1.1', defaultStringType }).trimEnd();
+  // The library folds such a text over lines that have no indentation.
+  if (value.includes('\n')) return JSON.stringify(value);
+  return stringify(value, { lineWidth: 0, version: '1.1' }).trimEnd();
 }

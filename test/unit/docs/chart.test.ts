@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { parseAllDocuments } from 'yaml';
 import { hostPorts } from '../../../agent/ports.js';
 import { alertRules } from '../../../controller/install/alert-rules.js';
 import { dashboardQueries } from '../../../controller/install/dashboard.js';
@@ -47,7 +48,9 @@ test('patterns of values refuse what is none, without what RE2 of Helm cannot do
 test('a template quotes values, takes a text of another template for a text, and puts conditions around parts', () => {
   const [when] = installObjects(installValueSets['everything that can be asked for'] ?? defaultValues('1'));
   assert.equal(when?.kind, 'Namespace');
-  const text = templateText([{ a: 'x {{ $labels.y }} "z"', b: 'yes', c: '5', d: [], e: {}, f: [{ g: 1 }, ['h']] }]);
+  const text = templateText([
+    { a: 'x {{ $labels.y }} "z"', b: 'yes', c: '5', d: [], e: {}, f: [{ g: 1 }, ['h']], i: 'if x\nthen "y"\n\nfi' },
+  ]);
   assert.equal(
     text,
     [
@@ -60,9 +63,20 @@ test('a template quotes values, takes a text of another template for a text, and
       'f:',
       '  - g: 1',
       '  - - h',
+      'i: "if x\\nthen \\"y\\"\\n\\nfi"',
       '',
     ].join('\n'),
   );
+});
+
+test('every template is YAML, whatever its values and conditions are', () => {
+  for (const [file, text] of chartFiles()) {
+    if (!file.startsWith(`${chartDirectory}/templates/`)) continue;
+    const lines = text.split('\n').filter((line) => !/^\s*\{\{-.*\}\}$/.test(line));
+    // Keys that two conditions have are there twice.
+    const documents = parseAllDocuments(lines.join('\n').replaceAll(/\{\{.*\}\}/g, 'x'), { uniqueKeys: false });
+    for (const { errors } of documents) assert.deepEqual(errors, [], file);
+  }
 });
 
 test('alerts and dashboard are about metrics that there are, and metrics are scraped where agents serve them', () => {
