@@ -393,6 +393,8 @@ test('the completion for bash completes commands, options, their values and kind
     const { stdout, stderr } = spawnSync(
       'bash',
       [
+        // A bash that no shell has started, with a socket as its input, reads the user's ~/.bashrc.
+        '--norc',
         '-c',
         `${script}\nCOMP_WORDS=(culvert ${line}); COMP_CWORD=${words.length}; _culvert; printf '%s\\n' "\${COMPREPLY[@]}"`,
       ],
