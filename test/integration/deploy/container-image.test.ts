@@ -53,6 +53,7 @@ const runs: readonly (readonly [argv: readonly string[], says: RegExp])[] = [
   [['ip', 'link'], /lo/],
   [['setpriv', '--reuid', '65532', '--clear-groups', 'culvert', 'install'], /kind: Deployment/],
   [['nsenter', '--version'], /util-linux/],
+  [['unshare', '--version'], /util-linux/],
 ];
 for (const [argv, says] of runs) {
   test(`in the image, with nothing else: ${argv.join(' ')}`, async () => {

@@ -17,7 +17,7 @@ const users = [
 ] as const;
 
 /** What the programs start, but for iptables: those of `declared-programs.ts` that have a use for agent or controller. */
-const commands = ['cat', 'ip', 'nats-server', 'nsenter', 'setpriv', 'sh'] as const;
+const commands = ['cat', 'ip', 'nats-server', 'nsenter', 'setpriv', 'sh', 'unshare'] as const;
 
 const programs = ['culvert', 'culvert-agent', 'culvert-controller'] as const;
 const nativeFiles = [
