@@ -59,10 +59,11 @@ function processes(): readonly Status[] {
   };
   return below(mesh.agent('node1').process.pid).map((pid) => {
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    const [program = ''] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
     const of = (key: string): string => new RegExp(`^${key}:\\t(\\S+)`, 'm').exec(status)?.[1] ?? '';
     assert.equal(of('NoNewPrivs'), '1');
     const sets = ['CapInh', 'CapPrm', 'CapEff', 'CapAmb'].map((key) => Number.parseInt(of(key), 16));
-    return { name: of('Name'), uid: Number(of('Uid')), capabilities: sets };
+    return { name: path.basename(program), uid: Number(of('Uid')), capabilities: sets };
   });
 }
 

@@ -105,26 +105,92 @@ test('a pod that says so stays outside, and STRICT refuses it', async () => {
   await gone('outside');
 });
 
-test('agents are replaced one after another, and no new connection fails', async () => {
+/** What web's connections to db came to while agents were replaced: none failed. */
+async function replacedUnderLoad(replace: () => Promise<void>): Promise<Load> {
   const before = await agentPods();
   const loading = kubectl.exec('shop/web', ['node', '/app.mjs', 'load', '10.96.7.7', '70', '45000'], {
     timeoutMs: 120_000,
   });
-  await kubectl.succeed(['-n', 'culvert-system', 'rollout', 'restart', 'daemonset/culvert-agent']);
-  await kubectl.wait(['-n', 'culvert-system', 'rollout', 'status', 'daemonset/culvert-agent']);
+  await replace();
   const after = await agentPods();
   assert.ok(after.every(({ metadata }) => !before.some((pod) => pod.metadata.uid === metadata.uid)));
   const { stdout } = await loading;
-  const { begun, greeted, longestMs, errors } = JSON.parse(stdout) as Load;
+  const load = JSON.parse(stdout) as Load;
+  const { begun, greeted, errors } = load;
   assert.ok(begun > 100, stdout);
   assert.deepEqual({ greeted, errors }, { greeted: begun, errors: [] });
-  recordFigure('restartedConnections', begun);
-  recordFigure('restartLongestMs', longestMs);
   assert.deepEqual(
     after.flatMap(({ status }) => status.containerStatuses ?? []).map(({ restartCount }) => restartCount),
     [0, 0],
   );
+  return load;
+}
+
+test('agents are replaced one after another, and no new connection fails', async () => {
+  const { begun, longestMs } = await replacedUnderLoad(async () => {
+    await kubectl.succeed(['-n', 'culvert-system', 'rollout', 'restart', 'daemonset/culvert-agent']);
+    await kubectl.wait(['-n', 'culvert-system', 'rollout', 'status', 'daemonset/culvert-agent']);
+  });
+  recordFigure('restartedConnections', begun);
+  recordFigure('restartLongestMs', longestMs);
 });
+
+type Process = {
+  readonly program: string;
+  readonly uid: number;
+  readonly capabilities: string;
+  readonly limits: string;
+};
+
+/** Those of the agent's container on a node. */
+async function processesOf(node: 'n1' | 'n2'): Promise<readonly Process[]> {
+  const script = `const fs = require('fs');
+const all = fs.readdirSync('/proc').filter((name) => Number(name) > 0 && Number(name) !== process.pid);
+console.log(JSON.stringify(all.map((pid) => {
+  const lines = fs.readFileSync('/proc/' + pid + '/status', 'utf8').split('\\n');
+  const of = (key) => lines.find((line) => line.startsWith(key + ':')).split('\\t')[1];
+  const program = fs.readFileSync('/proc/' + pid + '/cmdline', 'utf8').split('\\0')[0].split('/').pop();
+  const capabilities = ['CapInh', 'CapPrm', 'CapEff', 'CapAmb'].map((key) => parseInt(of(key), 16).toString(16)).join();
+  return { program, uid: Number(of('Uid')), capabilities, limits: of('NoNewPrivs') + of('Seccomp') };
+})));`;
+  const { stdout } = await new NodeContainers(cluster.node(node)).exec({ container: 'agent' }, ['node', '-e', script]);
+  const found = JSON.parse(stdout) as readonly Process[];
+  // A probe may run.
+  return found.filter(({ program }) => program !== 'sh');
+}
+
+/** NET_ADMIN and SYS_ADMIN; with CHOWN and DAC_OVERRIDE. */
+const [acting, actingAndOwning] = ['201000', '201003'];
+const limits = '12';
+const installer = { program: 'culvert-cni-install', uid: 0, capabilities: '0,2,2,0', limits };
+const processesAs = {
+  split: [
+    { program: 'node', uid: 64_001, capabilities: '0,0,0,0', limits },
+    installer,
+    { program: 'culvert-helper', uid: 0, capabilities: `0,${acting},${acting},0`, limits },
+  ],
+  whole: [{ program: 'node', uid: 0, capabilities: `0,${actingAndOwning},${actingAndOwning},0`, limits }, installer],
+};
+
+test('what parses the network has no capability on a node, and its helper has two', async () => {
+  for (const node of ['n1', 'n2'] as const) assert.deepEqual(await processesOf(node), processesAs.split);
+});
+
+test('agents become one process, and two again, and no new connection fails', async () => {
+  for (const kind of ['whole', 'split'] as const) {
+    await replacedUnderLoad(() => culvert.change(['--agent-privileges', kind]));
+    await gonePods();
+    for (const node of ['n1', 'n2'] as const) assert.deepEqual(await processesOf(node), processesAs[kind], kind);
+  }
+});
+
+/** Of agents that were replaced. */
+async function gonePods(): Promise<void> {
+  const pods = ['-n', 'culvert-system', 'get', 'pods', '-l', 'app.kubernetes.io/component=agent', '-o', 'name'];
+  const areTwo = async (): Promise<true | undefined> =>
+    (await kubectl.succeed(pods)).trim().split('\n').length === 2 || undefined;
+  await waitUntil('the agents before have ended', areTwo, 90_000);
+}
 
 type Load = {
   readonly begun: number;
