@@ -164,6 +164,9 @@ const maxProblem = 400;
 /** What kubectl says, as one line. Warnings of the server come first there. */
 function problemOf(err: string, code: number): string {
   const lines = err.split('\n').filter((line) => line !== '' && !line.startsWith('Warning: '));
-  const text = lines.join(' ').replace(/^Error from server \(\w+\): /, '');
+  const text = lines
+    .join(' ')
+    .replace(/^Error from server \(\w+\): /, '')
+    .replace(/^error when creating "STDIN": /, '');
   return text === '' ? `kubectl ended with ${code}` : text.slice(0, maxProblem);
 }

@@ -114,6 +114,15 @@ test('what may not be read is said in its place, and the rest is checked', async
   assert.match(nodes?.message ?? '', /nodes cannot be read.*: nodes is forbidden: User "ann"/);
 });
 
+test('what the API server says of a pod is said without what kubectl puts in front of it', async () => {
+  const refusal =
+    'Error from server (Forbidden): error when creating "STDIN": admission webhook "w" denied the request';
+  using kubectl = new FakeKubectl([{ to: /^create --dry-run=server/, code: 1, err: refusal }, ...answers('')]);
+  const { found } = await check(kubectl);
+  const [admission] = found.filter(({ check: name }) => name === 'admission');
+  assert.match(admission?.message ?? '', /is refused in default: admission webhook "w" denied the request$/);
+});
+
 test('a cluster that does not answer, and options without --pre, say what to do', async () => {
   using kubectl = new FakeKubectl([{ to: /^version/, code: 1, err: 'connection refused' }]);
   const { code, err } = await check(kubectl);
