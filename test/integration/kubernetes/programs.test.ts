@@ -21,12 +21,12 @@ after(() => {
 
 const [pause] = componentsOf(usualMinor) as [Component];
 
-async function askWith(script: string | null): Promise<void> {
+async function askWith(script: string | null, components: readonly Component[] = [pause]): Promise<void> {
   const bin = mkdtempSync(path.join(directory, 'bin-'));
   if (script !== null) writeFileSync(path.join(bin, 'go'), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
   process.env['PATH'] = bin;
   try {
-    await requireGo([pause], goEnvironment(new ProgramCache(directory)));
+    await requireGo(components, goEnvironment(new ProgramCache(directory)));
   } finally {
     process.env['PATH'] = searchPath;
   }
@@ -45,6 +45,8 @@ test('without Go, and with one that is too old, one line says what to do', async
   });
   await askWith('echo go1.26.0');
   await askWith('echo go1.100.1');
+  // Another process built it all while this one waited.
+  await askWith(null, []);
 });
 
 test('without a network, one line says so before anything is compiled', async () => {

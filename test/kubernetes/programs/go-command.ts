@@ -34,6 +34,8 @@ export async function requireGo(
   components: readonly Component[],
   env: Readonly<Record<string, string>>,
 ): Promise<void> {
+  // Another process may have built what was missing.
+  if (components.length === 0) return;
   const wanted = newestOf(components.map(goVersionOf));
   const hint = `install Go ${wanted}; from Go 1.21 on, GOTOOLCHAIN=auto lets Go fetch it`;
   if (findCommand('go') === null) {
