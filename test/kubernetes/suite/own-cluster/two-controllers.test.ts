@@ -36,11 +36,13 @@ async function active(): Promise<string> {
   });
 }
 
+type Slice = { readonly endpoints: readonly { readonly targetRef?: { readonly name: string } }[] | null };
+
 /** Where the Service leads, by what the endpoints of its slices are. */
 async function servicePods(): Promise<readonly string[]> {
   const slices = ['get', 'endpointslices', '-l', 'kubernetes.io/service-name=culvert-controller'];
-  const names = 'jsonpath={range .items[*]}{range .endpoints[*]}{.targetRef.name}{"\\n"}{end}{end}';
-  return (await kubectl.succeed([...system, ...slices, '-o', names])).split('\n').filter((name) => name !== '');
+  const { items } = (await kubectl.json([...system, ...slices])) as { readonly items: readonly Slice[] };
+  return items.flatMap(({ endpoints }) => endpoints ?? []).map(({ targetRef }) => targetRef?.name ?? '');
 }
 
 function rule(name: string): string {
@@ -62,11 +64,15 @@ async function applied(name: string): Promise<number> {
   return performance.now() - startedAtMs;
 }
 
-/** Ends all processes of the container of a pod on the first node, without a word. */
+/** Ends the controller in a pod of the first node, without a word. */
 async function kill(pod: string): Promise<void> {
-  const script = `for p in /proc/[0-9]*; do
-  if tr '\\0' '\\n' < $p/environ 2>/dev/null | grep -qx HOSTNAME=${pod}; then kill -9 \${p#/proc/}; fi
-done; true`;
+  const script = `killed=1
+for p in /proc/[0-9]*; do
+  grep -aq culvert-controller.js $p/cmdline 2>/dev/null || continue
+  [ "$(nsenter -t "\${p#/proc/}" -u cat /proc/sys/kernel/hostname)" = ${pod} ] || continue
+  kill -9 "\${p#/proc/}" && killed=0
+done
+exit $killed`;
   await cluster.nodes[0].succeed(['sh', '-c', script]);
 }
 
