@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import { json } from 'node:stream/consumers';
-import { dataplaneSettingsTable } from '../../agent/config/dataplane-settings-table.js';
+import { agentSettingsTable } from '../../agent/config/agent-settings.js';
 import { agentSocketPath } from '../../agent/control/succession/agent-socket.js';
 import { hostPorts } from '../../agent/ports.js';
 import type { AccessLogLine } from '../../agent/telemetry/access-log.js';
@@ -190,13 +190,13 @@ export class MeshAgent {
 }
 
 /**
- * The limits of a dial and of a handshake, as long as on an idle machine when one counts the time that the agents have. What a
- * test gives the agent comes later and counts.
+ * The limits of a dial and of a handshake, and the time in which a workload gets its rules and certificate: as long as on an
+ * idle machine when one counts the time that the agents have. What a test gives the agent comes later and counts.
  */
 function limitsOfBusyMachine(): string[] {
   if (patience() === 1) return [];
-  const { connectTimeoutMs, tlsHandshakeTimeoutMs } = dataplaneSettingsTable;
-  return [connectTimeoutMs, tlsHandshakeTimeoutMs].flatMap(({ flag, default: idleMs, max }) => [
+  const { connectTimeoutMs, tlsHandshakeTimeoutMs, captureWaitMs } = agentSettingsTable;
+  return [connectTimeoutMs, tlsHandshakeTimeoutMs, captureWaitMs].flatMap(({ flag, default: idleMs, max }) => [
     flag,
     `${Math.min(patientMs(idleMs), max)}ms`,
   ]);
