@@ -153,6 +153,7 @@ async function runFiles({ filter, isSoak }: KubernetesRun, also = /./): Promise<
   const { signal } = new AbortController();
   const { passed, failures } = await runSuite({ suite: 'kubernetes', groups, signal, patience: isSoak ? 8 : 1 });
   console.log(`${files.length} files, ${passed} passed, ${failures.length} failed`);
+  if (passed === 0 && failures.length === 0) return ['no test ran'];
   return failures.map((failure) => `failed: ${failure}`);
 }
 

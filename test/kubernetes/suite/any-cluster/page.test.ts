@@ -22,6 +22,8 @@ const shownImage = 'registry.example.net/culvert:0.1.0';
 const elsewhere: readonly (readonly [line: RegExp, why: string])[] = [
   [/^podman /, 'test-images.ts makes the same image, without a registry'],
   [/^helm install /, 'own-cluster/chart.test.ts runs Helm'],
+  [/ --replicas 2 /, 'own-cluster/two-controllers.test.ts'],
+  [/ --policies /, 'of an installation with the image of its chart; installValueSets have it'],
 ];
 
 /** What is true after a line. A line without an entry has to succeed, and nothing more. */
@@ -33,11 +35,23 @@ const afterwards: readonly (readonly [line: RegExp, look: (printed: string) => P
   [/^culvert uninstall --yes/, leavesNothing],
 ];
 
-/** In blocks that say no language, which are those for a shell. */
+/** Of blocks that say no language, which are those for a shell. Anything but a known program there is no command. */
 function shownLines(): string[] {
-  const blocks = [...page.matchAll(/^```\n([^]*?)^```$/gm)].map(([, block = '']) => block);
-  return blocks.flatMap((block) => block.replaceAll('\\\n', ' ').split('\n')).filter((line) => line !== '');
+  const lines: string[] = [];
+  let language: string | null = null;
+  for (const line of page.split('\n')) {
+    const [, fence] = /^```(\w*)$/.exec(line) ?? [];
+    if (fence !== undefined) language = language === null ? fence : null;
+    else if (language === '' && line !== '') lines.push(line);
+  }
+  return lines;
 }
+
+test('every line of a block for a shell begins with a program that a reader has', () => {
+  const others = shownLines().filter((line) => !/^(?:culvert|kubectl|helm|podman) [^`;&<>]+$/.test(line));
+  assert.deepEqual(others, []);
+  assert.ok(shownLines().length > 5);
+});
 
 async function isAnswered(pod: string): Promise<boolean> {
   const argv = ['node', '/app.mjs', 'once', 'db.shop.svc.cluster.local', '70'];
@@ -102,7 +116,7 @@ spec:
     required: { nodeSelectorTerms: [{ matchExpressions: [{ key: kubernetes.io/hostname, operator: In, values: [n1] }] }] }
 `;
 
-for (const line of shownLines()) {
+for (const line of shownLines().filter((each) => /^(?:culvert|kubectl) [^`;&<>]+$/.test(each))) {
   if (elsewhere.some(([pattern]) => pattern.test(line))) continue;
   test(line, { timeout: 300_000 }, async () => {
     const asHere = line.replaceAll(shownImage, image('culvert'));
