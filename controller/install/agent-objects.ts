@@ -28,6 +28,8 @@ const tokenSeconds = 3600;
  */
 const readyProbe = [
   `read -r at pid began < ${readyFile} || exit 1`,
+  // The probe is root, and the file's writer is not: a shell may run what it finds in an arithmetic expression.
+  `for number in "$at" "$pid" "$began"; do case $number in ''|*[!0-9]*) echo "${readyFile} is damaged"; exit 1;; esac; done`,
   'read -r now _ < /proc/uptime; read -r stat < /proc/$pid/stat || exit 1; set -- ${stat##*) }',
   '[ "${20}" = "$began" ] || { echo "process $pid is not the one that was ready"; exit 1; }',
   `age=$((\${now%%.*} - at)); [ $age -lt ${readySeconds} ] || { echo "the agent has hung for $age s"; exit 1; }`,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
@@ -26,11 +26,11 @@ type Probed = {
 };
 type Exec = { readonly command: readonly string[] };
 
-async function probe(): Promise<{ readonly isReady: boolean; readonly said: string }> {
+async function probe(shell?: string): Promise<{ readonly isReady: boolean; readonly said: string }> {
   const [daemonSet] = agentObjects(defaultValues('0.1.0')) as unknown as readonly Probed[];
   const [program = '', ...args] = daemonSet?.spec.template.spec.containers[0]?.readinessProbe.exec.command ?? [];
   const { code, stdout } = await runCommand([
-    program,
+    shell ?? program,
     ...args.map((word) => word.replaceAll('/run/culvert/ready', file)),
   ]);
   return { isReady: code === 0, said: stdout.trim() };
@@ -74,5 +74,18 @@ test('the probe fails when the process that was ready has not written the file f
     const { isReady, said } = await probe();
     assert.equal(isReady, isFresh, `${ageSeconds} s: ${said}`);
     if (!isFresh) assert.match(said, /^the agent has hung for \d+ s$/);
+  }
+});
+
+test('the probe runs nothing that it finds in the file, in any shell', async () => {
+  using ready = new ReadyFile({ path: file, isReady: () => true, log: silentLog });
+  await waitUntil('the probe passes', async () => (await probe()).isReady || undefined);
+  const [, ...process] = written();
+  ready[Symbol.dispose]();
+  const trace = path.join(directory, 'trace');
+  for (const shell of ['sh', 'bash']) {
+    writeFileSync(file, `x[$(echo>${trace})] ${process.join(' ')}\n`);
+    assert.deepEqual(await probe(shell), { isReady: false, said: `${file} is damaged` });
+    assert.equal(existsSync(trace), false, shell);
   }
 });
