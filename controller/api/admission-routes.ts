@@ -18,7 +18,7 @@ export function admissionPath(keyPem: string): string {
 export function admissionRoutes(init: {
   readonly path: string;
   /** Null: no cluster asks. */
-  readonly admit: ((body: Buffer) => Promise<object>) | null;
+  readonly admit: ((body: Buffer, signal: AbortSignal) => Promise<object>) | null;
 }): Route[] {
   const { path, admit } = init;
   if (admit === null) return [];
@@ -32,7 +32,7 @@ export function admissionRoutes(init: {
         return given.length === right.length && timingSafeEqual(given, right);
       },
       maxBodyBytes,
-      handle: async ({ body }) => ({ status: 200, body: await admit(body) }),
+      handle: async ({ body, signal }) => ({ status: 200, body: await admit(body, signal) }),
     },
   ];
 }

@@ -123,6 +123,8 @@ export class ApiServer implements AsyncDisposable {
     const method = request.method ?? '';
     request.on('error', () => response.destroy());
     response.on('error', (error) => this.#log.debug({ err: error }, 'could not send an answer'));
+    const gone = new AbortController();
+    response.once('close', () => gone.abort());
     const remote = request.socket.remoteAddress ?? '';
     const source = parseIp(remote) ?? remote;
     let pattern = 'none';
@@ -138,7 +140,7 @@ export class ApiServer implements AsyncDisposable {
       if (principal !== undefined && route.access !== 'open') requireRole(principal, route.access);
       if (route.isKnown !== undefined) this.#bounded.prove(request);
       const body = await readRouteBody(request, route);
-      const asked = { params, query: url.searchParams, body, source, subject, principal };
+      const asked = { params, query: url.searchParams, body, source, subject, principal, signal: gone.signal };
       const { audit } = route;
       hasLine = audit !== undefined;
       answer = await (audit === undefined

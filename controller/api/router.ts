@@ -15,6 +15,8 @@ export type ApiRequest = {
   readonly subject: string;
   /** Undefined on open routes. */
   readonly principal: Principal | undefined;
+  /** Aborted when the client is gone. */
+  readonly signal: AbortSignal;
   /**
    * Writes into the audit log that this request begins. A route with `audit.beginsLate` calls it right before it changes
    * something. Errors: `AUDIT_WRITE`: then change nothing.

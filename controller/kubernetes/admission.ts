@@ -68,6 +68,16 @@ export function admissionAnswer({ uid, object }: AdmissionQuestion, problems: re
   };
 }
 
+/** Nothing is known of the object: an answer that is neither yes nor no, so that the failure policy of the webhook decides. */
+export function admissionBusy(cause?: unknown): CulvertError {
+  return new CulvertError({
+    code: 'ADMISSION_BUSY',
+    message: 'the controller cannot judge this object now',
+    hint: 'write it again in a few seconds; culvert status names objects of the cluster that are refused',
+    cause,
+  });
+}
+
 /** What is wrong with an object by itself. */
 export function ownProblems({ read }: RuleObject): readonly Problem[] {
   if (!('problems' in read)) return [];

@@ -10,7 +10,7 @@ import { formatResourceId, resourceId, resourceIdKey, resourceKey } from '../res
 import type { ClusterOutcome, ClusterRequest } from '../store/cluster-change.js';
 import type { KubernetesApi } from './kubernetes-api.js';
 import type { ClusterRulesState } from './kubernetes-state.js';
-import { ownProblems } from './admission.js';
+import { admissionBusy, ownProblems } from './admission.js';
 import { CostlyObjects } from './costly-objects.js';
 import { DeletionBrake } from './deletion-brake.js';
 import { statusOf, type Condition, type ObjectStatus } from './object-status.js';
@@ -32,6 +32,10 @@ const maxListed = 20;
 /** How long an object that was just written may take to come, and how often that is waited for. */
 const watchDelayMs = 500;
 const maxWaits = 2;
+/** Questions about objects that wait or are worked on: as many as are answered in time while they take 150 ms each. */
+const maxJudging = 32;
+/** An API server waits no longer (`timeoutSeconds` of the webhook). */
+const judgeMs = 5000;
 
 /** The rules as the controller has them. */
 export interface RuleStore {
@@ -77,6 +81,7 @@ export class ClusterRules implements AsyncDisposable {
   /** What was in force when it was judged last. */
   #judged: { readonly revision: number; readonly sequence: number; readonly atMs: number } | null = null;
   #isChanged = false;
+  #judging = 0;
   #failures = 0;
   #problem: string | null = null;
   #wake: () => void = () => undefined;
@@ -181,20 +186,34 @@ export class ClusterRules implements AsyncDisposable {
 
   /**
    * What is wrong with an object that is about to be written: by itself, or together with the rules and with what the cluster
-   * has already. Changes nothing. Errors: those of `takeCluster`.
+   * has already. Changes nothing. `signal`: who asks is gone. Errors: `ADMISSION_BUSY` (too many ask, or it takes too long:
+   * nothing is known of the object, and the failure policy of the webhook decides), and those of `takeCluster`.
    */
-  async judge(object: RuleObject): Promise<readonly Problem[]> {
-    const { read, key } = object;
+  async judge(object: RuleObject, signal: AbortSignal): Promise<readonly Problem[]> {
+    const { read } = object;
     if ('problems' in read) return ownProblems(object);
+    if (this.#judging >= maxJudging) throw admissionBusy();
+    this.#judging++;
+    const limited = AbortSignal.any([signal, this.#stop.signal, AbortSignal.timeout(judgeMs)]);
+    try {
+      return await this.#judgeWithOthers(object.key, read.resource, limited);
+    } catch (error) {
+      throw limited.aborted ? admissionBusy(error) : error;
+    } finally {
+      this.#judging--;
+    }
+  }
+
+  async #judgeWithOthers(key: string, asked: Resource, signal: AbortSignal): Promise<readonly Problem[]> {
     for (let waits = 0; ; waits++) {
       const { puts, deletes, later = new Set() } = this.#withoutHeld(this.#withoutCostly(this.#request()));
       const others = puts.filter((resource) => resourceKey(resource) !== key);
-      const request = { puts: [...others, read.resource], deletes: deletes.filter((each) => each !== key) };
-      const { refused } = await this.#store.takeCluster({ ...request, first: key, later, dryRun: true });
+      const request = { puts: [...others, asked], deletes: deletes.filter((each) => each !== key) };
+      const { refused } = await this.#store.takeCluster({ ...request, first: key, later, dryRun: true, signal });
       const problems = refused.get(key) ?? [];
       if (problems.length === 0 || waits === maxWaits) return problems;
       // What it names may have been written a moment ago, and the watch tells of it soon.
-      await delay(watchDelayMs, undefined, { signal: this.#stop.signal }).catch(() => undefined);
+      await delay(watchDelayMs, undefined, { signal });
     }
   }
 

@@ -32,8 +32,11 @@ export interface Cluster extends AsyncDisposable {
   readonly isUninstalled: boolean;
   /** Keeps the roots of the mesh where agents find them; call it now and then. Never rejects. */
   readonly publishRoots: () => Promise<void>;
-  /** Answers a question of its API server about an object that is about to be written; null: it is not to ask. */
-  readonly admit: ((body: Buffer) => Promise<object>) | null;
+  /**
+   * Answers a question of its API server about an object that is about to be written, until `signal` says that it is gone;
+   * null: it is not to ask.
+   */
+  readonly admit: ((body: Buffer, signal: AbortSignal) => Promise<object>) | null;
   /** Takes its custom resources for rules from now on; call it once. */
   readonly followRules: (init: { readonly store: RuleStore; readonly facts: RuleFacts }) => void;
   /** Tells what the mesh knows of objects of the cluster as events from now on; call it once. */
@@ -155,9 +158,9 @@ export function openCluster(init: {
     admit:
       kubernetesWebhook === null
         ? null
-        : async (body) => {
+        : async (body, signal) => {
             const question = readAdmission(body, own);
-            const problems = question.object === null ? [] : await rules?.judge(question.object);
+            const problems = question.object === null ? [] : await rules?.judge(question.object, signal);
             return admissionAnswer(question, problems ?? []);
           },
     review: (token) => reviewToken(api, { token, account }, AbortSignal.timeout(reviewTimeoutMs)),

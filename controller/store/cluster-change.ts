@@ -13,8 +13,10 @@ export const clusterAuthor = 'kubernetes';
 export type ClusterRequest = {
   readonly puts: readonly Resource[];
   readonly deletes: readonly string[];
-  /** Only finds what would be refused. */
+  /** Only finds what would be refused; where there is a `first`, only whether that is. */
   readonly dryRun?: boolean;
+  /** Who asks is gone: what has not begun is not done, and no further trial is made. Only for a `dryRun`. */
+  readonly signal?: AbortSignal;
   /** Tried before all others. */
   readonly first?: string;
   /** Tried after all others, because they were refused before. */
@@ -40,6 +42,9 @@ const maxTrials = 200;
 const trialsOf = { changes: 120, deletions: 160 };
 /** Of the checks, and of compiling, in one trial: as for other changes, until one took too long, and for what is only judged. */
 const trialMs = { first: 60_000, others: 10_000 };
+/** Of one call that only judges one object: others wait for it, and an API server waits for it no longer than this. */
+const maxTrialsToJudge = 40;
+const trialMsToJudge = 5000;
 /** Of all trials that took too long. Others wait for them. */
 const maxTooLong = 15;
 
@@ -49,8 +54,9 @@ const namedFirst: readonly string[] = ['Mesh', 'Namespace', 'ServiceEntry', 'Seg
 /**
  * Finds as much of a request as fits together with the rules, and plans it. First all is tried at once. What is named in an
  * error is left out; where no part of the request is named, each half is tried, so that one bad object is found in a few
- * steps. What is too large or too much work is found in the same
- * way. `trial` returns what a part of the request comes to, and may take `budgetMs`.
+ * steps. What is too large or too much work is found in the same way. A `dryRun` with a `first` ends as soon as that one is
+ * accepted: the others are tried only to find what it needs. `trial` returns what a part of the request comes to, and may take
+ * `budgetMs`. Errors: those of `trial`, and the reason of `request.signal`.
  */
 export async function planFitting(
   request: ClusterRequest,
@@ -69,11 +75,16 @@ export async function planFitting(
   let trials = 0;
   let allowed = maxTrials;
   let tooLong = 0;
+  const judged = request.dryRun === true ? request.first : undefined;
+  const isJudged = () => accepted.some(({ key }) => key === judged);
+  const budgetMs = () => {
+    if (judged !== undefined) return trialMsToJudge;
+    return request.dryRun === true || request.isBrief === true || tooLong > 0 ? trialMs.others : trialMs.first;
+  };
 
   const attempt = async (part: ClusterRequest): Promise<CompiledChange> => {
     try {
-      const isBrief = request.dryRun === true || request.isBrief === true || tooLong > 0;
-      return await trial(part, isBrief ? trialMs.others : trialMs.first);
+      return await trial(part, budgetMs());
     } catch (error) {
       if (!(error instanceof CulvertError) || !tooMuch.has(error.code)) throw error;
       if (error.code === 'TOO_MUCH_WORK') tooLong++;
@@ -84,6 +95,7 @@ export async function planFitting(
   const add = async (items: readonly Item[]): Promise<void> => {
     if (items.length === 0) return;
     if (tooLong >= maxTooLong || trials >= allowed) return leave(items);
+    request.signal?.throwIfAborted();
     trials++;
     const before = tooLong;
     const tried = await attempt(requestOf([...accepted, ...items]));
@@ -121,14 +133,24 @@ export async function planFitting(
 
   let waiting = itemsOf(request, resources);
   // What was refused may fit to what was taken after it.
-  for (let before = -1; waiting.length > 0 && accepted.length > before;) {
+  for (let before = -1; waiting.length > 0 && accepted.length > before && !isJudged();) {
     before = accepted.length;
     earlier = new Map(refused);
     refused.clear();
     const parts = partsOf(waiting, request);
     for (const { items, upTo } of parts) {
-      allowed = upTo;
+      allowed = judged === undefined ? upTo : Math.min(upTo, maxTrialsToJudge);
+      const had = accepted.length;
       await add(items);
+      if (isJudged()) break;
+      // What was just accepted may be what it needs.
+      const [first] = parts;
+      if (judged !== undefined && first !== undefined && accepted.length > had) {
+        earlier = new Map([...earlier, ...refused]);
+        for (const { key } of first.items) refused.delete(key);
+        await add(first.items);
+        if (isJudged()) break;
+      }
     }
     waiting = waiting.filter(({ key }) => refused.has(key));
   }

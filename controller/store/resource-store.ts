@@ -177,7 +177,7 @@ export class ResourceStore {
 
   /**
    * Takes what the custom resources of a cluster say now, in one revision at most. What cannot be taken does not stop the
-   * others: it stays as it is. Errors as in {@link apply}.
+   * others: it stays as it is. Errors as in {@link apply}, and the reason of its `signal`.
    */
   takeCluster(request: ClusterRequest): Promise<ClusterOutcome> {
     return this.#queue.run(async () => {
@@ -201,7 +201,7 @@ export class ResourceStore {
       });
       if (outcome.revision > revision) await this.#reached();
       return outcome;
-    });
+    }, request.signal);
   }
 
   /**

@@ -199,3 +199,71 @@ test('a document of the same name refuses the object', async () => {
   assert.equal((await callApi(controller, 'POST', '/v1/apply', { body: { documents } })).status, 200);
   assert.match((await ask('both', { action: 'allow' })).message, /conflicts with a document of the same name/);
 });
+
+function question(name: string): object {
+  const kind = { group: 'culvert.dev', version: 'v1', kind: 'SegmentationRule' };
+  const object = {
+    apiVersion: 'culvert.dev/v1',
+    kind: 'SegmentationRule',
+    metadata: { name },
+    spec: { action: 'allow' },
+  };
+  return { request: { uid: name, operation: 'CREATE', kind, object, oldObject: null } };
+}
+
+/** A store that judges nothing before it is let go on. */
+function heldStore() {
+  const { store } = controller;
+  const takeCluster = store.takeCluster.bind(store);
+  const judging: AbortSignal[] = [];
+  let release = () => undefined as void;
+  const released = new Promise<void>((resolve) => (release = resolve));
+  store.takeCluster = async (request) => {
+    if (request.signal === undefined) return await takeCluster(request);
+    judging.push(request.signal);
+    await released;
+    return await takeCluster(request);
+  };
+  return {
+    judging,
+    [Symbol.dispose]: () => {
+      release();
+      store.takeCluster = takeCluster;
+    },
+  };
+}
+
+test('what is not judged in time, or because too many ask, has no answer: the failure policy decides', async () => {
+  const { clientConfig } = await written();
+  const asking = (name: string) =>
+    callApi(controller, 'POST', clientConfig.service.path, { token: null, body: question(name) });
+  const waiting: ReturnType<typeof asking>[] = [];
+  {
+    using held = heldStore();
+    for (let index = 0; index < 32; index++) waiting.push(asking(`waits-${index}`));
+    await eventually('all are asked', async () => held.judging.length === 32 || undefined);
+    const { status, body } = await asking('one-more');
+    assert.deepEqual([status, (body as { code: string }).code], [503, 'ADMISSION_BUSY']);
+    await eventually('they are given up', async () => held.judging.every(({ aborted }) => aborted) || undefined);
+  }
+  for (const { status, body } of await Promise.all(waiting)) {
+    assert.deepEqual([status, (body as { code: string }).code], [503, 'ADMISSION_BUSY']);
+  }
+  assert.equal((await ask('after-them', { action: 'allow', ports: [82] })).isAllowed, true);
+});
+
+test('a question whose client is gone is given up', async () => {
+  const { clientConfig } = await written();
+  using held = heldStore();
+  const { hostname, port } = new URL(controller.url);
+  const socket = connect({ host: hostname, port: Number(port), ca: controller.caPem });
+  const text = JSON.stringify(question('gone'));
+  socket.write(
+    `POST ${clientConfig.service.path} HTTP/1.1\r\nhost: x\r\ncontent-length: ${text.length}\r\n\r\n${text}`,
+  );
+  await eventually('it is asked', async () => held.judging.length > 0 || undefined);
+  const startedAtMs = performance.now();
+  socket.destroy();
+  await eventually('it is given up', async () => held.judging[0]?.aborted || undefined);
+  assert.ok(performance.now() - startedAtMs < 3000, 'before its time is over');
+});

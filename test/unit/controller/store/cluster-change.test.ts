@@ -177,3 +177,49 @@ test('a state without documents is no problem', async () => {
   });
   assert.deepEqual([made, refused.size], [null, 0]);
 });
+
+test('to judge one object, no other is tried once it is accepted, and few where it is refused', async () => {
+  for (const standing of [50, 100]) {
+    const bad = Array.from({ length: standing }, (_, index) => rule(`bad${index}`));
+    const isBad = ({ puts }: ClusterRequest) => {
+      if (!puts.some(({ metadata }) => metadata.name.startsWith('bad'))) return false;
+      throw new CulvertError({ code: 'PAYLOAD_TOO_LARGE', message: 'too much' });
+    };
+    const later = new Set(bad.map(resourceKey));
+    const judge = (name: string, from: string | null, others: readonly Resource[] = []) =>
+      fit(
+        {
+          puts: [...bad, ...others, rule(name, from)],
+          deletes: [],
+          first: `SegmentationRule.-.${name}`,
+          dryRun: true,
+          later,
+        },
+        { isBad },
+      );
+    const good = await judge('good', null);
+    assert.deepEqual([good.puts, good.trials, good.budgetsMs], [['good'], 1, [5000]]);
+    const needing = await judge('needing', 'fresh', [segment('fresh')]);
+    assert.deepEqual([needing.puts, needing.trials], [['fresh', 'needing'], 3]);
+    const dangling = await judge('dangling', 'none');
+    assert.ok(dangling.refused.includes('SegmentationRule.-.dangling'));
+    assert.ok(dangling.messages.includes('there is no none'));
+    assert.ok(dangling.trials <= 40, String(dangling.trials));
+  }
+});
+
+test('no further trial is made for a client that is gone', async () => {
+  const gone = new AbortController();
+  let trials = 0;
+  const bad = Array.from({ length: 50 }, (_, index) => rule(`bad${index}`));
+  const isBad = () => {
+    if (++trials === 3) gone.abort(new Error('gone'));
+    return true;
+  };
+  const judging = fit(
+    { puts: bad, deletes: [], first: 'SegmentationRule.-.bad1', dryRun: true, signal: gone.signal },
+    { isBad },
+  );
+  await assert.rejects(judging, { message: 'gone' });
+  assert.equal(trials, 3);
+});
