@@ -42,7 +42,8 @@ type Slice = { readonly endpoints: readonly { readonly targetRef?: { readonly na
 async function servicePods(): Promise<readonly string[]> {
   const slices = ['get', 'endpointslices', '-l', 'kubernetes.io/service-name=culvert-controller'];
   const { items } = (await kubectl.json([...system, ...slices])) as { readonly items: readonly Slice[] };
-  return items.flatMap(({ endpoints }) => endpoints ?? []).map(({ targetRef }) => targetRef?.name ?? '');
+  // A pod has a slice for each family of its addresses.
+  return [...new Set(items.flatMap(({ endpoints }) => endpoints ?? []).map(({ targetRef }) => targetRef?.name ?? ''))];
 }
 
 function rule(name: string): string {
