@@ -1,6 +1,6 @@
 import type { ClusterFacts, Listed, Metadata, Right, Trial } from '../view/preflight/cluster-facts.js';
 import { accessText, type Access, type PlannedInstallation } from '../view/preflight/planned-installation.js';
-import type { Kubectl } from './kubectl.js';
+import { problemOf, type Kubectl } from './kubectl.js';
 
 const rbac = 'rbac.authorization.k8s.io';
 const timeout = '--request-timeout=30s';
@@ -22,15 +22,22 @@ type Named = { readonly kind: string; readonly metadata: Metadata };
  * What cannot be read is said in its place. Errors: `KUBECTL`, where the API server does not answer.
  */
 export async function surveyCluster(kubectl: Kubectl, planned: PlannedInstallation): Promise<ClusterFacts> {
-  const version = JSON.parse(await kubectl.succeed(['version', '-o', 'json', timeout])) as {
-    readonly serverVersion?: { readonly gitVersion?: string };
-  };
-  const served = new Set((await kubectl.run(['api-resources', '-o', 'name', timeout])).out.split('\n'));
+  const version = await kubectl.json<{ readonly serverVersion?: { readonly gitVersion?: string } }>([
+    'version',
+    '-o',
+    'json',
+    timeout,
+  ]);
+  // It fails, and prints the others, where the server of one API does not answer.
+  const kinds = await kubectl.run(['api-resources', '-o', 'name', timeout]);
+  const served = new Set(kinds.out.split('\n'));
+  const servedProblem = kinds.code === 0 ? null : problemOf(kinds);
   const list = <T>(...args: readonly string[]): Promise<Listed<T>> => listed<T>(kubectl, args);
   /** Nothing, of kinds that the cluster does not have. */
-  const listServed = async <T>(kinds: readonly string[], ...args: readonly string[]): Promise<Listed<T>> => {
-    const known = kinds.filter((kind) => served.has(kind));
-    return known.length === 0 ? { items: [] } : await list<T>(known.join(','), ...args);
+  const listServed = async <T>(asked: readonly string[]): Promise<Listed<T>> => {
+    if (servedProblem !== null) return { problem: servedProblem };
+    const known = asked.filter((kind) => served.has(kind));
+    return known.length === 0 ? { items: [] } : await list<T>(known.join(','));
   };
   const [
     nodes,
@@ -56,23 +63,31 @@ export async function surveyCluster(kubectl: Kubectl, planned: PlannedInstallati
   const hasNamespace = 'items' in namespaces && namespaces.items.some((it) => it.metadata.name === planned.namespace);
   const [cilium, felix, calico, rights, trial] = await Promise.all([
     settingsOfCilium(kubectl, daemonSets),
-    found(kubectl, served, ['felixconfigurations.crd.projectcalico.org', 'default']),
-    found(kubectl, served, ['installations.operator.tigera.io', 'default']),
+    found({ kubectl, served, servedProblem }, ['felixconfigurations.crd.projectcalico.org', 'default']),
+    found({ kubectl, served, servedProblem }, ['installations.operator.tigera.io', 'default']),
     rightsOf(kubectl, planned),
     tryPod(kubectl, planned, hasNamespace ? planned.namespace : 'default'),
   ]);
-  const network = (calico?.spec as { readonly calicoNetwork?: { readonly linuxDataplane?: string } } | undefined)
+  const hasCalico = hasProgram(daemonSets, ['calico-node', 'canal']);
+  const network = (calico.object?.spec as { readonly calicoNetwork?: { readonly linuxDataplane?: string } } | undefined)
     ?.calicoNetwork;
   return {
     planned,
     serverVersion: version.serverVersion?.gitVersion ?? null,
     served,
+    servedProblem,
     nodes,
     namespaces,
     daemonSets,
-    cilium,
-    felix: felix?.spec ?? null,
+    cilium: cilium.object?.data ?? null,
+    felix: felix.object?.spec ?? null,
     calicoDataplane: network?.linuxDataplane ?? null,
+    unreadSettings: [
+      ...(cilium.problem === null ? [] : [{ of: 'Cilium' as const, problem: cilium.problem }]),
+      ...(hasCalico ? [felix, calico] : []).flatMap(({ problem }) =>
+        problem === null ? [] : [{ of: 'Calico' as const, problem }],
+      ),
+    ],
     storageClasses,
     networkPolicies,
     clusterPolicies:
@@ -90,34 +105,45 @@ export async function surveyCluster(kubectl: Kubectl, planned: PlannedInstallati
 type Items<Name extends keyof ClusterFacts> = ClusterFacts[Name] extends Listed<infer T> ? T : never;
 
 async function listed<T>(kubectl: Kubectl, args: readonly string[]): Promise<Listed<T>> {
-  const { code, out, err } = await kubectl.run(['get', ...args, '-o', 'json', timeout]);
-  if (code !== 0) return { problem: problemOf(err, code) };
-  return JSON.parse(out) as { readonly items: readonly T[] };
+  const asked = ['get', ...args, '-o', 'json', timeout];
+  const answer = await kubectl.run(asked);
+  if (answer.code !== 0) return { problem: problemOf(answer) };
+  return kubectl.parsed<{ readonly items: readonly T[] }>(answer.out, asked);
 }
 
 type Found = { readonly spec?: Readonly<Record<string, unknown>>; readonly data?: Readonly<Record<string, string>> };
+/** `object`: null where it is not there; `problem`: why that cannot be said. */
+type Read = { readonly object: Found | null; readonly problem: string | null };
 
-/** One object; null: it is not there, or cannot be read. */
-async function found(kubectl: Kubectl, served: ReadonlySet<string>, which: readonly string[]): Promise<Found | null> {
-  if (!served.has(which[0] ?? '')) return null;
+/** One object of a kind that the cluster may not have. */
+async function found(
+  { kubectl, served, servedProblem }: { kubectl: Kubectl } & Pick<ClusterFacts, 'served' | 'servedProblem'>,
+  which: readonly string[],
+): Promise<Read> {
+  if (!served.has(which[0] ?? '')) return { object: null, problem: servedProblem };
   return await read(kubectl, which);
 }
 
-async function read(kubectl: Kubectl, which: readonly string[]): Promise<Found | null> {
-  const { code, out } = await kubectl.run(['get', ...which, '-o', 'json', '--ignore-not-found', timeout]);
-  return code !== 0 || out === '' ? null : (JSON.parse(out) as Found);
+async function read(kubectl: Kubectl, which: readonly string[]): Promise<Read> {
+  const asked = ['get', ...which, '-o', 'json', '--ignore-not-found', timeout];
+  const answer = await kubectl.run(asked);
+  if (answer.code !== 0) return { object: null, problem: problemOf(answer) };
+  return { object: answer.out === '' ? null : kubectl.parsed<Found>(answer.out, asked), problem: null };
+}
+
+function hasProgram(daemonSets: ClusterFacts['daemonSets'], names: readonly string[]): boolean {
+  return 'items' in daemonSets && daemonSets.items.some(({ metadata }) => names.includes(metadata.name));
 }
 
 /** They are in the namespace of its program. */
-async function settingsOfCilium(
-  kubectl: Kubectl,
-  daemonSets: ClusterFacts['daemonSets'],
-): Promise<ClusterFacts['cilium']> {
+async function settingsOfCilium(kubectl: Kubectl, daemonSets: ClusterFacts['daemonSets']): Promise<Read> {
   const programs = 'items' in daemonSets ? daemonSets.items : [];
   const program = programs.find(({ metadata }) => metadata.name === 'cilium' || metadata.name === 'anetd');
-  if (program === undefined) return null;
+  if (program === undefined) return { object: null, problem: null };
   const where = program.metadata.namespace ?? 'kube-system';
-  return (await read(kubectl, ['configmap', 'cilium-config', '-n', where]))?.data ?? null;
+  const settings = await read(kubectl, ['configmap', 'cilium-config', '-n', where]);
+  const isMissing = settings.object === null && settings.problem === null;
+  return isMissing ? { object: null, problem: `there is no ConfigMap cilium-config in ${where}` } : settings;
 }
 
 /** Who may escalate and bind roles need not have what they give. */
@@ -129,9 +155,9 @@ async function rightsOf(kubectl: Kubectl, { namespace, makes, gives }: PlannedIn
   const asked = distinct([...freely, ...makes, ...gives]);
   const input = asked.map((access) => JSON.stringify(reviewOf(access))).join('\n---\n');
   const answer = ['create', '-f', '-', '-o', 'jsonpath={.status.allowed}{"\\n"}', timeout];
-  const { code, out, err } = await kubectl.run(answer, input);
-  const lines = out.split('\n');
-  if (code !== 0) return { problem: problemOf(err, code) };
+  const result = await kubectl.run(answer, input);
+  const lines = result.out.split('\n');
+  if (result.code !== 0) return { problem: problemOf(result) };
   if (lines.length !== asked.length) return { problem: `it gave ${lines.length} answers to ${asked.length} questions` };
   const given = new Map(asked.map((access, at) => [accessText(access), lines[at] === 'true']));
   const isGiven = (access: Access): boolean => given.get(accessText(access)) === true;
@@ -155,18 +181,6 @@ async function tryPod(kubectl: Kubectl, planned: PlannedInstallation, namespace:
   const spec = { ...planned.agentPod, serviceAccountName: 'default' };
   const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'culvert-check', namespace }, spec };
   const asked = ['create', '--dry-run=server', '-f', '-', '-o', 'name', timeout];
-  const { code, err } = await kubectl.run(asked, JSON.stringify(pod));
-  return { namespace, refusal: code === 0 ? null : problemOf(err, code) };
-}
-
-const maxProblem = 400;
-
-/** What kubectl says, as one line. Warnings of the server come first there. */
-function problemOf(err: string, code: number): string {
-  const lines = err.split('\n').filter((line) => line !== '' && !line.startsWith('Warning: '));
-  const text = lines
-    .join(' ')
-    .replace(/^Error from server \(\w+\): /, '')
-    .replace(/^error when creating "STDIN": /, '');
-  return text === '' ? `kubectl ended with ${code}` : text.slice(0, maxProblem);
+  const answer = await kubectl.run(asked, JSON.stringify(pod));
+  return { namespace, refusal: answer.code === 0 ? null : problemOf(answer) };
 }

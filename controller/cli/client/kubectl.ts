@@ -1,6 +1,11 @@
 import { spawn } from 'node:child_process';
 import { CliError } from '../exit-codes.js';
 
+/** Of what is no JSON, in characters. */
+const maxShown = 80;
+/** Of what kubectl says, in characters. */
+const maxProblem = 400;
+
 /** Much more than an object, or a list of some, has. */
 const maxOutputBytes = 64 * 1024 * 1024;
 
@@ -9,24 +14,28 @@ export type KubectlResult = { readonly code: number; readonly out: string; reado
 /** The user's kubectl, with the user's access to a cluster. Errors: `KUBECTL`. */
 export class Kubectl {
   readonly #program: string;
-  readonly #options: readonly string[];
+  readonly #context: string | null;
+  readonly #hint: string;
   readonly #env: Readonly<Record<string, string | undefined>>;
 
   constructor(init: {
     readonly program: string;
-    /** Before every command, such as `--context=NAME`. */
-    readonly options: readonly string[];
+    /** Context of kubectl; null: the current one. */
+    readonly context: string | null;
+    /** What to do when a command fails that must not. */
+    readonly hint: string;
     readonly env: Readonly<Record<string, string | undefined>>;
   }) {
     this.#program = init.program;
-    this.#options = init.options;
+    this.#context = init.context;
+    this.#hint = init.hint;
     this.#env = init.env;
   }
 
   /** Runs it to its end, whatever its exit code. */
   run(args: readonly string[], input = ''): Promise<KubectlResult> {
     return new Promise((resolve, reject) => {
-      const child = spawn(this.#program, [...this.#options, ...args], { env: { ...this.#env }, stdio: 'pipe' });
+      const child = spawn(this.#program, [...this.#options(), ...args], { env: { ...this.#env }, stdio: 'pipe' });
       const parts = { out: [] as Buffer[], err: [] as Buffer[] };
       let bytes = 0;
       const take =
@@ -48,27 +57,55 @@ export class Kubectl {
     });
   }
 
+  /** The same, with another word on what to do. */
+  withHint(hint: string): Kubectl {
+    return new Kubectl({ program: this.#program, context: this.#context, hint, env: this.#env });
+  }
+
   async succeed(args: readonly string[], input?: string): Promise<string> {
-    const { code, out, err } = await this.run(args, input);
-    if (code === 0) return out;
-    throw new CliError({
-      exit: 'failed',
-      code: 'KUBECTL',
-      message: `kubectl ${args.join(' ')}: ${err === '' ? `it ended with ${code}` : err}`,
-      hint: 'correct that and run the command again: it goes on with what is left',
-    });
+    const result = await this.run(args, input);
+    if (result.code === 0) return result.out;
+    throw this.#failed(args, saidBy(result), this.#hint);
+  }
+
+  /** What it prints, as the JSON that was asked for. */
+  async json<T>(args: readonly string[]): Promise<T> {
+    return this.parsed<T>(await this.succeed(args), args);
+  }
+
+  /** JSON that the command with these arguments has printed. */
+  parsed<T>(out: string, args: readonly string[]): T {
+    try {
+      return JSON.parse(out) as T;
+    } catch {
+      const shown = out === '' ? 'nothing' : JSON.stringify(out.slice(0, maxShown));
+      throw this.#failed(
+        args,
+        `it printed ${shown} in place of JSON`,
+        `is ${this.#program} a kubectl? Name one with --kubectl`,
+      );
+    }
   }
 
   /** The items of a list. */
   async items(args: readonly string[]): Promise<readonly ClusterObject[]> {
-    const { items } = JSON.parse(await this.succeed(['get', ...args, '-o', 'json'])) as { items: ClusterObject[] };
-    return items;
+    return (await this.json<{ readonly items: readonly ClusterObject[] }>(['get', ...args, '-o', 'json'])).items;
   }
 
   /** One object; null: there is none. */
   async find(args: readonly string[]): Promise<ClusterObject | null> {
-    const text = await this.succeed(['get', ...args, '-o', 'json', '--ignore-not-found']);
-    return text === '' ? null : (JSON.parse(text) as ClusterObject);
+    const asked = ['get', ...args, '-o', 'json', '--ignore-not-found'];
+    const text = await this.succeed(asked);
+    return text === '' ? null : this.parsed<ClusterObject>(text, asked);
+  }
+
+  #options(): readonly string[] {
+    return this.#context === null ? [] : [`--context=${this.#context}`];
+  }
+
+  #failed(args: readonly string[], problem: string, hint: string): CliError {
+    const message = `${[this.#program, ...this.#options(), ...args].join(' ')}: ${problem}`;
+    return new CliError({ exit: 'failed', code: 'KUBECTL', message, hint });
   }
 
   #missing(cause: unknown): CliError {
@@ -92,3 +129,23 @@ export type ClusterObject = {
     readonly deletionTimestamp?: string;
   };
 };
+
+/** Why a command failed, as one line. */
+export function problemOf(result: KubectlResult): string {
+  return saidBy(result)
+    .split('\n')
+    .join(' ')
+    .replace(/^Error from server \(\w+\): /, '')
+    .replace(/^error when creating "STDIN": /, '')
+    .slice(0, maxProblem);
+}
+
+/** As klog writes them: `E1201 21:00:00.000000    1234 memcache.go:265] "Unhandled Error"`. */
+const logLine = /^[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [^ ]+:\d+\] /;
+
+/** What kubectl says of a failure, without warnings of the server and lines of its log, unless there is nothing else. */
+function saidBy({ err, code }: KubectlResult): string {
+  if (err === '') return `it ended with ${code}`;
+  const lines = err.split('\n').filter((line) => line !== '' && !line.startsWith('Warning: ') && !logLine.test(line));
+  return lines.length === 0 ? err : lines.join('\n');
+}

@@ -10,7 +10,7 @@ import {
 } from '../../install/cleanup-objects.js';
 import { agentName, controllerName } from '../../install/install-options.js';
 import { CliError } from '../exit-codes.js';
-import type { ClusterObject, Kubectl } from './kubectl.js';
+import { problemOf, type ClusterObject, type Kubectl } from './kubectl.js';
 
 const meshLabel = 'culvert.dev/mesh';
 const ours = ['-l', 'app.kubernetes.io/part-of=culvert'] as const;
@@ -50,6 +50,8 @@ export type UninstallOptions = {
   readonly namespace: string;
   /** Where no DaemonSet says it: the image for cleaning nodes; null: not said. */
   readonly image: string | null;
+  /** Those of `image`. */
+  readonly imagePullSecrets: CleanupOptions['imagePullSecrets'];
   readonly cni: CleanupOptions['cni'];
   /** Of each step. */
   readonly timeoutMs: number;
@@ -76,14 +78,23 @@ export async function uninstall(o: UninstallOptions): Promise<void> {
 }
 
 /** As the agents say; where they are gone, as the run before has recorded, and then as the user says. */
-async function howToClean({ kubectl, namespace, image, cni }: UninstallOptions): Promise<CleanupOptions> {
+async function howToClean({
+  kubectl,
+  namespace,
+  image,
+  imagePullSecrets,
+  cni,
+}: UninstallOptions): Promise<CleanupOptions> {
   const agents = await kubectl.find(['-n', namespace, 'daemonset', agentName]);
   const said = agents === null ? null : cleanupOptionsOf(agents, cni);
   if (said !== null) return said;
   const own = await kubectl.find(['namespace', namespace]);
   const recorded = recordedCleanup(namespace, own?.metadata.annotations?.[cleanupAnnotation]);
-  if (recorded !== null) return { ...recorded, image: image ?? recorded.image };
-  if (image !== null) return { namespace, image, imagePullSecrets: [], cni };
+  const secrets = imagePullSecrets.length === 0 ? recorded?.imagePullSecrets : imagePullSecrets;
+  if (recorded !== null) {
+    return { ...recorded, image: image ?? recorded.image, imagePullSecrets: secrets ?? recorded.imagePullSecrets };
+  }
+  if (image !== null) return { namespace, image, imagePullSecrets, cni };
   throw new CliError({
     exit: 'usage',
     code: 'USAGE',
@@ -154,15 +165,8 @@ async function cleanNodes(o: UninstallOptions, cleanup: CleanupOptions): Promise
   if (own === null || own.metadata.deletionTimestamp !== undefined)
     await kubectl.succeed(['create', '-f', '-'], ownNamespace(cleanup));
   await kubectl.succeed(['apply', '-f', '-'], JSON.stringify(cleanupObject(cleanup)));
-  const { code, err } = await kubectl.run([
-    '-n',
-    namespace,
-    'rollout',
-    'status',
-    `daemonset/${cleanupName}`,
-    timeoutOf(o),
-  ]);
-  if (code !== 0) throw await notClean(o, err);
+  const result = await kubectl.run(['-n', namespace, 'rollout', 'status', `daemonset/${cleanupName}`, timeoutOf(o)]);
+  if (result.code !== 0) throw await notClean(o, problemOf(result));
   const nodes = await kubectl.items(['-n', namespace, 'pods', '-l', `app.kubernetes.io/name=${cleanupName}`]);
   await kubectl.succeed(['-n', namespace, 'delete', 'daemonset', cleanupName, '--cascade=foreground', timeoutOf(o)]);
   const { configDirectory, binDirectory } = cleanup.cni;

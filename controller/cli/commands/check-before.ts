@@ -21,8 +21,8 @@ export type BeforeOptions = {
 /** What stands in the way of an installation in a cluster. Errors: `KUBECTL`; usage, for files without an installation. */
 export async function checkBefore({ files, ...o }: BeforeOptions, io: CliIo): Promise<MeshCheck[]> {
   const planned = await plannedOf(files, io);
-  const options = o.kubeContext === null ? [] : [`--context=${o.kubeContext}`];
-  const kubectl = new Kubectl({ program: o.kubectl, options, env: io.env });
+  const hint = 'name your cluster: KUBECONFIG, or --kube-context; --kubectl names another kubectl';
+  const kubectl = new Kubectl({ program: o.kubectl, context: o.kubeContext, hint, env: io.env });
   return checkCluster(await surveyCluster(kubectl, planned));
 }
 

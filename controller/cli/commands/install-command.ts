@@ -117,10 +117,10 @@ export function addInstallCommand(program: Command, cli: Cli): void {
     )
     .option('--crds', 'print only the definitions of the custom resources, which are applied first', false)
     .addHelpText('after', '\nExample: culvert install --crds | kubectl apply --server-side -f -')
-    .addHelpText('after', 'Example: culvert install | kubectl apply -f -')
+    .addHelpText('after', 'Example: culvert install --image registry.example.net/culvert:0.1.0 | kubectl apply -f -')
     .addHelpText(
       'after',
-      'Example: culvert install --storage host-path:/var/lib/culvert --node-selector kubernetes.io/hostname=n1',
+      'Example: culvert install --image registry.example.net/culvert:0.1.0 --storage host-path:/var/lib/culvert --node-selector kubernetes.io/hostname=n1',
     )
     .action((flags: Flags) => {
       const { stringify } = lazyYaml();
@@ -128,7 +128,7 @@ export function addInstallCommand(program: Command, cli: Cli): void {
       cli.io.print(
         objects
           // Kubectl reads YAML 1.1, where "yes" is no text.
-          .map((object) => stringify(object, { lineWidth: 0, version: '1.1', aliasDuplicateObjects: !flags.crds }))
+          .map((object) => stringify(object, { lineWidth: 0, version: '1.1', aliasDuplicateObjects: false }))
           .join('---\n')
           .trimEnd(),
       );

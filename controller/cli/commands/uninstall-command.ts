@@ -5,6 +5,7 @@ import { defaultValues } from '../../install/install-options.js';
 import { valuePatterns } from '../../install/install-values.js';
 import type { Cli } from '../cli.js';
 import { Kubectl } from '../client/kubectl.js';
+import { clusterText } from '../client/which-cluster.js';
 import { uninstall } from '../client/uninstall.js';
 import { usageError } from '../exit-codes.js';
 import { printable } from '../view/table.js';
@@ -12,6 +13,7 @@ import { printable } from '../view/table.js';
 type Flags = {
   readonly namespace: string;
   readonly image?: string;
+  readonly imagePullSecret: readonly string[];
   readonly cniConfigDir: string;
   readonly cniBinDir: string;
   readonly kubectl: string;
@@ -35,6 +37,7 @@ export function addUninstallCommand(program: Command, cli: Cli): void {
       '--image <image>',
       "image that cleans the nodes, where the DaemonSet of the agents is gone (default: the agents')",
     )
+    .option('--image-pull-secret <name...>', 'with --image: secrets of the namespace with which nodes fetch it', [])
     .option('--cni-config-dir <path>', 'where the nodes have the configuration of CNI', cni.configDirectory)
     .option('--cni-bin-dir <path>', 'where the nodes have the CNI plugins', cni.binDirectory)
     .option('--kubectl <program>', 'kubectl of the cluster', 'kubectl')
@@ -50,13 +53,22 @@ export function addUninstallCommand(program: Command, cli: Cli): void {
         throw usageError(`--timeout: "${flags.timeout}" is no duration of a second or more`, 'write it as 3m');
       }
       const { env, nowMs, print } = cli.io;
-      const options = flags.kubeContext === undefined ? [] : [`--context=${flags.kubeContext}`];
-      const kubectl = new Kubectl({ program: flags.kubectl, options, env });
-      if (!flags.yes) return print(plan(flags.namespace));
+      const kubectl = new Kubectl({
+        program: flags.kubectl,
+        context: flags.kubeContext ?? null,
+        hint: 'correct that and run the command again: it goes on with what is left',
+        env,
+      });
+      const which = printable(
+        await clusterText(kubectl.withHint('name your cluster: KUBECONFIG, or --kube-context'), env),
+      );
+      if (!flags.yes) return print(plan(flags.namespace, which));
+      print(`The cluster is ${which}.`);
       await uninstall({
         kubectl,
         namespace: flags.namespace,
         image: flags.image ?? null,
+        imagePullSecrets: flags.imagePullSecret.map((name) => ({ name })),
         cni: { configDirectory: flags.cniConfigDir, binDirectory: flags.cniBinDir },
         timeoutMs,
         nowMs,
@@ -65,9 +77,9 @@ export function addUninstallCommand(program: Command, cli: Cli): void {
     });
 }
 
-function plan(own: string): string {
+function plan(own: string, cluster: string): string {
   return [
-    'Nothing was done. With --yes this takes, in this order:',
+    `Nothing was done. The cluster is ${cluster}. With --yes this takes out of it, in this order:`,
     '  1. the webhook by which the API server asks about rules',
     '  2. the label culvert.dev/mesh=enabled from namespaces and pods, so that all traffic passes unprotected',
     `  3. the agents (DaemonSet culvert-agent in ${own})`,

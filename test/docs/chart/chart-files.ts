@@ -35,7 +35,7 @@ export function chartFiles(): ReadonlyMap<string, string> {
 }
 
 function yaml(value: unknown): string {
-  return stringify(value, { lineWidth: 0, version: '1.1' });
+  return stringify(value, { lineWidth: 0, version: '1.1', aliasDuplicateObjects: false });
 }
 
 function chartYaml(version: string): string {

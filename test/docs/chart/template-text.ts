@@ -75,5 +75,5 @@ function scalar(value: unknown): string {
 function plainText(value: string): string {
   // The library folds such a text over lines that have no indentation.
   if (value.includes('\n')) return JSON.stringify(value);
-  return stringify(value, { lineWidth: 0, version: '1.1' }).trimEnd();
+  return stringify(value, { lineWidth: 0, version: '1.1', aliasDuplicateObjects: false }).trimEnd();
 }

@@ -109,9 +109,48 @@ test('settings of Cilium are read in its namespace, and only where it is', async
 test('what may not be read is said in its place, and the rest is checked', async () => {
   const refusal = 'Error from server (Forbidden): nodes is forbidden: User "ann" cannot list resource "nodes"';
   using kubectl = new FakeKubectl([{ to: /^get nodes /, code: 1, err: refusal }, ...answers('')]);
-  const { found } = await check(kubectl);
+  const { found, checks } = await check(kubectl);
+  const sound = checks.filter(({ state }) => state === 'ok').map(({ check: name }) => name);
+  assert.ok(!sound.some((name) => ['nodes', 'kernel', 'runtime', 'cni'].includes(name)), sound.join());
   const [nodes] = found.filter(({ check }) => check === 'nodes');
   assert.match(nodes?.message ?? '', /nodes cannot be read.*: nodes is forbidden: User "ann"/);
+});
+
+test('a cluster that does not say which kinds it serves is not taken for one that has none', async () => {
+  const stale =
+    'error: unable to retrieve the complete list of server APIs: metrics.k8s.io/v1beta1: stale GroupVersion';
+  const refused: FakeAnswer = { to: /^api-resources/, out: 'pods', err: stale, code: 1 };
+  using kubectl = new FakeKubectl([refused, ...answers('')]);
+  const { found } = await check(kubectl);
+  const of = (name: string): readonly MeshCheck[] => found.filter(({ check: each }) => each === name);
+  assert.deepEqual(
+    of('kinds').map(({ state }) => state),
+    ['warn'],
+  );
+  assert.match(of('kinds')[0]?.message ?? '', /does not say all kinds.*metrics\.k8s\.io/);
+  assert.match(of('policies')[0]?.message ?? '', /policies for all namespaces cannot be read.*metrics\.k8s\.io/);
+});
+
+test('settings of the network of pods that cannot be read are not checked', async () => {
+  const daemonSets = {
+    items: ['cilium', 'calico-node'].map((name) => ({
+      metadata: { name, namespace: 'kube-system' },
+      spec: { template: { spec: {} } },
+    })),
+  };
+  const served = [...sound.served, 'felixconfigurations.crd.projectcalico.org'].join('\n');
+  const err = 'Error from server (Forbidden): User "ann" cannot get this';
+  using kubectl = new FakeKubectl([
+    { to: /^api-resources/, out: served },
+    { to: /^get daemonsets\.apps --all-namespaces/, out: daemonSets },
+    { to: /^get (configmap|felixconfigurations)/, code: 1, err },
+    ...answers(''),
+  ]);
+  const { found } = await check(kubectl);
+  const messages = found.map(({ check: name, message }) => `${name}: ${message}`).join('\n');
+  assert.match(messages, /^cni: settings of Cilium cannot be read, so this is not checked: User "ann"/m);
+  assert.match(messages, /^services: settings of Cilium cannot be read/m);
+  assert.match(messages, /^services: settings of Calico cannot be read/m);
 });
 
 test('what the API server says of a pod is said without what kubectl puts in front of it', async () => {
@@ -124,10 +163,20 @@ test('what the API server says of a pod is said without what kubectl puts in fro
 });
 
 test('a cluster that does not answer, and options without --pre, say what to do', async () => {
-  using kubectl = new FakeKubectl([{ to: /^version/, code: 1, err: 'connection refused' }]);
-  const { code, err } = await check(kubectl);
+  const logged =
+    'E1201 21:00:00.000000    4711 memcache.go:265] "Unhandled Error" err="couldn\'t get current server API"';
+  const answer = { to: /^--context=prod version/, code: 1, err: `${logged}\n${logged}\nconnection refused` };
+  using kubectl = new FakeKubectl([answer]);
+  const { code, err } = await check(kubectl, ['--kube-context', 'prod']);
   assert.equal(code, 1);
-  assert.match(err, /connection refused/);
+  assert.match(err, /\/kubectl --context=prod version -o json.*: connection refused/);
+  assert.match(err, /name your cluster: KUBECONFIG, or --kube-context/);
+  assert.doesNotMatch(err, /memcache|goes on with what is left/);
+  using other = new FakeKubectl([{ to: /^version/, out: 'hello' }]);
+  const foreign = await check(other);
+  assert.equal(foreign.code, 1);
+  assert.match(foreign.err, /version -o json.*it printed "hello" in place of JSON/);
+  assert.match(foreign.err, /--kubectl/);
   const without = await culvert(['check', '--kubectl', 'kubectl']);
   assert.equal(without.code, 64);
   assert.match(without.err, /are for --pre/);

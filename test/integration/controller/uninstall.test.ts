@@ -22,8 +22,11 @@ const own = {
 };
 const status = (enrolled: number): string => JSON.stringify({ kubernetes: { enrolled } });
 
+const config = { contexts: [{ name: 'prod' }], clusters: [{ cluster: { server: 'https://k8s.test:6443' } }] };
+
 /** A cluster with an installation, all of which goes when it is asked to. */
 const installed: readonly FakeAnswer[] = [
+  { to: /config view --minify/, out: config },
   { to: /get .*daemonset culvert-agent/, out: daemonSet },
   { to: /get namespaces -l culvert/, out: { items: [shop] } },
   { to: /get .*pods .*culvert-cleanup/, out: { items: [{ kind: 'Pod', metadata: { name: 'a' } }] } },
@@ -37,12 +40,34 @@ async function uninstalled(kubectl: FakeKubectl, ...more: readonly string[]) {
   return await culvert(['uninstall', '--kubectl', kubectl.program, '--timeout', '1s', ...more], { env: process.env });
 }
 
-test('without --yes it says what it would do, and asks the cluster for nothing', async () => {
+test('without --yes it says what it would do and in which cluster, and changes nothing', async () => {
   using kubectl = new FakeKubectl(installed);
   const { code, out } = await uninstalled(kubectl);
   assert.equal(code, 0);
   assert.match(out, /Nothing was done.*--yes/);
-  assert.deepEqual(kubectl.asked, []);
+  assert.match(out, /The cluster is context prod, https:\/\/k8s\.test:6443\. /);
+  for (const { words } of kubectl.asked) assert.match(words, /^(version -o json|config view)/);
+});
+
+test('it fails without a cluster, also without --yes, and leaves out what kubectl logs', async () => {
+  const logged = 'E1201 21:00:00.000000    4711 memcache.go:265] "Unhandled Error" err="no server"';
+  const refused = 'The connection to the server localhost:8080 was refused';
+  for (const more of [[], ['--yes']]) {
+    using kubectl = new FakeKubectl([{ to: /version/, code: 1, err: `${logged}\n${refused}` }, ...installed]);
+    const { code, err } = await uninstalled(kubectl, '--kube-context', 'away', ...more);
+    assert.equal(code, 1);
+    assert.match(err, /kubectl --context=away version .*: The connection to the server localhost:8080 was refused/);
+    assert.match(err, /name your cluster: KUBECONFIG, or --kube-context/);
+    assert.doesNotMatch(err, /memcache/);
+    assert.equal(kubectl.asked.length, 1);
+  }
+});
+
+test('the image that cleans nodes is fetched with the secrets that are named', async () => {
+  using kubectl = new FakeKubectl([{ to: /get .*daemonset culvert-agent/, out: '' }, ...installed]);
+  await uninstalled(kubectl, '--yes', '--image', 'r.test/other:1', '--image-pull-secret', 'mine');
+  assert.equal(cleaning(kubectl).image, 'r.test/other:1');
+  assert.deepEqual(cleaning(kubectl).imagePullSecrets, [{ name: 'mine' }]);
 });
 
 test('labels, agents, what is on the nodes and objects go in this order, and then it looks for what is left', async () => {
@@ -65,6 +90,7 @@ test('labels, agents, what is on the nodes and objects go in this order, and the
   assert.equal(changes.length, order.length, changes.join('\n'));
   for (const [index, pattern] of order.entries()) assert.match(changes[index] ?? '', pattern);
   assert.match(out, /are off 1 node\n/);
+  assert.match(out, /^The cluster is context prod, https:\/\/k8s\.test:6443\.\n/);
   assert.match(out, /✔ nothing of Culvert is left$/);
 });
 

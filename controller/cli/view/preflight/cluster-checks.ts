@@ -5,7 +5,7 @@ import { itemsOf, type ClusterFacts, type Metadata } from './cluster-facts.js';
 import { cniFindings, cniText, serviceFindings, serviceText } from './cni-checks.js';
 import { kernelFindings, nodeFindings, nodesText, runtimeFindings } from './node-checks.js';
 import { policyFindings } from './policy-checks.js';
-import { listText } from './texts.js';
+import { listText, notRead, unread } from './texts.js';
 
 const oldestMinor = 32;
 const meshLabel = 'culvert.dev/mesh';
@@ -57,8 +57,14 @@ function versionFindings({ serverVersion }: ClusterFacts): Finding[] {
   return [fail(message, `upgrade it to 1.${oldestMinor} or newer`)];
 }
 
-function kindFindings({ planned, served }: ClusterFacts): Finding[] {
+function kindFindings({ planned, served, servedProblem }: ClusterFacts): Finding[] {
   const missing = planned.kinds.filter((kind) => !served.has(kind));
+  if (servedProblem !== null && missing.length > 0) {
+    const message = `the API server does not say all kinds that it serves, so ${listText(missing)} are not checked: ${servedProblem}`;
+    return [
+      warn(message, 'see kubectl api-resources: an API of the cluster whose server does not answer is the usual cause'),
+    ];
+  }
   const monitoring = missing.filter((kind) => kind.endsWith('.monitoring.coreos.com'));
   const others = missing.filter((kind) => !monitoring.includes(kind));
   return [
@@ -88,7 +94,7 @@ function installedFindings({ installed, planned, namespaces }: ClusterFacts): Fi
       const hint = 'take it out first: culvert uninstall --yes --image IMAGE';
       return [warn(`an earlier installation has left ${listText(names)}`, hint)];
     }
-    if (enrolled.length === 0) return [];
+    if (enrolled.length === 0) return unread({ namespaces });
     const names = enrolled.map(({ metadata }) => metadata.name);
     const message = `${listText(names)} ${names.length === 1 ? 'has' : 'have'} the label ${meshLabel}=enabled: running pods there are captured as soon as agents run`;
     return [warn(message, `take it away where that is not wanted: kubectl label namespace NAME ${meshLabel}-`)];
@@ -195,6 +201,7 @@ function otherMeshFindings({ namespaces, daemonSets }: ClusterFacts): Finding[] 
   });
   const meshes = new Map(present.map(({ mesh, name }) => [mesh, name]));
   return [
+    ...unread({ namespaces, DaemonSets: daemonSets }),
     ...both,
     ...[...meshes].map(([mesh, name]) =>
       warn(
@@ -203,8 +210,4 @@ function otherMeshFindings({ namespaces, daemonSets }: ClusterFacts): Finding[] 
       ),
     ),
   ];
-}
-
-function notRead(what: string, problem: string): Finding {
-  return warn(`${what} cannot be read, so this is not checked: ${problem}`, 'ask with an account that may list them');
 }

@@ -85,15 +85,19 @@ export type ClusterFacts = {
   readonly serverVersion: string | null;
   /** Kinds that it serves, as `deployments.apps`. */
   readonly served: ReadonlySet<string>;
+  /** Why there may be more of them; null: those are all. */
+  readonly servedProblem: string | null;
   readonly nodes: Listed<NodeObject>;
   readonly namespaces: Listed<Named>;
   readonly daemonSets: Listed<DaemonSetObject>;
-  /** Settings of Cilium; null: it is not there, or they cannot be read. */
+  /** Settings of Cilium; null: it is not there, or `unreadSettings` says more. */
   readonly cilium: Labels | null;
   /** Of Calico's FelixConfiguration `default`; null: as for Cilium. */
   readonly felix: Readonly<Record<string, unknown>> | null;
   /** Which data plane the operator of Calico makes, such as `BPF`; null: as for Cilium. */
   readonly calicoDataplane: string | null;
+  /** Settings of the network of pods that are there and cannot be read, and why. */
+  readonly unreadSettings: readonly { readonly of: 'Cilium' | 'Calico'; readonly problem: string }[];
   readonly storageClasses: Listed<Named>;
   readonly networkPolicies: Listed<NetworkPolicyObject>;
   /** Policies for pods of all namespaces, as `KIND NAME`. */

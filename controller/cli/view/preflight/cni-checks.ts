@@ -1,5 +1,6 @@
 import { fail, warn, type Finding } from '../mesh-check.js';
 import { itemsOf, type ClusterFacts, type DaemonSetObject } from './cluster-facts.js';
+import { notRead, unread } from './texts.js';
 
 /** What makes the network of pods, by the name of its DaemonSet. The first that fits is the one that counts. */
 const plugins = [
@@ -31,16 +32,15 @@ export function cniText(facts: ClusterFacts): string {
 /** What is known of networks of pods that take a chained plugin out, or look for it elsewhere. */
 export function cniFindings(facts: ClusterFacts): Finding[] {
   const { cilium, daemonSets, planned } = facts;
-  if ('problem' in daemonSets) {
-    const message = `DaemonSets cannot be read, so the network of pods is not checked: ${daemonSets.problem}`;
-    return [warn(message, 'ask with an account that may list them')];
-  }
+  if ('problem' in daemonSets) return [notRead('DaemonSets', daemonSets.problem), ...unread({ nodes: facts.nodes })];
   if (planned.cni === null) {
     const message = 'without the CNI plugin, a pod is outside the mesh for up to half a second after it starts';
     return [warn(message, 'leave --no-cni out, unless the configuration of CNI must not be written')];
   }
   const multus = daemonSets.items.find(({ metadata }) => /multus/.test(metadata.name));
   return [
+    ...unread({ nodes: facts.nodes }),
+    ...unreadSettingsOf(facts, ['Cilium']),
     ...(cilium?.['cni-exclusive'] === 'true'
       ? [
           fail(
@@ -59,6 +59,12 @@ export function cniFindings(facts: ClusterFacts): Finding[] {
           ),
         ]),
   ];
+}
+
+function unreadSettingsOf({ unreadSettings }: ClusterFacts, plugins: readonly ('Cilium' | 'Calico')[]): Finding[] {
+  return unreadSettings
+    .filter(({ of }) => plugins.includes(of))
+    .map(({ of, problem }) => notRead(`settings of ${of}`, problem));
 }
 
 type Directories = { readonly configDirectory: string; readonly binDirectory: string };
@@ -116,7 +122,10 @@ export function serviceText({ daemonSets }: ClusterFacts): string {
 export function serviceFindings(facts: ClusterFacts): Finding[] {
   const effect =
     'the mesh sees pods in place of Services: connections are encrypted and ruled, and which endpoint they get is not its choice';
-  const findings: Finding[] = [];
+  const findings: Finding[] = [
+    ...unread({ DaemonSets: facts.daemonSets }),
+    ...unreadSettingsOf(facts, ['Cilium', 'Calico']),
+  ];
   if (facts.cilium !== null && resolvesInSockets(facts.cilium)) {
     const message = `Cilium resolves Services in the sockets of pods (bpf-lb-sock-hostns-only is not true): ${effect}`;
     findings.push(warn(message, 'set socketLB.hostNamespaceOnly=true in the values of Cilium'));

@@ -1,6 +1,6 @@
 import { fail, warn, type Finding } from '../mesh-check.js';
 import { itemsOf, type ClusterFacts, type NodeObject } from './cluster-facts.js';
-import { listText } from './texts.js';
+import { listText, notRead, unread } from './texts.js';
 
 /** Before, an agent in a container cannot name its cgroup in a rule (`security.md`, "What a host has"). */
 const kernelForCgroup = [6, 1] as const;
@@ -11,11 +11,7 @@ export function nodesText({ nodes }: ClusterFacts): string {
 }
 
 export function nodeFindings({ nodes, planned: { nodeSelector } }: ClusterFacts): Finding[] {
-  if ('problem' in nodes) {
-    return [
-      warn(`nodes cannot be read, so they are not checked: ${nodes.problem}`, 'ask with an account that may list them'),
-    ];
-  }
+  if ('problem' in nodes) return [notRead('nodes', nodes.problem)];
   const { items } = nodes;
   if (items.length === 0) return [fail('the cluster has no node', 'add one')];
   const where = (fits: (node: NodeObject) => boolean): readonly string[] =>
@@ -58,7 +54,8 @@ export function nodeFindings({ nodes, planned: { nodeSelector } }: ClusterFacts)
 }
 
 export function kernelFindings({ nodes }: ClusterFacts): Finding[] {
-  const old = itemsOf(nodes).filter((node) => isLinux(node) && isOlder(kernelOf(node), kernelForCgroup));
+  if ('problem' in nodes) return [notRead('nodes', nodes.problem)];
+  const old = nodes.items.filter((node) => isLinux(node) && isOlder(kernelOf(node), kernelForCgroup));
   if (old.length === 0) return [];
   const kernels = [...new Set(old.map(({ status }) => status.nodeInfo.kernelVersion))];
   const names = listText(old.map(({ metadata }) => metadata.name));
@@ -82,6 +79,7 @@ export function runtimeFindings({ nodes, runtimeClasses }: ClusterFacts): Findin
   }
   const guests = itemsOf(runtimeClasses).filter(({ handler }) => /kata|runsc|gvisor|firecracker/i.test(handler));
   return [
+    ...unread({ nodes, RuntimeClasses: runtimeClasses }),
     ...[...byRuntime].map(([runtime, names]) =>
       fail(
         `${listText(names)}: ${runtime} does not keep the network namespaces of pods in /run/netns, so no pod there is captured`,

@@ -1,6 +1,6 @@
 import { warn, type Finding } from '../mesh-check.js';
 import { itemsOf, type ClusterFacts, type LabelSelector, type NetworkPolicyObject } from './cluster-facts.js';
-import { listText } from './texts.js';
+import { listText, unread } from './texts.js';
 
 /** Of tunnels, at the address of each pod of the mesh. */
 const tunnelPort = 15_008;
@@ -8,11 +8,7 @@ const tunnelPort = 15_008;
 /** Policies that the network of pods enforces below the mesh, and that would stop it. */
 export function policyFindings(facts: ClusterFacts): Finding[] {
   const { networkPolicies, clusterPolicies, planned } = facts;
-  if ('problem' in networkPolicies) {
-    const message = `network policies cannot be read, so this is not checked: ${networkPolicies.problem}`;
-    return [warn(message, 'ask with an account that may list them')];
-  }
-  const { items } = networkPolicies;
+  const items = itemsOf(networkPolicies);
   const names = (policies: readonly NetworkPolicyObject[]): string =>
     listText(policies.map(({ metadata }) => `${metadata.namespace ?? ''}/${metadata.name}`));
   const own = items.filter(
@@ -28,6 +24,7 @@ export function policyFindings(facts: ClusterFacts): Finding[] {
   );
   const wide = itemsOf(clusterPolicies);
   return [
+    ...unread({ 'network policies': networkPolicies, 'policies for all namespaces': clusterPolicies }),
     ...(outwards.length === 0
       ? []
       : [

@@ -242,7 +242,6 @@ const rows: readonly (readonly [string, Partial<ClusterFacts>, RegExp])[] = [
     /^warn meshes: Istio's ambient mesh is installed/,
   ],
   ["Linkerd's plugin", { daemonSets: { items: [daemonSet('linkerd-cni')] } }, /^warn meshes: Linkerd's CNI plugin/],
-  ['nodes that cannot be read', { nodes: forbidden }, /^warn nodes: nodes cannot be read/],
   ['policies that cannot be read', { networkPolicies: forbidden }, /^warn policies: network policies cannot be read/],
 ];
 
@@ -266,6 +265,44 @@ describe('what stands in the way of an installation', () => {
     const labels = { 'istio.io/dataplane-mode': 'ambient', 'culvert.dev/mesh': 'enabled' };
     const found = findings({ namespaces: { items: [namespace('shop', labels)] } });
     assert.match(found.join('\n'), /fail meshes: shop belong to Istio's ambient mesh and to Culvert/);
+  });
+});
+
+/** Each row: what could not be read of a cluster, and the checks that do not pass for it. */
+const unread: readonly (readonly [string, Partial<ClusterFacts>, readonly string[]])[] = [
+  ['nodes', { nodes: forbidden }, ['nodes', 'kernel', 'runtime', 'cni']],
+  ['DaemonSets', { daemonSets: forbidden }, ['cni', 'services', 'meshes']],
+  ['namespaces', { namespaces: forbidden }, ['installed', 'namespace', 'meshes']],
+  ['storage classes', { storageClasses: forbidden }, ['storage']],
+  ['RuntimeClasses', { runtimeClasses: forbidden }, ['runtime']],
+  ['network policies', { networkPolicies: forbidden }, ['policies']],
+  ['policies for all namespaces', { clusterPolicies: forbidden }, ['policies']],
+  ['objects of Culvert', { installed: forbidden }, ['installed']],
+  ['services', { systemServices: forbidden }, ['dns']],
+  ['settings of Cilium', { unreadSettings: [{ of: 'Cilium', ...forbidden }] }, ['cni', 'services']],
+  ['settings of Calico', { unreadSettings: [{ of: 'Calico', ...forbidden }] }, ['services']],
+];
+
+describe('what could not be read', () => {
+  for (const [name, changes, expected] of unread) {
+    it(`is not checked, and never taken for what is sound: ${name}`, () => {
+      const found = checkCluster(soundCluster(changes)).filter(({ state }) => state !== 'ok');
+      assert.deepEqual(
+        found.map(({ check }) => check),
+        expected,
+      );
+      for (const { state, message } of found) {
+        assert.equal(state, 'warn');
+        assert.match(message, /cannot be read, so this is not checked: User "ann"/);
+      }
+    });
+  }
+
+  it('is no kind that the cluster does not serve', () => {
+    const served = new Set(planned().kinds.filter((kind) => kind !== 'namespaces'));
+    const [found, ...others] = findings({ served, servedProblem: 'metrics.k8s.io/v1beta1: stale GroupVersion' });
+    assert.deepEqual(others, []);
+    assert.match(found ?? '', /^warn kinds: .*namespaces are not checked: metrics\.k8s\.io/);
   });
 });
 

@@ -158,6 +158,14 @@ test('agents serve metrics at their node only where they are scraped', async () 
   assert.match(String(await flags('--monitoring', 'pod-monitor')), /--metrics-address=\[::\]:15020/);
 });
 
+test('what it prints can be read and changed line by line: no part refers to another', async () => {
+  const everything = ['--policies', 'NetworkPolicy', '--monitoring', 'pod-monitor', 'alert-rules', 'dashboard'];
+  for (const argv of [[], everything, ['--crds']]) {
+    const { out } = await culvert(['install', ...argv]);
+    assert.doesNotMatch(out, /(^|[:-] +)[&*]a\d+$/m);
+  }
+});
+
 test('a text that kubectl would take for a truth value or a number has quotes', async () => {
   const argv = ['--node-selector', 'a=yes', 'b=1_000', 'c=n'];
   const { code, out } = await culvert(['install', ...argv]);
