@@ -155,8 +155,8 @@ console.log(JSON.stringify(all.map((pid) => {
 })));`;
   const { stdout } = await new NodeContainers(cluster.node(node)).exec({ container: 'agent' }, ['node', '-e', script]);
   const found = JSON.parse(stdout) as readonly Process[];
-  // A probe may run.
-  return found.filter(({ program }) => program !== 'sh');
+  // A probe may run, or the runtime begin one.
+  return found.filter(({ program }) => program !== 'sh' && program !== 'runc');
 }
 
 /** NET_ADMIN and SYS_ADMIN; with CHOWN and DAC_OVERRIDE. */
