@@ -34,6 +34,8 @@ type Known = {
   isRefused: boolean;
   /** It holds no more, and this is still to be told. */
   over: ReturnType<Condition['over']>;
+  /** Since when it holds no more. */
+  overAtMs: number;
 };
 
 type Event = {
@@ -45,7 +47,9 @@ type Event = {
 
 /** Of one turn. */
 const maxWrites = 10;
-/** What is known of more than this is not told, until some of it is over. */
+/** Of them, kept for objects without a namespace, nodes: what is wrong with one concerns many. */
+const maxWritesOfNodes = 3;
+/** What is known of more than this is not told, until some of it is over, or another namespace has more of it. */
 const maxKnown = 2000;
 /** The API server forgets an event an hour after its last change. */
 const againAfterMs = 30 * 60_000;
@@ -59,8 +63,9 @@ const controllerName = 'culvert.dev/controller';
 
 /**
  * Tells conditions as events of Kubernetes (events.k8s.io/v1). One event for each object, reason and note, under a name that
- * follows from them: what is told again becomes a series, also after a restart. At most {@link maxWrites} a turn. While the API
- * server refuses or is away, it is asked less and less, and what is over meanwhile is never told.
+ * follows from them: what is told again becomes a series, also after a restart. At most {@link maxWrites} a turn: namespaces
+ * take turns, nodes have places of their own, and within each what has waited longest is first, so no namespace silences
+ * another. While the API server refuses or is away, it is asked less and less, and what is over meanwhile is never told.
  */
 export class EventWriter {
   readonly #api: Pick<KubernetesApi, 'send'>;
@@ -69,6 +74,9 @@ export class EventWriter {
   readonly #nowMs: () => number;
   readonly #elapsedMs: () => number;
   readonly #known = new Map<string, Known>();
+  /** By namespace, which write was its last: those of the lowest numbers are next. */
+  readonly #served = new Map<string, number>();
+  #lastWrite = 0;
   #failures = 0;
   #notBeforeMs = 0;
   #problem: string | null = null;
@@ -99,45 +107,60 @@ export class EventWriter {
   async tell(conditions: readonly Condition[], signal: AbortSignal): Promise<void> {
     this.#note(conditions);
     if (this.#elapsedMs() < this.#notBeforeMs) return;
-    let writes = 0;
-    for (const [key, known] of this.#known) {
-      if (writes >= maxWrites || signal.aborted) return;
-      if (!this.#isDue(known)) continue;
-      writes++;
+    for (const [key, known] of this.#next()) {
+      if (signal.aborted) return;
+      // Also where it fails: the next turn begins with another namespace.
+      this.#served.set(known.condition.regarding.namespace, ++this.#lastWrite);
       if (!(await this.#tellOne(known, signal))) return;
       if (known.over !== null) this.#known.delete(key);
     }
   }
 
+  /** What is told in this turn, in this order. */
+  #next(): readonly (readonly [string, Known])[] {
+    const now = this.#elapsedMs();
+    const waiting = [...this.#known]
+      .map((entry) => ({ entry, namespace: entry[1].condition.regarding.namespace, dueAtMs: dueAtMs(entry[1]) }))
+      .filter((each) => each.dueAtMs <= now)
+      .sort((a, b) => a.dueAtMs - b.dueAtMs);
+    const places = new Map<string, number>();
+    const inTurn = waiting.map((each) => {
+      const place = places.get(each.namespace) ?? 0;
+      places.set(each.namespace, place + 1);
+      return { ...each, place, isKept: each.namespace === '' && place < maxWritesOfNodes };
+    });
+    for (const namespace of this.#served.keys()) if (!places.has(namespace)) this.#served.delete(namespace);
+    const servedAt = ({ namespace }: { readonly namespace: string }): number => this.#served.get(namespace) ?? 0;
+    return inTurn
+      .sort((a, b) => Number(b.isKept) - Number(a.isKept) || a.place - b.place || servedAt(a) - servedAt(b))
+      .slice(0, maxWrites)
+      .sort((a, b) => a.place - b.place || servedAt(a) - servedAt(b))
+      .map(({ entry }) => entry);
+  }
+
   /** Brings what is known up to date. */
   #note(conditions: readonly Condition[]): void {
     const holding = new Set<string>();
+    const places = new Places(this.#known);
     for (const condition of conditions) {
       const key = `${condition.regarding.uid} ${condition.regarding.name} ${condition.reason}`;
       holding.add(key);
       const known = this.#known.get(key);
       if (known !== undefined && known.over === null) known.condition = condition;
-      else if (known !== undefined || this.#known.size < maxKnown) {
+      else if (known !== undefined || places.take(condition.regarding.namespace)) {
         // Told again, it goes on with the event that is there.
         this.#known.delete(key);
         const told = known?.told ?? null;
-        this.#known.set(key, { condition, sinceMs: this.#elapsedMs(), told, isRefused: false, over: null });
+        const sinceMs = this.#elapsedMs();
+        this.#known.set(key, { condition, sinceMs, told, isRefused: false, over: null, overAtMs: sinceMs });
       }
     }
     for (const [key, known] of this.#known) {
       if (holding.has(key) || known.over !== null) continue;
       known.over = known.told === null || known.isRefused ? null : known.condition.over();
+      known.overAtMs = this.#elapsedMs();
       if (known.over === null) this.#known.delete(key);
     }
-  }
-
-  #isDue({ condition, sinceMs, told, isRefused, over }: Known): boolean {
-    if (isRefused) return false;
-    if (over !== null) return true;
-    const now = this.#elapsedMs();
-    if (now - sinceMs < condition.afterMs) return false;
-    if (told === null) return true;
-    return now - told.atMs >= (told.note === condition.note ? againAfterMs : changedAfterMs);
   }
 
   /** Whether others can be told. */
@@ -232,6 +255,53 @@ export class EventWriter {
     this.#problem = problem;
     return false;
   }
+}
+
+/** The places of one turn, {@link maxKnown}: the namespace that has most gives one to another that has fewer. */
+class Places {
+  readonly #known: Map<string, Known>;
+  readonly #counts = new Map<string, number>();
+  #most: string | null = null;
+
+  constructor(known: Map<string, Known>) {
+    this.#known = known;
+    for (const { condition } of known.values()) this.#add(condition.regarding.namespace, 1);
+  }
+
+  /** Whether there is a place for one more of that namespace. */
+  take(namespace: string): boolean {
+    if (this.#known.size >= maxKnown && !this.#give(namespace)) return false;
+    this.#add(namespace, 1);
+    return true;
+  }
+
+  #give(namespace: string): boolean {
+    this.#most ??= [...this.#counts].reduce((a, b) => (b[1] > a[1] ? b : a))[0];
+    const most = this.#most;
+    // Else the two would take it from each other in turn.
+    if ((this.#counts.get(namespace) ?? 0) + 1 >= (this.#counts.get(most) ?? 0)) return false;
+    const ofMost = [...this.#known].filter(([, { condition }]) => condition.regarding.namespace === most);
+    // What was told is known to people.
+    const [key] = ofMost.findLast(([, { told }]) => told !== null) ?? ofMost.at(-1) ?? [];
+    if (key === undefined) return false;
+    this.#known.delete(key);
+    this.#add(most, -1);
+    return true;
+  }
+
+  #add(namespace: string, difference: number): void {
+    this.#counts.set(namespace, (this.#counts.get(namespace) ?? 0) + difference);
+    this.#most = null;
+  }
+}
+
+/** Since when it waits to be told, or from when it will. */
+function dueAtMs({ condition, sinceMs, told, isRefused, over, overAtMs }: Known): number {
+  if (isRefused) return Infinity;
+  if (over !== null) return overAtMs;
+  const holdsMs = sinceMs + condition.afterMs;
+  if (told === null) return holdsMs;
+  return Math.max(holdsMs, told.atMs + (told.note === condition.note ? againAfterMs : changedAfterMs));
 }
 
 /** The API server refuses this one, and would take others: its namespace is being deleted, for example. */

@@ -10,6 +10,8 @@ import type { RuleObject } from './rule-object.js';
 const maxWritesPerTurn = 20;
 /** A status that differs only in the number of agents is not written sooner after the last time. */
 const numbersEveryMs = 30_000;
+/** What concerns the meaning goes before numbers, unless these have waited so much longer. */
+const numbersWaitMs = 30_000;
 /** A status that was written and did not come back in a watch is written again. */
 const againAfterMs = 30_000;
 const timeoutMs = 5000;
@@ -32,6 +34,8 @@ export class StatusWriter {
   readonly #elapsedMs: () => number;
   /** When the status of an object was written last, and what it was. */
   readonly #written = new Map<string, { readonly atMs: number; readonly status: ObjectStatus }>();
+  /** Since when objects wait: the one that has waited longest is next. */
+  readonly #waiting = new Map<string, number>();
   /** Objects whose status is refused, and when they are tried again. */
   readonly #refused = new Map<string, Refusal>();
   #failures = 0;
@@ -56,16 +60,31 @@ export class StatusWriter {
     return this.#problem ?? first?.problem ?? null;
   }
 
-  /** One turn. Never rejects. What concerns the meaning goes before mere numbers. */
+  /**
+   * One turn. Never rejects. What concerns the meaning goes before mere numbers, and what has waited longest first: objects
+   * that change all the time hold up no other.
+   */
   async write(wanted: readonly StatusToWrite[], signal: AbortSignal): Promise<void> {
     if (this.#elapsedMs() < this.#notBeforeMs) return;
     this.#forget(wanted);
     const due = wanted.flatMap((each) => {
       const difference = this.#differenceOf(each);
-      return difference === 'none' ? [] : [{ ...each, isMeaning: difference === 'meaning' }];
+      const { key } = each.object;
+      if (difference === 'none') {
+        this.#waiting.delete(key);
+        return [];
+      }
+      const sinceMs = this.#waiting.get(key) ?? this.#elapsedMs();
+      this.#waiting.set(key, sinceMs);
+      return [{ ...each, rankMs: sinceMs + (difference === 'meaning' ? 0 : numbersWaitMs) }];
     });
-    const first = due.sort((a, b) => Number(b.isMeaning) - Number(a.isMeaning)).slice(0, maxWritesPerTurn);
-    for (const each of first) if (!(await this.#writeOne(each, signal))) return;
+    const first = due.sort((a, b) => a.rankMs - b.rankMs).slice(0, maxWritesPerTurn);
+    for (const each of first) {
+      // Where it fails, the next turn begins with another, also with one that was seen in the same millisecond.
+      this.#waiting.set(each.object.key, this.#elapsedMs() + 1);
+      if (!(await this.#writeOne(each, signal))) return;
+      this.#waiting.delete(each.object.key);
+    }
   }
 
   #differenceOf({ object, status }: StatusToWrite): 'none' | 'numbers' | 'meaning' {
@@ -117,9 +136,9 @@ export class StatusWriter {
   }
 
   #forget(wanted: readonly StatusToWrite[]): void {
-    if (this.#written.size <= wanted.length && this.#refused.size === 0) return;
+    if (Math.max(this.#written.size, this.#waiting.size) <= wanted.length && this.#refused.size === 0) return;
     const keys = new Set(wanted.map(({ object }) => object.key));
-    for (const known of [this.#written, this.#refused]) {
+    for (const known of [this.#written, this.#refused, this.#waiting]) {
       for (const key of known.keys()) if (!keys.has(key)) known.delete(key);
     }
   }

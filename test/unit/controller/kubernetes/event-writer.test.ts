@@ -16,6 +16,8 @@ class Server {
   readonly sent: Sent[] = [];
   elapsedMs = 0;
   failure: KubernetesError | null = null;
+  /** Part of the paths that fail. */
+  failing = '';
   writer = this.restarted();
 
   /** A writer that knows nothing of the one before. */
@@ -37,7 +39,7 @@ class Server {
 
   #take({ method, path, body }: Sent): object {
     this.sent.push({ method, path, body });
-    if (this.failure !== null) throw this.failure;
+    if (this.failure !== null && path.includes(this.failing)) throw this.failure;
     const { name } = (body['metadata'] ?? {}) as { readonly name?: string };
     const key = method === 'POST' ? `${path}/${name}` : path;
     const present = this.events.get(key);
@@ -230,4 +232,80 @@ test('a note of any length has at most 1,024 bytes, whatever its letters', async
     const note = String(server.sent[0]?.body['note']);
     assert.ok(Buffer.byteLength(note) <= 1024 && Buffer.byteLength(note) > 1000, `${Buffer.byteLength(note)}`);
   }
+});
+
+function podIn(namespace: string, name: string, note = 'no agent'): Condition {
+  return { ...uncaptured(name, note), regarding: { kind: 'Pod', namespace, name, uid: `uid-${namespace}-${name}` } };
+}
+
+const silentNode: Condition = {
+  regarding: { kind: 'Node', namespace: '', name: 'n1', uid: 'uid-n1' },
+  reason: 'AgentSilent',
+  note: 'the agent is silent',
+  afterMs: 0,
+  over: () => null,
+};
+
+function toldIn(server: Server, name: string): boolean {
+  return server.sent.some(({ body }) => (body['regarding'] as { name?: string } | undefined)?.name === name);
+}
+
+test('a namespace that has as many conditions as can be known, and notes that change, silences neither nodes nor others', async () => {
+  const server = new Server();
+  let turn = 0;
+  /** 2,000 pods, of which 150 have another note in each turn. */
+  const crowd = () =>
+    Array.from({ length: 2000 }, (_, index) =>
+      podIn('crowd', `web-${index}`, index < 150 ? `note ${turn}` : 'no agent'),
+    );
+  const next = (...more: readonly Condition[]) => server.at(++turn * 5000, ...crowd(), ...more);
+  for (let before = 0; before < 300; before++) await next();
+  assert.equal(server.sent.length, 2970, 'all turns are full');
+  await next(silentNode, podIn('shop', 'web'));
+  assert.ok(toldIn(server, 'n1'), 'the node is told in the first turn');
+  // Three turns until it has stood for its time.
+  for (let more = 0; more < 3; more++) await next(silentNode, podIn('shop', 'web'));
+  assert.ok(toldIn(server, 'web'), 'the other namespace is told in the turn in which it is due');
+});
+
+test('what waits longest is told first, so notes that change hold up nothing of their own namespace', async () => {
+  const server = new Server();
+  let turn = 0;
+  const next = (...more: readonly Condition[]) => {
+    const changing = Array.from({ length: 150 }, (_, index) => podIn('shop', `web-${index}`, `note ${turn}`));
+    return server.at(++turn * 5000, ...changing, ...more);
+  };
+  for (let before = 0; before < 100; before++) await next();
+  // Each of the 150 is told every 15 turns; the new one is due after 3 and waits for those before it.
+  for (let more = 0; more < 20; more++) await next(podIn('shop', 'late'));
+  assert.ok(toldIn(server, 'late'));
+});
+
+test('nodes have three places in a turn, and namespaces share the others', async () => {
+  const server = new Server();
+  const nodes = Array.from({ length: 50 }, (_, index): Condition => {
+    return { ...silentNode, regarding: { ...silentNode.regarding, name: `n${index}`, uid: `uid-n${index}` } };
+  });
+  const pods = ['a', 'b', 'c'].flatMap((namespace) =>
+    Array.from({ length: namespace === 'a' ? 100 : 3 }, (_, index) => ({
+      ...podIn(namespace, `${namespace}-${index}`),
+      afterMs: 0,
+    })),
+  );
+  await server.at(0, ...pods, ...nodes);
+  const names = server.sent
+    .map(({ body }) => (body['regarding'] as { name: string }).name.slice(0, 1))
+    .sort((a, b) => a.localeCompare(b));
+  assert.deepEqual(names, ['a', 'a', 'a', 'b', 'b', 'c', 'c', 'n', 'n', 'n']);
+});
+
+test('a namespace whose events fail holds up no other for longer than a pause', async () => {
+  const server = new Server();
+  server.failure = refusal(500);
+  server.failing = '/namespaces/shop/';
+  const all = [podIn('shop', 'web'), podIn('bank', 'ledger')];
+  await server.at(0, ...all);
+  await server.at(15_000, ...all);
+  await server.at(20_000, ...all);
+  assert.ok(server.events.size === 1 && toldIn(server, 'ledger'));
 });

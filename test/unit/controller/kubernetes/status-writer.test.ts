@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { KubernetesError } from '../../../../controller/kubernetes/kubernetes-error.js';
-import { statusOf, writtenStatus } from '../../../../controller/kubernetes/object-status.js';
+import { statusOf, statusPatch, writtenStatus } from '../../../../controller/kubernetes/object-status.js';
 import { ownRuleKind, readRuleObject, type RuleObject } from '../../../../controller/kubernetes/rule-object.js';
 import { StatusWriter, type StatusToWrite } from '../../../../controller/kubernetes/status-writer.js';
 import { silentLog } from '../../../support/controller/controller-fixture.js';
@@ -50,6 +50,11 @@ function wanted(read: RuleObject, o: { agents?: number; revision?: number } = {}
     warnings: [],
   });
   return { object: read, status };
+}
+
+function statusWritten(agents: number): object {
+  const { status } = wanted(object('web'), { agents });
+  return (statusPatch(status, {}, '2026-01-01T00:00:00Z') as { readonly status: object }).status;
 }
 
 test('at most 20 are written in a turn, at the subresource, and not again while the watch has not told of it', async () => {
@@ -117,4 +122,38 @@ test('an object whose status is always refused waits alone, longer and longer, a
   // It is gone.
   await writer.write(all.slice(1), signal);
   assert.equal(writer.problem, null);
+});
+
+test('objects that change in every turn hold up neither another nor its numbers', async () => {
+  const written = new Written();
+  const { writer, sent } = written;
+  const web = '/apis/culvert.dev/v1/namespaces/shop/peerauthentications/web/status';
+  const writtenOf = () => sent.filter((path) => path === web).length;
+  let present = object('web');
+  const turn = async (revision: number, agents: number) => {
+    written.elapsedMs += 1000;
+    const before = writtenOf();
+    const changing = Array.from({ length: 40 }, (_, index) => wanted(object(`o${index}`), { revision }));
+    await writer.write([...changing, wanted(present, { agents })], signal);
+    if (writtenOf() > before) present = object('web', statusWritten(agents));
+  };
+  let revision = 1;
+  while (revision < 5) await turn(revision++, 3);
+  assert.equal(writtenOf(), 1, 'within four turns');
+  for (let turns = 0; turns < 70; turns++) await turn(revision++, 4);
+  assert.equal(writtenOf(), 2, 'its numbers within 70 s');
+});
+
+test('an object whose status fails for any reason holds up no other for longer than a pause', async () => {
+  const written = new Written();
+  written.failure = new KubernetesError({ message: 'answered 500', hint: '', status: 500 });
+  written.failing = '/first/';
+  const all = [wanted(object('first')), wanted(object('second'))];
+  await written.writer.write(all, signal);
+  written.elapsedMs += 2000;
+  await written.writer.write(all, signal);
+  assert.deepEqual(
+    written.sent.map((path) => path.split('/').at(-2)),
+    ['second'],
+  );
 });
