@@ -16,6 +16,7 @@ import { KeyVault } from './keys/key-vault.js';
 import { ActiveEndpoint } from './kubernetes/active-endpoint.js';
 import { KubernetesApi } from './kubernetes/kubernetes-api.js';
 import { Lease } from './kubernetes/lease.js';
+import { ensureStateId, readStateId } from './store/state-id.js';
 import { isLockedElsewhere } from './store/state-lock.js';
 import { parseListenAddress } from '../shared/config/listen-address.js';
 import type { CulvertError } from '../shared/errors.js';
@@ -38,8 +39,9 @@ export interface Turn extends AsyncDisposable {
 /**
  * Stands by until this controller holds the lease that the settings name, and until no other process has the state directory:
  * the first keeps two apart that do not see each other's locks, the second one that was stopped in the middle and goes on later.
- * Meanwhile it answers probes at the address of the API. Null: it was stopped. Errors: `CONFIG_INVALID`, `NATIVE_ADDON`,
- * `LEASE_LOST`, `LISTEN_FAILED`.
+ * Then the lease belongs to this state, and a controller with another one is refused. Meanwhile it answers probes at the
+ * address of the API. Null: it was stopped. Errors: `CONFIG_INVALID`, `NATIVE_ADDON`, `LEASE_LOST`, `LEASE_OF_OTHER_STATE`,
+ * `LISTEN_FAILED`, `STATE_WRITE`.
  */
 export async function awaitTurn(init: {
   readonly settings: ControllerSettings;
@@ -62,6 +64,7 @@ export async function awaitTurn(init: {
     name: init.lease,
     identity: `${hostname()}_${randomUUID()}`,
     durationMs: settings.kubernetesLeaseDuration,
+    stateId: () => readStateId(settings.stateDir),
     log,
   });
   closing.push('lease', () => lease[Symbol.asyncDispose]());
@@ -108,7 +111,7 @@ async function standBy({ settings, lease, signal, log }: Waiting): Promise<boole
     log,
   });
   const refresh = setInterval(() => {
-    void identityOf(settings).then((identity) => server.replaceIdentity(identity));
+    void renewIdentity({ settings, server, log });
   }, newCertificateMs);
   try {
     while (!signal.aborted) {
@@ -123,24 +126,54 @@ async function standBy({ settings, lease, signal, log }: Waiting): Promise<boole
   }
 }
 
-/** The one that had the lease may have been stopped in the middle: its process has to end before another one writes. */
-async function ownState(init: {
+type Owning = {
   readonly stateDir: string;
   readonly lease: Lease;
   readonly signal: AbortSignal;
   readonly wait: (text: string) => void;
-}): Promise<boolean> {
+};
+
+/** The one that had the lease may have been stopped in the middle: its process has to end before another one writes. */
+async function ownState(init: Owning): Promise<boolean> {
   const { stateDir, lease, signal, wait } = init;
   let lost: CulvertError | null = null;
   void lease.lost.then((error) => (lost = error));
   while (!signal.aborted) {
     const holder = await isLockedElsewhere(stateDir);
     if (lost !== null) throw lost as CulvertError;
-    if (holder === null) return true;
+    if (holder === null) return tie({ stateDir, lease, signal, wait, lost: () => lost });
     wait(`the lease is held, and the state directory is in use by process ${holder}`);
     await delay(lookMs, undefined, { signal }).catch(() => undefined);
   }
   return false;
+}
+
+/** Before anything is made in the directory: a CA in an empty one would be another mesh. */
+async function tie(init: Owning & { readonly lost: () => CulvertError | null }): Promise<boolean> {
+  const { stateDir, lease, signal, wait, lost } = init;
+  const id = await ensureStateId(stateDir);
+  while (!signal.aborted) {
+    const why = await lease.tryToTie(id);
+    const error = lost();
+    if (error !== null) throw error;
+    if (why === null) return true;
+    wait(`the lease is held, and does not belong to the state yet: ${why}`);
+    await delay(lookMs, undefined, { signal }).catch(() => undefined);
+  }
+  return false;
+}
+
+/** The certificate that it has goes on where that fails. Never rejects. */
+export async function renewIdentity(init: {
+  readonly settings: ControllerSettings;
+  readonly server: Pick<StandbyServer, 'replaceIdentity'>;
+  readonly log: Log;
+}): Promise<void> {
+  try {
+    init.server.replaceIdentity(await identityOf(init.settings));
+  } catch (error) {
+    init.log.warn({ err: error }, 'the certificate of a controller that stands by could not be renewed');
+  }
 }
 
 /**

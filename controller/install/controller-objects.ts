@@ -182,7 +182,12 @@ function unavailableOf({ replicas, storage: { kind, accessMode } }: InstallOptio
   };
 }
 
-/** Two pods are on one node where only one node can have the volume, and else on two. */
+/**
+ * Two pods are on one node where only one node can have the volume, and else on two. A directory of a node is another one
+ * on each node, so there it is a must, which the scheduler waives for the first pod of a group that names itself. Of a
+ * volume the cluster sees to it that no other one is there, and pods of a dead node, which stay in the API, must not keep
+ * new ones from another node.
+ */
 function affinityOf({ kind, accessMode }: InstallOptions['controller']['storage']): object {
   const near = { labelSelector: { matchLabels: selector }, topologyKey: 'kubernetes.io/hostname' };
   const preferred = { preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 100, podAffinityTerm: near }] };
@@ -193,7 +198,9 @@ function affinityOf({ kind, accessMode }: InstallOptions['controller']['storage'
       ...fieldsWhen(isShared, { podAntiAffinity: preferred }),
       ...fieldsWhen(isOfNode, { podAffinity: preferred }),
     }),
-    ...fieldsWhen(isChoice(kind, 'host-path'), { podAffinity: preferred }),
+    ...fieldsWhen(isChoice(kind, 'host-path'), {
+      podAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [near] },
+    }),
   };
 }
 

@@ -6,7 +6,10 @@ import type { KubernetesApi } from './kubernetes-api.js';
 import { KubernetesError } from './kubernetes-error.js';
 
 const leaseSchema = z.object({
-  metadata: z.object({ resourceVersion: z.string().default('') }),
+  metadata: z.object({
+    resourceVersion: z.string().default(''),
+    annotations: z.record(z.string(), z.string()).nullish(),
+  }),
   spec: z
     .object({
       holderIdentity: z.string().nullish(),
@@ -16,7 +19,14 @@ const leaseSchema = z.object({
     })
     .nullish(),
 });
-type Read = { readonly version: string; readonly spec: NonNullable<z.infer<typeof leaseSchema>['spec']> };
+type Read = {
+  readonly version: string;
+  readonly spec: NonNullable<z.infer<typeof leaseSchema>['spec']>;
+  /** The id of the state that it belongs to; null: it was not held yet, or its owner has taken that back. */
+  readonly state: string | null;
+};
+
+const stateAnnotation = 'culvert.dev/state';
 
 /** Milliseconds since the machine was booted, with the time that it slept: CLOCK_BOOTTIME. Nothing sets this clock. */
 function bootClockMs(): number {
@@ -29,10 +39,15 @@ function bootClockMs(): number {
  * after two thirds of the duration. So a holder that the API server does not answer has stopped before another may take it.
  *
  * A Lease that says nothing of a holder at all, as a new one, is waited for as if it were held: it may have been made again.
+ *
+ * It belongs to one state of a controller, whose id its first holder writes into an annotation. A controller with another state,
+ * or with an empty directory, does not get it: two that serve with two states in turn would be two meshes.
  */
 export class Lease implements AsyncDisposable {
   readonly #api: KubernetesApi;
   readonly #path: string;
+  readonly #name: Readonly<Record<'namespace' | 'name', string>>;
+  readonly #stateId: () => Promise<string | null>;
   readonly #identity: string;
   readonly #durationMs: number;
   readonly #elapsedMs: () => number;
@@ -47,6 +62,8 @@ export class Lease implements AsyncDisposable {
   #deadline: NodeJS.Timeout | undefined;
   #renewing: Promise<void> = Promise.resolve();
   #problem: string | null = null;
+  /** What it was tied to: each write of its holder says it again. */
+  #tiedTo: string | null = null;
 
   constructor(init: {
     readonly api: KubernetesApi;
@@ -56,12 +73,16 @@ export class Lease implements AsyncDisposable {
     readonly identity: string;
     /** How long it is held after a renewal; whole seconds. */
     readonly durationMs: number;
+    /** Of the own state; null: it has none yet. Asked only of a Lease that belongs to one. */
+    readonly stateId: () => Promise<string | null>;
     readonly log: Log;
     /** For tests. */
     readonly elapsedMs?: () => number;
   }) {
     this.#api = init.api;
     this.#path = `/apis/coordination.k8s.io/v1/namespaces/${init.namespace}/leases/${init.name}`;
+    this.#name = { namespace: init.namespace, name: init.name };
+    this.#stateId = init.stateId;
     this.#identity = init.identity;
     this.#durationMs = init.durationMs;
     this.#log = init.log;
@@ -81,11 +102,12 @@ export class Lease implements AsyncDisposable {
 
   /**
    * Tries once to get it. Null: it is held from now on, and renewed until it is released or lost. A text: who has it, or why
-   * that is not known. Never rejects.
+   * that is not known. Errors: `LEASE_OF_OTHER_STATE`, also while another has it.
    */
   async tryToHold(): Promise<string | null> {
     try {
-      const { version, spec } = await this.#read();
+      const { version, spec, state } = await this.#read();
+      if (state !== null) this.#assertOwn(state, await this.#stateId());
       const holder = spec.holderIdentity ?? '';
       if (!this.#isFree(spec)) return holder === '' ? 'it is new' : `${holder} has it`;
       const now = timestamp();
@@ -96,8 +118,39 @@ export class Lease implements AsyncDisposable {
       this.#hold(before);
       return null;
     } catch (error) {
-      return describeError(error);
+      return tellOrThrow(error);
     }
+  }
+
+  /**
+   * Ties it to a state, once it is held and before that state is used. Null: it belongs to this state from now on. A text: why
+   * that could not be written; try again. Errors: `LEASE_OF_OTHER_STATE`.
+   */
+  async tryToTie(stateId: string): Promise<string | null> {
+    try {
+      const { version, spec, state } = await this.#read();
+      if (spec.holderIdentity !== this.#identity) return `${spec.holderIdentity ?? 'no controller'} has it`;
+      if (state !== null) this.#assertOwn(state, stateId);
+      else await this.#write(version, {}, { state: stateId });
+      this.#tiedTo = stateId;
+      return null;
+    } catch (error) {
+      return tellOrThrow(error);
+    }
+  }
+
+  #assertOwn(state: string, own: string | null): void {
+    if (own === state) return;
+    const { namespace, name } = this.#name;
+    const has =
+      own === null ? 'the state directory has no id: it is empty, or from before' : `this is the state ${own}`;
+    throw new CulvertError({
+      code: 'LEASE_OF_OTHER_STATE',
+      message: `the Lease ${name} belongs to the state ${state}, and ${has}`,
+      hint:
+        'give this controller the volume, or the directory of the node, that the mesh began with, or a backup of it; ' +
+        `if this state is to count instead: kubectl -n ${namespace} annotate lease ${name} ${stateAnnotation}-`,
+    });
   }
 
   /** Lets the next one have it at once. Never rejects; where the API server does not answer, it is free after its duration. */
@@ -113,7 +166,7 @@ export class Lease implements AsyncDisposable {
       const signal = AbortSignal.timeout(this.everyMs);
       const { version, spec } = await this.#read(signal);
       if (spec.holderIdentity === this.#identity)
-        await this.#write(version, { holderIdentity: null, renewTime: timestamp() }, signal);
+        await this.#write(version, { holderIdentity: null, renewTime: timestamp() }, { signal });
     } catch (error) {
       this.#log.warn({ err: error }, 'the lease could not be given back; it ends by itself');
     }
@@ -177,7 +230,7 @@ export class Lease implements AsyncDisposable {
         if (this.#stop.signal.aborted) return;
         return this.#giveUp(`${spec.holderIdentity ?? 'no controller'} has it`);
       }
-      await this.#write(version, { renewTime: timestamp() }, limit);
+      await this.#write(version, { renewTime: timestamp() }, { signal: limit });
       this.#problem = null;
       if (this.#stop.signal.aborted) return;
       if (this.#elapsedMs() >= this.#heldUntilMs) return this.#giveUp('its renewal took too long');
@@ -194,15 +247,30 @@ export class Lease implements AsyncDisposable {
 
   async #read(signal: AbortSignal = AbortSignal.timeout(this.everyMs)): Promise<Read> {
     const { metadata, spec } = leaseSchema.parse(await this.#api.get(this.#path, signal));
-    return { version: metadata.resourceVersion, spec: spec ?? {} };
+    const state = metadata.annotations?.[stateAnnotation] ?? '';
+    return { version: metadata.resourceVersion, spec: spec ?? {}, state: state === '' ? null : state };
   }
 
   /** Fails with 409 when the Lease has changed since it was read. */
-  async #write(version: string, spec: object, signal: AbortSignal = AbortSignal.timeout(this.everyMs)): Promise<void> {
-    const body = { metadata: { resourceVersion: version }, spec };
+  async #write(
+    version: string,
+    spec: object,
+    {
+      state = this.#tiedTo,
+      signal = AbortSignal.timeout(this.everyMs),
+    }: { readonly state?: string | null; readonly signal?: AbortSignal } = {},
+  ): Promise<void> {
+    const tie = state === null ? {} : { annotations: { [stateAnnotation]: state } };
+    const body = { metadata: { resourceVersion: version, ...tie }, spec };
     const type = 'application/merge-patch+json';
     await this.#api.send({ method: 'PATCH', path: this.#path, body, type }, signal);
   }
+}
+
+/** A Lease of another state is no matter of waiting. */
+function tellOrThrow(error: unknown): string {
+  if (error instanceof CulvertError && error.code === 'LEASE_OF_OTHER_STATE') throw error;
+  return describeError(error);
 }
 
 /** As Kubernetes writes a MicroTime. For people only. */

@@ -15,6 +15,7 @@ export const namesInControllerState: OwnNames = {
     'recent-flows.json',
     'signing-key.json',
     'spiffe-bundle.json',
+    'state-id',
     'tokens.json',
     'trust-domain',
     'users.json',

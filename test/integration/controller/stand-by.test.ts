@@ -1,9 +1,18 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import type { ResourceList } from '../../../controller/api/api-types.js';
-import { callApi, eventually, ruleDocument, temporaryDirectory } from '../../support/controller/controller-fixture.js';
+import type { ControllerSettings } from '../../../controller/config/settings.js';
+import { renewIdentity } from '../../../controller/stand-by.js';
+import {
+  callApi,
+  eventually,
+  ruleDocument,
+  silentLog,
+  temporaryDirectory,
+} from '../../support/controller/controller-fixture.js';
 import { ready, spawnedController } from '../../support/controller/controller-process.js';
 import { FakeApiServer } from '../../support/kubernetes/fake-api-server.js';
 
@@ -171,4 +180,44 @@ test('the one that serves ends when it cannot renew the lease, also while no oth
   server.isSilent = false;
   await using again = await withLease(stateDir);
   await ready(await again.access());
+});
+
+test('a controller with another state than the one that served before does not take its place, and makes no CA', async () => {
+  await using directory = await temporaryDirectory();
+  const [own, empty] = ['own', 'empty'].map((name) => path.join(directory.path, name));
+  assert.ok(own !== undefined && empty !== undefined);
+  {
+    await using first = await withLease(own);
+    await ready(await first.access());
+    await using early = await withLease(empty);
+    assert.deepEqual(await early.exited, [1, null], 'also while the other serves');
+    first.child.kill('SIGKILL');
+    await first.exited;
+  }
+  await using other = await withLease(empty);
+  assert.deepEqual(await other.exited, [1, null]);
+  assert.match(other.output(), /belongs to the state [-0-9a-f]{36}, and the state directory has no id.*annotate lease/);
+  assert.match(other.output(), /\[LEASE_OF_OTHER_STATE\]/);
+  assert.ok(!existsSync(path.join(empty, 'ca')));
+  // The state that it belongs to counts again.
+  await using again = await withLease(own);
+  await ready(await again.access());
+});
+
+test('a certificate that cannot be renewed while it stands by ends nothing', async () => {
+  const said: string[] = [];
+  const log = { ...silentLog, warn: (_: object, text: string) => said.push(text) } as unknown as typeof silentLog;
+  const server = {
+    replaceIdentity: () => {
+      throw new Error('no such key');
+    },
+  };
+  const settings = {
+    stateDir: '/nowhere',
+    advertise: ['localhost'],
+    trustDomain: 'culvert.local',
+    serverCertificateTtl: 3_600_000,
+  };
+  await renewIdentity({ settings: settings as unknown as ControllerSettings, server, log });
+  assert.deepEqual(said, ['the certificate of a controller that stands by could not be renewed']);
 });

@@ -216,7 +216,9 @@ export class FakeApiServer implements AsyncDisposable {
         return refuse(response, 409, 'the object has been modified', null);
       const merged = { ...(object['spec'] as object), ...(body['spec'] as object) };
       const spec = Object.fromEntries(Object.entries(merged).filter(([, value]) => value !== null));
-      this.put(kind, { ...object, spec });
+      const { annotations } = body.metadata;
+      const tied = { ...(object.metadata['annotations'] as object), ...(annotations as object) };
+      this.put(kind, { ...object, metadata: { ...object.metadata, annotations: tied }, spec });
     }
     response.end(JSON.stringify(this.get(kind, `${namespace}/${name}`)));
   }

@@ -33,8 +33,9 @@ beforeEach(async () => {
 type Clock = { nowMs: number };
 
 /** `clock`: what the process takes for the time since the boot; absent: the real one. */
-function lease(identity: string, clock?: Clock): Lease {
-  const init = { api, namespace: 'culvert-system', name: 'own', identity, durationMs, log: silentLog };
+function lease(identity: string, clock?: Clock, state: string | null = null): Lease {
+  const common = { api, namespace: 'culvert-system', name: 'own', durationMs, log: silentLog };
+  const init = { ...common, identity, stateId: () => Promise.resolve(state) };
   const own = new Lease({ ...init, ...(clock === undefined ? {} : { elapsedMs: () => clock.nowMs }) });
   started.push(own);
   return own;
@@ -145,4 +146,41 @@ test('a lease that is missing, or an API server that refuses, says so and gives 
   assert.match((await first.tryToHold()) ?? '', /404/);
   server.status = 403;
   assert.match((await first.tryToHold()) ?? '', /403/);
+});
+
+function tiedTo(): unknown {
+  const { metadata } = server.get(leases, 'culvert-system/own') as unknown as {
+    metadata: { annotations?: Record<string, string> };
+  };
+  return metadata.annotations?.['culvert.dev/state'];
+}
+
+test('it belongs to the state of its first holder: another state or an empty one does not get it, also when it is free', async () => {
+  const first = lease('a');
+  assert.equal(await first.tryToHold(), null);
+  assert.equal(await first.tryToTie('s1'), null);
+  assert.equal(tiedTo(), 's1');
+  for (const [state, said] of [
+    ['s2', /belongs to the state s1, and this is the state s2/],
+    [null, /belongs to the state s1, and the state directory has no id/],
+  ] as const) {
+    const refused = { code: 'LEASE_OF_OTHER_STATE', message: said, hint: /annotate lease own culvert\.dev\/state-$/ };
+    await assert.rejects(lease('b', undefined, state).tryToHold(), refused, 'while it is held');
+  }
+  await first[Symbol.asyncDispose]();
+  await assert.rejects(lease('c').tryToHold(), { code: 'LEASE_OF_OTHER_STATE' });
+  assert.equal(holder(), undefined);
+  const next = lease('d', undefined, 's1');
+  assert.equal(await next.tryToHold(), null);
+  assert.equal(await next.tryToTie('s1'), null);
+});
+
+test('a tie that was taken back goes to the next state; one that does not hold it ties nothing', async () => {
+  const first = lease('a', undefined, 's2');
+  assert.equal(await first.tryToTie('s2'), 'no controller has it');
+  assert.equal(tiedTo(), undefined);
+  await first.tryToHold();
+  assert.equal(await first.tryToTie('s2'), null);
+  assert.equal(tiedTo(), 's2');
+  await assert.rejects(first.tryToTie('s3'), { code: 'LEASE_OF_OTHER_STATE' });
 });

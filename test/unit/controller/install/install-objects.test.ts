@@ -277,6 +277,23 @@ test('two controllers have a lease, the narrow rights for it, and a Service that
   assert.deepEqual(await affinity('--storage-access-mode', 'ReadWriteMany'), ['podAntiAffinity']);
 });
 
+test('two controllers with a directory of a node must be on one node, and the group that they join is their own', async () => {
+  const argv = ['--replicas', '2', '--storage', 'host-path:/srv/culvert', '--node-selector', 'role=infra'];
+  const found = (await rendered(...argv)).find(({ kind }) => kind === 'Deployment');
+  const { spec } = found as unknown as {
+    spec: { template: { metadata: { labels: Record<string, string> }; spec: { affinity: object } } };
+  };
+  const { metadata, spec: pod } = spec.template;
+  const { podAffinity } = pod.affinity as { podAffinity: Record<string, readonly Term[]> };
+  type Term = { topologyKey: string; labelSelector: { matchLabels: Record<string, string> } };
+  assert.deepEqual(Object.keys(podAffinity), ['requiredDuringSchedulingIgnoredDuringExecution']);
+  const [term, ...others] = podAffinity['requiredDuringSchedulingIgnoredDuringExecution'] ?? [];
+  assert.deepEqual([term?.topologyKey, others], ['kubernetes.io/hostname', []]);
+  // Else the first pod would wait for ever.
+  for (const [label, value] of Object.entries(term?.labelSelector.matchLabels ?? {}))
+    assert.equal(metadata.labels[label], value);
+});
+
 /** Groups of Kubernetes itself: all of them are stable since 1.21 or longer, so no version that we support differs. */
 const stable = ['v1', 'apps/v1', 'policy/v1', 'rbac.authorization.k8s.io/v1', 'networking.k8s.io/v1'];
 
