@@ -3,7 +3,7 @@ import type { Cluster } from '../../cluster/cluster.js';
 const script = [
   'nft list ruleset',
   'for n in /run/netns/*; do nsenter --net=$n nft list ruleset; done',
-  'for f in /etc/cni/net.d/*; do echo "$f"; cat "$f"; done',
+  'for f in /etc/cni/net.d/*; do echo "$f"; cat "$f"; echo; done',
   'for f in /opt/cni/bin/culvert* /var/lib/culvert/* /run/culvert*; do if [ -e $f ]; then echo $f; fi; done',
 ].join('; ');
 
