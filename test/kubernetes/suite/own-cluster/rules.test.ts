@@ -127,7 +127,7 @@ test('a document and an object of the same name are a conflict that both sides a
   await kubectl.succeed(['delete', 'sr', 'both']);
 });
 
-test('a definition that is deleted takes no rule out, and when it is back the objects of the cluster count', async () => {
+test('a definition that is deleted and made again takes no rule out until that is confirmed', async () => {
   const rule = document('SegmentationRule', 'web-to-db', `{ action: allow, ${webToDb} }`);
   await kubectl.apply(document('Mesh', 'default', '{ defaultAction: deny, mtls: STRICT }'));
   await kubectl.apply(rule);
@@ -141,6 +141,14 @@ test('a definition that is deleted takes no rule out, and when it is back the ob
   for (let look = 0; look < 5; look++) assert.equal(await reaches(), true);
   assert.match(await culvert.culvert(['get', 'rules']), /web-to-db/);
   await kubectl.succeed(['apply', '--server-side', '-f', '-'], { input: await InstalledCulvert.definitions() });
+  await waitUntil('culvert check tells how to confirm', async () => {
+    const said = (await culvert.checks()).map(({ message }) => message).join('\n');
+    return /segmentationrules\.culvert\.dev was made again at [^]*web-to-db/.test(said) || undefined;
+  });
+  assert.equal(await reaches(), true);
+  const definition = 'customresourcedefinition/segmentationrules.culvert.dev';
+  const uid = await kubectl.succeed(['get', definition, '-o', 'jsonpath={.metadata.uid}']);
+  await kubectl.succeed(['annotate', '--overwrite', definition, `culvert.dev/confirm-deletions=${uid}`]);
   await becomes(false);
   await kubectl.apply(rule);
   await inForce('sr/web-to-db');

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { patience } from '../../../lab/patience.js';
 import { waitUntil } from '../../../lab/wait-until.js';
+import { NodeContainers } from '../../cluster/node-containers.js';
 import { imageName, usualRepository } from '../../images/test-images.js';
 import { manifest } from '../../manifest.js';
 import { ownCluster } from '../../target.js';
@@ -67,14 +68,7 @@ async function applied(name: string): Promise<number> {
 
 /** Ends the controller in a pod of the first node, without a word. */
 async function kill(pod: string): Promise<void> {
-  const script = `killed=1
-for p in /proc/[0-9]*; do
-  grep -aq culvert-controller.js $p/cmdline 2>/dev/null || continue
-  [ "$(nsenter -t "\${p#/proc/}" -u cat /proc/sys/kernel/hostname)" = ${pod} ] || continue
-  kill -9 "\${p#/proc/}" && killed=0
-done
-exit $killed`;
-  await cluster.nodes[0].succeed(['sh', '-c', script]);
+  await new NodeContainers(cluster.nodes[0]).signal({ pod, container: 'controller' }, 'SIGKILL');
 }
 
 /** What web got of db, all the time until it is stopped: false is a connection that failed. */
