@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import { open } from 'node:fs/promises';
+import { open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { getSystemErrorName } from 'node:util';
 import { CulvertError } from '../errors.js';
@@ -8,6 +8,8 @@ import { giveToOwnerOf } from '../private-file.js';
 type Addon = { readonly lockFile: (fd: number) => boolean };
 
 let loaded: Addon | undefined;
+/** Until they are released: Node closes a file that nothing refers to, and the lock would go with it. */
+const held = new Set<FileHandle>();
 
 function addon(): Addon {
   try {
@@ -56,7 +58,13 @@ export async function lockFile(path: string, text: string): Promise<FileLock | L
     await file.close();
     throw error;
   }
-  return { release: () => file.close() };
+  held.add(file);
+  return {
+    release: async () => {
+      held.delete(file);
+      await file.close();
+    },
+  };
 }
 
 function isLocked(lock: Addon['lockFile'], fd: number): boolean {

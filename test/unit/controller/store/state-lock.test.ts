@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { lockFile } from '../../../../shared/native/file-lock.js';
 import { isLockedElsewhere, lockState } from '../../../../controller/store/state-lock.js';
+
+const lockModule = new URL('../../../../controller/store/state-lock.js', import.meta.url).href;
 
 async function inDirectory(run: (directory: string) => Promise<void>): Promise<void> {
   const directory = await mkdtemp(path.join(tmpdir(), 'culvert-lock-'));
@@ -40,7 +44,9 @@ test('of many that start at the same moment one gets the state directory, and th
     assert.equal((await stat(path.join(directory, name))).mode & 0o777, 0o600);
     await unlock?.();
     assert.deepEqual(await claims(directory), []);
-    assert.equal((await race(directory)).length, 1);
+    const again = await race(directory);
+    assert.equal(again.length, 1);
+    await again[0]?.();
   });
 });
 
@@ -49,8 +55,30 @@ test('what a process that is gone, or an earlier one with the same number, has l
     for (const stale of ['999999999.1.00', `${process.pid}.1.00`, 'nonsense']) {
       await writeFile(path.join(directory, `controller.lock.${stale}`), 'held');
     }
-    assert.equal((await race(directory)).length, 1);
+    const [unlock, ...others] = await race(directory);
+    assert.equal(others.length, 0);
     assert.equal((await claims(directory)).length, 1);
+    await unlock?.();
+  });
+});
+
+test('a lock that nothing refers to is held until its process ends, and ends no process', async () => {
+  await inDirectory(async (directory) => {
+    const script = [
+      `const { lockState } = await import(${JSON.stringify(lockModule)});`,
+      'await lockState(process.argv[1]);',
+      'for (let at = 0; at < 5; at++) { gc(); await new Promise((resolve) => setTimeout(resolve, 10)); }',
+      "process.stdout.write('held');",
+      'setInterval(() => undefined, 1000);',
+    ].join('\n');
+    const child = spawn(process.execPath, ['--expose-gc', '--input-type=module', '-e', script, directory], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await once(child.stdout, 'data');
+    assert.match((await isLockedElsewhere(directory)) ?? 'nothing has it', new RegExp(`^${child.pid} on `));
+    child.kill('SIGKILL');
+    await once(child, 'close');
+    assert.equal(await isLockedElsewhere(directory), null);
   });
 });
 
