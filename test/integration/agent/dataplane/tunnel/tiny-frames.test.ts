@@ -73,8 +73,9 @@ describe('frames of one byte that fill what one read brings', () => {
     peer.socket.write(wire);
     await eventually('all have come', () => receivedBytes() === frames);
     assert.ok(received().equals(content));
-    // One read of 64 KiB has 6,500 of them, and libuv reads up to 32 times in a turn.
-    assert.ok(largestTurn() <= 3000, `${largestTurn()} in one turn`);
+    // One read of 64 KiB has 6,500 of them, and libuv reads up to 32 times in a turn. A turn takes 256 and then goes on for a
+    // millisecond, in which a fast machine takes 3,600.
+    assert.ok(largestTurn() < 6000, `${largestTurn()} in one turn`);
     peer.socket.destroy();
   });
 
