@@ -18,7 +18,7 @@ import type { RulesAge } from './followers/rules-age.js';
 import { RulesAgeKeeper } from './followers/rules-age-keeper.js';
 import type { AppliedRules } from './followers/rules-follower.js';
 import { systemScheduler } from '../thread/scheduler.js';
-import { StateSaver } from './state/state-directory.js';
+import { longestPauseMs, StateSaver } from './state/state-saver.js';
 import type { ProtectedWorkload } from './workloads/refusals.js';
 import { reportedAlarms, type RefusalAlarms } from './followers/registry-refusals.js';
 import { reportedWorkload } from './workloads/reported-workload.js';
@@ -78,15 +78,16 @@ export class ControlPlane {
       onWriteFailed: () => metrics.stateWriteFailed(),
       onNewRoots: () => this.#onCertificates(),
     });
-    const saver = (write: () => Promise<void>): StateSaver =>
+    const saver = (write: () => Promise<void>, longestMs = longestPauseMs.rules): StateSaver =>
       new StateSaver({
-        // Until then the state on disk is another process's.
-        write: () => init.capture.whenInCharge().then(write),
+        write,
+        mayWrite: () => init.capture.whenInCharge(),
+        longestPauseMs: longestMs,
         log,
         onFailure: () => metrics.stateWriteFailed(),
       });
     this.#saver = saver(() => init.directory.writeState(this.#state()));
-    this.#registrySaver = saver(() => init.directory.saveRegistry(this.#registry));
+    this.#registrySaver = saver(() => init.directory.saveRegistry(this.#registry), longestPauseMs.registry);
     this.#rulesAge = new RulesAgeKeeper({
       ...init,
       credentials: () => this.#credentials.current,

@@ -34,7 +34,8 @@ test(
     const neighbour = mesh.lab.workload('neighbour');
     const target = mesh.toServer;
     const revision = await mesh.apply(denial('no-neighbour', 'neighbour'));
-    // What it shall start from is on disk 200 ms later; a stop writes it too.
+    // What it shall start from. The other is stopped, and writes it then.
+    await node1.waitForSavedState(revision);
     await mesh.controller.stop('SIGKILL');
     await waitUntil(
       'both agents notice',

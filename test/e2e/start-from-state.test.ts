@@ -37,6 +37,7 @@ test(
     const far = mesh.lab.workload('far');
     const { port } = await startEcho(far);
     const workloads = names.map((name) => mesh.lab.workload(name));
+    await node1.waitForSavedState(await node1.metric('culvert_enforced_revision'));
     await mesh.controller.stop('SIGKILL');
     const tookMs: number[] = [];
     for (let round = 0; round < 3; round++) {

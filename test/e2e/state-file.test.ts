@@ -89,6 +89,7 @@ test(
   async () => {
     const node1 = mesh.agent('node1');
     const { client } = mesh;
+    await node1.waitForSavedState(await node1.metric('culvert_enforced_revision'));
     await mesh.controller.stop('SIGKILL');
     await node1.stop('SIGKILL');
     const file = path.join(node1.stateDir, 'state.json');

@@ -3,10 +3,14 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import { json } from 'node:stream/consumers';
+import type { z } from 'zod';
 import { agentSettingsTable } from '../../agent/config/agent-settings.js';
+import { nodeCredentialsSchema } from '../../agent/control/credentials/node-credentials.js';
+import { stateFileSchema } from '../../agent/control/state/last-good-state.js';
 import { agentSocketPath } from '../../agent/control/succession/agent-socket.js';
 import { hostPorts } from '../../agent/ports.js';
 import type { AccessLogLine } from '../../agent/telemetry/access-log.js';
+import { openSnapshot } from '../../shared/wire/signed.js';
 import type { Lab } from './lab.js';
 import { labHttp } from './lab-http.js';
 import type { LabNode } from './lab-node.js';
@@ -170,6 +174,26 @@ export class MeshAgent {
       return found;
     };
     return waitUntil(`${this.name} logs ${what}`, find, deadlineMs);
+  }
+
+  /**
+   * Waits until rules of this revision or a later one, and every certificate that the agent has, are on disk: what it starts
+   * from when controller and NATS are away.
+   */
+  async waitForSavedState(revision: number): Promise<void> {
+    await waitUntil(`the agent of ${this.name} has revision ${revision} on disk`, async () => {
+      const { certificates } = (await this.admin('/dump')) as { certificates: readonly object[] };
+      const { signingPublicKeys } = this.#onDisk('credentials.json', nodeCredentialsSchema);
+      const saved = this.#onDisk('state.json', stateFileSchema);
+      if (saved.sealedSnapshot === null || saved.certificates.length < certificates.length) return undefined;
+      const snapshot = openSnapshot({ bytes: saved.sealedSnapshot, publicKeysPem: signingPublicKeys });
+      return snapshot.revision >= revision ? true : undefined;
+    });
+  }
+
+  #onDisk<T>(name: string, schema: z.ZodType<T>): T {
+    const [, text = ''] = readFileSync(path.join(this.stateDir, name), 'utf8').split('\n');
+    return schema.parse(JSON.parse(text));
   }
 
   async #askReady(remember: (text: string) => void): Promise<true | undefined> {

@@ -2,7 +2,8 @@ import { describeError } from '../../../shared/errors.js';
 import type { Log } from '../../../shared/log.js';
 import type { NodeName } from '../../../shared/routing/names.js';
 import { openNodeEnrolment, type NodeEnrolment } from '../../../shared/wire/node-enrolment.js';
-import { StateSaver, type StateDirectory } from '../state/state-directory.js';
+import type { StateDirectory } from '../state/state-directory.js';
+import { longestPauseMs, StateSaver } from '../state/state-saver.js';
 
 type Held = { readonly enrolment: NodeEnrolment; readonly sealed: Uint8Array };
 
@@ -27,10 +28,11 @@ export class EnrolmentFollower {
     this.#log = init.log;
     this.#saver = new StateSaver({
       write: async () => {
-        await init.inCharge();
         if (this.#held !== null)
           await init.directory.enrolment.write(Buffer.from(this.#held.sealed).toString('base64'));
       },
+      mayWrite: init.inCharge,
+      longestPauseMs: longestPauseMs.rules,
       log: init.log,
       onFailure: init.onWriteFailed,
     });

@@ -4,7 +4,8 @@ import type { Log } from '../../../shared/log.js';
 import type { AgentSettings } from '../../config/agent-settings.js';
 import type { WorkerPool } from '../../dataplane/pool/worker-pool.js';
 import type { NodeCredentials } from '../credentials/node-credentials.js';
-import type { StateDirectory, StateSaver } from '../state/state-directory.js';
+import type { StateDirectory } from '../state/state-directory.js';
+import type { StateSaver } from '../state/state-saver.js';
 import { RulesAge, type RulesAgeAlarm } from './rules-age.js';
 
 /** What is on disk is this much older at most: a write for each statement would be one every 30 s on every host. */

@@ -15,13 +15,6 @@ import { nodeCredentialsSchema, type NodeCredentials } from '../credentials/node
 import { RegistryFile, type RegistrySource } from './registry-file.js';
 import type { StateFile } from './state-file.js';
 
-const saveDelayMs = 200;
-/** A write that takes longer than this, as for a large registry, is not repeated for every change. */
-const cheapWriteMs = 50;
-/** Expensive writes take at most this share of the time. */
-const writeShare = 1 / 20;
-const saveRetryMs = 10_000;
-
 /** What the agent makes in its state directory. */
 export const namesInAgentState: OwnNames = {
   names: [
@@ -133,88 +126,4 @@ async function readOrExplain<T>(file: StateFile<T>, log: Log, consequence: strin
     log.error({ file: file.path, movedTo, problem }, `a damaged state file was moved aside: ${consequence}`);
   }
   return stored.kind === 'loaded' ? stored.value : undefined;
-}
-
-/**
- * Writes a part of the last good state soon after it changed. Changes within 200 ms share one write, and more of them
- * if a write takes long. A full disk costs only the copy on disk: the agent continues and retries every 10 s.
- */
-export class StateSaver {
-  readonly #write: () => Promise<void>;
-  readonly #log: Log;
-  readonly #onFailure: () => void;
-  #timer: NodeJS.Timeout | null = null;
-  #problem: string | null = null;
-  #saving: Promise<void> = Promise.resolve();
-  #isClosed = false;
-  #isAbandoned = false;
-  #delayMs = saveDelayMs;
-
-  constructor(init: {
-    /** Collects the current state and writes it. */
-    readonly write: () => Promise<void>;
-    readonly log: Log;
-    readonly onFailure: () => void;
-  }) {
-    this.#write = init.write;
-    this.#log = init.log;
-    this.#onFailure = init.onFailure;
-  }
-
-  /** Why the newest state is not on disk; null: it is, or is about to be. */
-  get problem(): string | null {
-    return this.#problem;
-  }
-
-  schedule(): void {
-    this.#saveIn(this.#delayMs);
-  }
-
-  /** Another process writes from now on: waits for a running write, and writes nothing more. */
-  async abandon(): Promise<void> {
-    this.#isClosed = true;
-    this.#isAbandoned = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
-    await this.#saving;
-  }
-
-  /** Waits for a running write, then writes pending changes once, whether that succeeds or not. */
-  async close(): Promise<void> {
-    if (this.#isAbandoned) return;
-    this.#isClosed = true;
-    await this.#saving;
-    if (this.#timer !== null || this.#problem !== null) await this.#save();
-  }
-
-  #saveIn(delayMs: number): void {
-    if (this.#isClosed) return;
-    this.#timer ??= setTimeout(() => {
-      this.#saving = this.#save();
-    }, delayMs);
-  }
-
-  async #save(): Promise<void> {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
-    const startedAt = performance.now();
-    try {
-      await this.#write();
-      const tookMs = performance.now() - startedAt;
-      this.#delayMs = Math.min(saveRetryMs, saveDelayMs + Math.max(0, tookMs - cheapWriteMs) / writeShare);
-      if (this.#problem !== null) this.#log.info('the last good state is on disk again');
-      this.#problem = null;
-    } catch (error) {
-      const problem = error instanceof Error ? error.message : String(error);
-      this.#onFailure();
-      if (this.#problem !== problem) {
-        this.#log.error(
-          { err: error },
-          'the last good state could not be written to disk; the agent continues without it',
-        );
-      }
-      this.#problem = problem;
-      this.#saveIn(saveRetryMs);
-    }
-  }
 }

@@ -5,8 +5,6 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { z } from 'zod';
 import { ChecksummedFile } from '../../../../agent/control/state/checksummed-file.js';
-import { StateSaver } from '../../../../agent/control/state/state-directory.js';
-import { createLog } from '../../../../shared/log.js';
 
 const schema = z.object({ revision: z.number(), text: z.string() });
 type Value = z.infer<typeof schema>;
@@ -86,48 +84,4 @@ test('a write that fails keeps the old file and says what to do', async () => {
     hint: /^name another directory with --state-dir, or move what is in its place away$/,
   });
   assert.deepEqual(await file.read(), { kind: 'loaded', value: { revision: 1, text: 'old' } });
-});
-
-test('a full disk is told once, counted each time, and forgotten when there is room again', async () => {
-  const lines: string[] = [];
-  const log = createLog({ name: 'test', level: 'info', stream: { write: (line: string) => void lines.push(line) } });
-  let isFull = true;
-  let failures = 0;
-  const saver = new StateSaver({
-    write: async () => {
-      if (isFull) throw new Error('no space left');
-    },
-    log,
-    onFailure: () => failures++,
-  });
-  saver.schedule();
-  await saver.close();
-  assert.equal(saver.problem, 'no space left');
-  assert.equal(failures, 1);
-  isFull = false;
-  await saver.close();
-  assert.equal(saver.problem, null);
-  assert.deepEqual(
-    lines.map((line) => (JSON.parse(line) as { level: string }).level),
-    ['error', 'info'],
-  );
-});
-
-test('closing waits for a write that is under way', async () => {
-  let begun: () => void = () => undefined;
-  const hasBegun = new Promise<void>((resolve) => (begun = resolve));
-  let isWritten = false;
-  const saver = new StateSaver({
-    write: async () => {
-      begun();
-      await new Promise((resolve) => setTimeout(resolve, 50));
-      isWritten = true;
-    },
-    log: createLog({ name: 'test', level: 'error', stream: { write: () => undefined } }),
-    onFailure: () => undefined,
-  });
-  saver.schedule();
-  await hasBegun;
-  await saver.close();
-  assert.ok(isWritten);
 });
