@@ -66,7 +66,7 @@ import { openStore } from './store/open-store.js';
 import { keepPrivate } from '../shared/private-state.js';
 import { makeStateDirectory } from '../shared/private-file.js';
 import type { ResourceStore } from './store/resource-store.js';
-import { lockState } from './store/state-lock.js';
+import { lockState, lockWarnings } from './store/state-lock.js';
 import { namesInControllerState } from './store/state-names.js';
 
 export type ControllerOptions = {
@@ -123,7 +123,9 @@ async function open(
     await assertNatsCanStart(settings);
   }
   await makeStateDirectory(stateDir);
-  closing.push('lock', await lockState(stateDir));
+  const lock = await lockState(stateDir, { isFilesEnough: settings.unsafeWithoutKernelLock });
+  closing.push('lock', lock.release);
+  for (const { message, hint } of lockWarnings(lock)) log.warn({ hint }, message);
   // Not before the lock: a controller that runs in this directory may have the port too.
   if (!isFirst) await assertApiCanListen(listen);
   await keepPrivate(stateDir, namesInControllerState, log);
@@ -362,6 +364,7 @@ async function open(
         ca,
         trustDomain,
         stateDir,
+        lock,
         startedAtMs: nowMs(),
         nowMs,
         pending,

@@ -19,7 +19,7 @@ import { Lease } from './kubernetes/lease.js';
 import { ensureStateId, readStateId } from './store/state-id.js';
 import { isLockedElsewhere } from './store/state-lock.js';
 import { parseListenAddress } from '../shared/config/listen-address.js';
-import type { CulvertError } from '../shared/errors.js';
+import { CulvertError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { assertFileLocks } from '../shared/native/file-lock.js';
 import { splitCertificates } from '../shared/pki/pem.js';
@@ -50,6 +50,7 @@ export async function awaitTurn(init: {
   readonly log: Log;
 }): Promise<Turn | null> {
   const { settings, signal, log } = init;
+  if (settings.unsafeWithoutKernelLock) throw lockIsNeeded();
   const { kubernetesNamespace: namespace } = settings;
   const api = new KubernetesApi({
     url: httpsAddress(settings.kubernetesApi, '--kubernetes-api'),
@@ -85,6 +86,14 @@ export async function awaitTurn(init: {
     },
     [Symbol.asyncDispose]: () => closing[Symbol.asyncDispose](),
   };
+}
+
+function lockIsNeeded(): CulvertError {
+  return new CulvertError({
+    code: 'CONFIG_INVALID',
+    message: '--unsafe-without-kernel-lock and --kubernetes-lease exclude each other',
+    hint: 'with a lease there are several controllers, and one that was stopped in the middle is known by its lock alone: leave --unsafe-without-kernel-lock out, or run one controller without a lease',
+  });
 }
 
 type Waiting = {

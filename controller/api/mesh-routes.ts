@@ -8,6 +8,7 @@ import type { NodeMembers } from '../join/node-members.js';
 import type { KubernetesState } from '../kubernetes/kubernetes-state.js';
 import { damagedFiles } from '../store/damaged-files.js';
 import type { ResourceStore } from '../store/resource-store.js';
+import { lockWarnings, type StateLock } from '../store/state-lock.js';
 import { positionOf } from '../fleet/agents-ahead.js';
 import { badRequest } from './api-error.js';
 import type { PendingTask, StatusAnswer } from './api-types.js';
@@ -27,6 +28,7 @@ export function meshRoutes(init: {
   readonly ca: CertificateIssuer;
   readonly trustDomain: string;
   readonly stateDir: string;
+  readonly lock: Pick<StateLock, 'unheldBecause'>;
   readonly startedAtMs: number;
   readonly nowMs: () => number;
   readonly pending: () => readonly PendingTask[];
@@ -81,7 +83,7 @@ export function meshRoutes(init: {
       agents: agents.list(positionOf(store)),
       removedNodes: members.removed,
       nodesWithoutAgent: nodes.among(store.inventory.entries),
-      warnings: [...(await damagedFiles(init.stateDir)), ...warnings.of(store, nowMs())],
+      warnings: [...lockWarnings(init.lock), ...(await damagedFiles(init.stateDir)), ...warnings.of(store, nowMs())],
       breakGlass: breakGlassRules(store.release, nowMs()),
       kubernetes: init.kubernetes(),
     };

@@ -21,6 +21,15 @@ export const controllerSettings = defineSettings({
     help: 'Directory for the CA, the keys, the journal of all changes and the embedded NATS store. Back it up.',
     example: '/var/lib/culvert/controller',
   },
+  unsafeWithoutKernelLock: {
+    kind: 'boolean',
+    flag: '--unsafe-without-kernel-lock',
+    env: 'CULVERT_CONTROLLER_UNSAFE_WITHOUT_KERNEL_LOCK',
+    key: 'unsafeWithoutKernelLock',
+    default: false,
+    help: 'Go on where the kernel cannot lock the state directory: without the native addon, or on a file system without locks. Then a second controller in another container or on another machine is not seen, and two that write one state destroy it. Not with --kubernetes-lease.',
+    example: 'true',
+  },
   trustDomain: {
     kind: 'string',
     flag: '--trust-domain',

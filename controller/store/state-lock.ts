@@ -4,8 +4,9 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CulvertError, describeError } from '../../shared/errors.js';
-import { lockFile, type FileLock } from '../../shared/native/file-lock.js';
+import { findLock, lockFile, type FileLock, type LockedByOther } from '../../shared/native/file-lock.js';
 import { hintForWrite } from '../../shared/write-hint.js';
+import type { Problem } from '../resources/kinds/problem.js';
 
 /** What the kernel locks, which is seen from other containers too. It stays. */
 const lockName = 'controller.lock';
@@ -18,22 +19,34 @@ const maxDelayMs = 1000;
 
 type Claim = { readonly pid: string; readonly isHeld: boolean };
 
+/** That no other controller writes in a state directory. Its owner releases it. */
+export type StateLock = {
+  readonly release: () => Promise<void>;
+  /** Why the kernel does not hold it too, where that was allowed; null: it does. */
+  readonly unheldBecause: CulvertError | null;
+};
+
 /**
  * Locks a state directory, because two controllers must not write one journal. Each process creates a file of its own,
  * `controller.lock.<pid>.<start time>.<random>`, and then lists those of others. Of any two processes the later one to list
  * sees the other's file, so they never both succeed. A process that meets another claim backs off and retries, unless that
  * claim already holds the lock. Files of dead processes are ignored; the start time tells a reused process id apart. Every
- * name is used once, so removing such a file cannot release the lock of a live process. `hint`: what to do when it is locked.
+ * name is used once, so removing such a file cannot release the lock of a live process.
  *
  * In a container other process ids count, so the one that succeeds also locks `controller.lock` in the kernel
- * ({@link lockFile}). Without the addon, or on a file system without locks, only the files hold.
+ * ({@link lockFile}). Without the addon, or on a file system without locks, it is refused: the files alone do not keep apart two
+ * controllers in different containers, each of which would take the other's file for that of a dead process. `isFilesEnough`: it
+ * is not refused then. `hint`: what to do when it is locked.
  *
- * Returns the function that releases the lock. Throws CulvertError `STATE_LOCKED` or `STATE_WRITE`.
+ * Throws CulvertError `STATE_LOCKED`, `NO_KERNEL_LOCK` or `STATE_WRITE`.
  */
 export async function lockState(
   stateDir: string,
-  hint = 'stop the other controller, or give this one another --state-dir',
-): Promise<() => Promise<void>> {
+  {
+    isFilesEnough = false,
+    hint = 'stop the other controller, or give this one another --state-dir',
+  }: { readonly isFilesEnough?: boolean; readonly hint?: string } = {},
+): Promise<StateLock> {
   const name = `${prefix}${process.pid}.${await startTimeOf(String(process.pid))}.${randomBytes(4).toString('hex')}`;
   const own = join(stateDir, name);
   try {
@@ -42,12 +55,16 @@ export async function lockState(
       const others = await claimsOfOthers(stateDir, name);
       const [other] = others;
       if (other === undefined) {
-        const lock = await lockInKernel(stateDir, hint);
-        await writeFile(own, heldMark);
-        return async () => {
+        const lock = await lockInKernel(stateDir, { isFilesEnough, hint });
+        const release = async (): Promise<void> => {
           await rm(own, { force: true });
-          await lock?.release();
+          if ('release' in lock) await lock.release();
         };
+        await writeFile(own, heldMark).catch(async (error: unknown) => {
+          await release();
+          throw error;
+        });
+        return { release, unheldBecause: 'release' in lock ? null : lock };
       }
       await rm(own);
       const holder = others.find(({ isHeld }) => isHeld);
@@ -66,29 +83,50 @@ export async function lockState(
   }
 }
 
-/** Null: there is no addon, or the file system has no locks. Errors: `STATE_LOCKED`. */
-async function lockInKernel(stateDir: string, hint: string): Promise<FileLock | null> {
-  const lock = await lockFile(join(stateDir, lockName), `${process.pid} on ${hostname()}`).catch((error: unknown) => {
-    if (error instanceof CulvertError) return null;
+/** The reason why there is no lock, where the files are enough. Errors: `STATE_LOCKED`, `NO_KERNEL_LOCK`. */
+async function lockInKernel(
+  stateDir: string,
+  { isFilesEnough, hint }: { readonly isFilesEnough: boolean; readonly hint: string },
+): Promise<FileLock | CulvertError> {
+  const lock = await lockFile(join(stateDir, lockName), `${process.pid} on ${hostname()}`).catch((cause: unknown) => {
+    if (!(cause instanceof CulvertError)) throw cause;
+    const error = noKernelLock(stateDir, cause);
+    if (isFilesEnough) return error;
     throw error;
   });
-  if (lock === null || 'release' in lock) return lock;
-  throw locked(lock.text === '' ? 'that did not say its number' : lock.text, hint);
+  if ('text' in lock) throw locked(nameOf(lock), hint);
+  return lock;
 }
 
 /**
- * Whether another has locked the state directory in the kernel, in whatever container or, where the file system says it, on
- * whatever machine. Changes nothing. Errors: those of {@link lockFile}.
+ * Who else has locked the state directory in the kernel, in whatever container or, where the file system says it, on whatever
+ * machine; null: no other process. Changes nothing, and takes no lock. Errors: those of {@link findLock}.
  */
 export async function isLockedElsewhere(stateDir: string): Promise<string | null> {
-  const lock = await lockFile(join(stateDir, lockName), '').catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
-  });
-  if (lock === null) return null;
-  if (!('release' in lock)) return lock.text;
-  await lock.release();
-  return null;
+  const lock = await findLock(join(stateDir, lockName));
+  return lock === null ? null : nameOf(lock);
+}
+
+/** A warning where only the files keep others out. */
+export function lockWarnings({ unheldBecause: cause }: Pick<StateLock, 'unheldBecause'>): Problem[] {
+  if (cause === null) return [];
+  return [
+    {
+      severity: 'warning',
+      fileName: null,
+      document: null,
+      line: null,
+      resource: null,
+      path: '',
+      message: `the controller goes on without a lock of the kernel (--unsafe-without-kernel-lock): ${cause.message}`,
+      hint: `${hintOf(cause)}; then start it without that option`,
+    },
+  ];
+}
+
+/** It may just have taken the lock. */
+function nameOf({ text }: LockedByOther): string {
+  return text === '' ? 'that did not say its number' : text;
 }
 
 /** The claims of other live processes. Removes the files of dead ones. */
@@ -117,5 +155,19 @@ function locked(pid: string, hint: string): CulvertError {
     code: 'STATE_LOCKED',
     message: `the state directory is in use by process ${pid}`,
     hint,
+  });
+}
+
+/** What would bring the lock back. */
+function hintOf({ cause }: CulvertError): string {
+  return cause instanceof CulvertError ? (cause.hint ?? '') : '';
+}
+
+function noKernelLock(stateDir: string, cause: CulvertError): CulvertError {
+  return new CulvertError({
+    code: 'NO_KERNEL_LOCK',
+    message: `${stateDir} cannot be locked in the kernel (${cause.message}), so a controller in another container or on another machine could write there too, and destroy it`,
+    hint: `${cause.hint}. Where only processes of this machine can reach the directory, and none of them in a container: --unsafe-without-kernel-lock`,
+    cause,
   });
 }

@@ -1,11 +1,11 @@
 import { createRequire } from 'node:module';
 import { open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { getSystemErrorName } from 'node:util';
+import { constants } from 'node:os';
 import { CulvertError } from '../errors.js';
 import { giveToOwnerOf } from '../private-file.js';
 
-type Addon = { readonly lockFile: (fd: number) => boolean };
+type Addon = { readonly lockFile: (fd: number) => boolean; readonly isLocked: (fd: number) => boolean };
 
 let loaded: Addon | undefined;
 /** Until they are released: Node closes a file that nothing refers to, and the lock would go with it. */
@@ -38,16 +38,16 @@ export interface FileLock {
 export type LockedByOther = { readonly text: string };
 
 /**
- * Locks a file with flock(2) and writes `text` into it, about its owner; makes the file where it is missing (mode 0600). It is
- * seen from every container of the machine. The file stays when the lock goes. Errors: `NATIVE_ADDON`; a CulvertError whose code
- * is the errno's name, where the file system has no locks; those of `open` and `write`.
+ * Locks a file in the kernel (fcntl(2), a lock of the open file) and writes `text` into it, about its owner; makes the file where
+ * it is missing (mode 0600). It is seen from every container of the machine. The file stays when the lock goes. Errors:
+ * `NATIVE_ADDON`; a CulvertError whose code is the errno's name, where the file system has no locks; those of `open` and `write`.
  */
 export async function lockFile(path: string, text: string): Promise<FileLock | LockedByOther> {
   const { lockFile: lock } = addon();
   const file = await open(path, 'a+', 0o600);
   try {
-    if (!isLocked(lock, file.fd)) {
-      const said = (await file.readFile('utf8')).trim();
+    if (!answerOf(lock, file)) {
+      const said = await textOf(file);
       await file.close();
       return { text: said };
     }
@@ -67,16 +67,43 @@ export async function lockFile(path: string, text: string): Promise<FileLock | L
   };
 }
 
-function isLocked(lock: Addon['lockFile'], fd: number): boolean {
+/**
+ * What a file says that is locked; null: it is not locked, or is missing. Takes no lock, and makes and writes no file, so neither
+ * the one that has the lock nor one that takes it meanwhile notices. Errors: those of {@link lockFile}, without those of `write`.
+ */
+export async function findLock(path: string): Promise<LockedByOther | null> {
+  const { isLocked } = addon();
+  const file = await open(path, 'r').catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  });
+  if (file === null) return null;
   try {
-    return lock(fd);
+    return answerOf(isLocked, file) ? { text: await textOf(file) } : null;
+  } finally {
+    await file.close();
+  }
+}
+
+async function textOf(file: FileHandle): Promise<string> {
+  return (await file.readFile('utf8')).trim();
+}
+
+function answerOf(question: (fd: number) => boolean, { fd }: FileHandle): boolean {
+  try {
+    return question(fd);
   } catch (cause) {
-    const code = getSystemErrorName(-((cause as { readonly errno?: number }).errno ?? 0)) || 'EIO';
+    const code = nameOf((cause as { readonly errno?: number }).errno);
     throw new CulvertError({
       code,
       message: `the file system cannot lock a file: ${code}`,
-      hint: 'keep the state on a file system with locks (flock), such as ext4, XFS, or NFS 4',
+      hint: 'keep the state on a file system with locks (fcntl), such as ext4, XFS, or NFS 4',
       cause,
     });
   }
+}
+
+/** Node's own function for it does not know ENOLCK. */
+function nameOf(errno: number | undefined): string {
+  return Object.entries(constants.errno).find(([, number]) => number === errno)?.[0] ?? 'EIO';
 }

@@ -162,9 +162,9 @@ test('a step out of turn, a controller that runs and a directory of another user
     await rotateCa(place, 'prepare');
     await assert.rejects(rotateCa(place, 'prepare'), { code: 'CA_ROTATION', hint: /rotate activate first/ });
     await assert.rejects(rotateCa(place, 'finish'), { code: 'CA_ROTATION', hint: /rotate activate first/ });
-    const unlock = await lockState(place.stateDir);
+    const lock = await lockState(place.stateDir);
     await assert.rejects(rotateCa(place, 'activate'), { code: 'STATE_LOCKED', hint: /^stop the controller first/ });
-    await unlock();
+    await lock.release();
     await chown(place.stateDir, 65_534, 65_534);
     await assert.rejects(rotateCa(place, 'activate'), { code: 'WRONG_USER', hint: /sudo -u '#65534'/ });
     // That user may have placed a link where the command writes what it does.
@@ -265,9 +265,9 @@ test('the key of the root is kept off line, and makes the next issuing CA withou
     const rotated = await started(place);
     assert.notEqual(rotated.rootHash, own.rootHash);
 
-    const unlock = await lockState(place.stateDir);
+    const lock = await lockState(place.stateDir);
     await assert.rejects(exportCa(place, file, place.password, { removesRoot: true }), { code: 'STATE_LOCKED' });
-    await unlock();
+    await lock.release();
     assert.match(await exportCa(place, file, place.password, { removesRoot: true }), /removed the key of the root/);
     assert.deepEqual(await filesOf(), ['issuing.pem']);
     const without = await started(place);

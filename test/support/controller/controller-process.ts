@@ -11,11 +11,16 @@ const [, program] = programs.controller;
 
 export type Access = { readonly url: string; readonly caPem: string; readonly adminToken: string };
 
-/** A controller as a process of its own, killed at the end of the test whatever happens. */
-export async function spawnedController(stateDir: string, args: readonly string[] = []) {
+/** A controller as a process of its own, killed at the end of the test whatever happens. `program`: instead of this build's. */
+export async function spawnedController(
+  stateDir: string,
+  args: readonly string[] = [],
+  o: { readonly program?: string; readonly env?: NodeJS.ProcessEnv } = {},
+) {
   const own = ['--state-dir', stateDir, '--listen', '127.0.0.1:0', '--nats-listen', '127.0.0.1:0'];
-  const child: ChildProcess = spawn(process.execPath, [program, 'run', ...own, ...args], {
+  const child: ChildProcess = spawn(process.execPath, [o.program ?? program, 'run', ...own, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...o.env },
   });
   let output = '';
   let isClosed = false;

@@ -65,7 +65,7 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
   assert.equal(code, 0, out);
   assert.deepEqual(readdirSync(join(root, 'dist', 'agent', 'native')), programs);
   const locks = createRequire(import.meta.url)(join(root, 'dist/shared/native/file-lock.node')) as object;
-  assert.deepEqual(Object.keys(locks), ['lockFile']);
+  assert.deepEqual(Object.keys(locks), ['lockFile', 'isLocked']);
   const loaded = createRequire(import.meta.url)(addon) as Record<string, unknown>;
   const calls = [
     'abortSocket',

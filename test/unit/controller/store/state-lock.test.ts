@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { lockFile } from '../../../../shared/native/file-lock.js';
-import { isLockedElsewhere, lockState } from '../../../../controller/store/state-lock.js';
+import { isLockedElsewhere, lockState, type StateLock } from '../../../../controller/store/state-lock.js';
 
 const lockModule = new URL('../../../../controller/store/state-lock.js', import.meta.url).href;
 
@@ -25,7 +25,7 @@ async function claims(directory: string): Promise<string[]> {
 }
 
 /** Many at once; returns the locks that were given. */
-async function race(directory: string): Promise<(() => Promise<void>)[]> {
+async function race(directory: string): Promise<StateLock[]> {
   const attempts = await Promise.allSettled(Array.from({ length: 10 }, () => lockState(directory)));
   const refusals = attempts.filter((attempt) => attempt.status === 'rejected').map(({ reason }) => reason as Error);
   for (const refusal of refusals) {
@@ -37,16 +37,16 @@ async function race(directory: string): Promise<(() => Promise<void>)[]> {
 
 test('of many that start at the same moment one gets the state directory, and the next after it', async () => {
   await inDirectory(async (directory) => {
-    const [unlock, ...others] = await race(directory);
+    const [lock, ...others] = await race(directory);
     assert.equal(others.length, 0);
     const [name = '', ...rest] = await claims(directory);
     assert.equal(rest.length, 0, 'those that were refused leave nothing');
     assert.equal((await stat(path.join(directory, name))).mode & 0o777, 0o600);
-    await unlock?.();
+    await lock?.release();
     assert.deepEqual(await claims(directory), []);
     const again = await race(directory);
     assert.equal(again.length, 1);
-    await again[0]?.();
+    await again[0]?.release();
   });
 });
 
@@ -55,10 +55,10 @@ test('what a process that is gone, or an earlier one with the same number, has l
     for (const stale of ['999999999.1.00', `${process.pid}.1.00`, 'nonsense']) {
       await writeFile(path.join(directory, `controller.lock.${stale}`), 'held');
     }
-    const [unlock, ...others] = await race(directory);
+    const [lock, ...others] = await race(directory);
     assert.equal(others.length, 0);
     assert.equal((await claims(directory)).length, 1);
-    await unlock?.();
+    await lock?.release();
   });
 });
 
@@ -100,8 +100,44 @@ test('a controller whose process nothing here can see, as one in another contain
     assert.deepEqual(await claims(directory), [], 'one that is refused leaves nothing');
     await lock.release();
     assert.equal(await isLockedElsewhere(directory), null);
-    const unlock = await lockState(directory);
+    const own = await lockState(directory);
+    assert.equal(own.unheldBecause, null);
     assert.match((await isLockedElsewhere(directory)) ?? '', new RegExp(`^${process.pid} on `));
-    await unlock();
+    await own.release();
+  });
+});
+
+test('the question who has the directory makes no file and changes none', async () => {
+  await inDirectory(async (directory) => {
+    assert.equal(await isLockedElsewhere(directory), null);
+    assert.deepEqual(await readdir(directory), [], 'a directory that was never locked is left as it was');
+    const file = path.join(directory, 'controller.lock');
+    await writeFile(file, 'of one that is gone\n');
+    const { mtimeNs } = await stat(file, { bigint: true });
+    assert.equal(await isLockedElsewhere(directory), null);
+    assert.equal(await readFile(file, 'utf8'), 'of one that is gone\n');
+    assert.equal((await stat(file, { bigint: true })).mtimeNs, mtimeNs);
+  });
+});
+
+test('one that starts gets the directory also while others ask all the time who has it', async () => {
+  await inDirectory(async (directory) => {
+    const over = new AbortController();
+    let questions = 0;
+    const ask = async (): Promise<void> => {
+      for (; !over.signal.aborted; questions++) await isLockedElsewhere(directory);
+    };
+    const asking = Promise.all(Array.from({ length: 4 }, ask));
+    try {
+      for (let start = 0; start < 50; start++) {
+        const lock = await lockState(directory);
+        assert.match((await isLockedElsewhere(directory)) ?? 'nothing has it', new RegExp(`^${process.pid} on `));
+        await lock.release();
+      }
+    } finally {
+      over.abort();
+      await asking;
+    }
+    assert.ok(questions > 50, `${questions} questions`);
   });
 });
