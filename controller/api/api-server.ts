@@ -9,7 +9,7 @@ import { BoundedServer, optionsFor, type ConnectionCut, type ServerLimits } from
 import type { Log } from '../../shared/log.js';
 import { requireRole, type Principal } from '../access/role.js';
 import type { ServerKeyPair } from '../ca/server-certificate.js';
-import type { AuditTrail } from '../audit-log/audit-trail.js';
+import { stranger, type AuditTrail } from '../audit-log/audit-trail.js';
 import { badRequest, toErrorAnswer } from './api-error.js';
 import { nextRootHeader } from './api-types.js';
 import { isRefusal, runAudited } from './audited-requests.js';
@@ -128,7 +128,7 @@ export class ApiServer implements AsyncDisposable {
     const remote = request.socket.remoteAddress ?? '';
     const source = parseIp(remote) ?? remote;
     let pattern = 'none';
-    let subject = 'anonymous';
+    let subject: string = stranger;
     let hasLine = false;
     let answer: ApiAnswer;
     try {

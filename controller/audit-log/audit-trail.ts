@@ -1,5 +1,6 @@
 import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
+import { sourceOf } from '../../shared/source-of.js';
 import type { AuditAction, AuditDetail, AuditFacts } from './audit-entry.js';
 import type { AuditLog } from './audit-log.js';
 import { LineLimit } from './line-limit.js';
@@ -23,6 +24,9 @@ export type AuditNote = {
   readonly detail?: AuditDetail;
 };
 
+/** In the place of the user's name, where there is no credential. */
+export const stranger = 'anonymous';
+
 /** Users that one line names. */
 const maxNamed = 50;
 
@@ -35,7 +39,7 @@ export type BegunRequest = { readonly end: (outcome: AuditOutcome) => void };
 export class AuditTrail {
   readonly #auditLog: Pick<AuditLog, 'append'>;
   readonly #log: Log;
-  /** By address. */
+  /** By source: an address, or the network of one host. */
   readonly #strangers: LineLimit;
   /** By user, so that what one user is refused is not hidden by what that user tries out. */
   readonly #refused: LineLimit;
@@ -67,9 +71,14 @@ export class AuditTrail {
     this.#write({ ...itself, action, result: 'noted', detail });
   }
 
-  /** A request that was refused before it came to its route. */
+  /**
+   * A request that was refused before it came to its route. Of a user it counts with that user's, so that requests without a
+   * credential, which all can send, do not hide it.
+   */
   refused(request: Pick<AuditFacts, 'user' | 'source'>, code: string, detail: AuditDetail): void {
-    if (!this.#strangers.take(request.source)) return;
+    const { user, source } = request;
+    const isWritten = user === stranger ? this.#strangers.take(sourceOf(source)) : this.#refused.take(user);
+    if (!isWritten) return;
     this.#write({ ...request, action: 'refused', target: null, result: 'refused', code, of: null, detail });
   }
 
@@ -80,7 +89,7 @@ export class AuditTrail {
     const ofStrangers = this.#strangers.takeLeftOut();
     if (ofStrangers !== null) {
       const { requests, senders } = ofStrangers;
-      this.#write({ ...refused, user: 'anonymous', detail: { requests, sources: senders.length } });
+      this.#write({ ...refused, user: stranger, detail: { requests, sources: senders.length } });
     }
     const ofUsers = [
       [refused, this.#refused],

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { isUserPublicKey } from '../../shared/bus/nats-accounts.js';
+import { sourceOf } from '../../shared/source-of.js';
 import { parseCsr } from '../ca/x509/parsed-certificate-request.js';
 import { isAccountToken } from '../../shared/wire/account-token.js';
 import type { JoinRequest, JoinResponse } from '../../shared/wire/requests.js';
@@ -167,7 +168,7 @@ export class JoinService {
 
   async #proveByAccount({ token, node }: JoinRequest, source: string): Promise<void> {
     // Each costs a request to another server.
-    if (!this.#reviews.take(source, this.#nowMs())) {
+    if (!this.#reviews.take(sourceOf(source), this.#nowMs())) {
       this.#refuse(node, source, tooManyJoins(node), 'TOO_MANY_JOINS');
     }
     try {

@@ -51,6 +51,16 @@ test('every file that a document names exists', () => {
   assert.deepEqual(missing, []);
 });
 
+test('every promise of the security model names a test', () => {
+  const [, promises = ''] = readFileSync('deploy/docs/security.md', 'utf8').split('\n## What is promised\n');
+  const rows = (promises.split('\n## ')[0] ?? '').split('\n').filter((line) => /^\| (?!attacker |---)/.test(line));
+  assert.ok(rows.length > 50, `${rows.length} promises`);
+  assert.deepEqual(
+    rows.filter((row) => !/`test\/[\w./-]+(?:\.test|-contract)\.ts`/.test(row)),
+    [],
+  );
+});
+
 test('every file that ARCHITECTURE names without its folder is the only one with this name in the product', () => {
   const product = readSourceTree('.').filter(({ path: file }) => !/^(?:test|deploy)\//.test(file));
   const names = product.map(({ path: file }) => path.basename(file));

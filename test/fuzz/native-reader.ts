@@ -1,0 +1,83 @@
+import { execFileSync, spawn, type ChildProcessByStdio } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { Readable, Writable } from 'node:stream';
+
+/** The repository, seen from the compiled file. */
+const root = path.resolve(import.meta.dirname, '../../..');
+
+/**
+ * A reader in C as a program of its own, built with AddressSanitizer where the compiler has it. It gets one input at a time, after
+ * its length, and answers with one line. It ends with this process.
+ */
+export class NativeReader {
+  readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
+  #said = '';
+  #problem = '';
+  #answer: { readonly resolve: (line: string) => void; readonly reject: (error: Error) => void } | null = null;
+
+  private constructor(program: string) {
+    this.#child = spawn(program, [], { stdio: ['pipe', 'pipe', 'pipe'], env: {} });
+    const { stdin, stdout, stderr } = this.#child;
+    stdin.on('error', () => undefined);
+    stdout.setEncoding('latin1').on('data', (text: string) => this.#hear(text));
+    stderr.setEncoding('utf8').on('data', (text: string) => (this.#problem += text));
+    this.#child.once('close', (code, signal) => {
+      this.#answer?.reject(new Error(`the reader ended with ${code ?? signal}: ${this.#problem.slice(0, 2000)}`));
+    });
+    this.#keepProcess(false);
+  }
+
+  /** `sources` and `include` are paths in the repository. */
+  static build({ sources, include }: { readonly sources: readonly string[]; readonly include: string }): NativeReader {
+    const directory = mkdtempSync(path.join(tmpdir(), 'culvert-reader-'));
+    const program = path.join(directory, 'reader');
+    const compile = (flags: readonly string[]): void => {
+      const files = sources.map((file) => path.join(root, file));
+      const args = ['-std=gnu11', '-g', '-O1', ...flags, '-I', path.join(root, include), '-o', program, ...files];
+      execFileSync('gcc', args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    };
+    try {
+      try {
+        compile(['-fsanitize=address,undefined', '-fno-sanitize-recover']);
+      } catch {
+        compile([]);
+      }
+      return new NativeReader(program);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  }
+
+  /** Its answer. Rejects when it ends. One question at a time. */
+  ask(input: Uint8Array): Promise<string> {
+    const head = Buffer.alloc(4);
+    head.writeUInt32LE(input.length);
+    return new Promise<string>((resolve, reject) => {
+      this.#answer = { resolve, reject };
+      this.#keepProcess(true);
+      this.#child.stdin.write(Buffer.concat([head, input]));
+    }).finally(() => {
+      this.#answer = null;
+      this.#keepProcess(false);
+    });
+  }
+
+  #hear(text: string): void {
+    this.#said += text;
+    const end = this.#said.indexOf('\n');
+    if (end < 0) return;
+    const line = this.#said.slice(0, end);
+    this.#said = this.#said.slice(end + 1);
+    this.#answer?.resolve(line);
+  }
+
+  /** Whether this process waits for it. */
+  #keepProcess(waits: boolean): void {
+    for (const part of [this.#child, ...this.#child.stdio] as readonly { ref?: () => void; unref?: () => void }[]) {
+      if (waits) part.ref?.();
+      else part.unref?.();
+    }
+  }
+}
