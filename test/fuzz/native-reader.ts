@@ -8,8 +8,8 @@ import type { Readable, Writable } from 'node:stream';
 const root = path.resolve(import.meta.dirname, '../../..');
 
 /**
- * A reader in C as a program of its own, built with AddressSanitizer where the compiler has it. It gets one input at a time, after
- * its length, and answers with one line. It ends with this process.
+ * A reader in C as a program of its own, built with AddressSanitizer where the compiler has it. It gets one input at a time,
+ * after its length, and answers with one line. It ends with this process.
  */
 export class NativeReader {
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;

@@ -3,6 +3,8 @@ import { addressTarget } from './targets/addresses.js';
 import { certificateTarget, certificateRequestTarget } from './targets/certificates.js';
 import { applyBodyTarget, documentTarget } from './targets/documents.js';
 import { hpackTarget, http2ClientTarget, http2ServerTarget } from './targets/http2.js';
+import { helperTarget } from './targets/helper.js';
+import { clusterTarget } from './targets/cluster.js';
 import { auditLogTarget, journalTarget, registryFileTarget } from './targets/files.js';
 import { issuerTarget } from './targets/issuers.js';
 import { requestTarget, sealedTarget, signedTarget } from './targets/messages.js';
@@ -24,4 +26,6 @@ export const targets: readonly FuzzTarget[] = [
   registryFileTarget,
   journalTarget,
   auditLogTarget,
+  helperTarget,
+  clusterTarget,
 ];

@@ -79,7 +79,7 @@ const seeds = [
   },
 ];
 
-/** That an object is none of its kind is an answer: its reader says so, and what was known of it stays. */
+/** A reader may say that an object is not of its kind: then what was known of it stays. */
 function readingOf(read: () => unknown): string {
   return outcomeOf(() => {
     try {
