@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import net from 'node:net';
 import tls from 'node:tls';
 import type { TunnelCertificates } from '../../agent/dataplane/tunnel/tunnel.js';
+import type { WorkloadName } from '../../shared/routing/names.js';
 import { clientIdentity, serverIdentity, TestCa } from '../support/tunnel/tunnel-certificates.js';
 import { eventually, readAll, serverIp, TunnelPair, type TunnelEngine } from '../support/tunnel/tunnel-pair.js';
 import { encodeFrame, frameType } from '../support/tunnel/tunnel-raw-peer.js';
@@ -213,27 +214,75 @@ export function runTunnelRotationContract(engine: TunnelEngine): void {
   });
 
   describe(`handshakes with one address (${engine.name})`, () => {
-    it('are sixteen at a time, from either side', async () => {
+    it('are sixteen at a time, and others do not connect before their turn', async () => {
       await using pair = await TunnelPair.start(engine, ca);
-      const accept = pair.server.accept.bind(pair.server);
-      let hellos = 0;
       const held: (() => void)[] = [];
-      pair.server.accept = (socket, listener) => {
-        socket.once('readable', () => (hellos += 1));
-        held.push(() => accept(socket, listener));
-      };
-      const opening = Promise.all(
-        Array.from({ length: 40 }, async (_unused, at) =>
-          pair.stream({ sourceWorkload: workloadNamed(`shop/front-${at}`) }),
-        ),
-      );
-      await eventually('forty connections, sixteen handshakes', () => held.length === 40 && hellos === 16);
+      const accept = pair.server.accept.bind(pair.server);
+      pair.server.accept = (socket, listener) => held.push(() => accept(socket, listener));
+      const opening = Promise.all(Array.from({ length: 40 }, async (_unused, at) => pair.stream(fromFront(at))));
+      await eventually('sixteen connections', () => held.length === 16);
       for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
-      assert.equal(hellos, 16);
+      assert.deepEqual([held.length, pair.dialled.length], [16, 16]);
+      pair.server.accept = accept;
       for (const release of held) release();
       assert.equal((await opening).length, 40);
     });
+
+    it('take no turn for a connection that takes long, and one at once when it is there', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const { dialRaw } = pair;
+      const late: net.Socket[] = [];
+      pair.dialRaw = (target) => {
+        if (!target.sourceWorkload.startsWith('shop/late-')) return dialRaw(target);
+        // It connects when the name is resolved, which is when the test says.
+        const socket = net.connect({ host: 'late.example', port: pair.port, allowHalfOpen: true, lookup: later });
+        late.push(socket);
+        return socket;
+      };
+      const answers: (() => void)[] = [];
+      const later: net.LookupFunction = (_name, _options, callback) =>
+        answers.push(() => callback(null, [{ address: serverIp, family: 4 }]));
+      const opening = Promise.all(
+        Array.from({ length: 16 }, async (_unused, at) =>
+          pair.stream({ sourceWorkload: workloadNamed(`shop/late-${at}`) }),
+        ),
+      );
+      await eventually('sixteen are begun', () => late.length === 16);
+      await pair.stream(fromFront(1));
+      for (const answer of answers) answer();
+      assert.equal((await opening).length, 16);
+    });
+
+    it('that hold every turn for too long let the next request fail, and say why', async () => {
+      await using pair = await TunnelPair.start(engine, ca, { tlsHandshakeTimeoutMs: 300 });
+      pair.server.accept = () => undefined;
+      const results = await Promise.all(Array.from({ length: 17 }, async (_unused, at) => pair.open(fromFront(at))));
+      for (const result of results) assert.equal(!result.ok && result.reason, 'TLS_HANDSHAKE');
+      const details = results.map((result) => (result.ok ? '' : result.detail));
+      assert.equal(details.filter((detail) => detail.includes('no turn for a TLS handshake within 300 ms')).length, 1);
+    });
+
+    it('are not begun for one that was ended while it waited', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const held: (() => void)[] = [];
+      const accept = pair.server.accept.bind(pair.server);
+      pair.server.accept = (socket, listener) => held.push(() => accept(socket, listener));
+      const opening = Array.from({ length: 16 }, async (_unused, at) => pair.stream(fromFront(at)));
+      await eventually('sixteen connections', () => held.length === 16);
+      const waiting = pair.open(fromFront(16));
+      await new Promise((resolve) => setImmediate(resolve));
+      pair.client.releaseWorkload(workloadNamed('shop/front-16'));
+      const ended = await waiting;
+      assert.ok(!ended.ok);
+      for (const release of held) release();
+      await Promise.all(opening);
+      assert.equal(pair.dialled.length, 16);
+    });
   });
+}
+
+function fromFront(at: number): { readonly sourceWorkload: WorkloadName } {
+  return { sourceWorkload: workloadNamed(`shop/front-${at}`) };
 }
 
 /** A stream that is opened, used and closed. */

@@ -37,6 +37,9 @@ export type NoTunnel = Refused | LostTunnel;
 /**
  * Connects TCP, TLS 1.3 with both certificates, and HTTP/2. Resolves when the peer's SETTINGS arrive: only then does a TLS
  * 1.3 client know that its own certificate was accepted. `signal` ends the attempt. Never rejects.
+ *
+ * The turn for a handshake comes before the connection: the other agent resets one that says nothing for some seconds. It waits
+ * for a turn as long as for a handshake.
  */
 export async function dialTunnel(init: {
   readonly target: TunnelTarget;
@@ -49,7 +52,51 @@ export async function dialTunnel(init: {
   readonly gate: KeyedSemaphore;
   readonly signal: AbortSignal;
 }): Promise<DialledTunnel | LostTunnel | Refused> {
-  const { target, address, settings, signal } = init;
+  const { address, settings, signal } = init;
+  const timeoutMs = settings.tlsHandshakeTimeoutMs || longestHandshakeMs;
+  const turn = new Turn({ gate: init.gate, address, timeoutMs, signal });
+  try {
+    if (!(await turn.take())) return noTurn(init, timeoutMs);
+    return await connectInTurn({ ...init, turn, timeoutMs });
+  } finally {
+    turn.leave();
+  }
+}
+
+type Dial = Parameters<typeof dialTunnel>[0];
+
+/** A place among the handshakes with one address. */
+class Turn {
+  readonly #gate: KeyedSemaphore;
+  readonly #address: string;
+  readonly #wish: { readonly timeoutMs: number; readonly signal: AbortSignal };
+  #leave: (() => void) | null = null;
+  #hadOne = false;
+
+  constructor(init: { gate: KeyedSemaphore; address: string; timeoutMs: number; signal: AbortSignal }) {
+    this.#gate = init.gate;
+    this.#address = init.address;
+    this.#wish = init;
+  }
+
+  /** Waits for a place, first in line if it had one before. False: there was none in time, or the attempt was ended. */
+  async take(): Promise<boolean> {
+    this.#leave ??= await this.#gate.enterWithin(this.#address, { ...this.#wish, isFirst: this.#hadOne });
+    this.#hadOne ||= this.#leave !== null;
+    return this.#leave !== null;
+  }
+
+  /** Leaves its place, if it has one. */
+  leave(): void {
+    this.#leave?.();
+    this.#leave = null;
+  }
+}
+
+async function connectInTurn(
+  init: Dial & { readonly turn: Turn; readonly timeoutMs: number },
+): Promise<DialledTunnel | LostTunnel | Refused> {
+  const { target, address, settings, signal, turn } = init;
   let raw: net.Socket;
   try {
     raw = init.dialRaw(target);
@@ -61,23 +108,30 @@ export async function dialTunnel(init: {
     raw.destroy();
   };
   signal.addEventListener('abort', giveUp, { once: true });
+  // An address that does not answer holds no places.
+  const slow = setTimeout(() => turn.leave(), slowConnectMs);
   try {
     const dialError = await connected(raw, settings.connectTimeoutMs);
+    clearTimeout(slow);
     if (dialError !== null) return tunnelConnectFailure(dialError, address);
     raw.setNoDelay(true);
     // A tunnel has no half-close. The TLS socket inherits this, and would otherwise survive the peer's FIN.
     raw.allowHalfOpen = false;
-    // After TCP is connected, so that an address that does not answer holds no places.
-    const leave = await init.gate.enter(address);
-    try {
-      if (raw.destroyed) return tunnelConnectFailure(raw.errored ?? new Error('given up'), address);
-      return await handshake({ ...init, raw });
-    } finally {
-      leave();
+    if (!(await turn.take())) {
+      raw.destroy();
+      return noTurn(init, init.timeoutMs);
     }
+    if (raw.destroyed) return tunnelConnectFailure(raw.errored ?? new Error('given up'), address);
+    return await handshake({ ...init, raw });
   } finally {
+    clearTimeout(slow);
     signal.removeEventListener('abort', giveUp);
   }
+}
+
+function noTurn({ address, signal }: Dial, timeoutMs: number): Refused {
+  if (signal.aborted) return tunnelConnectFailure(new Error('given up'), address);
+  return handshakeFailure(timeoutError('no turn for a TLS handshake', timeoutMs), address);
 }
 
 /** Null when connected; otherwise the error, and the socket is destroyed. */
@@ -173,6 +227,9 @@ async function handshake(init: {
 function leftAtOnce(address: string): LostTunnel {
   return { ok: 'lost', detail: `tunnel to ${address} ended: GOAWAY NO_ERROR right after the handshake` };
 }
+
+/** A connection that takes longer gives its turn to another, and gets the next one when it is there. */
+const slowConnectMs = 250;
 
 /** Used when the setting is 0: a handshake without a limit would hold its waiters for ever. */
 const longestHandshakeMs = 10_000;

@@ -63,10 +63,13 @@ export class TunnelPair implements AsyncDisposable {
   /** What the server does with a request; replace it. */
   onConnect: (request: TunnelRequest) => void = (request) => echo(request.accept());
 
+  /** How the client reaches the server; replace it. */
+  dialRaw: (target: TunnelTarget) => net.Socket = () => this.#dial();
+
   private constructor(engine: TunnelEngine, settings: Partial<TunnelSettings>) {
     this.settings = { ...testSettings, ...settings };
     this.server = engine.server({ settings: this.settings, onConnect: (request) => this.onConnect(request) });
-    this.client = engine.client({ settings: this.settings, dialRaw: () => this.#dial() });
+    this.client = engine.client({ settings: this.settings, dialRaw: (target) => this.dialRaw(target) });
     this.#listening = net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
       this.accepted.push(socket);
       this.server.accept(socket, listener);
