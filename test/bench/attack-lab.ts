@@ -11,7 +11,7 @@ import { issuerOf, stolen, writeIdentity } from '../support/mesh/stolen-identity
 import { type Attack, attackedPorts } from './attack-table.js';
 import { AttackedNeighbour, type NeighbourProtocol } from './attacked-neighbour.js';
 
-const ports = { echo: 9000, discard: 9001, plainSink: 9002, tlsSink: 9003 } as const;
+const ports = { echo: 9000, discard: 9001, plainSink: 9002, tlsSink: 9003, keeping: 9004 } as const;
 const workload = (name: string, excludeOutboundPorts: readonly number[] = []) => ({
   name,
   namespace: 'shop',
@@ -56,6 +56,8 @@ export class AttackLab implements AsyncDisposable {
       await Promise.all([
         listening(lab.workload('server'), 'peer-server', [String(ports.echo)]),
         listening(lab.workload('attacked'), 'sink', [String(ports.discard)]),
+        listening(lab.workload('attacked'), 'sink', [String(ports.keeping), '', 'all']),
+        listening(lab.host('elsewhere'), 'sink', [String(ports.keeping), '', 'all']),
         listening(lab.host('elsewhere'), 'sink', [String(ports.plainSink)]),
         listening(lab.host('elsewhere'), 'sink', [String(ports.tlsSink), directory]),
       ]);
@@ -80,7 +82,7 @@ export class AttackLab implements AsyncDisposable {
   async begin(attack: Attack, on: 'culvert' | 'something else'): Promise<LabProcess> {
     const { lab } = this.mesh;
     const from =
-      attack.from === 'stranger' || (on !== 'culvert' && attack.to === 'captured port')
+      attack.from === 'stranger' || (on !== 'culvert' && isCaptured(attack))
         ? lab.host('stranger')
         : lab.workload('hostile');
     const target = on === 'culvert' ? this.#target(attack) : this.#sink(attack);
@@ -97,7 +99,7 @@ export class AttackLab implements AsyncDisposable {
     const attacker = await from.spawn([...unprivileged, process.execPath, file, ...argv.map(String)], { env });
     await attacker.waitForLine(/^started$/, 60_000);
     // The kernel opens them before the agent does.
-    if (on === 'culvert' && attack.to === 'captured port') {
+    if (on === 'culvert' && isCaptured(attack)) {
       await waitUntil(
         'the captured connections are open',
         async () => ((await this.#opened()) >= opened + attack.count ? true : undefined),
@@ -122,6 +124,8 @@ export class AttackLab implements AsyncDisposable {
       case 'tunnel port':
         return { ip: attacked, port: attackedPorts.tunnel };
       case 'captured port':
+        return { ip: attacked, port: ports.keeping };
+      case 'closing port':
         return { ip: attacked, port: ports.discard };
       case 'health':
         return { ip: lab.host('node2').ipv4, port: attackedPorts.health };
@@ -130,12 +134,18 @@ export class AttackLab implements AsyncDisposable {
     }
   }
 
-  #sink({ kind }: Attack): { readonly ip: string; readonly port: number } {
+  #sink({ kind, to }: Attack): { readonly ip: string; readonly port: number } {
+    const { ipv4: ip } = this.mesh.lab.host('elsewhere');
+    if (to === 'captured port') return { ip, port: ports.keeping };
     return {
-      ip: this.mesh.lab.host('elsewhere').ipv4,
+      ip,
       port: kind === 'silent' || kind === 'spoken' ? ports.plainSink : ports.tlsSink,
     };
   }
+}
+
+function isCaptured({ to }: Attack): boolean {
+  return to === 'captured port' || to === 'closing port';
 }
 
 const unprivileged = [

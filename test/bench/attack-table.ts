@@ -5,11 +5,21 @@ export type Attack = {
   readonly id: string;
   readonly title: string;
   /** Of `load/attacker.ts`. */
-  readonly kind: 'silent' | 'spoken' | 'handshakes' | 'replay' | 'tiny-data' | 'tiny-acks' | 'tiny-windows' | 'resets';
+  readonly kind:
+    | 'silent'
+    | 'spoken'
+    | 'handshakes'
+    | 'tunnels'
+    | 'replay'
+    | 'tiny-data'
+    | 'tiny-acks'
+    | 'tiny-windows'
+    | 'resets';
   readonly count: number;
   /** A machine outside of the mesh, or a workload on the neighbour's host. */
   readonly from: 'stranger' | 'workload';
-  readonly to: 'tunnel port' | 'captured port' | 'health' | 'API';
+  /** `closing port`: as `captured port`, but its server ends the oldest of more than 256 connections. */
+  readonly to: 'tunnel port' | 'captured port' | 'closing port' | 'health' | 'API';
   /** `own`: with the certificate of its workload, as a program that got hold of the agent's keys. */
   readonly certificate: 'own' | 'none';
 };
@@ -28,6 +38,15 @@ export const attacks = [
     to: 'captured port',
     certificate: 'none',
   },
+  {
+    id: 'captured-churn',
+    title: 'captured connections without end',
+    kind: 'silent',
+    count: 2600,
+    from: 'workload',
+    to: 'closing port',
+    certificate: 'none',
+  },
   { id: 'handshakes', title: 'TLS handshakes without end', kind: 'handshakes', count: 200, ...stranger },
   { id: 'replay', title: 'a recorded ClientHello without end', kind: 'replay', count: 200, ...stranger },
   {
@@ -37,7 +56,7 @@ export const attacks = [
     count: 1000,
     ...stranger,
   },
-  { id: 'proved', title: 'proved tunnels without end', kind: 'handshakes', count: 64, ...peer },
+  { id: 'proved', title: 'proved tunnels without end', kind: 'tunnels', count: 64, ...peer },
   { id: 'data-1', title: 'DATA of one byte, one stream', kind: 'tiny-data', count: 1, ...peer },
   { id: 'data-90', title: 'DATA of one byte, 90 streams', kind: 'tiny-data', count: 90, ...peer },
   { id: 'acks', title: 'acknowledgements of settings', kind: 'tiny-acks', count: 0, ...peer },

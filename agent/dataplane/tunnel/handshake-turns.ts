@@ -33,8 +33,12 @@ export type HandshakeLimits = {
   readonly runningTotal: number;
   /** Between the begins of two handshakes. */
   readonly betweenMs: number;
-  /** Handshakes of one source that may begin in a second, after as many at once. */
+  /** Handshakes of one source that may begin in a second, after `atOnce`. Each takes the time of a private key from others. */
   readonly perSecond: number;
+  readonly atOnce: number;
+  /** The same for those that do not prove their peer. */
+  readonly unprovedPerSecond: number;
+  readonly unprovedAtOnce: number;
 };
 
 export const defaultHandshakeLimits: HandshakeLimits = {
@@ -44,7 +48,12 @@ export const defaultHandshakeLimits: HandshakeLimits = {
   runningPerSource: 16,
   runningTotal: 64,
   betweenMs: 3,
-  perSecond: 100,
+  // Workloads behind one translated address are one source, and their first tunnels may come all at once.
+  perSecond: 25,
+  atOnce: 256,
+  unprovedPerSecond: 4,
+  // As many as may run: an honest source never waits for a token, because it gets each one back.
+  unprovedAtOnce: 16,
 };
 
 /** Between two looks for the first byte: an honest one is there at once, and the pause doubles from the first to the last. */
@@ -55,7 +64,8 @@ const stuckAfterMs = 1000;
 /**
  * The handshakes with peers that proved nothing yet, so that they neither keep out others nor hold up what else the thread
  * does. Each begins when its first byte has come, one after the other at a pace, listener by listener, and of a listener source
- * by source. So a peer waits behind its own handshakes and not behind those of a flood.
+ * by source. So a peer waits behind its own handshakes and not behind those of a flood. A source whose handshakes prove nothing
+ * gets few of them.
  *
  * A new connection is never refused. When a source, a listener or all together have more than they may, one goes of the source
  * that has the most of them there: the one that has been silent for the longest, or else the oldest that waits for its turn, or
@@ -69,8 +79,8 @@ export class HandshakeTurns {
   readonly #running = new Set<Place>();
   /** Those that are due: by listener, and by source. What was served goes to the end of each map. */
   readonly #due = new Map<WorkloadName, BySource>();
-  /** By listener and source: when all tokens of the rate will be there again. */
-  readonly #fullAtMs = new Map<string, number>();
+  readonly #rate: RateOfKeys;
+  readonly #unprovedRate: RateOfKeys;
   readonly #silent = new Set<Place>();
   #timer: NodeJS.Timeout | null = null;
   #lookTimer: NodeJS.Timeout | null = null;
@@ -79,6 +89,9 @@ export class HandshakeTurns {
 
   constructor(limits: HandshakeLimits = defaultHandshakeLimits) {
     this.#limits = limits;
+    const { total, perSecond, atOnce, unprovedPerSecond, unprovedAtOnce } = limits;
+    this.#rate = new RateOfKeys({ perSecond, atOnce, keys: total });
+    this.#unprovedRate = new RateOfKeys({ perSecond: unprovedPerSecond, atOnce: unprovedAtOnce, keys: total });
   }
 
   get size(): number {
@@ -107,7 +120,22 @@ export class HandshakeTurns {
     this.#lookSoon();
   }
 
-  /** The peer is proved, or has gone. Returns whether it was here. */
+  /** The peer is proved. Returns whether it was here. */
+  leaveProved(socket: net.Socket): boolean {
+    const place = this.#places.get(socket);
+    if (place?.standing === 'running') this.#unprovedRate.giveBack(keyOf(place), performance.now());
+    return this.leave(socket);
+  }
+
+  /**
+   * A peer of this source broke the protocol or its limits after it was proved, and lost its tunnel: another one costs as much
+   * as many handshakes that prove nothing.
+   */
+  punish(who: Pick<Unproved, 'listener' | 'source'>): void {
+    this.#unprovedRate.takeAll(keyOf(who), performance.now());
+  }
+
+  /** The peer has gone, or proved nothing. Returns whether it was here. */
   leave(socket: net.Socket): boolean {
     const place = this.#places.get(socket);
     if (place === undefined) return false;
@@ -230,21 +258,59 @@ export class HandshakeTurns {
     return true;
   }
 
-  /** A bucket of `perSecond` tokens, as the time at which it will be full again. */
-  #isWithinRate({ listener, source }: Place): boolean {
-    const key = `${listener} ${source}`;
-    const nowMs = performance.now();
-    const fullAtMs = Math.max(this.#fullAtMs.get(key) ?? 0, nowMs);
-    const tokenMs = 1000 / this.#limits.perSecond;
-    if (fullAtMs - nowMs > 1000 - tokenMs) return false;
-    this.#fullAtMs.set(key, fullAtMs + tokenMs);
-    if (this.#fullAtMs.size > this.#limits.total) this.#forgetFull(nowMs);
+  #isWithinRate(place: Place): boolean {
+    const [key, nowMs] = [keyOf(place), performance.now()];
+    const rates = [this.#rate, this.#unprovedRate];
+    if (!rates.every((rate) => rate.has(key, nowMs))) return false;
+    for (const rate of rates) rate.take(key, nowMs);
     return true;
   }
+}
 
-  #forgetFull(nowMs: number): void {
-    for (const [key, fullAtMs] of this.#fullAtMs) if (fullAtMs <= nowMs) this.#fullAtMs.delete(key);
+/** For each key a bucket of tokens, kept as the time at which it will be full again. */
+class RateOfKeys {
+  readonly #fullAtMs = new Map<string, number>();
+  readonly #tokenMs: number;
+  readonly #atOnce: number;
+  readonly #keys: number;
+
+  /** `keys`: when there are more, those are forgotten that are full. */
+  constructor(init: { readonly perSecond: number; readonly atOnce: number; readonly keys: number }) {
+    this.#tokenMs = 1000 / init.perSecond;
+    this.#atOnce = init.atOnce;
+    this.#keys = init.keys;
   }
+
+  has(key: string, nowMs: number): boolean {
+    return this.#missingMs(key, nowMs) <= this.#tokenMs * (this.#atOnce - 1);
+  }
+
+  take(key: string, nowMs: number): void {
+    this.#fullAtMs.set(key, nowMs + this.#missingMs(key, nowMs) + this.#tokenMs);
+    if (this.#fullAtMs.size <= this.#keys) return;
+    for (const [each, fullAtMs] of this.#fullAtMs) if (fullAtMs <= nowMs) this.#fullAtMs.delete(each);
+  }
+
+  /** Takes as many as there can be. A key owes no more than that. */
+  takeAll(key: string, nowMs: number): void {
+    const mostMs = this.#tokenMs * this.#atOnce;
+    this.#fullAtMs.set(key, nowMs + Math.min(this.#missingMs(key, nowMs) + mostMs, 2 * mostMs));
+  }
+
+  giveBack(key: string, nowMs: number): void {
+    const missingMs = this.#missingMs(key, nowMs) - this.#tokenMs;
+    if (missingMs > 0) this.#fullAtMs.set(key, nowMs + missingMs);
+    else this.#fullAtMs.delete(key);
+  }
+
+  /** How long until the bucket is full. */
+  #missingMs(key: string, nowMs: number): number {
+    return Math.max(0, (this.#fullAtMs.get(key) ?? 0) - nowMs);
+  }
+}
+
+function keyOf({ listener, source }: Pick<Unproved, 'listener' | 'source'>): string {
+  return `${listener} ${source}`;
 }
 
 type BySource = Map<string, Set<Place>>;

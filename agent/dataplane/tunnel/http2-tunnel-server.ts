@@ -85,7 +85,10 @@ export class Http2TunnelServer extends Http2TunnelSide implements TunnelServer {
       engine: this.engine,
       settings: this.settings,
       onConnect: this.#onConnect,
-      onRefused: (kind) => this.#count(kind),
+      onRefused: (kind) => {
+        if (kind === 'protocol_error') this.#handshakes.punish(peer);
+        this.#count(kind);
+      },
       use,
       limitPassed: () => this.#uses.exceeded(use),
       onClosed: () => {

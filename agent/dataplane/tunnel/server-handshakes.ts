@@ -136,6 +136,11 @@ export class ServerHandshakes {
     return change;
   }
 
+  /** A proved peer broke the protocol or its limits: it waits for its next handshake. */
+  punish({ listener, address }: Pick<ProvedPeer, 'listener' | 'address'>): void {
+    this.#turns.punish({ listener: listener.workload, source: sourceOf(address.ip) });
+  }
+
   /** Ends the handshakes under way for one workload, or for all (null), and what was refused. */
   abort(workload: WorkloadName | null): void {
     this.#ends.endAll(workload ?? undefined);
@@ -233,8 +238,9 @@ export class ServerHandshakes {
       socket.destroy();
       return;
     }
-    this.#decide(pending);
     const verdict = verdictOn(socket, listener.identity);
+    if (typeof verdict === 'string') this.#turns.leaveProved(pending.raw);
+    this.#decide(pending);
     if (typeof verdict !== 'string') {
       this.#onRefused(verdict.kind);
       rejectHandshake(socket, verdict.reason);

@@ -16,7 +16,7 @@ import { type Flow, tinyFrames } from './tiny-frames.js';
  *
  * - `silent`: holds COUNT connections and sends nothing. One that is ended is opened again at once. `spoken`: after one byte.
  * - `handshakes`: COUNT TLS handshakes at a time, with the certificate in DIRECTORY if there is one, and each connection ends
- *   with its handshake.
+ *   with its handshake. `tunnels`: each ends when the server has accepted the certificate.
  * - `replay`: COUNT connections at a time send a recorded ClientHello, and end with the first answer.
  * - `tiny-data`, `tiny-acks`, `tiny-windows`, `resets`: frames of HTTP/2 of the least size in COUNT streams of a tunnel.
  */
@@ -34,7 +34,12 @@ const attacks: Readonly<Record<string, () => Promise<unknown>>> = {
   silent: () => hold(''),
   spoken: () => hold('G'),
   handshakes: async () => {
-    await keep(count, handshake);
+    await keep(count, () => handshake('secureConnect'));
+    await firstAnswer();
+  },
+  tunnels: async () => {
+    // The first bytes are the SETTINGS of the server: before them no client of TLS 1.3 knows whether it was accepted.
+    await keep(count, () => handshake('data'));
     await firstAnswer();
   },
   replay: async () => {
@@ -110,9 +115,9 @@ function tlsTo(): tls.TLSSocket {
   return tls.connect({ host, port, ALPNProtocols: ['h2'], rejectUnauthorized: false, ...credentials() });
 }
 
-function handshake(): Promise<void> {
+function handshake(until: 'secureConnect' | 'data'): Promise<void> {
   const socket = tlsTo();
-  socket.once('secureConnect', () => {
+  socket.once(until, () => {
     done.answered += 1;
     socket.destroy();
   });

@@ -66,7 +66,7 @@ test('a peer waits behind its own handshakes, and not behind those of a flood or
 });
 
 test('one source has some places of those that run, and a rate', () => {
-  const { turns, enter } = turnsWith({ betweenMs: 1, runningPerSource: 2, perSecond: 4 });
+  const { turns, enter } = turnsWith({ betweenMs: 1, runningPerSource: 2, perSecond: 4, atOnce: 4 });
   const sockets = Array.from({ length: 8 }, (_unused, index) => enter(`a${index}`, { source: 'a' }));
   passMs(40);
   assert.deepEqual(begun, ['a0', 'a1']);
@@ -80,6 +80,48 @@ test('one source has some places of those that run, and a rate', () => {
   assert.deepEqual(begun.slice(3), ['a2', 'a3'], 'four at once');
   passMs(250);
   assert.deepEqual(begun.slice(5), ['a4'], 'and then four a second');
+});
+
+test('a source that proves nothing gets few handshakes, and one that does never waits for that', () => {
+  const limits = { betweenMs: 1, runningPerSource: 2, unprovedPerSecond: 2, unprovedAtOnce: 3 };
+  const { turns, enter } = turnsWith(limits);
+  const waiting = new Map<string, net.Socket>();
+  for (let index = 0; index < 12; index++) waiting.set(`bad${index}`, enter(`bad${index}`, { source: 'bad' }));
+  for (let index = 0; index < 12; index++) waiting.set(`good${index}`, enter(`good${index}`, { source: 'good' }));
+  const answerAll = (): void => {
+    for (const name of begun) {
+      const socket = waiting.get(name);
+      if (socket === undefined) continue;
+      if (name.startsWith('good')) turns.leaveProved(socket);
+      else turns.leave(socket);
+      waiting.delete(name);
+    }
+  };
+  for (let ms = 0; ms < 400; ms++) {
+    passMs(1);
+    answerAll();
+  }
+  const begunOf = (source: string): number => begun.filter((name) => name.startsWith(source)).length;
+  assert.deepEqual([begunOf('bad'), begunOf('good')], [3, 12], 'three at once');
+  for (let ms = 0; ms < 1000; ms++) {
+    passMs(1);
+    answerAll();
+  }
+  assert.deepEqual([begunOf('bad'), begunOf('good')], [5, 12], 'and then two a second');
+});
+
+test('a proved source that broke the protocol waits for its next handshake, and not for ever', () => {
+  const { turns, enter } = turnsWith({ betweenMs: 1, unprovedPerSecond: 2, unprovedAtOnce: 3 });
+  const first = enter('a', { source: 'a' });
+  passMs(5);
+  turns.leaveProved(first);
+  for (let count = 0; count < 10; count++) turns.punish({ listener: web, source: 'a' });
+  enter('again', { source: 'a' });
+  enter('b');
+  passMs(1900);
+  assert.deepEqual(begun, ['a', 'b']);
+  passMs(200);
+  assert.deepEqual(begun, ['a', 'b', 'again']);
 });
 
 test('of those that have too many the one goes that is silent for the longest, or else the oldest', () => {
