@@ -8,9 +8,12 @@ import type { KeyVault } from '../keys/key-vault.js';
 import type { ServerKeyPair } from '../ca/server-certificate.js';
 import { makeStateDirectory, writePrivateFile } from '../../shared/private-file.js';
 import { natsServerVersion, type NatsVersion } from './nats-binary.js';
+import { openFilesLimit } from '../../shared/open-files.js';
+import { sourceOf } from '../../shared/source-of.js';
+import { RateLimiter } from '../access/rate-limiter.js';
 import { canSyncAlways, renderNatsConfig } from './nats-config.js';
 import { loadNatsKeys, mintNatsTokens, type NatsKeys, type NatsTokens } from './nats-keys.js';
-import type { NatsLogLine, RefusedOperation } from './nats-log-line.js';
+import { clientOf, type NatsLogLine, type RefusedOperation } from './nats-log-line.js';
 import { startNatsProcess, type NatsProcess } from './nats-process.js';
 import { stopOrphan } from './orphan.js';
 
@@ -83,6 +86,10 @@ type SupervisedNatsInit = EmbeddedNatsOptions & {
   readonly keys: NatsKeys;
 };
 
+/** Warnings and errors about the clients of one source, and about all: who connects again and again must not fill the disk. */
+const linesOfSource = { burst: 50, perSecond: 0.5 };
+const linesOfAll = { burst: 500, perSecond: 5 };
+
 /** A run that lasted this long was healthy: the restart delay goes back to its minimum. */
 const healthyRunMs = 30_000;
 
@@ -101,6 +108,8 @@ class SupervisedNats implements EmbeddedNats {
   /** The port in the configuration file; undefined before it is written. */
   #writtenPort: number | undefined;
   #maxStoreBytes: number | undefined;
+  readonly #ofSource = new RateLimiter(linesOfSource);
+  readonly #ofAll = new RateLimiter(linesOfAll);
 
   constructor(init: SupervisedNatsInit) {
     this.#init = init;
@@ -209,7 +218,7 @@ class SupervisedNats implements EmbeddedNats {
 
   #takeLine(line: NatsLogLine): void {
     // Its normal messages are logged at debug; its warnings and errors concern the operator.
-    const level = line.level === 'info' ? 'debug' : line.level;
+    const level = line.level === 'info' || !this.#isShown(line.text) ? 'debug' : line.level;
     if (line.event?.kind !== 'refused') {
       this.#init.log[level]({ component: 'nats-server' }, line.text);
       return;
@@ -218,6 +227,13 @@ class SupervisedNats implements EmbeddedNats {
     void kind;
     this.#init.log[level]({ component: 'nats-server', ...refused }, line.text);
     this.#init.onRefused(refused);
+  }
+
+  /** What is beyond the bound of lines about clients is there at the level debug, and refusals are counted all the same. */
+  #isShown(text: string): boolean {
+    const client = clientOf(text);
+    const nowMs = performance.now();
+    return client === null || (this.#ofSource.take(sourceOf(client), nowMs) && this.#ofAll.take('', nowMs));
   }
 
   async #writeConfiguration(): Promise<void> {
@@ -233,6 +249,8 @@ class SupervisedNats implements EmbeddedNats {
       keys,
       tokens: this.#tokens,
       maxStoreBytes: this.#maxStoreBytes,
+      // Those of this process: the server gets its limit from it.
+      openFiles: openFilesLimit(),
       version,
     });
     await writePrivateFile(this.#path('nats-server.conf'), config);

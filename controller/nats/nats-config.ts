@@ -18,8 +18,21 @@ export type NatsConfig = {
   readonly tokens: NatsTokens;
   /** -1: the server's default, three quarters of the disk space that is free when it starts. */
   readonly maxStoreBytes: number;
+  /** How many descriptors the server can have open; infinite: it is not known. */
+  readonly openFiles: number;
   readonly version: NatsVersion;
 };
+
+/** The server's own limit of connections. */
+const mostConnections = 65_536;
+/** Descriptors that connections leave to the store, which opens files all the time; a quarter where there are few. */
+const mostStoreFiles = 8192;
+
+/** Where clients could take every descriptor, strangers too, the server could write no file of its store. */
+function connectionsOf(openFiles: number): number {
+  if (!Number.isFinite(openFiles)) return mostConnections;
+  return Math.max(1, Math.min(mostConnections, openFiles - Math.min(mostStoreFiles, Math.ceil(openFiles / 4))));
+}
 
 /**
  * The configuration file of the embedded server; its syntax is a superset of JSON. In operator mode the file lists no
@@ -33,6 +46,7 @@ export function renderNatsConfig(config: NatsConfig): string {
     port: config.port === 0 ? -1 : config.port,
     logtime: false,
     max_payload: natsMaxPayloadBytes,
+    max_connections: connectionsOf(config.openFiles),
     // Bytes buffered for one client. A client that does not read is disconnected.
     max_pending: 64 * 1024 * 1024,
     write_deadline: '10s',

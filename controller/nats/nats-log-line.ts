@@ -37,6 +37,11 @@ export function parseNatsLogLine(line: string): NatsLogLine {
   return event === undefined ? { level, text } : { level, text, event };
 }
 
+/** The address of the client that a line is about; null: it is about none. */
+export function clientOf(text: string): string | null {
+  return /^\[?([^\s\]]+?)\]?:\d+ - \w+:\d+ /.exec(text)?.[1] ?? null;
+}
+
 function eventOf(text: string): NatsLogEvent | undefined {
   const listening = /^Listening for client connections on .*:(\d+)$/.exec(text);
   if (listening !== null) return { kind: 'listening', port: Number(listening[1]) };
