@@ -159,8 +159,7 @@ async function runFiles({ filter, isSoak }: KubernetesRun, also = /./): Promise<
 
 /** Never returns: a signal takes the cluster down. */
 async function hold({ cluster }: HeldCluster): Promise<never> {
-  const argv = cluster.nodes[0].enter(['kubectl', ...cluster.kubectlArgs, 'get', 'nodes']);
-  console.log(`\nCtrl-C takes it down. To talk to it:\n${argv.join(' ')}\n`);
+  console.log(`\nCtrl-C takes it down. To talk to it:\n${[...cluster.usersKubectl, 'get', 'nodes'].join(' ')}\n`);
   setInterval(() => {}, 60_000);
   return await new Promise(() => {});
 }

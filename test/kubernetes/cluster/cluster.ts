@@ -9,7 +9,7 @@ import { type ClusterPlan, type NodePlan } from './cluster-plan.js';
 import { startApiServer, startControlPlane } from './control-plane.js';
 import { Kubectl } from './kubectl.js';
 import { startContainerd, startKubelet } from './node-daemons.js';
-import { makeFabric } from './node-network.js';
+import { makeFabric, netnsOf } from './node-network.js';
 
 /** A whole Kubernetes of two nodes on this machine. It is plain data and processes: each process of the tests can hold one. */
 export class Cluster {
@@ -35,6 +35,15 @@ export class Cluster {
 
   node(name: NodePlan['name']): ClusterNode {
     return this.nodes[name === 'n1' ? 0 : 1];
+  }
+
+  /** `kubectl` as a user has it: a program of this machine, with its files, that reaches nothing but the cluster. */
+  get usersKubectl(): readonly string[] {
+    const { plan, nodes, kubectlArgs } = this;
+    const netns = `--net=/run/netns/${netnsOf(plan, nodes[0].plan)}`;
+    const program = path.join(plan.programs.directories.kubernetes, 'kubectl');
+    // No proxy of this machine is in that network.
+    return ['env', 'NO_PROXY=*', 'nsenter', netns, program, ...kubectlArgs];
   }
 
   /** Boots the nodes, with containerd. */

@@ -13,11 +13,10 @@ export class CommandFolder implements Disposable {
   readonly directory = mkdtempSync(path.join(tmpdir(), 'culvert-commands-'));
 
   constructor() {
-    this.#add('culvert', [process.execPath, culvertProgram]);
+    this.add('culvert', [process.execPath, culvertProgram]);
     const plan = ownPlan();
     if (plan === null) return;
-    const { nodes, kubectlArgs } = Cluster.open(plan);
-    this.#add('kubectl', nodes[0].enter(['kubectl', ...kubectlArgs]));
+    this.add('kubectl', Cluster.open(plan).usersKubectl);
   }
 
   [Symbol.dispose](): void {
@@ -38,7 +37,8 @@ export class CommandFolder implements Disposable {
     throw new Error(`"${line}" ended with ${code}: ${stdout}${stderr}`);
   }
 
-  #add(name: string, argv: readonly string[]): void {
+  /** Gives these words a name of one word. */
+  add(name: string, argv: readonly string[]): void {
     const words = argv.map((word) => `'${word}'`).join(' ');
     writeFileSync(path.join(this.directory, name), `#!/bin/sh\nexec ${words} "$@"\n`, { mode: 0o755 });
   }

@@ -4,8 +4,9 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { waitUntil } from '../../../lab/wait-until.js';
 import { manifest } from '../../manifest.js';
-import { openTarget, ownPlan } from '../../target.js';
+import { openTarget, ownCluster, ownPlan } from '../../target.js';
 import { CommandFolder } from '../command-folder.js';
+import { OwnVolume } from '../own-volume.js';
 
 /**
  * The commands of deploy/docs/kubernetes.md, line by line, as the page has them, but for the name of the image. It installs
@@ -16,14 +17,13 @@ const { kubectl, image } = openTarget();
 const commands = new CommandFolder();
 const shop = manifest('page', { APP: image('app') });
 const system = 'culvert-system';
+let volume: OwnVolume | null = null;
 const shownImage = 'registry.example.net/culvert:0.1.0';
 
 /** Not run here, and why. */
 const elsewhere: readonly (readonly [line: RegExp, why: string])[] = [
   [/^podman /, 'test-images.ts makes the same image, without a registry'],
   [/^helm install /, 'own-cluster/chart.test.ts runs Helm'],
-  [/ --replicas 2 /, 'own-cluster/two-controllers.test.ts'],
-  [/ --policies /, 'of an installation with the image of its chart; installValueSets have it'],
 ];
 
 /** What is true after a line. A line without an entry has to succeed, and nothing more. */
@@ -32,17 +32,20 @@ const afterwards: readonly (readonly [line: RegExp, look: (printed: string) => P
   [/ culvert check$/, (printed) => assert.match(printed, /3 of them in the mesh|2 of them in the mesh/)],
   [/ apply -f rule\.yaml$/, () => becomes({ web: true, other: false })],
   [/ get culvert -A$/, (printed) => assert.match(printed, /db-closed-to-others/)],
+  [/ --replicas 2(?: |$)/, oneOfTwoServes],
+  [/ annotate lease /, async () => assert.equal(await leaseState(), '')],
+  [/ --policies /, controllersAreReady],
   [/^culvert uninstall --yes/, leavesNothing],
 ];
 
-/** Of blocks that say no language, which are those for a shell. Anything but a known program there is no command. */
+/** Of blocks that say no language, which are those for a shell. What is no comment there has to be a command. */
 function shownLines(): string[] {
   const lines: string[] = [];
   let language: string | null = null;
   for (const line of page.split('\n')) {
     const [, fence] = /^```(\w*)$/.exec(line) ?? [];
     if (fence !== undefined) language = language === null ? fence : null;
-    else if (language === '' && line !== '') lines.push(line);
+    else if (language === '' && line !== '' && !line.startsWith('# ')) lines.push(line);
   }
   return lines;
 }
@@ -69,6 +72,25 @@ async function becomes(wanted: { readonly web: boolean; readonly other: boolean 
   );
 }
 
+async function controllersAreReady(): Promise<void> {
+  await kubectl.wait(['-n', system, 'rollout', 'status', 'deployment/culvert-controller']);
+}
+
+/** The id of the state that the Lease of two controllers belongs to; empty: to none. */
+async function leaseState(): Promise<string> {
+  const state = 'jsonpath={.metadata.annotations.culvert\\.dev/state}';
+  return await kubectl.succeed(['-n', system, 'get', 'lease', 'culvert-controller', '-o', state]);
+}
+
+async function oneOfTwoServes(): Promise<void> {
+  await controllersAreReady();
+  await waitUntil(
+    'the Lease belongs to the state of a controller',
+    async () => (await leaseState()) || undefined,
+    90_000,
+  );
+}
+
 async function leavesNothing(printed: string): Promise<void> {
   assert.match(printed, /nothing of Culvert is left\n$/);
   await becomes({ web: true, other: true });
@@ -85,8 +107,14 @@ before(async () => {
   }
   const [, rule = ''] = /`rule\.yaml`[^]*?```yaml\n([^]*?)```/.exec(page) ?? [];
   writeFileSync(path.join(commands.directory, 'rule.yaml'), rule);
-  // Our own cluster makes no volumes.
-  if (ownPlan() !== null) await kubectl.apply(volume);
+  if (ownPlan() !== null) volume = await OwnVolume.create(ownCluster());
+  const marked = 'jsonpath={.items[*].metadata.annotations.storageclass\\.kubernetes\\.io/is-default-class}';
+  const classes = await kubectl.succeed(['get', 'storageclasses', '-o', marked]);
+  assert.match(
+    classes,
+    /true/,
+    'the state of this installation is in a claim, and the cluster has no default storage class',
+  );
   await kubectl.apply(shop);
   for (const name of ['db', 'web']) await kubectl.wait(['-n', 'shop', 'rollout', 'status', `deployment/${name}`]);
   await kubectl.wait(['-n', 'shop-outside', 'wait', '--for=condition=Ready', 'pod/other']);
@@ -94,27 +122,8 @@ before(async () => {
 after(async () => {
   commands[Symbol.dispose]();
   await kubectl.succeed(['delete', '-f', '-', '--timeout=120s'], { input: shop, timeoutMs: 150_000 });
-  if (ownPlan() !== null)
-    await kubectl.succeed(['delete', '-f', '-', '--timeout=60s'], { input: volume, timeoutMs: 90_000 });
+  await volume?.[Symbol.asyncDispose]();
 });
-
-const volume = `apiVersion: storage.k8s.io/v1
-kind: StorageClass
-metadata: { name: culvert-page, annotations: { storageclass.kubernetes.io/is-default-class: 'true' } }
-provisioner: kubernetes.io/no-provisioner
-volumeBindingMode: WaitForFirstConsumer
----
-apiVersion: v1
-kind: PersistentVolume
-metadata: { name: culvert-page }
-spec:
-  storageClassName: culvert-page
-  capacity: { storage: 2Gi }
-  accessModes: [ReadWriteOnce]
-  hostPath: { path: /run/culvert-page, type: DirectoryOrCreate }
-  nodeAffinity:
-    required: { nodeSelectorTerms: [{ matchExpressions: [{ key: kubernetes.io/hostname, operator: In, values: [n1] }] }] }
-`;
 
 for (const line of shownLines().filter((each) => /^(?:culvert|kubectl) [^`;&<>]+$/.test(each))) {
   if (elsewhere.some(([pattern]) => pattern.test(line))) continue;

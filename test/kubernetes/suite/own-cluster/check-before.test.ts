@@ -1,29 +1,19 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import process from 'node:process';
-import { after, before, test } from 'node:test';
+import { after, test } from 'node:test';
 import type { MeshCheck } from '../../../../controller/cli/view/mesh-check.js';
-import { requireSuccess, runCommand } from '../../../lab/command.js';
 import { ownCluster } from '../../target.js';
+import { CommandFolder } from '../command-folder.js';
 
 /** What `culvert check --pre` says of a real cluster, before anything of Culvert is there. */
 const cluster = ownCluster();
 const { kubectl } = cluster;
-const culvertProgram = path.resolve(import.meta.dirname, '../../../../programs/culvert.js');
-const directory = mkdtempSync(path.join(tmpdir(), 'culvert-check-'));
-const kubectlProgram = path.join(directory, 'kubectl');
-const storage = ['--storage', 'host-path:/var/lib/culvert/controller', '--node-selector', 'kubernetes.io/hostname=n1'];
-const namespaces = ['culvert-closed', 'culvert-limited'];
+const commands = new CommandFolder();
+const storage = '--storage host-path:/var/lib/culvert/controller --node-selector kubernetes.io/hostname=n1';
+const [closed, limited] = ['culvert-closed', 'culvert-limited'];
 
-before(() => {
-  const words = cluster.nodes[0].enter(['kubectl', ...cluster.kubectlArgs]).map((word) => `'${word}'`);
-  writeFileSync(kubectlProgram, `#!/bin/sh\nexec ${words.join(' ')} "$@"\n`, { mode: 0o755 });
-});
 after(async () => {
-  rmSync(directory, { recursive: true });
-  await kubectl.succeed(['delete', 'namespace', ...namespaces, '--ignore-not-found', '--timeout=90s'], {
+  commands[Symbol.dispose]();
+  await kubectl.succeed(['delete', 'namespace', closed, limited, '--ignore-not-found', '--timeout=90s'], {
     timeoutMs: 120_000,
   });
   await kubectl.succeed(['delete', 'clusterrole,clusterrolebinding', 'culvert-test-reader', '--ignore-not-found']);
@@ -31,15 +21,10 @@ after(async () => {
 
 type Checked = { readonly code: number; readonly checks: readonly MeshCheck[]; readonly err: string };
 
-async function check(install: readonly string[], more: readonly string[] = []): Promise<Checked> {
-  const objects = await requireSuccess([process.execPath, culvertProgram, 'install', ...install], {
-    timeoutMs: 60_000,
-  });
-  const argv = ['check', '--pre', '-f', '-', '--kubectl', kubectlProgram, '-o', 'json', ...more];
-  const { code, stdout, stderr } = await runCommand([process.execPath, culvertProgram, ...argv], {
-    input: objects,
-    timeoutMs: 120_000,
-  });
+/** Options of `culvert install`, and more of `culvert check`. */
+async function check(install: string, more = ''): Promise<Checked> {
+  const line = `culvert install ${install} | culvert check --pre -f - -o json ${more}`;
+  const { code, stdout, stderr } = await commands.run(line, { timeoutMs: 180_000 });
   return { code, checks: JSON.parse(stdout) as MeshCheck[], err: stderr };
 }
 
@@ -59,17 +44,16 @@ test('a cluster that takes an installation passes, and nothing is left of the qu
 });
 
 test('a claim without a storage class fails', async () => {
-  const said = await check([]);
+  const said = await check('');
   assert.equal(said.code, 1);
   assert.match(wrong(said).join('\n'), /^fail storage: no storage class is the default one.*--storage host-path/);
 });
 
 test('a namespace that Pod Security closes fails, and is named with the cure', async () => {
-  const [closed = ''] = namespaces;
   await kubectl.succeed(['create', 'namespace', closed]);
   const labels = ['pod-security.kubernetes.io/enforce=baseline', 'culvert.dev/mesh=disabled'];
   await kubectl.succeed(['label', 'namespace', closed, ...labels]);
-  const said = await check([...storage, '--namespace', closed, '--no-create-namespace']);
+  const said = await check(`${storage} --namespace ${closed} --no-create-namespace`);
   assert.equal(said.code, 1);
   const found = wrong(said).join('\n');
   assert.match(found, /fail namespace: culvert-closed enforces the Pod Security level "baseline"/);
@@ -89,10 +73,8 @@ metadata: { name: culvert-test-reader }
 roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: culvert-test-reader }
 subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: reader }]
 `);
-  const words = cluster.nodes[0].enter(['kubectl', ...cluster.kubectlArgs, '--as=reader']).map((word) => `'${word}'`);
-  const asReader = path.join(directory, 'kubectl-as-reader');
-  writeFileSync(asReader, `#!/bin/sh\nexec ${words.join(' ')} "$@"\n`, { mode: 0o755 });
-  const said = await check(storage, ['--kubectl', asReader]);
+  commands.add('kubectl-as-reader', [...cluster.usersKubectl, '--as=reader']);
+  const said = await check(storage, '--kubectl kubectl-as-reader');
   assert.equal(said.code, 1);
   const found = wrong(said);
   assert.equal(found.length, 2, found.join('\n'));
@@ -101,7 +83,6 @@ subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: reader }]
 });
 
 test('a network policy without a way for tunnels is named, and one that gives it settles that', async () => {
-  const [, limited = ''] = namespaces;
   await kubectl.succeed(['create', 'namespace', limited]);
   const policy = (name: string, ports: string): string => `apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
