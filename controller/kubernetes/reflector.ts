@@ -14,7 +14,10 @@ const watchGraceMs = 30_000;
 const soundWatchMs = 10_000;
 /** After how many failures a kind that the cluster does not have is asked for: every 2 to 4 s, so that it counts soon. */
 const absentFailures = 2;
-const defaultBackoff = { firstMs: 1000, longestMs: 30_000 };
+/** One controller of a cluster asks: a server that comes back is noticed soon, and a dead one gets some requests a second. */
+const defaultBackoff = { firstMs: 1000, longestMs: 5000 };
+/** A server that says when to come again is believed up to this. */
+const longestToldMs = 30_000;
 
 /** In place of an object that cannot be understood. */
 const unread = Symbol('unread');
@@ -261,7 +264,7 @@ export class Reflector<T> {
     const backoffMs = Math.min(longestMs, firstMs * 2 ** Math.min(this.#failures, 16)) * (0.5 + this.#random() / 2);
     const toldMs = failure instanceof KubernetesError ? (failure.retryAfterMs ?? 0) : 0;
     this.#failures++;
-    await delay(Math.max(backoffMs, Math.min(toldMs, longestMs)), undefined, { signal }).catch(() => undefined);
+    await delay(Math.max(backoffMs, Math.min(toldMs, longestToldMs)), undefined, { signal }).catch(() => undefined);
   }
 
   #recovered(): void {
