@@ -8,6 +8,7 @@ import { isAccountToken } from '../../shared/wire/account-token.js';
 import type { JoinRequest, JoinResponse } from '../../shared/wire/requests.js';
 import type { NatsAdvertisement } from '../nats/mesh-nats.js';
 import type { BegunRequest } from '../audit-log/audit-trail.js';
+import { ClientLines } from '../access/client-lines.js';
 import { RateLimiter } from '../access/rate-limiter.js';
 import { proveNode, type TokenReviewer } from './account-tokens.js';
 import { FailureLimiter } from './failure-limiter.js';
@@ -61,8 +62,8 @@ const refusals: Readonly<Record<TokenRefusal, { readonly message: string; readon
 const usableAgain: Redemption = { ok: true, release: () => Promise.resolve() };
 
 /**
- * Decides which hosts become nodes of the mesh. Every refusal is logged with its source and counted; its hint says what
- * to do.
+ * Decides which hosts become nodes of the mesh. Every refusal is counted, and logged with its source as far as
+ * {@link ClientLines} go; its hint says what to do.
  */
 export class JoinService {
   readonly #tokens: JoinTokens;
@@ -76,6 +77,7 @@ export class JoinService {
   readonly #rates = new RateLimiter(joinRate);
   /** By source. */
   readonly #reviews = new RateLimiter(reviewRate);
+  readonly #lines = new ClientLines();
   readonly #nowMs: () => number;
   readonly #statement: () => Promise<Uint8Array>;
   readonly #begin: (node: NodeName, source: string) => Promise<BegunRequest>;
@@ -188,7 +190,8 @@ export class JoinService {
 
   #refuse(node: NodeName, source: string, error: CulvertError, refusal: JoinRefusal): never {
     this.#onRefused(refusal);
-    this.#log.warn({ node, source, code: refusal }, 'refused a join');
+    const level = this.#lines.take(source, this.#nowMs()) ? 'warn' : 'debug';
+    this.#log[level]({ node, source, code: refusal }, 'refused a join');
     throw error;
   }
 }

@@ -9,8 +9,7 @@ import type { ServerKeyPair } from '../ca/server-certificate.js';
 import { makeStateDirectory, writePrivateFile } from '../../shared/private-file.js';
 import { natsServerVersion, type NatsVersion } from './nats-binary.js';
 import { openFilesLimit } from '../../shared/open-files.js';
-import { sourceOf } from '../../shared/source-of.js';
-import { RateLimiter } from '../access/rate-limiter.js';
+import { ClientLines } from '../access/client-lines.js';
 import { canSyncAlways, renderNatsConfig } from './nats-config.js';
 import { loadNatsKeys, mintNatsTokens, type NatsKeys, type NatsTokens } from './nats-keys.js';
 import { clientOf, type NatsLogLine, type RefusedOperation } from './nats-log-line.js';
@@ -86,10 +85,6 @@ type SupervisedNatsInit = EmbeddedNatsOptions & {
   readonly keys: NatsKeys;
 };
 
-/** Warnings and errors about the clients of one source, and about all: who connects again and again must not fill the disk. */
-const linesOfSource = { burst: 50, perSecond: 0.5 };
-const linesOfAll = { burst: 500, perSecond: 5 };
-
 /** A run that lasted this long was healthy: the restart delay goes back to its minimum. */
 const healthyRunMs = 30_000;
 
@@ -108,8 +103,7 @@ class SupervisedNats implements EmbeddedNats {
   /** The port in the configuration file; undefined before it is written. */
   #writtenPort: number | undefined;
   #maxStoreBytes: number | undefined;
-  readonly #ofSource = new RateLimiter(linesOfSource);
-  readonly #ofAll = new RateLimiter(linesOfAll);
+  readonly #clientLines = new ClientLines();
 
   constructor(init: SupervisedNatsInit) {
     this.#init = init;
@@ -232,8 +226,7 @@ class SupervisedNats implements EmbeddedNats {
   /** What is beyond the bound of lines about clients is there at the level debug, and refusals are counted all the same. */
   #isShown(text: string): boolean {
     const client = clientOf(text);
-    const nowMs = performance.now();
-    return client === null || (this.#ofSource.take(sourceOf(client), nowMs) && this.#ofAll.take('', nowMs));
+    return client === null || this.#clientLines.take(client, performance.now());
   }
 
   async #writeConfiguration(): Promise<void> {

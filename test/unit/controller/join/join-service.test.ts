@@ -1,15 +1,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { pino } from 'pino';
 import { JoinService } from '../../../../controller/join/join-service.js';
 import type { JoinTokens } from '../../../../controller/join/join-tokens.js';
 import type { NodeCredentials } from '../../../../controller/join/node-credentials.js';
+import type { Log } from '../../../../shared/log.js';
 import { silentLog } from '../../../support/controller/controller-fixture.js';
 import { nodeNamed } from '../../../support/routing/names.js';
 
 const accountToken = 'eyJhbGciOiJub25lIn0.e30.c2lnbmF0dXJl';
 
-/** One that comes no further than the question about a token of a service account, and how often it asks that. */
-function asking(review: () => Promise<{ isGood: false; problem: string }>): (source: string) => Promise<string> {
+/** Joins with a token of a service account that does not count: nothing but the question about it is asked. */
+function asking(
+  review: () => Promise<{ isGood: false; problem: string }>,
+  { log = silentLog, onRefused = () => undefined }: { readonly log?: Log; readonly onRefused?: () => void } = {},
+): (source: string) => Promise<string> {
   const beyond = (): never => {
     throw new Error('a request without a token that counts goes no further');
   };
@@ -20,12 +25,12 @@ function asking(review: () => Promise<{ isGood: false; problem: string }>): (sou
     credentials: {} as NodeCredentials,
     nats: beyond,
     trustDomain: 'culvert.test',
-    log: silentLog,
+    log,
     nowMs: () => 0,
     statement: beyond,
     begin: beyond,
     onJoined: beyond,
-    onRefused: () => undefined,
+    onRefused,
   });
   const request = { node: nodeNamed('n1'), token: accountToken, csrPem: '', natsUserPublicKey: '', version: 'test' };
   return (source) =>
@@ -51,6 +56,21 @@ test('a host with many addresses of IPv6 asks the API server of a cluster about 
   resolve({ isGood: false, problem: 'is not one of this cluster' });
   assert.deepEqual(new Set(await Promise.all([...joins, other])), new Set(['TOO_MANY_JOINS', 'ACCOUNT_TOKEN']));
   assert.equal(await join('2001:db8::ffff'), 'TOO_MANY_FAILURES');
+});
+
+test('a stranger who joins again and again has a bounded number of lines in the log, and is counted each time', async () => {
+  const lines: string[] = [];
+  let refused = 0;
+  const log = pino({ level: 'warn' }, { write: (line) => lines.push(line) });
+  const join = asking(async () => ({ isGood: false, problem: 'is not one of this cluster' }), {
+    log,
+    onRefused: () => refused++,
+  });
+  for (let at = 0; at < 300; at++) await join('198.18.0.1');
+  assert.deepEqual([lines.length, refused], [50, 300]);
+  assert.match(lines[0] ?? '', /198\.18\.0\.1.*refused a join/);
+  await join('198.18.0.2');
+  assert.equal(lines.length, 51, 'another source has its own');
 });
 
 function deferred<T>(): { readonly promise: Promise<T>; readonly resolve: (value: T) => void } {
