@@ -9,7 +9,7 @@ import { readNamespace } from '../../../controller/kubernetes/namespace.js';
 import { readNode } from '../../../controller/kubernetes/node.js';
 import { podEntry } from '../../../controller/kubernetes/pod-entry.js';
 import { readPod } from '../../../controller/kubernetes/pod.js';
-import { ownRuleKind, readRuleObject } from '../../../controller/kubernetes/rule-object.js';
+import { ownRuleKind, readRuleObject, type RuleKind } from '../../../controller/kubernetes/rule-object.js';
 import { readService } from '../../../controller/kubernetes/service.js';
 import { customKindNames } from '../../../controller/resources/custom/custom-kinds.js';
 import { foreignKinds } from '../../../controller/resources/kinds/policies-of-others.js';
@@ -80,28 +80,34 @@ const seeds = [
 ];
 
 /** A reader may say that an object is not of its kind: then what was known of it stays. */
-function readingOf(read: () => unknown): string {
-  return outcomeOf(() => {
-    try {
-      return read();
-    } catch (error) {
-      if (error instanceof z.ZodError) return undefined;
-      throw error;
-    }
-  });
+function readingOf<T>(read: () => T): T | 'other' {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof z.ZodError) return 'other';
+    throw error;
+  }
+}
+
+/** What is wrong with a rule of this kind: of each kind of problem the first. */
+function ruleOf(kind: RuleKind, object: unknown): string {
+  const found = readingOf(() => readRuleObject(kind, object));
+  if (found === 'other') return '';
+  const problems = 'problems' in found.read ? found.read.problems.map(({ message }) => message) : ['taken'];
+  return `${kind.kind} ${problems[0] ?? ''}`;
 }
 
 /** A pod has the identity of its namespace and account, however both are written, and a static one has none. */
 function entryOf(object: unknown): string {
-  const found = readPod(object);
-  if (found === null) return 'finished';
+  const found = readingOf(() => readPod(object));
+  if (found === 'other' || found === null) return found ?? 'finished';
   const { isEnrolled } = enrolmentOf(found, { 'culvert.dev/mesh': 'enabled' }, 'culvert-system', false);
-  const { entry } = podEntry(found, { isEnrolled, trustDomain: 'lab.test', locality: null });
-  if (entry === null) return 'no entry';
+  const { entry, problems } = podEntry(found, { isEnrolled, trustDomain: 'lab.test', locality: null });
+  if (entry === null) return `no entry ${problems.join()}`;
   const { namespace, serviceAccount } = parseSpiffeId(entry.identity ?? '') ?? {};
   assert.deepEqual([namespace, serviceAccount], [found.namespace, found.serviceAccount]);
   if (found.isMirror) assert.deepEqual([entry.protocol, entry.labels], ['tcp', {}]);
-  return entry.protocol;
+  return `${entry.protocol} ${entry.addresses.length} ${problems.join()}`;
 }
 
 export const clusterTarget: FuzzTarget = {
@@ -123,13 +129,13 @@ export const clusterTarget: FuzzTarget = {
     try {
       object = JSON.parse(text);
     } catch {
-      return asked.join();
+      return asked.join('');
     }
     const readers = [readService, readEndpointSlice, readNamespace, readNode];
-    const rules = ruleKinds.map((kind) => readingOf(() => readRuleObject(kind, object)));
-    let ofPod = 'none';
-    if (readingOf(() => readPod(object)) === 'read') ofPod = entryOf(object);
-    const read = [...readers.map((reader) => readingOf(() => reader(object))), ...rules].map((each) => each[0]);
-    return withoutValues([...asked, ofPod, read.join('')].join());
+    const read = readers.map((reader) => (readingOf(() => reader(object)) === 'other' ? '-' : '+'));
+    const kind = (object as { readonly kind?: unknown } | null)?.kind;
+    const rules = ruleKinds.map((each) => ({ kind: each.kind, said: ruleOf(each, object) }));
+    const own = rules.find((each) => each.kind === kind)?.said ?? '';
+    return withoutValues([...asked, ...read, entryOf(object), own].join(''));
   },
 };
