@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { CulvertError } from '../../shared/errors.js';
+import { programPath } from '../../shared/program-path.js';
 
 export type NatsVersion = { readonly major: number; readonly minor: number; readonly patch: number };
 
@@ -12,7 +13,10 @@ const oldest: NatsVersion = { major: 2, minor: 9, patch: 0 };
 export async function natsServerVersion(command: string): Promise<NatsVersion> {
   let text: string;
   try {
-    const { stdout, stderr } = await run(command, ['--version'], { timeout: 5000 });
+    const { stdout, stderr } = await run(command, ['--version'], {
+      timeout: 5000,
+      env: { ...process.env, PATH: programPath() },
+    });
     text = stdout + stderr;
   } catch (cause) {
     throw new CulvertError({

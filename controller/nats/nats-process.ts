@@ -1,11 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { access, constants } from 'node:fs/promises';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { joinHostPort } from '../../shared/config/listen-address.js';
 import { CulvertError } from '../../shared/errors.js';
+import { findProgram, programPath } from '../../shared/program-path.js';
 import { parseNatsLogLine, type NatsLogLine } from './nats-log-line.js';
 import { writePidFile } from './orphan.js';
 
@@ -36,8 +35,9 @@ const reloadTimeoutMs = 5000;
 
 /** Starts the server and waits until it accepts clients. Errors: `NATS_START_FAILED`, with hints for the usual causes. */
 export async function startNatsProcess(options: NatsProcessOptions): Promise<NatsProcess> {
-  const [file, ...args] = await commandLine(options);
-  const child = spawn(file ?? options.command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const [file, ...args] = commandLine(options);
+  const env = { ...process.env, PATH: programPath() };
+  const child = spawn(file, args, { stdio: ['ignore', 'ignore', 'pipe'], env });
   const listeners = new Set<(line: NatsLogLine) => void>([options.onLine]);
   const lines = createInterface({ input: child.stderr });
   lines.on('line', (text) => {
@@ -70,17 +70,10 @@ export async function startNatsProcess(options: NatsProcessOptions): Promise<Nat
 }
 
 /** With `setpriv` (util-linux) the kernel stops the server whenever the controller dies: prctl(2), PR_SET_PDEATHSIG. */
-async function commandLine(options: NatsProcessOptions): Promise<string[]> {
-  const server = [options.command, '--config', options.configFile];
-  for (const directory of (process.env['PATH'] ?? '').split(delimiter)) {
-    const setpriv = join(directory, 'setpriv');
-    const isThere = await access(setpriv, constants.X_OK).then(
-      () => true,
-      () => false,
-    );
-    if (isThere) return [setpriv, '--pdeathsig', 'TERM', ...server];
-  }
-  return server;
+function commandLine(options: NatsProcessOptions): readonly [program: string, ...args: string[]] {
+  const setpriv = findProgram('setpriv');
+  const server = [options.command, '--config', options.configFile] as const;
+  return setpriv === null ? server : [setpriv, '--pdeathsig', 'TERM', ...server];
 }
 
 async function waitUntilReady(

@@ -1,8 +1,7 @@
 import { spawn } from 'node:child_process';
-import { accessSync, constants, statSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { CulvertError } from '../../../shared/errors.js';
+import { findProgram, programPath } from '../../../shared/program-path.js';
 import { hasHelper, runThroughHelper } from '../../native/helper.js';
 
 export type CommandResult = { readonly code: number; readonly stdout: string; readonly stderr: string };
@@ -122,7 +121,7 @@ async function runNow({ argv, netnsFd, input }: Command): Promise<CommandResult>
   const [program, ...args]: readonly [string, ...string[]] = netnsFd === null ? argv : [...enterFd3, ...argv];
   const child = spawn(program, args, {
     stdio: ['pipe', 'pipe', 'pipe', ...(netnsFd === null ? [] : [netnsFd])],
-    env: { ...process.env, LC_ALL: 'C', PATH: toolPath() },
+    env: { ...process.env, LC_ALL: 'C', PATH: programPath() },
   });
   const deadline = setTimeout(() => child.kill('SIGKILL'), commandTimeoutMs);
   const ended = new Promise<number | Error>((resolve) => {
@@ -164,30 +163,9 @@ async function readText(stream: Readable | null | undefined): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-/** Where programs are looked for; a unit's PATH may lack the directories for administration. */
-function toolPath(): string {
-  return `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin`;
-}
-
-/** Whether there is such a program. It is not run: a start must be fast, and what is broken says so when it is used. */
-export function isInstalled(program: string): boolean {
-  return toolPath()
-    .split(':')
-    .some((directory) => directory !== '' && isProgram(join(directory, program)));
-}
-
-function isProgram(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return statSync(path).isFile();
-  } catch {
-    return false;
-  }
-}
-
 /** The programs that capture needs and that are not installed on this host. */
 export function findMissingTools(): MissingTool[] {
   return Object.entries(captureTools).flatMap(([command, debianPackage]) =>
-    isInstalled(command) ? [] : [{ command, debianPackage }],
+    findProgram(command) !== null ? [] : [{ command, debianPackage }],
   );
 }

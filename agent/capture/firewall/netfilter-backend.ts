@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { isInstalled, type CommandRunner, type IptablesProgram } from './command-runner.js';
+import { findProgram } from '../../../shared/program-path.js';
+import type { CommandRunner, IptablesProgram } from './command-runner.js';
 
 /** Which iptables is used. Every program on a host should use the same one, so that its tools show all rules. */
 export type NetfilterBackend = {
@@ -15,7 +16,7 @@ export async function detectBackend(runner: CommandRunner): Promise<NetfilterBac
   const version = await runner.must({ argv: ['iptables', '-V'], netnsFd: null });
   if (!version.includes('nf_tables')) return backend('legacy', '');
   const isLegacyInUse = readNames('/proc/net/ip_tables_names') || readNames('/proc/net/ip6_tables_names');
-  if (!isLegacyInUse || !isInstalled('iptables-legacy-restore')) return backend('nft', '');
+  if (!isLegacyInUse || findProgram('iptables-legacy-restore') === null) return backend('nft', '');
   const saved = await runner.must({ argv: ['iptables-save'], netnsFd: null });
   return /^-A /m.test(saved) ? backend('nft', '') : backend('legacy', '-legacy');
 }

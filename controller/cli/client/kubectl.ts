@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { personalPath } from '../../../shared/program-path.js';
 import { CliError } from '../exit-codes.js';
 
 /** Of what is no JSON, in characters. */
@@ -35,7 +36,8 @@ export class Kubectl {
   /** Runs it to its end, whatever its exit code. */
   run(args: readonly string[], input = ''): Promise<KubectlResult> {
     return new Promise((resolve, reject) => {
-      const child = spawn(this.#program, [...this.#options(), ...args], { env: { ...this.#env }, stdio: 'pipe' });
+      const env = { ...this.#env, PATH: personalPath(this.#env['PATH']) };
+      const child = spawn(this.#program, [...this.#options(), ...args], { env, stdio: 'pipe' });
       const parts = { out: [] as Buffer[], err: [] as Buffer[] };
       let bytes = 0;
       const take =

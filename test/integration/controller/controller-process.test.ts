@@ -18,6 +18,7 @@ import {
   workloadDocument,
 } from '../../support/controller/controller-fixture.js';
 import { ready, spawnedController } from '../../support/controller/controller-process.js';
+import { withoutProgram } from '../../support/program/without-program.js';
 import { programs } from '../../lab/programs.js';
 
 const [, program] = programs.controller;
@@ -111,13 +112,16 @@ test('without nats-server, with a used port and with wrong settings it ends with
     },
     {
       args: ['--state-dir', stateDir, '--listen', '127.0.0.1:0'],
-      env: { ...process.env, PATH: '/nonexistent' },
+      env: process.env,
+      without: 'nats-server',
       expected: /nats-server.*(install|apt)/i,
       exit: 1,
     },
   ];
-  for (const { args, env, expected, exit } of cases) {
-    const failure = await run(process.execPath, [program, 'run', ...args], { env }).then(
+  for (const { args, env, without = null, expected, exit } of cases) {
+    const asked = [process.execPath, program, 'run', ...args];
+    const [file = '', ...words] = without === null ? asked : withoutProgram(without, asked);
+    const failure = await run(file, words, { env }).then(
       () => assert.fail(`${args.join(' ')} must fail`),
       (error: unknown) => error as { code: number; stderr: string },
     );
@@ -214,22 +218,31 @@ test('a first start that cannot succeed says why, and makes no state directory',
   const other = createServer().listen(0, '127.0.0.1');
   await once(other, 'listening');
   const { port } = other.address() as AddressInfo;
-  const start = (args: readonly string[], env: NodeJS.ProcessEnv = process.env) =>
-    run(process.execPath, [program, '--state-dir', stateDir, '--listen', '127.0.0.1:0', ...args], { env });
-  const withoutNats = { ...process.env, PATH: directory.path };
+  const start = (args: readonly string[], without: string | null = null) => {
+    const asked = [process.execPath, program, '--state-dir', stateDir, '--listen', '127.0.0.1:0', ...args];
+    const [file = '', ...words] = without === null ? asked : withoutProgram(without, asked);
+    return run(file, words);
+  };
   try {
-    for (const [stderr, args, env] of [
+    for (const [stderr, args, without] of [
       [/^[^\n]*the port is in use \(stop the other program[^\n]*LISTEN_FAILED\]\n$/, ['--listen', `127.0.0.1:${port}`]],
       [/stop the program that uses the port .*NATS_START_FAILED/, ['--nats-listen', `127.0.0.1:${port}`]],
       [/is not the address of a NATS server .*CONFIG_INVALID/, ['--nats', 'tls://a b:4222']],
       [/--nats-account-seed-file is missing .*CONFIG_INVALID/, ['--nats', 'tls://nats.example.net:4222']],
-      [/NATS_SERVER_MISSING/, ['--nats-listen', '127.0.0.1:0'], withoutNats],
+      [/NATS_SERVER_MISSING/, ['--nats-listen', '127.0.0.1:0'], 'nats-server'],
     ] as const) {
-      await assert.rejects(start(args, env), { stderr });
+      await assert.rejects(start(args, without), { stderr });
       assert.ok(!existsSync(stateDir));
     }
   } finally {
     other.close();
     await once(other, 'close');
   }
+});
+
+test('a controller whose PATH lacks the directories for administration finds nats-server all the same', async () => {
+  await using directory = await temporaryDirectory();
+  // As `su` without a login has it, and a unit with a PATH of its own.
+  await using started = await spawnedController(directory.path, [], { env: { PATH: '/nonexistent' } });
+  await ready(await started.access());
 });
