@@ -1,8 +1,9 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
 import { release } from 'node:os';
 import { CulvertError, describeError } from '../shared/errors.js';
+import { findProgram, programPath } from '../shared/program-path.js';
 import type { WorkloadName } from '../shared/routing/names.js';
 import { defaultCaptureSettings } from './capture/capture-settings.js';
 import { CommandRunner, findMissingTools } from './capture/firewall/command-runner.js';
@@ -29,6 +30,8 @@ export type HostCheck = {
 type CheckedSettings = Pick<AgentSettings, 'privileges' | 'user'>;
 
 const trialTimeoutMs = 5000;
+/** Says that the namespace of a trial is made. */
+const readyLine = 'made';
 const silent = { info: (): void => undefined, warn: (): void => undefined, error: (): void => undefined };
 
 /**
@@ -83,67 +86,133 @@ async function captureChecks(): Promise<HostCheck[]> {
   try {
     backend = await detectBackend(runner);
   } catch (error) {
-    return [fail('iptables', describeError(error), 'the agent needs an iptables that runs')];
+    const { message, hint } = partsOf(error, 'CAPTURE_TOOL');
+    return [
+      fail('iptables', message, hint ?? 'the agent needs an iptables that runs: apt-get install --reinstall iptables'),
+    ];
   }
-  const what = `iptables (${backend.kind})`;
   try {
     await using trial = await Trial.start();
-    const { capture, guard } = await trial.load(runner, backend);
-    const results = await Promise.all(([4, 6] as const).map((family) => trial.dial(family)));
-    await capture.stop();
-    const wrong = results.filter((result) => result !== 'captured' && result !== 'no-route');
-    const [first] = wrong;
-    if (first !== undefined || !results.includes('captured')) {
-      const why = first === undefined ? 'nothing can be dialled' : (selfTestProblems[first] ?? first);
-      const hint =
-        'are there two iptables, of which the kernel uses the other? See iptables -V and update-alternatives';
-      return [fail('iptables', `the rules of ${what} load, and do not count: ${why}`, hint)];
-    }
-    return [
-      ok('iptables', `the rules of ${what} load and count`),
-      ...(guard === null ? [] : [warn('guard', guard, 'see security.md, "What a host has"')]),
-    ];
+    trial.listen();
+    return await rulesChecks(trial, runner, backend);
   } catch (error) {
-    const hint =
-      'the kernel needs its modules for nat, conntrack, connmark, owner, addrtype and CT: nf_nat, xt_REDIRECT, nft_compat…';
-    return [fail('iptables', `the rules of a workload do not load with ${what}: ${describeError(error)}`, hint)];
+    // Nothing is known of iptables then, and its rules may well count.
+    return [
+      fail('trial', `whether its rules load and count is not known: ${partsOf(error).message}`, hintOfTrial(error)),
+    ];
   }
 }
 
+/** Errors: those of a dial in the namespace. */
+async function rulesChecks(trial: Trial, runner: CommandRunner, backend: NetfilterBackend): Promise<HostCheck[]> {
+  const what = `iptables (${backend.kind})`;
+  let loaded: Awaited<ReturnType<Trial['load']>>;
+  try {
+    loaded = await trial.load(runner, backend);
+  } catch (error) {
+    const { message, hint = kernelHint } = partsOf(error);
+    return [fail('iptables', `the rules of a workload do not load with ${what}: ${message}`, hint)];
+  }
+  const results = await Promise.all(([4, 6] as const).map((family) => trial.dial(family)));
+  await loaded.capture.stop();
+  const unknown = `whether the rules of ${what} count is not known`;
+  const [first] = results.filter((result) => result !== 'captured' && result !== 'no-route');
+  if (first === 'unanswered') {
+    return [fail('trial', `${unknown}: ${selfTestProblems.unanswered ?? ''}`, 'the host is busy: try again')];
+  }
+  if (first !== undefined) {
+    const hint = 'are there two iptables, of which the kernel uses the other? See iptables -V and update-alternatives';
+    return [fail('iptables', `the rules of ${what} load, and do not count: a test connection passed them by`, hint)];
+  }
+  if (!results.includes('captured')) {
+    const said = trial.problem === '' ? '' : `: ${trial.problem}`;
+    const hint = 'ip (iproute2) has to give lo an address of IPv4 or IPv6 there';
+    return [fail('trial', `${unknown}: nothing can be dialled in a new network namespace${said}`, hint)];
+  }
+  return [
+    ok('iptables', `the rules of ${what} load and count`),
+    ...(loaded.guard === null ? [] : [warn('guard', loaded.guard, 'see security.md, "What a host has"')]),
+  ];
+}
+
+const kernelHint =
+  'the kernel needs its modules for nat, conntrack, connmark, owner, addrtype and CT: nf_nat, xt_REDIRECT, nft_compat…';
+const rightsHint = 'in a container, this check needs CAP_SYS_ADMIN and CAP_NET_ADMIN: run it on the host';
+
+/** `hintOf`: only an error of this code says better what to do than the check does. */
+function partsOf(error: unknown, hintOf?: string): { readonly message: string; readonly hint?: string } {
+  if (!(error instanceof CulvertError)) return { message: describeError(error) };
+  const { message, hint, code } = error;
+  return { message, ...(hint === undefined || (hintOf !== undefined && code !== hintOf) ? {} : { hint }) };
+}
+
+/** Of a step that needs rights, and not of iptables. */
+function hintOfTrial(error: unknown): string {
+  const { code, hint } = error instanceof CulvertError ? error : { code: '', hint: undefined };
+  return code === 'EPERM' || code === 'EACCES' ? rightsHint : (hint ?? rightsHint);
+}
+
+/** What unshare says, and what to do. Its names of errors are those of the C library. */
+const unshareFailures: readonly (readonly [said: RegExp, hint: string])[] = [
+  [/Operation not permitted|Permission denied/, rightsHint],
+  [/No space left on device/, 'the host has as many as it may: sysctl user.max_net_namespaces'],
+  [/Invalid argument/, 'the kernel needs CONFIG_NET_NS'],
+  [/failed to execute|No such file or directory/, 'the host needs sh: apt-get install dash'],
+  [/Cannot allocate memory|Resource temporarily unavailable/, 'the host is short of memory or processes'],
+];
+
 /** A network namespace that leads nowhere and has no name that a running agent sees, with a listener in place of an agent. */
 class Trial implements AsyncDisposable {
-  readonly #holder: ChildProcess;
+  /** What could not be given the namespace, for people; empty: nothing. */
+  readonly problem: string;
+  readonly #holder: ChildProcessWithoutNullStreams;
   readonly #netnsPath: string;
   readonly #netns: OpenNetns;
   readonly #servers: Server[] = [];
 
-  private constructor(holder: ChildProcess) {
+  private constructor(holder: ChildProcessWithoutNullStreams, problem: string) {
     this.#holder = holder;
+    this.problem = problem;
     this.#netnsPath = `/proc/${holder.pid ?? 0}/ns/net`;
     this.#netns = openNetns(this.#netnsPath);
   }
 
+  /** Errors: `TRIAL`, where no namespace can be made; those of {@link openNetns}. */
   static async start(): Promise<Trial> {
-    const script = [...[4, 6].map(wayOut), 'echo; read _'].join('; ');
-    const holder = spawn('unshare', ['--net', 'sh', '-c', script], { stdio: ['pipe', 'pipe', 'ignore'] });
+    const unshare = findProgram('unshare');
+    if (unshare === null) throw noTrial('unshare is not installed', 'apt-get install util-linux');
+    const script = [...[4, 6].map((family) => `{ ${wayOut(family)}; } 2>&1`), `echo ${readyLine}; read _`].join('; ');
+    const env = { ...process.env, LC_ALL: 'C', PATH: programPath() };
+    const holder = spawn(unshare, ['--net', 'sh', '-c', script], { stdio: 'pipe', env });
     holder.stdin.on('error', () => undefined);
-    await Promise.race([
-      once(holder.stdout, 'data'),
-      once(holder, 'close').then(() => {
-        throw new Error('no network namespace can be made: unshare --net failed');
-      }),
-    ]);
-    return new Trial(holder);
+    let [said, complaint] = ['', ''];
+    holder.stderr.on('data', (part: Buffer) => (complaint += part.toString('utf8')));
+    const ready = new Promise<boolean>((resolve, reject) => {
+      holder.stdout.on('data', (part: Buffer) => {
+        said += part.toString('utf8');
+        if (said.endsWith(`${readyLine}\n`)) resolve(true);
+      });
+      holder.once('close', () => resolve(false));
+      holder.once('error', (cause) => reject(noTrial(`unshare cannot be started: ${cause.message}`, rightsHint)));
+    });
+    if (await ready) {
+      const lines = said.split('\n').filter((line) => line !== '' && line !== readyLine);
+      try {
+        return new Trial(holder, lines.join('; '));
+      } catch (error) {
+        holder.stdin.end();
+        throw error;
+      }
+    }
+    const why =
+      complaint.trim() === '' ? `unshare --net ended with ${holder.exitCode ?? 'a signal'}` : complaint.trim();
+    const [, hint] = unshareFailures.find(([pattern]) => pattern.test(why)) ?? [];
+    throw noTrial(`no network namespace can be made: ${why}`, hint ?? rightsHint);
   }
 
-  async load(runner: CommandRunner, backend: NetfilterBackend) {
-    const workload = {
-      name: 'culvert/check' as WorkloadName,
-      netnsPath: this.#netnsPath,
-      addresses: [],
-      exclusions: noExclusions,
-    };
-    const { fd, inode } = this.#netns;
+  /** In place of an agent. Errors: those of {@link listenTcp}. */
+  listen(): void {
+    const { fd } = this.#netns;
     // Of both families, where there are two.
     for (const host of ['::', '0.0.0.0']) {
       const server = createServer((socket) => socket.destroy()).on('error', () => undefined);
@@ -157,6 +226,17 @@ class Trial implements AsyncDisposable {
         if (host === '0.0.0.0') throw error;
       }
     }
+  }
+
+  /** Errors: those of capture. */
+  async load(runner: CommandRunner, backend: NetfilterBackend) {
+    const workload = {
+      name: 'culvert/check' as WorkloadName,
+      netnsPath: this.#netnsPath,
+      addresses: [],
+      exclusions: noExclusions,
+    };
+    const { inode } = this.#netns;
     const capture = new NamespaceCapture({
       runner,
       backend,
@@ -178,9 +258,13 @@ class Trial implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const server of this.#servers) server.close();
     const ended = this.#holder.exitCode === null ? once(this.#holder, 'close') : null;
-    this.#holder.stdin?.end();
+    this.#holder.stdin.end();
     await ended;
   }
+}
+
+function noTrial(message: string, hint: string): CulvertError {
+  return new CulvertError({ code: 'TRIAL', message, hint });
 }
 
 /**

@@ -103,7 +103,14 @@ export function cannotNameCgroup(error: unknown): boolean {
 
 function hintFor(stderr: string): string {
   if (/is not up|is down|Nexthop/.test(stderr)) return 'capture needs the loopback interface: ip link set lo up';
-  if (/Permission denied|Operation not permitted/.test(stderr)) return 'run the agent as root';
+  if (/Permission denied|Operation not permitted/.test(stderr))
+    return 'run the agent as root; in a container, with NET_ADMIN and SYS_ADMIN (NET_RAW too with iptables-legacy)';
+  if (/Couldn't load (match|target) `/.test(stderr))
+    return 'iptables lacks the library of that name: apt-get install --reinstall iptables';
+  if (/xtables lock/.test(stderr))
+    return 'another program keeps the lock of iptables, /run/xtables.lock: see fuser there';
+  if (/Memory allocation problem|Cannot allocate memory|No buffer space/.test(stderr))
+    return 'the host, or the cgroup of the agent, is short of memory';
   return 'the kernel needs iptables support for nat, conntrack, connmark, owner, addrtype and CT (xt_*, nf_nat, nf_conntrack)';
 }
 

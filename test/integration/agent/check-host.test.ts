@@ -6,11 +6,16 @@ import process from 'node:process';
 import { test } from 'node:test';
 import type { HostCheck } from '../../../agent/check-host.js';
 import { runCommand } from '../../lab/command.js';
+import { withoutProgram } from '../../support/program/without-program.js';
 
 const agentProgram = path.resolve(import.meta.dirname, '../../../programs/culvert-agent.js');
 
-async function check(o: { readonly args?: readonly string[]; readonly path?: string } = {}) {
-  const argv = [process.execPath, agentProgram, 'check', '--json', ...(o.args ?? ['--privileges', 'whole'])];
+type Asked = { readonly args?: readonly string[]; readonly path?: string; readonly without?: string };
+
+/** `without`: a program that cannot be run there. */
+async function check(o: Asked = {}) {
+  const asked = [process.execPath, agentProgram, 'check', '--json', ...(o.args ?? ['--privileges', 'whole'])];
+  const argv = o.without === undefined ? asked : withoutProgram(o.without, asked);
   const PATH = `${o.path === undefined ? '' : `${o.path}:`}${process.env['PATH'] ?? ''}`;
   const { code, stdout, stderr } = await runCommand(argv, { env: { ...process.env, PATH }, timeoutMs: 60_000 });
   assert.notEqual(stdout, '', stderr);
@@ -31,11 +36,11 @@ function processesWith(word: string): string[] {
   });
 }
 
-/** A folder with programs that say nothing and do nothing. */
-function idlePrograms(names: readonly string[]): Disposable & { readonly directory: string } {
-  const directory = mkdtempSync(path.join(tmpdir(), 'culvert-idle-'));
+/** A folder with programs that are this script of a shell. */
+function programsThat(script: string, names: readonly string[]): Disposable & { readonly directory: string } {
+  const directory = mkdtempSync(path.join(tmpdir(), 'culvert-programs-'));
   for (const name of names) {
-    writeFileSync(path.join(directory, name), '#!/bin/sh\ncat >/dev/null\n');
+    writeFileSync(path.join(directory, name), `#!/bin/sh\n${script}\n`);
     chmodSync(path.join(directory, name), 0o755);
   }
   return { directory, [Symbol.dispose]: () => rmSync(directory, { recursive: true }) };
@@ -58,9 +63,51 @@ test('a user that is not there is named, with the command that makes it', async 
 
 test('an iptables whose rules the kernel does not have is found out', async () => {
   const names = ['iptables-restore', 'ip6tables-restore', 'iptables-legacy-restore', 'ip6tables-legacy-restore'];
-  using idle = idlePrograms(names);
+  using idle = programsThat('cat >/dev/null', names);
   const { code, found } = await check({ path: idle.directory });
   assert.equal(code, 1);
   assert.equal(found.get('iptables')?.state, 'fail', found.get('iptables')?.message);
   assert.match(found.get('iptables')?.message ?? '', /do not (load|count)/);
+});
+
+test('a host without unshare is told so, and not that its kernel lacks modules', async () => {
+  const { code, found } = await check({ without: 'unshare' });
+  assert.equal(code, 1);
+  assert.equal(found.get('iptables'), undefined);
+  assert.deepEqual(found.get('trial'), {
+    check: 'trial',
+    state: 'fail',
+    message: 'whether its rules load and count is not known: unshare is not installed',
+    hint: 'apt-get install util-linux',
+  });
+});
+
+test('a namespace that cannot be made has a cause and a cure of its own', async () => {
+  for (const [said, hint] of [
+    ['unshare: unshare failed: Operation not permitted', /CAP_SYS_ADMIN/],
+    ['unshare: unshare failed: No space left on device', /sysctl user\.max_net_namespaces/],
+    ['unshare: unshare failed: Invalid argument', /CONFIG_NET_NS/],
+  ] as const) {
+    using failing = programsThat(`echo '${said}' >&2; exit 1`, ['unshare']);
+    const { code, found } = await check({ path: failing.directory });
+    assert.equal(code, 1);
+    assert.equal(found.get('iptables'), undefined);
+    assert.match(found.get('trial')?.message ?? '', new RegExp(`no network namespace can be made: ${said}$`));
+    assert.match(found.get('trial')?.hint ?? '', hint);
+  }
+});
+
+test('rules that do not load for another cause than the kernel say that one', async () => {
+  for (const [said, hint] of [
+    ["iptables-restore: Couldn't load match `owner':No such file or directory", /reinstall iptables$/],
+    ['Another app is currently holding the xtables lock', /xtables\.lock/],
+    ['iptables-restore: Memory allocation problem.', /short of memory/],
+    ['nsenter: reassociate to namespace failed: Operation not permitted', /NET_ADMIN and SYS_ADMIN/],
+  ] as const) {
+    const script = `cat >/dev/null; printf '%s\\n' "${said.replace('`', '\\`')}" >&2; exit 4`;
+    using failing = programsThat(script, ['iptables-restore', 'iptables-legacy-restore']);
+    const { found } = await check({ path: failing.directory });
+    assert.match(found.get('iptables')?.message ?? '', /do not load/, JSON.stringify([...found.values()]));
+    assert.match(found.get('iptables')?.hint ?? '', hint);
+  }
 });
