@@ -81,8 +81,8 @@ function countByNode({ items }: ResourceList): Map<string, number> {
   return counts;
 }
 
-const marks = { ok: '✔', warn: '!', fail: '✖' } as const;
-const markColours = { ok: 'green', warn: 'yellow', fail: 'red' } as const;
+const marks = { ok: '✔', warn: '!', fail: '✖', unchecked: '?' } as const;
+const markColours = { ok: 'green', warn: 'yellow', fail: 'red', unchecked: undefined } as const;
 
 export function renderChecks(checks: readonly MeshCheck[]): string {
   const lines = checks.map(({ check, state, message, hint }) => {

@@ -1,5 +1,8 @@
-/** `warn`: works now, but will stop working or probably not as intended. `fail`: does not work. */
-type CheckState = 'ok' | 'warn' | 'fail';
+/**
+ * `warn`: works now, but will stop working or probably not as intended. `fail`: does not work. `unchecked`: cannot be seen from
+ * where this is asked, so nothing is said of it; with `--strict` too it is no failure.
+ */
+type CheckState = 'ok' | 'warn' | 'fail' | 'unchecked';
 
 export type MeshCheck = {
   /** What was checked: `controller`, `agents`, `rules`… Stable, for programs. */

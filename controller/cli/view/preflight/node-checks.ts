@@ -3,11 +3,11 @@ import { itemsOf, type ClusterFacts, type NodeObject } from './cluster-facts.js'
 import { listText, notRead, unread } from './texts.js';
 
 /** Before, an agent in a container cannot name its cgroup in a rule (`security.md`, "What a host has"). */
-const kernelForCgroup = [6, 1] as const;
+export const kernelForCgroup = [6, 1] as const;
 
 export function nodesText({ nodes }: ClusterFacts): string {
   const count = itemsOf(nodes).length;
-  return `${count} ${count === 1 ? 'node is' : 'nodes are'} ready, and can run an agent`;
+  return `${count} ${count === 1 ? 'node is' : 'nodes are'} ready, with Linux and pods of DaemonSets`;
 }
 
 export function nodeFindings({ nodes, planned: { nodeSelector } }: ClusterFacts): Finding[] {

@@ -30,7 +30,7 @@ async function check(install: string, more = ''): Promise<Checked> {
 
 function wrong({ checks }: Checked): string[] {
   return checks
-    .filter(({ state }) => state !== 'ok')
+    .filter(({ state }) => state === 'warn' || state === 'fail')
     .map(({ check: name, state, message, hint }) => `${state} ${name}: ${message} (${hint})`);
 }
 

@@ -13,7 +13,7 @@ const controllerState = '/var/lib/culvert/controller';
 const culvertProgram = path.resolve(import.meta.dirname, '../../../../programs/culvert.js');
 
 /** What `culvert check -o json` says of one thing. */
-type Check = { readonly check: string; readonly state: 'ok' | 'warn' | 'fail'; readonly message: string };
+type Check = { readonly check: string; readonly state: 'ok' | 'warn' | 'fail' | 'unchecked'; readonly message: string };
 
 /** Takes what agents have left out of each node, as the documents say. No agent runs. */
 export async function cureNodes({ kubectl }: Cluster): Promise<void> {

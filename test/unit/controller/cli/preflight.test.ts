@@ -1,14 +1,20 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { renderChecks } from '../../../../controller/cli/commands/check-command.js';
+import type { MeshCheck } from '../../../../controller/cli/view/mesh-check.js';
 import { checkCluster } from '../../../../controller/cli/view/preflight/cluster-checks.js';
 import type { ClusterFacts, NetworkPolicyObject } from '../../../../controller/cli/view/preflight/cluster-facts.js';
 import { plannedInstallation } from '../../../../controller/cli/view/preflight/planned-installation.js';
 import { defaultValues } from '../../../../controller/install/install-options.js';
 import { clusterNode, daemonSet, planned, soundCluster } from '../../../support/controller/cluster-facts.js';
 
+function isWrong(state: MeshCheck['state']): boolean {
+  return state === 'warn' || state === 'fail';
+}
+
 function findings(changes: Partial<ClusterFacts>): string[] {
   return checkCluster(soundCluster(changes))
-    .filter(({ state }) => state !== 'ok')
+    .filter(({ state }) => isWrong(state))
     .map(({ check, state, message, hint }) => `${state} ${check}: ${message} (${hint})`);
 }
 
@@ -250,7 +256,8 @@ describe('what stands in the way of an installation', () => {
     assert.deepEqual(findings({}), []);
     const checks = checkCluster(soundCluster());
     assert.equal(new Set(checks.map(({ check }) => check)).size, checks.length);
-    assert.match(checks.at(-1)?.message ?? '', /iptables.*seen from inside alone.*culvert check/);
+    assert.equal(checks.at(-1)?.check, 'hosts');
+    assert.match(`${checks.at(-1)?.message} ${checks.at(-1)?.hint}`, /iptables.*seen on the node alone.*culvert check/);
   });
 
   for (const [name, changes, expected] of rows) {
@@ -286,7 +293,7 @@ const unread: readonly (readonly [string, Partial<ClusterFacts>, readonly string
 describe('what could not be read', () => {
   for (const [name, changes, expected] of unread) {
     it(`is not checked, and never taken for what is sound: ${name}`, () => {
-      const found = checkCluster(soundCluster(changes)).filter(({ state }) => state !== 'ok');
+      const found = checkCluster(soundCluster(changes)).filter(({ state }) => isWrong(state));
       assert.deepEqual(
         found.map(({ check }) => check),
         expected,
@@ -403,5 +410,36 @@ describe('what objects need', () => {
       monitoring: { podMonitor: true, alertRules: true, dashboard: true },
     });
     assert.deepEqual(all.unknownKinds, []);
+  });
+});
+
+describe('what no API server knows', () => {
+  const hosts = (changes: Partial<ClusterFacts>) =>
+    checkCluster(soundCluster(changes)).filter(({ check }) => check === 'hosts');
+
+  it('is not taken for sound: iptables of the nodes, and directories that are written', () => {
+    const [line] = hosts({});
+    assert.equal(line?.state, 'unchecked');
+    assert.match(
+      line.message,
+      /what the rules of iptables need.*\/etc\/cni\/net\.d and \/opt\/cni\/bin can be written/,
+    );
+    // Agents do not try iptables before there is a pod to capture.
+    assert.match(line.hint, /with the first pod of the mesh on its node/);
+    assert.match(renderChecks([line]), /^\? hosts: /);
+  });
+
+  it('has nothing of CNI where no plugin is installed', () => {
+    const cni = { enabled: false, configDirectory: '/etc/cni/net.d', binDirectory: '/opt/cni/bin' };
+    const [line] = hosts({ planned: planned({ cni }) });
+    assert.doesNotMatch(`${line?.message} ${line?.hint}`, /cni|plugin/i);
+  });
+
+  it('is said of no other check: each names what it looked at', () => {
+    const said = checkCluster(soundCluster({})).filter(({ check }) => check === 'nodes' || check === 'kernel');
+    assert.deepEqual(
+      said.map(({ message }) => message),
+      ['2 nodes are ready, with Linux and pods of DaemonSets', 'the kernel of every node is 6.1 or newer'],
+    );
   });
 });
