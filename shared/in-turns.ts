@@ -15,12 +15,15 @@ import { CulvertError } from './errors.js';
 const turnMs = 10;
 
 /**
- * Runs a computation to its end and yields to the event loop between its steps. Throws what it throws, and CulvertError
- * `TOO_MUCH_WORK` when its steps together have taken `budgetMs`.
+ * Runs a computation to its end and yields to the event loop between its steps. Throws what it throws, CulvertError
+ * `TOO_MUCH_WORK` when its steps together have taken `budgetMs`, and the reason of `signal` at the next turn after it aborts.
  */
 export async function inTurns<T>(
   steps: Iterator<void, T>,
-  { budgetMs = Number.POSITIVE_INFINITY }: { readonly budgetMs?: number } = {},
+  {
+    budgetMs = Number.POSITIVE_INFINITY,
+    signal,
+  }: { readonly budgetMs?: number; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<T> {
   let usedMs = 0;
   let startedAtMs = performance.now();
@@ -32,6 +35,7 @@ export async function inTurns<T>(
     usedMs += turn;
     if (usedMs > budgetMs) throw tooMuchWork(budgetMs);
     await setImmediate();
+    signal?.throwIfAborted();
     startedAtMs = performance.now();
   }
 }

@@ -2,12 +2,9 @@
 export class SerialQueue {
   #tail: Promise<unknown> = Promise.resolve();
 
-  /** Settles as the task does. One whose `signal` was aborted before its turn is not begun, and rejects with the reason. */
-  run<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    const result = this.#tail.then(() => {
-      signal?.throwIfAborted();
-      return task();
-    });
+  /** Settles as the task does. */
+  run<T>(task: () => Promise<T>): Promise<T> {
+    const result = this.#tail.then(task);
     this.#tail = result.catch(() => undefined);
     return result;
   }

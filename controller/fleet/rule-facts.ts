@@ -73,7 +73,8 @@ export function asRuleStore(store: ResourceStore, trail: Pick<AuditTrail, 'noted
     takeCluster: async (request) => {
       const before = store.release.state.revision;
       const outcome = await store.takeCluster(request);
-      if (outcome.revision > before) trail.noted('cluster.rules', { revision: outcome.revision });
+      if (request.dryRun !== true && outcome.revision > before)
+        trail.noted('cluster.rules', { revision: outcome.revision });
       return outcome;
     },
   };

@@ -9,6 +9,8 @@ const reviewSchema = z.object({
     uid: z.string().min(1).max(256),
     operation: z.string(),
     kind: z.object({ group: z.string(), version: z.string(), kind: z.string() }),
+    namespace: z.string().max(256).nullish(),
+    userInfo: z.object({ username: z.string().nullish() }).nullish(),
     object: z.unknown(),
     oldObject: z.unknown(),
   }),
@@ -16,27 +18,44 @@ const reviewSchema = z.object({
 
 /** Longer answers say the same. */
 const maxMessage = 4096;
+const maxAccount = 256;
+
+/** Who asks about an object, and where the object is. */
+export type Asker = {
+  /** Of a service account, its namespace: who may make one account there may make many. */
+  readonly account: string;
+  /** Of the object; empty: it belongs to the whole cluster. */
+  readonly namespace: string;
+};
 
 /** The question of an API server about an object that is about to be written (AdmissionReview, admission.k8s.io/v1). */
 export type AdmissionQuestion = {
   readonly uid: string;
+  readonly asker: Asker;
   /** Null: it is nothing that is judged. */
   readonly object: RuleObject | null;
 };
 
 /** Errors: `BAD_REQUEST` where it is no question about an object that becomes rules. */
 export function readAdmission(body: Buffer, kinds: readonly RuleKind[]): AdmissionQuestion {
-  const { uid, operation, kind, object, oldObject } = reviewOf(body).request;
+  const { uid, operation, kind, object, oldObject, namespace, userInfo } = reviewOf(body).request;
+  const asker = { account: accountOf(userInfo?.username ?? ''), namespace: namespace ?? '' };
   const known = kinds.find((each) => each.kind === kind.kind && each.apiVersion === `${kind.group}/${kind.version}`);
-  if (known === undefined || (operation !== 'CREATE' && operation !== 'UPDATE')) return { uid, object: null };
+  if (known === undefined || (operation !== 'CREATE' && operation !== 'UPDATE')) return { uid, asker, object: null };
   try {
     const read = readRuleObject(known, object);
     // What changes nothing of the rule passes, or an object that is refused could not even be deleted.
     const isSame = operation === 'UPDATE' && isDeepStrictEqual(readRuleObject(known, oldObject).read, read.read);
-    return { uid, object: isSame ? null : read };
+    return { uid, asker, object: isSame ? null : read };
   } catch (cause) {
     throw malformed(cause);
   }
+}
+
+/** Service accounts of a namespace count as one, and so do names of which that many characters are the same. */
+function accountOf(username: string): string {
+  const [, namespace] = /^system:serviceaccount:([^:]+):/.exec(username) ?? [];
+  return (namespace === undefined ? username : `system:serviceaccount:${namespace}`).slice(0, maxAccount);
 }
 
 function reviewOf(body: Buffer): z.infer<typeof reviewSchema> {

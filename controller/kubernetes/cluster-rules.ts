@@ -10,9 +10,10 @@ import { formatResourceId, resourceId, resourceIdKey, resourceKey } from '../res
 import type { ClusterOutcome, ClusterRequest } from '../store/cluster-change.js';
 import type { KubernetesApi } from './kubernetes-api.js';
 import type { ClusterRulesState } from './kubernetes-state.js';
-import { admissionBusy, ownProblems } from './admission.js';
+import { admissionBusy, ownProblems, type Asker } from './admission.js';
 import { CostlyObjects } from './costly-objects.js';
 import { DeletionBrake } from './deletion-brake.js';
+import { JudgingTurns, type Place } from './judging-turns.js';
 import { statusOf, type Condition, type ObjectStatus } from './object-status.js';
 import { Reflector } from './reflector.js';
 import { kindKey, readRuleObject, ruleIdOf, type RuleKind, type RuleObject } from './rule-object.js';
@@ -32,10 +33,8 @@ const maxListed = 20;
 /** How long an object that was just written may take to come, and how often that is waited for. */
 const watchDelayMs = 500;
 const maxWaits = 2;
-/** Questions about objects that wait or are worked on: as many as are answered in time while they take 150 ms each. */
-const maxJudging = 32;
-/** An API server waits no longer (`timeoutSeconds` of the webhook). */
-const judgeMs = 5000;
+/** An API server waits for 5 s (`timeoutSeconds` of the webhook); what it is told has to come before. */
+const judgeMs = 4500;
 
 /** The rules as the controller has them. */
 export interface RuleStore {
@@ -81,7 +80,7 @@ export class ClusterRules implements AsyncDisposable {
   /** What was in force when it was judged last. */
   #judged: { readonly revision: number; readonly sequence: number; readonly atMs: number } | null = null;
   #isChanged = false;
-  #judging = 0;
+  readonly #turns = new JudgingTurns();
   #failures = 0;
   #problem: string | null = null;
   #wake: () => void = () => undefined;
@@ -186,30 +185,30 @@ export class ClusterRules implements AsyncDisposable {
 
   /**
    * What is wrong with an object that is about to be written: by itself, or together with the rules and with what the cluster
-   * has already. Changes nothing. `signal`: who asks is gone. Errors: `ADMISSION_BUSY` (too many ask, or it takes too long:
-   * nothing is known of the object, and the failure policy of the webhook decides), and those of `takeCluster`.
+   * has already. Changes nothing. Askers have turns ({@link JudgingTurns}). `signal`: who asks is gone. Errors:
+   * `ADMISSION_BUSY` (too many ask, or it takes too long: nothing is known of the object, and the failure policy of the
+   * webhook decides), and those of `takeCluster`.
    */
-  async judge(object: RuleObject, signal: AbortSignal): Promise<readonly Problem[]> {
+  async judge(object: RuleObject, asker: Asker, signal: AbortSignal): Promise<readonly Problem[]> {
     const { read } = object;
     if ('problems' in read) return ownProblems(object);
-    if (this.#judging >= maxJudging) throw admissionBusy();
-    this.#judging++;
-    const limited = AbortSignal.any([signal, this.#stop.signal, AbortSignal.timeout(judgeMs)]);
+    using place = this.#turns.enter(asker);
+    const limited = AbortSignal.any([signal, place.signal, this.#stop.signal, AbortSignal.timeout(judgeMs)]);
     try {
-      return await this.#judgeWithOthers(object.key, read.resource, limited);
+      return await this.#judgeWithOthers(object.key, read.resource, place, limited);
     } catch (error) {
       throw limited.aborted ? admissionBusy(error) : error;
-    } finally {
-      this.#judging--;
     }
   }
 
-  async #judgeWithOthers(key: string, asked: Resource, signal: AbortSignal): Promise<readonly Problem[]> {
+  async #judgeWithOthers(key: string, asked: Resource, place: Place, signal: AbortSignal): Promise<readonly Problem[]> {
     for (let waits = 0; ; waits++) {
-      const { puts, deletes, later = new Set() } = this.#withoutHeld(this.#withoutCostly(this.#request()));
-      const others = puts.filter((resource) => resourceKey(resource) !== key);
-      const request = { puts: [...others, asked], deletes: deletes.filter((each) => each !== key) };
-      const { refused } = await this.#store.takeCluster({ ...request, first: key, later, dryRun: true, signal });
+      const { refused } = await place.turn(() => {
+        const { puts, deletes, later = new Set() } = this.#withoutHeld(this.#withoutCostly(this.#request()));
+        const others = puts.filter((resource) => resourceKey(resource) !== key);
+        const request = { puts: [...others, asked], deletes: deletes.filter((each) => each !== key) };
+        return this.#store.takeCluster({ ...request, first: key, later, dryRun: true, signal });
+      }, signal);
       const problems = refused.get(key) ?? [];
       if (problems.length === 0 || waits === maxWaits) return problems;
       // What it names may have been written a moment ago, and the watch tells of it soon.

@@ -160,7 +160,8 @@ export function openCluster(init: {
         ? null
         : async (body, signal) => {
             const question = readAdmission(body, own);
-            const problems = question.object === null ? [] : await rules?.judge(question.object, signal);
+            const problems =
+              question.object === null ? [] : await rules?.judge(question.object, question.asker, signal);
             return admissionAnswer(question, problems ?? []);
           },
     review: (token) => reviewToken(api, { token, account }, AbortSignal.timeout(reviewTimeoutMs)),

@@ -120,19 +120,22 @@ export class ChangePlanner {
 
   /**
    * Plans, checks and compiles a part of what a cluster asks for. What documents have is a problem of its own. Errors:
-   * `PAYLOAD_TOO_LARGE`, `TOO_MUCH_WORK`.
+   * `PAYLOAD_TOO_LARGE`, `TOO_MUCH_WORK`, and the reason of the request's signal.
    */
   async fromCluster(
     reading: InventoryReading,
     present: CompiledRevision,
     request: ClusterRequest,
-    { author, limitMs }: { readonly author: Author; readonly limitMs: number },
+    {
+      author,
+      ...limits
+    }: { readonly author: Author; readonly budgetMs: number; readonly signal?: AbortSignal | undefined },
   ): Promise<CompiledChange> {
     const taken = takenByDocuments(present.state, request.puts);
     if (taken.length > 0) return { problems: taken };
     const planning = planningCluster(present.state, request, author, this.#among(reading, noChange));
-    const rules = await inTurns(planning, { budgetMs: limitMs });
-    return this.compile(reading, present, { rules, inventory: null }, author, limitMs);
+    const rules = await inTurns(planning, limits);
+    return this.compile(reading, present, { rules, inventory: null }, author, limits);
   }
 
   /** Compiles the rules of a plan and runs their tests. */
@@ -141,7 +144,7 @@ export class ChangePlanner {
     present: CompiledRevision,
     { rules, inventory }: WholePlan,
     author: Author,
-    limitMs = budgetMs,
+    limits: Parameters<typeof inTurns>[1] = { budgetMs },
   ): Promise<CompiledChange> {
     if (!rules.ok) return rules;
     const { change = noChange, documents } = inventory ?? {};
@@ -150,9 +153,7 @@ export class ChangePlanner {
     const part = isInventorySame || documents === undefined ? {} : { inventory: documents };
     const commit: Commit = { ...(rules.commit ?? nextCommit(present.state, author)), ...part };
     const { services } = this.#among(reading, change);
-    const built = await inTurns(this.#builder.building(applyCommit(present.state, commit), services), {
-      budgetMs: limitMs,
-    });
+    const built = await inTurns(this.#builder.building(applyCommit(present.state, commit), services), limits);
     if ('problems' in built) return built;
     const { release } = built;
     const tested = this.#test(reading, change, { present, release, commit, locations: rules.locations });

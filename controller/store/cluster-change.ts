@@ -13,9 +13,9 @@ export const clusterAuthor = 'kubernetes';
 export type ClusterRequest = {
   readonly puts: readonly Resource[];
   readonly deletes: readonly string[];
-  /** Only finds what would be refused; where there is a `first`, only whether that is. */
+  /** Only finds what would be refused, at once; where there is a `first`, only whether that is. */
   readonly dryRun?: boolean;
-  /** Who asks is gone: what has not begun is not done, and no further trial is made. Only for a `dryRun`. */
+  /** Who asks is gone: what has not begun is not done, and what has is given up. Only for a `dryRun`. */
   readonly signal?: AbortSignal;
   /** Tried before all others. */
   readonly first?: string;

@@ -24,7 +24,7 @@ import { changedDocuments } from './changed-documents.js';
 import { namesServiceAmong, ruleDependencies } from './rule-dependencies.js';
 import type { AdvanceRequest, ApplyRequest, Changing, DeleteRequest, RollbackRequest } from './store-requests.js';
 import { unavailable, unpublished } from './store-errors.js';
-import { workedOut, type InventoryReading } from './worked-out.js';
+import { withoutInventory, workedOut, type InventoryReading } from './worked-out.js';
 
 type StoreJournal = Pick<Journal, 'append' | 'checkpoint' | 'history'>;
 
@@ -177,31 +177,31 @@ export class ResourceStore {
 
   /**
    * Takes what the custom resources of a cluster say now, in one revision at most. What cannot be taken does not stop the
-   * others: it stays as it is. Errors as in {@link apply}, and the reason of its `signal`.
+   * others: it stays as it is. A `dryRun` waits for no change, and no change for it. Errors as in {@link apply}, and the
+   * reason of its `signal`.
    */
-  takeCluster(request: ClusterRequest): Promise<ClusterOutcome> {
-    return this.#queue.run(async () => {
-      const { dryRun = false } = request;
-      if (!this.#isSettled && !dryRun) await this.#settle().catch(unavailable);
+  async takeCluster(request: ClusterRequest): Promise<ClusterOutcome> {
+    const work = (reading: InventoryReading, present = this.#release, author = this.#author({ by: clusterAuthor })) =>
+      planFitting(request, present.state, (part, budgetMs) =>
+        this.#planner.fromCluster(reading, present, part, { author, budgetMs, signal: request.signal }),
+      );
+    if (request.dryRun === true) return { ...(await work(withoutInventory)), revision: this.#release.state.revision };
+    return await this.#queue.run(async () => {
+      if (!this.#isSettled) await this.#settle().catch(unavailable);
       const { revision } = this.#release.state;
-      const present = this.#release;
-      const author = this.#author({ by: clusterAuthor });
       const outcome = await workedOut({
         inventory: this.inventory,
         isHeld: false,
-        work: (reading) =>
-          planFitting(request, present.state, (part, limitMs) =>
-            this.#planner.fromCluster(reading, present, part, { author, limitMs }),
-          ),
-        release: ({ made }) => (made?.commit != null && !dryRun ? made.release : null),
-        make: async (turn, { made, refused, costly }) => {
-          if (made?.commit != null && !dryRun) await this.#commit(turn, made.commit, made.release);
-          return { revision: this.#release.state.revision, refused, costly };
+        work: (reading) => work(reading),
+        release: ({ made }) => (made?.commit != null ? made.release : null),
+        make: async (turn, worked) => {
+          if (worked.made?.commit != null) await this.#commit(turn, worked.made.commit, worked.made.release);
+          return { ...worked, revision: this.#release.state.revision };
         },
       });
       if (outcome.revision > revision) await this.#reached();
       return outcome;
-    }, request.signal);
+    });
   }
 
   /**

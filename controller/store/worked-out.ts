@@ -26,7 +26,7 @@ export async function workedOut<W, T>(init: {
   const { inventory, isHeld, work, release, make } = init;
   for (let triesLeft = isHeld ? 0 : maxTries; triesLeft > 0; triesLeft--) {
     using look = inventory.look();
-    const worked = await work(reading);
+    const worked = await work(withoutInventory);
     const made = await inventory.exclusively(async (turn) => {
       const wanted = release(worked);
       const isStale =
@@ -40,7 +40,8 @@ export async function workedOut<W, T>(init: {
 
 const nothing: AppliedChange = { held: new Map(), published: new Map(), conflicts: [], undo: () => undefined };
 
-const reading: InventoryReading = {
+/** For a change that has no part of the inventory. */
+export const withoutInventory: InventoryReading = {
   preview: ({ upserts, removals }, inspect) => {
     if (upserts.length + removals.length === 0) return inspect(nothing);
     throw new Error('a change with a part of the inventory is worked out in a turn of it');

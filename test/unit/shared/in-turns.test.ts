@@ -74,3 +74,18 @@ test('work beyond its budget is ended between two steps, and waiting does not co
   await assert.rejects(inTurns(endless(), { budgetMs: 40 }), { code: 'TOO_MUCH_WORK' });
   assert.equal(await inTurns(longWork([]), { budgetMs: 60_000 }), 'done');
 });
+
+test('work that is not wanted any more ends at its next turn', async () => {
+  const gone = new AbortController();
+  let steps = 0;
+  function* endless(): Generator<void, never> {
+    for (;;) {
+      if (++steps === 3) gone.abort(new Error('gone'));
+      const untilMs = performance.now() + 15;
+      while (performance.now() < untilMs);
+      yield;
+    }
+  }
+  await assert.rejects(inTurns(endless(), { signal: gone.signal }), /gone/);
+  assert.equal(steps, 3);
+});

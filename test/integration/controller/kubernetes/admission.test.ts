@@ -200,26 +200,26 @@ test('a document of the same name refuses the object', async () => {
   assert.match((await ask('both', { action: 'allow' })).message, /conflicts with a document of the same name/);
 });
 
-function question(name: string): object {
+function question(name: string, username = 'flood'): object {
   const kind = { group: 'culvert.dev', version: 'v1', kind: 'SegmentationRule' };
   const object = {
     apiVersion: 'culvert.dev/v1',
     kind: 'SegmentationRule',
     metadata: { name },
-    spec: { action: 'allow' },
+    spec: { action: 'allow', ports: [83] },
   };
-  return { request: { uid: name, operation: 'CREATE', kind, object, oldObject: null } };
+  return { request: { uid: name, operation: 'CREATE', kind, object, oldObject: null, userInfo: { username } } };
 }
 
-/** A store that judges nothing before it is let go on. */
-function heldStore() {
+/** A store that does not judge those rules before it is let go on. */
+function heldStore(names: RegExp) {
   const { store } = controller;
   const takeCluster = store.takeCluster.bind(store);
   const judging: AbortSignal[] = [];
   let release = () => undefined as void;
   const released = new Promise<void>((resolve) => (release = resolve));
   store.takeCluster = async (request) => {
-    if (request.signal === undefined) return await takeCluster(request);
+    if (request.signal === undefined || !names.test(request.first ?? '')) return await takeCluster(request);
     judging.push(request.signal);
     await released;
     return await takeCluster(request);
@@ -235,16 +235,33 @@ function heldStore() {
 
 test('what is not judged in time, or because too many ask, has no answer: the failure policy decides', async () => {
   const { clientConfig } = await written();
-  const asking = (name: string) =>
-    callApi(controller, 'POST', clientConfig.service.path, { token: null, body: question(name) });
-  const waiting: ReturnType<typeof asking>[] = [];
+  const asking = (name: string, username?: string) =>
+    callApi(controller, 'POST', clientConfig.service.path, { token: null, body: question(name, username) });
+  let waiting: ReturnType<typeof asking>[];
   {
-    using held = heldStore();
-    for (let index = 0; index < 32; index++) waiting.push(asking(`waits-${index}`));
-    await eventually('all are asked', async () => held.judging.length === 32 || undefined);
-    const { status, body } = await asking('one-more');
-    assert.deepEqual([status, (body as { code: string }).code], [503, 'ADMISSION_BUSY']);
-    await eventually('they are given up', async () => held.judging.every(({ aborted }) => aborted) || undefined);
+    using held = heldStore(/waits-/);
+    let answered = 0;
+    waiting = Array.from({ length: 33 }, (_, index) => asking(`waits-${index}`).finally(() => answered++));
+    const first = await Promise.race(waiting);
+    assert.deepEqual([first.status, (first.body as { code: string }).code], [503, 'ADMISSION_BUSY']);
+    assert.deepEqual(
+      held.judging.map(({ aborted }) => aborted),
+      [false],
+      'it was one too many, and its account has one judgement at a time',
+    );
+    // Another account gets its answer while all of that wait.
+    const other = await asking('calm', 'ann');
+    assert.deepEqual([other.status, (other.body as { response: { allowed: boolean } }).response.allowed], [200, true]);
+    assert.deepEqual(
+      held.judging.map(({ aborted }) => aborted),
+      [false],
+    );
+    // The one that is worked on has its answer when the store has seen that.
+    await eventually('the others are given up', async () => answered === 32 || undefined);
+    assert.deepEqual(
+      held.judging.map(({ aborted }) => aborted),
+      [true],
+    );
   }
   for (const { status, body } of await Promise.all(waiting)) {
     assert.deepEqual([status, (body as { code: string }).code], [503, 'ADMISSION_BUSY']);
@@ -252,9 +269,22 @@ test('what is not judged in time, or because too many ask, has no answer: the fa
   assert.equal((await ask('after-them', { action: 'allow', ports: [82] })).isAllowed, true);
 });
 
+test('service accounts of one namespace count as one, and each has its share', async () => {
+  const { clientConfig } = await written();
+  const asking = (name: string, username: string) =>
+    callApi(controller, 'POST', clientConfig.service.path, { token: null, body: question(name, username) });
+  using held = heldStore(/robot-/);
+  const robots = [0, 1, 2].map((index) => asking(`robot-${index}`, `system:serviceaccount:shop:robot-${index}`));
+  await eventually('one is judged', async () => held.judging.length > 0 || undefined);
+  assert.equal((await asking('bank', 'system:serviceaccount:bank:robot-0')).status, 200);
+  assert.equal(held.judging.length, 1);
+  held[Symbol.dispose]();
+  for (const { status } of await Promise.all(robots)) assert.equal(status, 200);
+});
+
 test('a question whose client is gone is given up', async () => {
   const { clientConfig } = await written();
-  using held = heldStore();
+  using held = heldStore(/gone/);
   const { hostname, port } = new URL(controller.url);
   const socket = connect({ host: hostname, port: Number(port), ca: controller.caPem });
   const text = JSON.stringify(question('gone'));

@@ -130,3 +130,20 @@ test('rules are worked out again when people change workloads meanwhile, whose t
     assert.equal(compiler.compiles, before + 2);
   });
 });
+
+test('a question about custom resources is answered while a change compiles, and a change while a question is worked on', async () => {
+  await slowly(async ({ store, compiler }) => {
+    compiler.isSlow = true;
+    const changing = store.apply({ parsed: parseDocuments(documents(text)), dryRun: false, by: 'test' });
+    while (compiler.compiles === 0) await setImmediate();
+    const compiles = compiler.compiles;
+    const gone = new AbortController();
+    const asking = store.takeCluster({ puts: [rule], deletes: [], dryRun: true, signal: gone.signal });
+    // It is worked on, and not only waiting for the change.
+    while (compiler.compiles === compiles) await setImmediate();
+    gone.abort(new Error('gone'));
+    await assert.rejects(asking, /gone/);
+    compiler.isSlow = false;
+    await changing;
+  });
+});
