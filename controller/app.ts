@@ -395,11 +395,6 @@ async function open(
       () => agents.forgetSilent(),
       () => revocations.retry(),
       () => link.sweep(),
-      () => {
-        // Not waited for: an API server that hangs must not hold the others.
-        void kubernetes?.publishRoots();
-        return Promise.resolve();
-      },
       () => identities.retry(),
       () => flows.storeLeftBehind(),
       () => placements.save(),

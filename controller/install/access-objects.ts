@@ -41,7 +41,7 @@ export function accessObjects({
         labels,
         annotations: {
           'culvert.dev/why':
-            'list and watch: pods and services are workloads and services of the mesh, a label of a namespace brings its pods in, nodes have zones, endpointslices have the endpoints that no selector finds, and objects of culvert.dev are rules; their status says whether they are in force; customresourcedefinitions: while one is deleted, its rules stay; tokenreviews: agents join with the tokens of their service account; events: what people must know of a pod, a service or a node is shown with it; the validatingwebhookconfiguration: the controller writes its address and the roots of the mesh into it; policies of others: the kinds that the installation names',
+            'list and watch: pods and services are workloads and services of the mesh, a label of a namespace brings its pods in, nodes have zones, endpointslices have the endpoints that no selector finds, and objects of culvert.dev are rules; their status says whether they are in force; customresourcedefinitions: while one is deleted, its rules stay; tokenreviews: agents join with the tokens of their service account; events: what people must know of a pod, a service or a node is shown with it; the validatingwebhookconfiguration: the controller writes its address and the roots of the mesh into it, and puts right what others change of that; policies of others: the kinds that the installation names',
         },
       },
       rules: [
@@ -61,7 +61,7 @@ export function accessObjects({
           apiGroups: ['admissionregistration.k8s.io'],
           resources: ['validatingwebhookconfigurations'],
           resourceNames: [webhookName],
-          verbs: ['patch'],
+          verbs: ['get', 'patch'],
         }),
         // It may read namespaces anyway.
         ...foreignKinds

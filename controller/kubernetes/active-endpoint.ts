@@ -18,7 +18,7 @@ type OwnPod = z.infer<typeof podsSchema>['items'][number];
 const timeoutMs = 5000;
 const againAfterFailureMs = 1000;
 /** One that another wrote over is right again after this time. */
-const againMs = 10_000;
+const againMs = 3000;
 
 /**
  * Has the Service of the controllers lead to this one: an EndpointSlice for each family of its addresses, which belongs to its

@@ -10,6 +10,8 @@ export type KubernetesState = {
   readonly services: number;
   /** Objects that are not in force as they are written, with the reason: at most 20. */
   readonly warnings: readonly string[];
+  /** Objects of the installation that others changed lately, and that the controller put right. An older one sends none. */
+  readonly overwritten?: readonly string[];
   /** Why events are not written; null: they are. A controller of an older version does not say. */
   readonly eventsProblem?: string | null;
   /** Custom resources that are rules. A controller of an older version sends none. */

@@ -15,7 +15,7 @@ import { ownRuleKind } from './rule-object.js';
 import { KubernetesApi } from './kubernetes-api.js';
 import { KubernetesSource } from './kubernetes-source.js';
 import type { KubernetesState } from './kubernetes-state.js';
-import { PublishedRoots, rootsForAgents, rootsForWebhook } from './published-roots.js';
+import { PublishedRoots, publishEveryMs, rootsForAgents, rootsForWebhook } from './published-roots.js';
 import { reviewToken, type ReviewedToken } from './token-review.js';
 
 /** The DaemonSet of the agents and their service account, in the namespace of the controller. */
@@ -30,8 +30,6 @@ export interface Cluster extends AsyncDisposable {
   readonly review: (token: string) => Promise<ReviewedToken>;
   /** The agents' DaemonSet was deleted. */
   readonly isUninstalled: boolean;
-  /** Keeps the roots of the mesh where agents find them; call it now and then. Never rejects. */
-  readonly publishRoots: () => Promise<void>;
   /**
    * Answers a question of its API server about an object that is about to be written, until `signal` says that it is gone;
    * null: it is not to ask.
@@ -44,8 +42,6 @@ export interface Cluster extends AsyncDisposable {
 }
 
 const reviewTimeoutMs = 10_000;
-/** Until roots that could not be written are written again. */
-const publishAgainMs = 5000;
 
 /** The cluster that the settings name; null: none. Follows it from now on. Errors: `CONFIG_INVALID`. */
 export function openCluster(init: {
@@ -113,20 +109,19 @@ export function openCluster(init: {
   const kinds = [...own, ...foreignRuleKinds(init.settings.kubernetesPolicies ?? [])];
   const places = [
     rootsForAgents(kubernetesNamespace),
-    ...(kubernetesWebhook === null ? [] : [rootsForWebhook(kubernetesWebhook, init.admissionPath)]),
+    ...(kubernetesWebhook === null
+      ? []
+      : [rootsForWebhook(kubernetesWebhook, kubernetesNamespace, init.admissionPath)]),
   ];
   const roots = places.map((place) => new PublishedRoots({ api, place, rootsPem, log }));
   let again: NodeJS.Timeout | undefined;
   let isClosed = false;
-  const publishRoots = async (): Promise<void> => {
-    clearTimeout(again);
+  // An installation may make the objects after this controller has started, and others may write over them.
+  const keepRoots = async (): Promise<void> => {
     await Promise.all(roots.map((each) => each.publish()));
-    // An installation may make the objects after this controller has started.
-    if (isClosed || roots.every(({ problem }) => problem === null)) return;
-    clearTimeout(again);
-    again = setTimeout(() => void publishRoots(), publishAgainMs);
+    if (!isClosed) again = setTimeout(() => void keepRoots(), publishEveryMs);
   };
-  void publishRoots();
+  void keepRoots();
   let rules: ClusterRules | null = null;
   let events: ClusterEvents | null = null;
   const account = `${kubernetesNamespace}:${agentAccount}`;
@@ -138,6 +133,7 @@ export function openCluster(init: {
       return {
         ...state,
         problems,
+        overwritten: roots.flatMap(({ overwritten }) => overwritten ?? []),
         eventsProblem: events?.problem ?? null,
         ...(rules === null ? {} : { rules: rules.state }),
       };
@@ -154,7 +150,6 @@ export function openCluster(init: {
     get isUninstalled() {
       return installation.isUninstalled;
     },
-    publishRoots,
     admit:
       kubernetesWebhook === null
         ? null

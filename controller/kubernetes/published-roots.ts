@@ -1,10 +1,16 @@
 import { describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
+import { webhookService, webhookRules } from '../install/webhook-objects.js';
 import type { KubernetesApi } from './kubernetes-api.js';
+import { KubernetesError } from './kubernetes-error.js';
 
+/** How often an owner calls {@link PublishedRoots.publish}: what another wrote over is right again after this time. */
+export const publishEveryMs = 3000;
 const timeoutMs = 10_000;
-/** An object that another wrote over is right again after this time. */
-const againAfterMs = 600_000;
+/** Where a role of an earlier version lets nothing be compared, it is written again after this time. */
+const againUnseenMs = 10_000;
+/** What others did is told for that long. */
+const tellMs = 600_000;
 
 /** An object of the cluster in which the roots of the mesh are. */
 type RootsPlace = {
@@ -12,7 +18,7 @@ type RootsPlace = {
   readonly name: string;
   readonly path: string;
   readonly type: string;
-  /** Of a PATCH that writes these roots (PEM). */
+  /** Of a PATCH that writes these roots (PEM). What it has is compared; what else is in the object is others' business. */
   readonly body: (rootsPem: string) => object;
 };
 
@@ -26,8 +32,11 @@ export function rootsForAgents(namespace: string): RootsPlace {
   };
 }
 
-/** The webhook that asks this controller about rules, by which the API server verifies it. `path`: where it asks. */
-export function rootsForWebhook(name: string, path: string): RootsPlace {
+/**
+ * The webhook that asks this controller about rules, by which the API server verifies it. `path`: where it asks. What it does
+ * when it gets no answer, and about which namespaces it asks, is for people to say.
+ */
+export function rootsForWebhook(name: string, namespace: string, path: string): RootsPlace {
   return {
     name: `the ValidatingWebhookConfiguration ${name}`,
     path: `/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/${name}`,
@@ -36,7 +45,11 @@ export function rootsForWebhook(name: string, path: string): RootsPlace {
       webhooks: [
         {
           name: 'rules.culvert.dev',
-          clientConfig: { caBundle: Buffer.from(rootsPem).toString('base64'), service: { path } },
+          clientConfig: {
+            caBundle: Buffer.from(rootsPem).toString('base64'),
+            service: { ...webhookService(namespace), path },
+          },
+          rules: webhookRules(),
         },
       ],
     }),
@@ -45,16 +58,18 @@ export function rootsForWebhook(name: string, path: string): RootsPlace {
 
 /** Keeps the roots of the mesh in an object of the cluster. */
 export class PublishedRoots {
-  readonly #api: KubernetesApi;
+  readonly #api: Pick<KubernetesApi, 'get' | 'send'>;
   readonly #place: RootsPlace;
   readonly #rootsPem: () => string;
   readonly #log: Log;
   readonly #elapsedMs: () => number;
   #published: { readonly pem: string; readonly atMs: number } | null = null;
+  /** When it was found otherwise than it was written. */
+  #overwrittenMs: readonly number[] = [];
   #problem: string | null = null;
 
   constructor(init: {
-    readonly api: KubernetesApi;
+    readonly api: Pick<KubernetesApi, 'get' | 'send'>;
     readonly place: RootsPlace;
     readonly rootsPem: () => string;
     readonly log: Log;
@@ -72,16 +87,31 @@ export class PublishedRoots {
     return this.#problem;
   }
 
-  /** Writes them where they changed, or were written long ago. Never rejects: the owner calls it from time to time. */
+  /** That others have changed it a short time ago, for people; null: none has. */
+  get overwritten(): string | null {
+    const times = this.#lately().length;
+    if (times === 0) return null;
+    const often = times === 1 ? 'once' : `${times} times`;
+    return `${this.#place.name} was changed by another ${often} in the last ten minutes; the controller put it right`;
+  }
+
+  /**
+   * Compares the object with what belongs there, and writes what differs. Never rejects: the owner calls it every
+   * {@link publishEveryMs}.
+   */
   async publish(): Promise<void> {
     const pem = this.#rootsPem();
-    const { pem: known, atMs } = this.#published ?? { pem: null, atMs: 0 };
-    if (known === pem && this.#elapsedMs() - atMs < againAfterMs) return;
     const { name, path, type, body } = this.#place;
+    const wanted = body(pem);
     try {
-      const what = { method: 'PATCH', path, body: body(pem), type } as const;
-      await this.#api.send(what, AbortSignal.timeout(timeoutMs));
-      this.#published = { pem, atMs: this.#elapsedMs() };
+      const found = await this.#found();
+      const { pem: known, atMs } = this.#published ?? { pem: null, atMs: 0 };
+      const isRight = found === null ? this.#elapsedMs() - atMs < againUnseenMs && known === pem : has(found, wanted);
+      if (!isRight) {
+        if (found !== null && known === pem) this.#noteOverwritten();
+        await this.#api.send({ method: 'PATCH', path, body: wanted, type }, AbortSignal.timeout(timeoutMs));
+        this.#published = { pem, atMs: this.#elapsedMs() };
+      } else if (found !== null) this.#published = { pem, atMs: this.#elapsedMs() };
       this.#problem = null;
     } catch (error) {
       const problem = `the roots of the mesh cannot be written into ${name}: ${describeError(error)}`;
@@ -90,4 +120,46 @@ export class PublishedRoots {
       this.#problem = problem;
     }
   }
+
+  /** Null: it may not be read, or is not there, and what is written says more. */
+  async #found(): Promise<unknown> {
+    try {
+      return await this.#api.get(this.#place.path, AbortSignal.timeout(timeoutMs));
+    } catch (error) {
+      if (error instanceof KubernetesError && (error.status === 403 || error.status === 404)) return null;
+      throw error;
+    }
+  }
+
+  #lately(): readonly number[] {
+    return this.#overwrittenMs.filter((atMs) => this.#elapsedMs() - atMs < tellMs);
+  }
+
+  #noteOverwritten(): void {
+    const lately = this.#lately();
+    this.#overwrittenMs = [...lately, this.#elapsedMs()];
+    // One who does it again and again is in the status, with how often.
+    if (lately.length > 0) return;
+    this.#log.warn(
+      { object: this.#place.name },
+      'another has changed what belongs to the controller; it is written again',
+    );
+  }
+}
+
+/** Whether an object has all of another one. Items of a list that have a name are found by it, as the API server merges them. */
+function has(found: unknown, wanted: unknown): boolean {
+  if (Array.isArray(wanted)) {
+    if (!Array.isArray(found)) return false;
+    if (wanted.every(isNamed)) return wanted.every((item) => found.some((each) => has(each, item)));
+    return found.length === wanted.length && wanted.every((item, at) => has(found[at], item));
+  }
+  if (typeof wanted !== 'object' || wanted === null) return found === wanted;
+  if (typeof found !== 'object' || found === null) return false;
+  const fields = found as Readonly<Record<string, unknown>>;
+  return Object.entries(wanted).every(([field, value]) => has(fields[field], value));
+}
+
+function isNamed(item: unknown): boolean {
+  return typeof item === 'object' && item !== null && 'name' in item;
 }

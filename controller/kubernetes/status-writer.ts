@@ -14,6 +14,8 @@ const numbersEveryMs = 30_000;
 const numbersWaitMs = 30_000;
 /** A status that was written and did not come back in a watch is written again. */
 const againAfterMs = 30_000;
+/** One that came back and that another wrote over then, but not sooner than this after it was written. */
+const overwrittenMs = 3000;
 const timeoutMs = 5000;
 const pauses = { firstMs: 1000, longestMs: 60_000 };
 
@@ -33,7 +35,7 @@ export class StatusWriter {
   readonly #nowMs: () => number;
   readonly #elapsedMs: () => number;
   /** When the status of an object was written last, and what it was. */
-  readonly #written = new Map<string, { readonly atMs: number; readonly status: ObjectStatus }>();
+  readonly #written = new Map<string, { readonly atMs: number; readonly status: ObjectStatus; cameBack: boolean }>();
   /** Since when objects wait: the one that has waited longest is next. */
   readonly #waiting = new Map<string, number>();
   /** Objects whose status is refused, and when they are tried again. */
@@ -91,10 +93,12 @@ export class StatusWriter {
     const difference = differenceOf(status, object.status);
     if (this.#elapsedMs() < (this.#refused.get(object.key)?.notBeforeMs ?? 0)) return 'none';
     const last = this.#written.get(object.key);
+    if (last !== undefined && difference === 'none') last.cameBack = true;
     if (last === undefined || difference === 'none') return difference;
     const sinceMs = this.#elapsedMs() - last.atMs;
     // The write is on its way back through the watch.
-    if (isDeepStrictEqual(last.status, status)) return sinceMs < againAfterMs ? 'none' : difference;
+    if (isDeepStrictEqual(last.status, status))
+      return sinceMs < (last.cameBack ? overwrittenMs : againAfterMs) ? 'none' : difference;
     return difference === 'numbers' && sinceMs < numbersEveryMs ? 'none' : difference;
   }
 
@@ -111,7 +115,7 @@ export class StatusWriter {
       if (!isGone) return this.#onFailure(error, object, signal);
     }
     this.#refused.delete(object.key);
-    this.#written.set(object.key, { atMs: this.#elapsedMs(), status });
+    this.#written.set(object.key, { atMs: this.#elapsedMs(), status, cameBack: false });
     this.#failures = 0;
     this.#problem = null;
     return true;

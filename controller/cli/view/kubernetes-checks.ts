@@ -13,7 +13,7 @@ export function kubernetesText({ pods, enrolled, services, rules }: KubernetesSt
 
 /** What is wrong with what the controller knows of its cluster. */
 export function kubernetesFindings(
-  { isSynced, problems, warnings, rules, eventsProblem }: KubernetesState,
+  { isSynced, problems, warnings, rules, eventsProblem, overwritten = [] }: KubernetesState,
   agents: Agents,
 ): Finding[] {
   const old = isSynced
@@ -28,6 +28,12 @@ export function kubernetesFindings(
       const hint = 'see kubernetes.md, "The CNI plugin": the directories, and who else writes there';
       return problem === null ? [] : [warn(`${node}: ${problem}`, hint)];
     }),
+    ...overwritten.map((text) =>
+      warn(
+        text,
+        'find out who, and take the object out of what that one applies: kubectl get --show-managed-fields -o yaml',
+      ),
+    ),
     ...(eventsProblem == null
       ? []
       : [warn(eventsProblem, 'apply what culvert install prints: the role of the controller allows events')]),

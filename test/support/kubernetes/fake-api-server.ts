@@ -62,6 +62,8 @@ export class FakeApiServer implements AsyncDisposable {
   readonly #watches = new Set<Watch>();
   readonly #refused = new Map<string, number>();
   readonly #terminating = new Set<string>();
+  /** Objects that are asked for by their name, by path: what was patched into them. */
+  readonly #single = new Map<string, object>();
   /** Those that were made again, by name. */
   readonly #definitions = new Map<string, Definition>();
   #events: Event[] = [];
@@ -123,6 +125,16 @@ export class FakeApiServer implements AsyncDisposable {
     this.#objects.get(path)?.delete(key);
     const last = { ...object, metadata: { ...object.metadata, resourceVersion: String(++this.#version) } };
     this.#tell({ path, type: 'DELETED', object: last, version: this.#version });
+  }
+
+  /** An object that is asked for by its name (ConfigMaps, webhook configurations), as it is now. */
+  single(path: string): object | undefined {
+    return this.#single.get(path);
+  }
+
+  /** As another client does. */
+  overwrite(path: string, object: object): void {
+    this.#single.set(path, object);
   }
 
   /** Answers requests for one kind with this status; null: it works. */
@@ -200,6 +212,7 @@ export class FakeApiServer implements AsyncDisposable {
     if (path.startsWith('/apis/events.k8s.io/v1/')) return void this.#event(method, path, request, response);
     if (/\/leases\/[^/]+$/.test(path)) return void this.#lease(path, request, response);
     if (method === 'PATCH') return void this.#patch(path, request, response);
+    if (isSingle(path)) return void response.end(JSON.stringify(this.#single.get(path) ?? {}));
     const selector = query.get('labelSelector') ?? '';
     if (query.get('watch') === null) return this.#list({ path, selector }, query.get('continue'), response);
     this.#watch({ path, selector, response }, Number(query.get('resourceVersion')));
@@ -248,6 +261,7 @@ export class FakeApiServer implements AsyncDisposable {
   async #patch(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = (await json(request)) as { readonly status?: object };
     this.patches.push({ path, type: request.headers['content-type'] ?? '', body });
+    if (isSingle(path)) this.#single.set(path, merged(this.#single.get(path) ?? {}, body) as object);
     if (path.endsWith('/status')) this.#putStatus(path, body.status ?? {});
     response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
   }
@@ -323,11 +337,34 @@ function definitionOf(path: string): string {
   return `${plural}.${group}`;
 }
 
-/** `KEY!=VALUE` or nothing. */
+function isSingle(path: string): boolean {
+  return /\/(?:configmaps|validatingwebhookconfigurations)\/[^/]+$/.test(path);
+}
+
+/** Lists of items with names by those, as a strategic merge does; other lists are replaced. */
+function merged(present: unknown, patch: unknown): unknown {
+  if (Array.isArray(patch)) {
+    const named = patch as readonly { readonly name?: string }[];
+    if (!Array.isArray(present) || named.some(({ name }) => name === undefined)) return patch;
+    const before = present as readonly { readonly name?: string }[];
+    const rest = before.filter(({ name }) => named.every((each) => each.name !== name));
+    return [...rest, ...named.map((each) => merged(before.find(({ name }) => name === each.name) ?? {}, each))];
+  }
+  if (typeof patch !== 'object' || patch === null) return patch;
+  const fields = (typeof present === 'object' && present !== null ? present : {}) as Record<string, unknown>;
+  return {
+    ...fields,
+    ...Object.fromEntries(Object.entries(patch).map(([field, value]) => [field, merged(fields[field], value)])),
+  };
+}
+
+/** `KEY!=VALUE` and `KEY=VALUE`, separated by commas, or nothing. */
 function isSelected(object: unknown, selector: string): boolean {
-  const [label = '', value] = selector.split('!=');
   const { metadata } = object as { readonly metadata: { readonly labels?: Record<string, string> } };
-  return selector === '' || metadata.labels?.[label] !== value;
+  return selector.split(',').every((part) => {
+    const [, label = '', not = '', value = ''] = /^([^!=]*)(!?)=(.*)$/.exec(part) ?? [];
+    return part === '' || (metadata.labels?.[label] === value) === (not === '');
+  });
 }
 
 function write(

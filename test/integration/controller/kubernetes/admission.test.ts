@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { connect } from 'node:tls';
+import { isDeepStrictEqual } from 'node:util';
 import type { RunningController } from '../../../../controller/app.js';
 import { KubernetesApi } from '../../../../controller/kubernetes/kubernetes-api.js';
+import { KubernetesError } from '../../../../controller/kubernetes/kubernetes-error.js';
 import { PublishedRoots, rootsForWebhook } from '../../../../controller/kubernetes/published-roots.js';
 import {
   callApi,
@@ -97,7 +99,7 @@ test('the configuration of the webhook has the address and the roots of the mesh
 test('the configuration of a root that is rotated has both roots while both count, and then the new one', async () => {
   const { url, caFile, tokenFile } = server;
   const api = new KubernetesApi({ url, caFile, tokenFile });
-  const place = rootsForWebhook('rotated', '/v1/kubernetes/admission/x');
+  const place = rootsForWebhook('rotated', 'culvert-system', '/v1/kubernetes/admission/x');
   let pem = 'old';
   const roots = new PublishedRoots({ api, place, rootsPem: () => pem, log: silentLog });
   for (const now of ['old', 'old\nnew', 'new']) {
@@ -113,6 +115,77 @@ test('the configuration of a root that is rotated has both roots while both coun
     bundles.map((bundle) => Buffer.from(bundle, 'base64').toString()),
     ['old', 'old\nnew', 'new'],
   );
+});
+
+test('what others change of the configuration is put right within seconds, and what is theirs stays', async () => {
+  const right = server.single(configuration) as { webhooks: [Written & { rules: [{ resources: string[] }] }] };
+  const [webhook] = right.webhooks;
+  assert.ok(webhook.rules[0].resources.includes('segmentationrules'));
+  const [rule] = webhook.rules;
+  const others: readonly object[] = [
+    { ...webhook, clientConfig: { ...webhook.clientConfig, caBundle: Buffer.from('another').toString('base64') } },
+    { ...webhook, clientConfig: { service: { name: 'other', namespace: 'default', port: 443 } } },
+    { ...webhook, rules: [{ ...rule, resources: ['segments'] }] },
+    { ...webhook, rules: [{ ...rule, operations: ['CREATE'] }] },
+    { ...webhook, rules: [rule, { ...rule, apiGroups: ['apps'] }] },
+  ];
+  for (const other of others) {
+    server.overwrite(configuration, { webhooks: [{ ...other, failurePolicy: 'Fail' }] });
+    await eventually('it is right again', async () => {
+      const [now] = (server.single(configuration) as { webhooks: [Record<string, unknown>] }).webhooks;
+      return isDeepStrictEqual({ ...now }, { ...webhook, failurePolicy: 'Fail' }) || undefined;
+    });
+  }
+  const { body } = await callApi(controller, 'GET', '/v1/status');
+  const [said] = (body as { kubernetes: { overwritten: string[] } }).kubernetes.overwritten;
+  assert.equal(
+    said,
+    'the ValidatingWebhookConfiguration culvert was changed by another 5 times in the last ten minutes; the controller put it right',
+  );
+});
+
+test('the roots that agents find before they join are put right too', async () => {
+  const place = '/api/v1/namespaces/culvert-system/configmaps/culvert-ca';
+  const right = server.single(place);
+  assert.deepEqual(right, { data: { 'ca.crt': controller.caPem } });
+  server.overwrite(place, { data: { 'ca.crt': 'another', 'other.txt': 'theirs' } });
+  await eventually('it is right again', async () => {
+    const now = server.single(place);
+    return isDeepStrictEqual(now, { data: { 'ca.crt': controller.caPem, 'other.txt': 'theirs' } }) || undefined;
+  });
+});
+
+test('with a role of an earlier version nothing can be compared, and it is written now and then', async () => {
+  const { url, caFile, tokenFile } = server;
+  const api = new KubernetesApi({ url, caFile, tokenFile });
+  let elapsedMs = 0;
+  const place = rootsForWebhook('unread', 'culvert-system', '/v1/kubernetes/admission/x');
+  const roots = new PublishedRoots({
+    // As the API server answers where the role has "patch" alone.
+    api: {
+      send: (...what: Parameters<KubernetesApi['send']>) => api.send(...what),
+      get: () => Promise.reject(new KubernetesError({ status: 403, message: 'forbidden', hint: '' })),
+    },
+    place,
+    rootsPem: () => 'roots',
+    log: silentLog,
+    elapsedMs: () => elapsedMs,
+  });
+  const writes = () => server.patches.filter(({ path }) => path === place.path).length;
+  for (const [atMs, count] of [
+    [0, 1],
+    [3000, 1],
+    [9000, 1],
+    [10_000, 2],
+    [12_000, 2],
+  ] as const) {
+    elapsedMs = atMs;
+    await roots.publish();
+    assert.equal(writes(), count, `${atMs} ms`);
+  }
+  assert.equal(roots.problem, null);
+  assert.equal(roots.overwritten, null);
+  api.close();
 });
 
 /** What a client is answered that sends the head of a request with a body of 3 MiB, and nothing more; how long it took. */

@@ -174,6 +174,13 @@ test('an installation with the webhook has kubectl say at once what is wrong, an
   // Applied again, the object of the installation leaves what the controller wrote into it.
   await culvert.applyAgain();
   assert.match(await refusal(bad), /spec\.form/);
+  // What another changes of it is put right.
+  const others = '[{"op":"replace","path":"/webhooks/0/rules/0/resources","value":["segments"]}]';
+  await kubectl.succeed(['patch', 'validatingwebhookconfiguration', 'culvert', '--type=json', '-p', others]);
+  await waitUntil('the API server asks about rules again', async () => {
+    const { stderr } = await kubectl.run(['apply', '--dry-run=server', '-f', '-'], { input: bad });
+    return stderr.includes('spec.form') || undefined;
+  });
   const system = ['-n', 'culvert-system'];
   await kubectl.succeed([...system, 'scale', 'deployment/culvert-controller', '--replicas=0']);
   await kubectl.wait([...system, 'wait', '--for=delete', 'pod', '-l', 'app.kubernetes.io/component=controller']);

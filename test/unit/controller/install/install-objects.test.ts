@@ -206,7 +206,7 @@ test('the API server asks the controller about rules, with the policy that is wa
   assert.ok(about[0].resources.includes('segmentationrules'));
   const narrow = rules.filter((rule) => rule.includes('admissionregistration'));
   assert.equal(narrow.length, 1);
-  assert.match(narrow[0] ?? '', /"resourceNames":\["culvert"\],"verbs":\["patch"\]/);
+  assert.match(narrow[0] ?? '', /"resourceNames":\["culvert"\],"verbs":\["get","patch"\]/);
 
   const without = await rightsOf('--no-webhook');
   assert.deepEqual(without.flags, []);

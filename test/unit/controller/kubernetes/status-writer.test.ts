@@ -157,3 +157,26 @@ test('an object whose status fails for any reason holds up no other for longer t
     ['second'],
   );
 });
+
+test('a status that another writes over is written again within seconds, and not in a circle of every turn', async () => {
+  const written = new Written();
+  const { writer, sent } = written;
+  await writer.write([wanted(object('web'))], signal);
+  const own = written.last;
+  written.elapsedMs += 1000;
+  await writer.write([wanted(object('web', own))], signal);
+  const other = object('web', { conditions: [] });
+  for (const [afterMs, count] of [
+    [1000, 1],
+    [1000, 2],
+    [1000, 2],
+  ] as const) {
+    written.elapsedMs += afterMs;
+    await writer.write([wanted(other)], signal);
+    assert.equal(sent.length, count);
+  }
+  // It does not come back: the write is on its way, or the other one was faster.
+  written.elapsedMs += 5000;
+  await writer.write([wanted(other)], signal);
+  assert.equal(sent.length, 2);
+});
