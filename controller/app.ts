@@ -62,6 +62,7 @@ import { NodesWithoutAgent } from './fleet/nodes-without-agent.js';
 import { assertNatsCanStart, openMeshNats, type MeshNats } from './nats/mesh-nats.js';
 import { StatementPublisher } from './publish/statement-publisher.js';
 import { openCluster } from './kubernetes/open-cluster.js';
+import type { ReplicasState } from './kubernetes/replicas.js';
 import { openStore } from './store/open-store.js';
 import { keepPrivate } from '../shared/private-state.js';
 import { makeStateDirectory } from '../shared/private-file.js';
@@ -72,6 +73,8 @@ import { namesInControllerState } from './store/state-names.js';
 export type ControllerOptions = {
   readonly settings: ControllerSettings;
   readonly log: Log;
+  /** Of several controllers with one state; absent: there is one. */
+  readonly replicas?: () => ReplicasState;
   /** For tests; milliseconds since the epoch. */
   readonly nowMs?: () => number;
 };
@@ -95,14 +98,11 @@ export interface RunningController extends AsyncDisposable {
  * Starts everything. When it returns the API answers; NATS may still be unreachable (`ready`). Throws CulvertError when a
  * setting, the state directory or nats-server is unusable; its hint says what to do.
  */
-export async function startController({
-  settings,
-  log,
-  nowMs = Date.now,
-}: ControllerOptions): Promise<RunningController> {
+export async function startController(options: ControllerOptions): Promise<RunningController> {
+  const { log, nowMs = Date.now } = options;
   const closing = new ClosingStack({ log });
   try {
-    return await open({ settings, log, nowMs, closing });
+    return await open({ ...options, nowMs, closing });
   } catch (error) {
     await closing[Symbol.asyncDispose]();
     throw error;
@@ -110,7 +110,7 @@ export async function startController({
 }
 
 async function open(
-  init: Required<ControllerOptions> & { readonly closing: ClosingStack },
+  init: ControllerOptions & { readonly nowMs: () => number; readonly closing: ClosingStack },
 ): Promise<RunningController> {
   const { settings, log, nowMs, closing } = init;
   const { stateDir, trustDomain } = settings;
@@ -369,6 +369,7 @@ async function open(
         nowMs,
         pending,
         kubernetes: () => kubernetes?.state ?? null,
+        replicas: () => init.replicas?.() ?? null,
       }),
     ],
     authenticate: (authorization) => admin.authenticate(authorization) ?? users.authenticate(authorization),

@@ -157,7 +157,7 @@ async function runController(options: ControllerOptions, cut: Cut): Promise<void
 
 async function serve(options: ControllerOptions, stopped: Promise<NodeJS.Signals>, turn?: Turn): Promise<void> {
   const { settings, log } = options;
-  const starting = startController(options);
+  const starting = startController({ ...options, ...(turn === undefined ? {} : { replicas: turn.replicas }) });
   const tooLate = stopped.then(async (signal) => {
     await delay(startGraceMs, undefined, { ref: false });
     throw new CulvertError({

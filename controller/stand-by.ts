@@ -16,6 +16,7 @@ import { KeyVault } from './keys/key-vault.js';
 import { ActiveEndpoint } from './kubernetes/active-endpoint.js';
 import { KubernetesApi } from './kubernetes/kubernetes-api.js';
 import { Lease } from './kubernetes/lease.js';
+import { Replicas, type ReplicasState } from './kubernetes/replicas.js';
 import { ensureStateId, readStateId } from './store/state-id.js';
 import { isLockedElsewhere } from './store/state-lock.js';
 import { parseListenAddress } from '../shared/config/listen-address.js';
@@ -34,6 +35,8 @@ export interface Turn extends AsyncDisposable {
   readonly lost: Promise<CulvertError>;
   /** The API answers: the Service leads here from now on. */
   readonly serve: (ports: Readonly<Record<string, number>>) => void;
+  /** This controller and those that stand by for it. */
+  readonly replicas: () => ReplicasState;
 }
 
 /**
@@ -78,8 +81,12 @@ export async function awaitTurn(init: {
     await closing[Symbol.asyncDispose]();
     throw error;
   }
+  const held = { name: init.lease, since: new Date().toISOString(), problem: () => lease.problem };
+  const replicas = new Replicas({ api, namespace, lease: held, log });
+  closing.push('replicas', () => replicas[Symbol.asyncDispose]());
   return {
     lost: lease.lost,
+    replicas: () => replicas.state,
     serve: (ports) => {
       const endpoint = new ActiveEndpoint({ api, namespace, service: 'culvert-controller', ports, log });
       closing.push('endpoint', () => endpoint[Symbol.asyncDispose]());

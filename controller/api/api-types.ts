@@ -15,6 +15,7 @@ import type { BreakGlassRule } from '../fleet/mesh-warnings.js';
 import type { NodeWithoutAgent } from '../fleet/nodes-without-agent.js';
 import type { Uncaptured } from '../fleet/capture-progress.js';
 import type { KubernetesState } from '../kubernetes/kubernetes-state.js';
+import type { ReplicasState } from '../kubernetes/replicas.js';
 import type { TokenState } from '../join/join-tokens.js';
 import type { Eviction } from '../fleet/evict-node.js';
 import type { Rollout } from '../fleet/rollout-progress.js';
@@ -143,6 +144,8 @@ export type StatusAnswer = {
   readonly breakGlass: readonly BreakGlassRule[];
   /** The cluster that the controller follows; null: none. A controller of an older version sends none. */
   readonly kubernetes?: KubernetesState | null;
+  /** This controller and those that stand by for it; null: there is one. A controller of an older version sends none. */
+  readonly replicas?: ReplicasState | null;
 };
 
 /** A root by the SHA-256 of its public key. `next`: prepared; `previous`: trusted until the rotation is finished. */

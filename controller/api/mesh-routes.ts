@@ -6,6 +6,7 @@ import type { AgentRegistry } from '../fleet/agent-registry.js';
 import { unservedProblem } from '../fleet/capture-progress.js';
 import type { NodeMembers } from '../join/node-members.js';
 import type { KubernetesState } from '../kubernetes/kubernetes-state.js';
+import type { ReplicasState } from '../kubernetes/replicas.js';
 import { damagedFiles } from '../store/damaged-files.js';
 import type { ResourceStore } from '../store/resource-store.js';
 import { lockWarnings, type StateLock } from '../store/state-lock.js';
@@ -34,6 +35,8 @@ export function meshRoutes(init: {
   readonly pending: () => readonly PendingTask[];
   /** Null: the controller follows no cluster. */
   readonly kubernetes: () => KubernetesState | null;
+  /** Null: there is one controller. */
+  readonly replicas: () => ReplicasState | null;
 }): Route[] {
   const { store, agents, members, nodes, ca, nowMs } = init;
 
@@ -86,6 +89,7 @@ export function meshRoutes(init: {
       warnings: [...lockWarnings(init.lock), ...(await damagedFiles(init.stateDir)), ...warnings.of(store, nowMs())],
       breakGlass: breakGlassRules(store.release, nowMs()),
       kubernetes: init.kubernetes(),
+      replicas: init.replicas(),
     };
     return { status: 200, body };
   };

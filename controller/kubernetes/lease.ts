@@ -95,6 +95,11 @@ export class Lease implements AsyncDisposable {
     return Math.round(this.#durationMs / 7.5);
   }
 
+  /** Why it could not be renewed the last time; null: it was. Of one that is held. */
+  get problem(): string | null {
+    return this.#problem;
+  }
+
   /** Resolves when it was held and is not any more, for whatever reason but {@link release}: then write nothing. */
   get lost(): Promise<CulvertError> {
     return this.#lost;

@@ -4,6 +4,7 @@ import type { NodeWithoutAgent, StatusAnswer } from '../../api/api-types.js';
 import type { Cli } from '../cli.js';
 import { formatAge, formatExpiry, formatLeft, formatSkew } from '../view/format-time.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
+import { replicasText } from '../view/replica-checks.js';
 import { printable, renderTable } from '../view/table.js';
 
 /** `culvert status`: shows the revision in force and the state of each agent. */
@@ -27,6 +28,7 @@ export function renderStatus(answer: StatusAnswer, nowMs: number): string {
     `revision    ${revision}, applied ${formatAge(Date.parse(appliedAt), nowMs)} by ${appliedBy}`,
     `issuing CA  expires ${formatExpiry(Date.parse(issuingCaNotAfter), nowMs)}`,
     ...(issuer == null ? [] : [printable(`issuer      ${issuer.place}: ${issuer.problem ?? 'signs'}`)]),
+    ...(answer.replicas == null ? [] : [printable(`replicas    ${replicasText(answer.replicas, nowMs)}`)]),
     ...(pending.length === 0 ? [] : [`waits for   ${pending.join(', ')}`]),
     '',
   ];

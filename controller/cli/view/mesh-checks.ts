@@ -3,6 +3,7 @@ import type { IssuerAnswer, NodeWithoutAgent, StatusAnswer, Uncaptured } from '.
 import { countText } from './amounts.js';
 import { fail, warn, type Finding, type MeshCheck } from './mesh-check.js';
 import { kubernetesFindings, kubernetesText } from './kubernetes-checks.js';
+import { replicaFindings, replicasText } from './replica-checks.js';
 import { formatAge, formatExpiry, formatLeft, formatSkew } from './format-time.js';
 
 export type MeshFacts = {
@@ -32,6 +33,7 @@ const overdueBelow = 0.2;
 export function checkMesh(facts: MeshFacts): MeshCheck[] {
   return [
     ...group('controller', 'the controller is ready', controllerFindings(facts)),
+    ...replicaChecks(facts),
     ...group('issuing CA', 'the issuing CA is valid', caFindings(facts)),
     ...group('nodes', 'every node that has workloads has an agent', nodeFindings(facts)),
     ...group('agents', 'every agent enforces the current revision', agentsFindings(facts)),
@@ -42,6 +44,11 @@ export function checkMesh(facts: MeshFacts): MeshCheck[] {
     ...group('rules', 'no rule is suspicious', ruleFindings(facts)),
     ...kubernetesChecks(facts.status),
   ];
+}
+
+/** A controller without a lease expects no other. */
+function replicaChecks({ status: { replicas }, nowMs }: MeshFacts): MeshCheck[] {
+  return replicas == null ? [] : group('replicas', replicasText(replicas, nowMs), replicaFindings(replicas));
 }
 
 function kubernetesChecks({ kubernetes: state, agents }: StatusAnswer): MeshCheck[] {

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
-import type { ResourceList } from '../../../controller/api/api-types.js';
+import type { ResourceList, StatusAnswer } from '../../../controller/api/api-types.js';
 import type { ControllerSettings } from '../../../controller/config/settings.js';
 import { renewIdentity } from '../../../controller/stand-by.js';
 import {
@@ -18,12 +18,13 @@ import { FakeApiServer } from '../../support/kubernetes/fake-api-server.js';
 
 /** Two controllers with one state directory, of which one serves. */
 const leases = '/apis/coordination.k8s.io/v1/namespaces/culvert-system/leases';
+const labels = { 'app.kubernetes.io/name': 'culvert', 'app.kubernetes.io/component': 'controller' };
 let server: FakeApiServer;
 
 before(async () => {
   server = await FakeApiServer.start();
   server.put('/api/v1/namespaces/culvert-system/pods', {
-    metadata: { namespace: 'culvert-system', name: hostname(), uid: 'uid-of-pod' },
+    metadata: { namespace: 'culvert-system', name: hostname(), uid: 'uid-of-pod', labels },
     spec: { nodeName: 'n1' },
     status: { podIPs: [{ ip: '198.18.0.7' }, { ip: '2001:db8::7' }] },
   });
@@ -119,6 +120,23 @@ test('one stands by: it is ready, leads others to the one that serves, and ends 
     ports.map(({ name }) => name),
     ['https', 'nats'],
   );
+  await says(active, /"msg":"this controller has the lease, and serves"/);
+  const replicas = async () =>
+    ((await callApi(await active.access(), 'GET', '/v1/status')).body as StatusAnswer).replicas;
+  const alone = await eventually('its own pod is known', async () => {
+    const found = await replicas();
+    return found?.serving.node === 'n1' ? found : undefined;
+  });
+  assert.deepEqual([alone.serving.name, alone.standingBy, alone.problem], [hostname(), [], null]);
+  const since = '2026-01-01T00:00:00Z';
+  server.put('/api/v1/namespaces/culvert-system/pods', {
+    metadata: { namespace: 'culvert-system', name: 'second', labels },
+    spec: { nodeName: 'n2' },
+    status: { phase: 'Running', conditions: [{ type: 'Ready', status: 'True', lastTransitionTime: since }] },
+  });
+  const second = await eventually('the other one is known', async () => (await replicas())?.standingBy[0]);
+  assert.deepEqual(second, { name: 'second', node: 'n2', since });
+  server.remove('/api/v1/namespaces/culvert-system/pods', 'culvert-system/second');
   const startedAtMs = performance.now();
   standby.child.kill('SIGTERM');
   assert.deepEqual(await standby.exited, [0, null]);

@@ -94,6 +94,11 @@ test('both are ready, one serves, and the Service leads to that one only', async
   });
   const status = ['get', 'deployment', 'culvert-controller', '-o', 'jsonpath={.status.readyReplicas}'];
   await waitUntil('both are ready', async () => (await kubectl.succeed([...system, ...status])) === '2' || undefined);
+  const said = new RegExp(
+    `^replicas    ${serving} on \\S+ has served for \\w+; culvert-controller-\\S+ on \\S+ has stood by for`,
+    'm',
+  );
+  await waitUntil('the status says both', async () => said.test(await culvert.culvert(['status'])) || undefined);
 });
 
 test('the one that serves is killed: traffic goes on, rules can be applied again soon, and none is lost', async () => {

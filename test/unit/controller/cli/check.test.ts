@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { StatusAnswer } from '../../../../controller/api/api-types.js';
 import { renderChecks } from '../../../../controller/cli/commands/check-command.js';
+import { renderStatus } from '../../../../controller/cli/commands/status-command.js';
 import type { MeshCheck } from '../../../../controller/cli/view/mesh-check.js';
 import { checkMesh, type MeshFacts } from '../../../../controller/cli/view/mesh-checks.js';
+import type { ReplicasState } from '../../../../controller/kubernetes/replicas.js';
 import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
 
 const nowMs = Date.parse('2026-01-01T01:00:00Z');
@@ -349,6 +351,65 @@ describe('culvert check', () => {
 
   it('takes certificates of 30 seconds for what they are when all are', () => {
     assert.deepEqual(unwell(withAgent({}, { workloads: [old(16_000), old(29_000)] })), []);
+  });
+
+  it('says which of two controllers serves, which one stands by, and what is wrong with that', () => {
+    const serving = { name: 'controller-a', node: 'n1', since: '2025-12-31T22:00:00Z' };
+    const second = { name: 'controller-b', node: 'n2', since: '2026-01-01T00:00:00Z' };
+    const sound = { lease: 'culvert', serving, standingBy: [second], notReady: [], problem: null, leaseProblem: null };
+    const of = (changes: Partial<ReplicasState>): MeshFacts => ({
+      ...well,
+      status: { ...status, replicas: { ...sound, ...changes } },
+    });
+    assert.deepEqual(unwell(of({})), []);
+    const [line] = checkMesh(of({})).filter(({ check }) => check === 'replicas');
+    assert.equal(line?.message, 'controller-a on n1 has served for 3h; controller-b on n2 has stood by for 1h');
+    assert.match(
+      renderStatus(of({}).status, nowMs),
+      /^replicas {4}controller-a on n1 has served for 3h; controller-b on/m,
+    );
+    for (const [changes, wrong] of [
+      [
+        { standingBy: [] },
+        /^warn replicas: no second controller stands by, although this one serves with the Lease culvert/,
+      ],
+      [
+        { standingBy: [], notReady: [{ name: 'controller-b', node: null, why: '0/2 nodes' }] },
+        /^warn replicas: the controller controller-b cannot take over: 0\/2 nodes/,
+      ],
+      [
+        { standingBy: [], problem: 'they cannot be listed: 403' },
+        /^warn replicas: whether .* is not known.*not checked.*403/,
+      ],
+      [
+        { leaseProblem: 'it did not answer in time' },
+        /^warn replicas: the Lease culvert could not be renewed.*in time/,
+      ],
+    ] as const) {
+      const found = unwell(of(changes));
+      assert.equal(found.length, 1);
+      assert.match(found[0] ?? '', wrong);
+    }
+    // One that serves alone, or of an earlier version.
+    for (const replicas of [null, undefined]) {
+      const alone = { ...status, ...(replicas === undefined ? {} : { replicas }) };
+      assert.ok(!checkMesh({ ...well, status: alone }).some(({ check }) => check === 'replicas'));
+      assert.doesNotMatch(renderStatus(alone, nowMs), /replicas/);
+    }
+  });
+
+  it('says who changed what belongs to the controller', () => {
+    const text = 'the ConfigMap culvert-ca was changed by another once in the last ten minutes';
+    const kubernetes = {
+      isSynced: true,
+      problems: [],
+      pods: 3,
+      enrolled: 2,
+      services: 1,
+      warnings: [],
+      overwritten: [text],
+    };
+    assert.deepEqual(unwell({ ...well, status: { ...status, kubernetes } }), [`warn kubernetes: ${text}`]);
   });
 
   it('shows what is suspicious about rules, with what to do', () => {
