@@ -13,6 +13,13 @@ describe('the compiler and the linter', () => {
   });
   after(() => rmSync(copy, { recursive: true, force: true }));
 
+  it('begin with what the build has found out, so that a change costs what it reaches', () => {
+    const parts = ['agent', 'controller', 'shared'];
+    const { code, text } = runTool(copy, 'typescript/bin/tsc', ['-b', ...parts, '--dry', '--pretty', 'false']);
+    assert.equal(code, 0, text);
+    for (const part of parts) assert.match(text, new RegExp(`'${copy}/${part}/tsconfig\\.json' is up to date`), text);
+  });
+
   /** What `use` says of the copy while it has these files more. */
   function withFiles<T>(files: Readonly<Record<string, string>>, use: () => T): T {
     try {
