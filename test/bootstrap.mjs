@@ -23,7 +23,7 @@ export async function bootstrap(run, { needsRoot = true } = {}) {
     start('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']);
   }
   say('building');
-  start(process.execPath, [compiler(), '-b']);
+  start(process.execPath, [compiler(), '-b'], seldomCollecting);
   start(process.execPath, ['deploy/bundle.mjs']);
   start(process.execPath, ['deploy/make-executable.mjs']);
   if (needsRoot) {
@@ -51,6 +51,9 @@ export function hasPackages(directory = root) {
   });
 }
 
+/** For compiler and linter, programs of Go: a fifth less CPU time, for 1.5 GB of memory in place of 1.0. */
+export const seldomCollecting = { GOGC: '400' };
+
 /** A file of the build, for `import()`. */
 export function builtUrl(relative) {
   return pathToFileURL(path.join(root, 'dist', relative)).href;
@@ -66,9 +69,9 @@ function compiler() {
   return path.join(root, 'node_modules/typescript/bin/tsc');
 }
 
-function start(command, args) {
+function start(command, args, env = {}) {
   try {
-    execFileSync(command, args, { stdio: ['ignore', 2, 2] });
+    execFileSync(command, args, { stdio: ['ignore', 2, 2], env: { ...process.env, ...env } });
   } catch (error) {
     refuseUnless(
       false,

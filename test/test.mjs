@@ -3,7 +3,7 @@ import { constants, setPriority } from 'node:os';
 import path from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
-import { bootstrap, builtUrl } from './bootstrap.mjs';
+import { bootstrap, builtUrl, seldomCollecting } from './bootstrap.mjs';
 import { findNode, gateVersions, isVersion } from './node-versions.mjs';
 
 /**
@@ -48,7 +48,8 @@ function nodesOfGate() {
 
 async function checkStyle(script) {
   const pieces = [];
-  const child = spawn('npm', ['run', '--silent', script], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const env = { ...process.env, ...seldomCollecting };
+  const child = spawn('npm', ['run', '--silent', script], { stdio: ['ignore', 'pipe', 'pipe'], env });
   // For what the tests leave idle: the last ones mostly wait.
   if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_LOW);
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (piece) => pieces.push(piece));
