@@ -45,7 +45,9 @@ const openFiles = 1200;
 test('a stranger who takes every connection of NATS stops no change, and fills no log', async () => {
   await using directory = await temporaryDirectory();
   const { path: stateDir } = directory;
-  await using controller = await spawnedController(stateDir, ['--log-level', 'debug'], { openFiles });
+  await using controller = await spawnedController(stateDir, ['--log-level', 'debug'], {
+    within: ['sh', '-c', `ulimit -n ${openFiles} && exec "$0" "$@"`],
+  });
   const access = await controller.access();
   await ready(access);
   const pid = Number(readFileSync(path.join(stateDir, 'nats/nats-server.pid'), 'utf8'));

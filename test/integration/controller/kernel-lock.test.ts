@@ -150,3 +150,18 @@ test('with a lease the option is refused: one that was stopped in the middle is 
   assert.match(controller.output(), /--unsafe-without-kernel-lock and --kubernetes-lease exclude each other/);
   assert.ok(!existsSync(stateDir));
 });
+
+test('controllers in two containers, of which neither sees the processes of the other, are never both in one state', async () => {
+  await using directory = await temporaryDirectory();
+  const { path: stateDir } = directory;
+  const container = ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc'];
+  await using first = await spawnedController(stateDir, [], { within: container });
+  await ready(await first.access());
+  for (const within of [container, []]) {
+    await using second = await spawnedController(stateDir, [], { within });
+    const [code] = await withDeadline(second.exited, 'the second one ends');
+    assert.equal(code, 1, second.output());
+    assert.match(second.output(), /the state directory is in use by process 1 on .*\[STATE_LOCKED\]/);
+  }
+  await ready(await first.access());
+});

@@ -13,17 +13,16 @@ export type Access = { readonly url: string; readonly caPem: string; readonly ad
 
 /**
  * A controller as a process of its own, killed at the end of the test whatever happens. `program`: instead of this build's;
- * `openFiles`: its limit of descriptors, which its nats-server gets too.
+ * `within`: a command that runs the one that follows it.
  */
 export async function spawnedController(
   stateDir: string,
   args: readonly string[] = [],
-  o: { readonly program?: string; readonly env?: NodeJS.ProcessEnv; readonly openFiles?: number } = {},
+  o: { readonly program?: string; readonly env?: NodeJS.ProcessEnv; readonly within?: readonly string[] } = {},
 ) {
   const own = ['--state-dir', stateDir, '--listen', '127.0.0.1:0', '--nats-listen', '127.0.0.1:0'];
-  const limited = o.openFiles === undefined ? [] : ['sh', '-c', `ulimit -n ${o.openFiles} && exec "$0" "$@"`];
-  const [first = '', ...rest] = [...limited, process.execPath, o.program ?? program, 'run', ...own, ...args];
-  const child: ChildProcess = spawn(first, rest, {
+  const [first, ...rest] = [...(o.within ?? []), process.execPath, o.program ?? program, 'run', ...own, ...args];
+  const child: ChildProcess = spawn(first ?? '', rest, {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...o.env },
   });
