@@ -1,27 +1,22 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { waitUntil } from '../../../lab/wait-until.js';
-import { imageName, usualRepository } from '../../images/test-images.js';
-import { manifest } from '../../manifest.js';
 import { ownCluster } from '../../target.js';
-import { InstalledCulvert } from './installed-culvert.js';
+import type { InstalledCulvert } from './installed-culvert.js';
+import { Shop } from './shop.js';
 
 /** What `kubectl describe` says of objects that the mesh has something to say of. */
 const cluster = ownCluster();
 const { kubectl, nodes } = cluster;
 const system = 'culvert-system';
-const shop = manifest('shop', { APP: imageName('app', usualRepository) });
+const shop = new Shop(cluster);
 let culvert: InstalledCulvert;
 
 before(async () => {
-  await kubectl.apply(shop);
-  await kubectl.wait(['-n', 'shop', 'rollout', 'status', 'deployment/db']);
-  await kubectl.wait(['-n', 'shop', 'wait', '--for=condition=Ready', 'pod', '--all']);
-  culvert = await InstalledCulvert.install(cluster);
-  await culvert.enrol('shop', 3);
+  culvert = await shop.startInMesh();
 });
 after(async () => {
-  await kubectl.succeed(['delete', '-f', '-', '--timeout=120s'], { input: shop, timeoutMs: 150_000 });
+  await shop[Symbol.asyncDispose]();
   await culvert[Symbol.asyncDispose]();
 });
 

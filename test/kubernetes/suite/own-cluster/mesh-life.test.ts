@@ -2,42 +2,26 @@ import assert from 'node:assert/strict';
 import { after, before, test, type TestContext } from 'node:test';
 import { waitUntil } from '../../../lab/wait-until.js';
 import { NodeContainers } from '../../cluster/node-containers.js';
-import { imageName, usualRepository } from '../../images/test-images.js';
-import { manifest } from '../../manifest.js';
 import { ownCluster } from '../../target.js';
 import { recordFigure } from '../figures.js';
 import { isReady, type Pod } from '../test-namespace.js';
-import { InstalledCulvert } from './installed-culvert.js';
+import type { InstalledCulvert } from './installed-culvert.js';
+import { appImage, onlyWebToDb, Shop } from './shop.js';
 
 /** Pods that come and go, agents that are replaced, and nodes that boot again, with the mesh on the cluster. */
 const cluster = ownCluster();
 const { kubectl } = cluster;
-const image = imageName('app', usualRepository);
-const shop = manifest('shop', { APP: image });
-const strict = `apiVersion: culvert.dev/v1
-kind: Mesh
-metadata: { name: default }
-spec: { mtls: STRICT, defaultAction: deny }
----
-apiVersion: culvert.dev/v1
-kind: SegmentationRule
-metadata: { name: web-to-db }
-spec: { action: allow, from: [{ serviceAccount: shop/web }], to: [{ serviceAccount: shop/db }] }
-`;
+const shop = new Shop(cluster);
 const strictReason = { reason: 'SOURCE_UNKNOWN', detail: 'plaintext, and the mesh is STRICT' };
 let culvert: InstalledCulvert;
 
 before(async () => {
-  await kubectl.apply(shop);
-  await kubectl.wait(['-n', 'shop', 'rollout', 'status', 'deployment/db']);
-  await kubectl.wait(['-n', 'shop', 'wait', '--for=condition=Ready', 'pod', '--all']);
-  culvert = await InstalledCulvert.install(cluster);
-  await culvert.enrol('shop', 3);
-  await culvert.culvert(['apply', '--wait', '120s', '-f', '-'], strict);
+  culvert = await shop.startInMesh();
+  await culvert.culvert(['apply', '--wait', '120s', '-f', '-'], onlyWebToDb);
 });
 after(async () => {
   await culvert[Symbol.asyncDispose]();
-  await kubectl.succeed(['delete', '-f', '-', '--timeout=120s'], { input: shop, timeoutMs: 150_000 });
+  await shop[Symbol.asyncDispose]();
 });
 
 function podText(name: string, o: { labels?: string; account?: string } = {}): string {
@@ -49,7 +33,7 @@ spec:
   serviceAccountName: ${account}
   nodeName: n1
   terminationGracePeriodSeconds: 1
-  containers: [{ name: main, image: '${image}', command: [sleep, '36000'] }]
+  containers: [{ name: main, image: '${appImage}', command: [sleep, '36000'] }]
 `;
 }
 
@@ -62,12 +46,6 @@ async function gone(name: string): Promise<void> {
   await kubectl.succeed(['-n', 'shop', 'delete', 'pod', name, '--timeout=60s'], { timeoutMs: 90_000 });
 }
 
-/** What db greets a pod with; an error as text. */
-async function greeting(pod: string): Promise<string> {
-  const { stdout, stderr } = await kubectl.exec(`shop/${pod}`, ['node', '/app.mjs', 'once', '10.96.7.7', '70']);
-  return stdout === '' ? stderr : stdout;
-}
-
 /** db does not greet the pod, and the agent of a node says why. */
 async function assertRefused(
   node: 'n1' | 'n2',
@@ -77,8 +55,7 @@ async function assertRefused(
   const { items } = (await kubectl.json(['get', 'pods', '--all-namespaces'])) as { items: NamespacedPod[] };
   const found = items.find(({ metadata }) => `${metadata.namespace}/${metadata.name}` === pod);
   const address = found?.status.podIP ?? '';
-  const { stdout } = await kubectl.exec(pod, ['node', '/app.mjs', 'once', '10.96.7.7', '70']);
-  assert.doesNotMatch(stdout, /"host"/);
+  assert.doesNotMatch(await shop.greeting(pod), /"host"/);
   const isOf = (said: string | undefined): boolean => said?.startsWith(`${address}:`) ?? false;
   const record = await culvert.nextRecord(node, (line) => isOf(line.sourceAddress) || line.sourceWorkload === pod);
   const { reason, detail } = record;
@@ -89,7 +66,7 @@ type NamespacedPod = Pod & { readonly metadata: { readonly namespace: string } }
 test('a pod that comes later is in the mesh by itself, and a rule decides what it may', async () => {
   await started('later');
   await culvert.captures(4);
-  assert.match(await greeting('later'), /"host":"db-/);
+  assert.match(await shop.greeting('shop/later'), /"host":"db-/);
   await started('other', { account: 'default' });
   await culvert.captures(5);
   await assertRefused('n1', 'shop/other', { reason: 'POLICY_DEFAULT_DENY' });
@@ -209,7 +186,7 @@ test('an agent that hangs is not ready, and is again when it goes on', async () 
     await new NodeContainers(cluster.node('n2')).signal({ container: 'agent' }, 'SIGCONT');
   }
   await kubectl.wait(['-n', 'culvert-system', 'wait', '--for=condition=Ready', name]);
-  assert.match(await greeting('web'), /"host":"db-/);
+  assert.match(await shop.greeting('shop/web'), /"host":"db-/);
 });
 
 test('the agent of a node and the controller stay within their memory', async (t: TestContext) => {
@@ -240,7 +217,7 @@ test('a node that boots again has its pods in the mesh again, without a document
     },
     120_000,
   );
-  await waitUntil('db greets web', async () => (await greeting('web')).includes('"host":"db-') || undefined);
+  await waitUntil('db greets web', async () => (await shop.greeting('shop/web')).includes('"host":"db-') || undefined);
   const tookSeconds = Number(((performance.now() - startedAtMs) / 1000).toFixed(1));
   t.diagnostic(`reached ${tookSeconds} s after power on`);
   recordFigure('rebootSeconds', tookSeconds);

@@ -4,28 +4,16 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { waitUntil } from '../../../lab/wait-until.js';
 import type { NodePlan } from '../../cluster/cluster-plan.js';
 import { type ContainerName, NodeContainers } from '../../cluster/node-containers.js';
-import { imageName, usualRepository } from '../../images/test-images.js';
-import { manifest } from '../../manifest.js';
 import { ownCluster } from '../../target.js';
 import { recordFigure } from '../figures.js';
 import type { Pod } from '../test-namespace.js';
-import { InstalledCulvert } from './installed-culvert.js';
+import type { InstalledCulvert } from './installed-culvert.js';
+import { appImage, onlyWebToDb, Shop } from './shop.js';
 
 /** The API server is away for a minute, and then the controller: traffic, agents that crash, and what comes meanwhile. */
 const cluster = ownCluster();
 const { kubectl } = cluster;
-const image = imageName('app', usualRepository);
-const shop = manifest('shop', { APP: image });
-const documents = `apiVersion: culvert.dev/v1
-kind: Mesh
-metadata: { name: default }
-spec: { mtls: STRICT, defaultAction: deny }
----
-apiVersion: culvert.dev/v1
-kind: SegmentationRule
-metadata: { name: web-to-db }
-spec: { action: allow, from: [{ serviceAccount: shop/web }], to: [{ serviceAccount: shop/db }] }
-`;
+const shop = new Shop(cluster);
 const outageMs = 60_000;
 const agent: ContainerName = { container: 'agent' };
 const web: ContainerName = { pod: 'web', container: 'main' };
@@ -34,16 +22,12 @@ const containers = { n1: new NodeContainers(cluster.node('n1')), n2: new NodeCon
 let culvert: InstalledCulvert;
 
 before(async () => {
-  await kubectl.apply(shop);
-  await kubectl.wait(['-n', 'shop', 'rollout', 'status', 'deployment/db']);
-  await kubectl.wait(['-n', 'shop', 'wait', '--for=condition=Ready', 'pod', '--all']);
-  culvert = await InstalledCulvert.install(cluster);
-  await culvert.enrol('shop', 3);
-  await culvert.culvert(['apply', '--wait', '120s', '-f', '-'], documents);
+  culvert = await shop.startInMesh();
+  await culvert.culvert(['apply', '--wait', '120s', '-f', '-'], onlyWebToDb);
 });
 after(async () => {
   await culvert[Symbol.asyncDispose]();
-  await kubectl.succeed(['delete', '-f', '-', '--timeout=120s'], { input: shop, timeoutMs: 150_000 });
+  await shop[Symbol.asyncDispose]();
 });
 
 /** Whether db greets a pod; asked of the runtime of its node, which needs no API server. */
@@ -78,7 +62,7 @@ spec:
   ${account === undefined ? 'automountServiceAccountToken: false' : `serviceAccountName: ${account}`}
   nodeName: n1
   terminationGracePeriodSeconds: 1
-  containers: [{ name: main, image: '${image}', command: [sleep, '36000'] }]
+  containers: [{ name: main, image: '${appImage}', command: [sleep, '36000'] }]
 `;
 }
 

@@ -1,23 +1,19 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { imageName, usualRepository } from '../../images/test-images.js';
-import { manifest } from '../../manifest.js';
 import { ownCluster } from '../../target.js';
 import type { Pod } from '../test-namespace.js';
 import { InstalledCulvert } from './installed-culvert.js';
+import { Shop } from './shop.js';
 
 /** Which pods reach each other through the mesh, by which path, and which client the application sees. */
 const cluster = ownCluster();
 const { kubectl, plan } = cluster;
-const shop = manifest('shop', { APP: imageName('app', usualRepository) });
+const shop = new Shop(cluster);
 let culvert: InstalledCulvert;
 const addresses = new Map<string, { readonly ipv4: string; readonly ipv6: string }>();
 
 before(async () => {
-  await kubectl.apply(shop);
-  await kubectl.wait(['-n', 'shop', 'rollout', 'status', 'deployment/db']);
-  await kubectl.wait(['-n', 'shop', 'wait', '--for=condition=Ready', 'pod', '--all']);
-  await kubectl.wait(['-n', 'default', 'wait', '--for=condition=Ready', 'pod', '--all']);
+  await shop.start();
   for (const namespace of ['shop', 'default']) {
     const { items } = (await kubectl.json(['-n', namespace, 'get', 'pods'])) as { readonly items: readonly Pod[] };
     for (const { metadata, status } of items) {
@@ -31,7 +27,7 @@ before(async () => {
 });
 after(async () => {
   await culvert[Symbol.asyncDispose]();
-  await kubectl.succeed(['delete', '-f', '-', '--timeout=120s'], { input: shop, timeoutMs: 150_000 });
+  await shop[Symbol.asyncDispose]();
 });
 
 type Row = {

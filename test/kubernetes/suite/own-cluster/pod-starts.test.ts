@@ -3,44 +3,28 @@ import { after, before, describe, test } from 'node:test';
 import { patientMs } from '../../../lab/patience.js';
 import { waitUntil } from '../../../lab/wait-until.js';
 import { NodeCapture } from '../../cluster/node-capture.js';
-import { imageName, usualRepository } from '../../images/test-images.js';
-import { manifest } from '../../manifest.js';
 import { isSoak, ownCluster } from '../../target.js';
 import { recordFigure } from '../figures.js';
 import type { Pod } from '../test-namespace.js';
-import { cureNodes, InstalledCulvert } from './installed-culvert.js';
+import { cureNodes, type InstalledCulvert } from './installed-culvert.js';
+import { appImage, onlyWebToDb, Shop } from './shop.js';
 
 /** What a pod sends before its first process could, with the CNI plugin in the chain of each node. */
 const cluster = ownCluster();
 const { kubectl } = cluster;
-const image = imageName('app', usualRepository);
-const shop = manifest('shop', { APP: image });
-const strict = `apiVersion: culvert.dev/v1
-kind: Mesh
-metadata: { name: default }
-spec: { mtls: STRICT, defaultAction: deny }
----
-apiVersion: culvert.dev/v1
-kind: SegmentationRule
-metadata: { name: web-to-db }
-spec: { action: allow, from: [{ serviceAccount: shop/web }], to: [{ serviceAccount: shop/db }] }
-`;
+const shop = new Shop(cluster);
 /** Pods that start at the same time. */
 const wave = 10;
 const starts = isSoak() ? 1000 : 40;
 let culvert: InstalledCulvert;
 
 before(async () => {
-  await kubectl.apply(shop);
-  await kubectl.wait(['-n', 'shop', 'rollout', 'status', 'deployment/db']);
-  await kubectl.wait(['-n', 'shop', 'wait', '--for=condition=Ready', 'pod', '--all']);
-  culvert = await InstalledCulvert.install(cluster);
-  await culvert.enrol('shop', 3);
-  await culvert.culvert(['apply', '--wait', '120s', '-f', '-'], strict);
+  culvert = await shop.startInMesh();
+  await culvert.culvert(['apply', '--wait', '120s', '-f', '-'], onlyWebToDb);
 });
 after(async () => {
   await culvert[Symbol.asyncDispose]();
-  await kubectl.succeed(['delete', '-f', '-', '--timeout=120s'], { input: shop, timeoutMs: 150_000 });
+  await shop[Symbol.asyncDispose]();
 });
 
 type About = { readonly namespace?: string; readonly labels?: string; readonly spec?: string };
@@ -59,12 +43,12 @@ spec:
 `;
 }
 
-const resting = `containers: [{ name: main, image: '${image}', command: [sleep, '36000'] }]`;
+const resting = `containers: [{ name: main, image: '${appImage}', command: [sleep, '36000'] }]`;
 
 /** Sends a word as the first thing that it does, in an init container and in the one after it. */
 function saying(host: string, port: number): string {
   const container = (name: string): string =>
-    `{ name: ${name}, image: '${image}', command: [node, /app.mjs, say, ${host}, '${port}', ${name}] }`;
+    `{ name: ${name}, image: '${appImage}', command: [node, /app.mjs, say, ${host}, '${port}', ${name}] }`;
   return `initContainers: [${container('init')}]\n  containers: [${container('main')}]`;
 }
 
@@ -243,8 +227,7 @@ test(
     for (const namespace of ['shop', 'fresh']) await ready('late', namespace);
     // shop has three others, and fresh this one.
     await culvert.captures(5);
-    const { stdout } = await kubectl.exec('shop/late', ['node', '/app.mjs', 'once', '10.96.7.7', '70']);
-    assert.match(stdout, /"host":"db-/);
+    assert.match(await shop.greeting('shop/late'), /"host":"db-/);
     const record = await culvert.nextRecord('n1', (line) => line.sourceWorkload === 'shop/late');
     assert.equal(record.reason, 'OK');
     await gone('shop');

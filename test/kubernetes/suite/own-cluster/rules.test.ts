@@ -2,28 +2,23 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { patience } from '../../../lab/patience.js';
 import { waitUntil } from '../../../lab/wait-until.js';
-import { imageName, usualRepository } from '../../images/test-images.js';
-import { manifest } from '../../manifest.js';
 import { ownCluster } from '../../target.js';
 import { InstalledCulvert } from './installed-culvert.js';
+import { Shop } from './shop.js';
 
 /** Rules as custom resources of the cluster, as an API server of its own judges and shows them. */
 const cluster = ownCluster();
 const { kubectl } = cluster;
-const shop = manifest('shop', { APP: imageName('app', usualRepository) });
+const shop = new Shop(cluster);
 const webToDb = 'from: [{ serviceAccount: shop/web }], to: [{ serviceAccount: shop/db }]';
 let culvert: InstalledCulvert;
 
 before(async () => {
-  await kubectl.apply(shop);
-  await kubectl.wait(['-n', 'shop', 'rollout', 'status', 'deployment/db']);
-  await kubectl.wait(['-n', 'shop', 'wait', '--for=condition=Ready', 'pod', '--all']);
-  culvert = await InstalledCulvert.install(cluster, ['--no-webhook']);
-  await culvert.enrol('shop', 3);
+  culvert = await shop.startInMesh(['--no-webhook']);
 });
 after(async () => {
   await culvert[Symbol.asyncDispose]();
-  await kubectl.succeed(['delete', '-f', '-', '--timeout=120s'], { input: shop, timeoutMs: 150_000 });
+  await shop[Symbol.asyncDispose]();
 });
 
 function document(kind: string, name: string, spec: string): string {
@@ -31,9 +26,8 @@ function document(kind: string, name: string, spec: string): string {
 }
 
 /** Whether web reaches db now. */
-async function reaches(): Promise<boolean> {
-  const { stdout } = await kubectl.exec('shop/web', ['node', '/app.mjs', 'once', '10.96.7.7', '70']);
-  return stdout.includes('"host"');
+function reaches(): Promise<boolean> {
+  return shop.isGreeted('shop/web');
 }
 
 async function becomes(isReached: boolean): Promise<void> {

@@ -4,7 +4,7 @@ import { manifest } from '../../manifest.js';
 import { InstalledCulvert } from './installed-culvert.js';
 
 /** Of the pods of the tests. */
-const appImage = imageName('app', usualRepository);
+export const appImage = imageName('app', usualRepository);
 
 /** web and near have one account. Their connections to db are the only ones that are allowed. */
 export const onlyWebToDb = `apiVersion: culvert.dev/v1

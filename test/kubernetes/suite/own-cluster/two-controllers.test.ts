@@ -3,30 +3,25 @@ import { after, before, test } from 'node:test';
 import { patience } from '../../../lab/patience.js';
 import { waitUntil } from '../../../lab/wait-until.js';
 import { NodeContainers } from '../../cluster/node-containers.js';
-import { imageName, usualRepository } from '../../images/test-images.js';
-import { manifest } from '../../manifest.js';
 import { ownCluster } from '../../target.js';
-import { InstalledCulvert } from './installed-culvert.js';
+import type { InstalledCulvert } from './installed-culvert.js';
+import { Shop } from './shop.js';
 
 /** Two controllers with one state directory of a node: one serves, the other takes over. */
 const cluster = ownCluster();
 const { kubectl } = cluster;
 const system = ['-n', 'culvert-system'] as const;
-const shop = manifest('shop', { APP: imageName('app', usualRepository) });
+const shop = new Shop(cluster);
 /** Two thirds of the lease and the rest of it, a try, the start of a controller, and the restart of a container. */
 const takeOverMs = 30_000;
 let culvert: InstalledCulvert;
 
 before(async () => {
-  await kubectl.apply(shop);
-  await kubectl.wait(['-n', 'shop', 'rollout', 'status', 'deployment/db']);
-  await kubectl.wait(['-n', 'shop', 'wait', '--for=condition=Ready', 'pod', '--all']);
-  culvert = await InstalledCulvert.install(cluster, ['--replicas', '2']);
-  await culvert.enrol('shop', 3);
+  culvert = await shop.startInMesh(['--replicas', '2']);
 });
 after(async () => {
   await culvert[Symbol.asyncDispose]();
-  await kubectl.succeed(['delete', '-f', '-', '--timeout=120s'], { input: shop, timeoutMs: 150_000 });
+  await shop[Symbol.asyncDispose]();
 });
 
 /** The pod that serves, as the Lease says. */
@@ -77,8 +72,7 @@ async function askedMeanwhile<T>(run: () => Promise<T>): Promise<{ readonly resu
   const stop = new AbortController();
   const asking = (async (): Promise<void> => {
     while (!stop.signal.aborted) {
-      const { stdout } = await kubectl.exec('shop/web', ['node', '/app.mjs', 'once', '10.96.7.7', '70']);
-      answers.push(stdout.includes('"host"'));
+      answers.push(await shop.isGreeted('shop/web'));
     }
   })();
   const result = await run().finally(() => stop.abort());

@@ -2,37 +2,23 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { waitUntil } from '../../../lab/wait-until.js';
 import { imageName, usualRepository } from '../../images/test-images.js';
-import { manifest } from '../../manifest.js';
 import { ownCluster } from '../../target.js';
 import { CommandFolder } from '../command-folder.js';
 import { InstalledCulvert } from './installed-culvert.js';
 import { nodeTraces } from './node-traces.js';
+import { onlyWebToDb, Shop } from './shop.js';
 
 /** How Culvert goes away: in order, by a DaemonSet that is deleted, and in the wrong order. */
 const cluster = ownCluster();
 const { kubectl } = cluster;
 const system = 'culvert-system';
 const commands = new CommandFolder();
-const shop = manifest('shop', { APP: imageName('app', usualRepository) });
-const strict = `apiVersion: culvert.dev/v1
-kind: Mesh
-metadata: { name: default }
-spec: { mtls: STRICT, defaultAction: deny }
----
-apiVersion: culvert.dev/v1
-kind: SegmentationRule
-metadata: { name: web-to-db }
-spec: { action: allow, from: [{ serviceAccount: shop/web }], to: [{ serviceAccount: shop/db }] }
-`;
+const shop = new Shop(cluster);
 
-before(async () => {
-  await kubectl.apply(shop);
-  await kubectl.wait(['-n', 'shop', 'rollout', 'status', 'deployment/db']);
-  await kubectl.wait(['-n', 'shop', 'wait', '--for=condition=Ready', 'pod', '--all']);
-});
+before(() => shop.start());
 after(async () => {
   commands[Symbol.dispose]();
-  await kubectl.succeed(['delete', '-f', '-', '--timeout=120s'], { input: shop, timeoutMs: 150_000 });
+  await shop[Symbol.asyncDispose]();
   for (const node of cluster.nodes) await node.succeed(['rm', '-rf', '/var/lib/culvert/controller']);
 });
 
@@ -40,9 +26,9 @@ after(async () => {
 async function installed(): Promise<void> {
   const culvert = await InstalledCulvert.install(cluster);
   await culvert.enrol('shop', 3);
-  await culvert.culvert(['apply', '--wait', '120s', '-f', '-'], strict);
-  assert.equal(await isAnswered('default/unmeshed'), false);
-  assert.equal(await isAnswered('shop/web'), true);
+  await culvert.culvert(['apply', '--wait', '120s', '-f', '-'], onlyWebToDb);
+  assert.equal(await shop.isGreeted('default/unmeshed'), false);
+  assert.equal(await shop.isGreeted('shop/web'), true);
   const all = (await nodeTraces(cluster)).join('\n');
   for (const what of [/CULVERT/, /culvert-cni/, /\/var\/lib\/culvert\/agent/]) assert.match(all, what);
 }
@@ -51,18 +37,14 @@ async function uninstall(more = ''): Promise<string> {
   return await commands.succeed(`culvert uninstall --yes ${more}`, { timeoutMs: 400_000 });
 }
 
-async function isAnswered(pod: string): Promise<boolean> {
-  return (await kubectl.exec(pod, ['node', '/app.mjs', 'once', '10.96.7.7', '70'])).stdout.includes('"host":"db-');
-}
-
 test('culvert uninstall takes everything out, and pods go on as if it had never been there', async () => {
   await installed();
   const said = await uninstall();
   assert.match(said, /label taken from namespace shop\n/);
   assert.match(said, /off 2 nodes\n[^]*\n✔ nothing of Culvert is left\n$/);
   assert.deepEqual(await nodeTraces(cluster), []);
-  assert.equal(await isAnswered('shop/web'), true);
-  assert.equal(await isAnswered('default/unmeshed'), true);
+  assert.equal(await shop.isGreeted('shop/web'), true);
+  assert.equal(await shop.isGreeted('default/unmeshed'), true);
   const left = ['get', 'namespaces,clusterroles,clusterrolebindings', '-l', 'app.kubernetes.io/part-of=culvert'];
   assert.equal(await kubectl.succeed([...left, '-o', 'name']), '');
 });
@@ -75,8 +57,8 @@ test('agents whose DaemonSet is deleted take their rules out by themselves', asy
   await waitUntil('the agents have ended', async () => (await kubectl.succeed(pods)) === '' || undefined, 90_000);
   const rules = (await nodeTraces(cluster)).filter((line) => !line.endsWith('/var/lib/culvert/agent'));
   assert.deepEqual(rules, []);
-  assert.equal(await isAnswered('shop/web'), true);
-  assert.equal(await isAnswered('default/unmeshed'), true);
+  assert.equal(await shop.isGreeted('shop/web'), true);
+  assert.equal(await shop.isGreeted('default/unmeshed'), true);
   await uninstall(`--image ${imageName('culvert', usualRepository)}`);
   assert.deepEqual(await nodeTraces(cluster), []);
 });
@@ -86,13 +68,13 @@ test('when the controller was deleted first, pods stay closed, and culvert unins
   await kubectl.succeed(['-n', system, 'delete', 'deployment', 'culvert-controller', '--cascade=foreground']);
   await kubectl.succeed(['-n', system, 'delete', 'daemonset', 'culvert-agent', '--cascade=foreground']);
   assert.notDeepEqual(await nodeTraces(cluster), []);
-  assert.equal(await isAnswered('shop/web'), false);
+  assert.equal(await shop.isGreeted('shop/web'), false);
   await kubectl.succeed(['delete', 'namespace', system, '--timeout=90s'], { timeoutMs: 120_000 });
   const said = await uninstall(`--image ${imageName('culvert', usualRepository)}`);
   assert.match(said, /the controller does not answer/);
   assert.deepEqual(await nodeTraces(cluster), []);
-  assert.equal(await isAnswered('shop/web'), true);
-  assert.equal(await isAnswered('default/unmeshed'), true);
+  assert.equal(await shop.isGreeted('shop/web'), true);
+  assert.equal(await shop.isGreeted('default/unmeshed'), true);
 });
 
 test('a namespace that is deleted at once breaks no pod for good, and culvert uninstall cures what is left', async (t) => {
@@ -100,11 +82,11 @@ test('a namespace that is deleted at once breaks no pod for good, and culvert un
   await kubectl.succeed(['delete', 'namespace', system, '--timeout=180s'], { timeoutMs: 210_000 });
   const left = await nodeTraces(cluster);
   t.diagnostic(
-    `the nodes still had ${left.length} traces; web was ${(await isAnswered('shop/web')) ? '' : 'not '}answered`,
+    `the nodes still had ${left.length} traces; web was ${(await shop.isGreeted('shop/web')) ? '' : 'not '}answered`,
   );
   const said = await uninstall(`--image ${imageName('culvert', usualRepository)}`);
   assert.match(said, /nothing of Culvert is left\n$/);
   assert.deepEqual(await nodeTraces(cluster), []);
-  assert.equal(await isAnswered('shop/web'), true);
-  assert.equal(await isAnswered('default/unmeshed'), true);
+  assert.equal(await shop.isGreeted('shop/web'), true);
+  assert.equal(await shop.isGreeted('default/unmeshed'), true);
 });
