@@ -219,24 +219,22 @@ describe('an agent that has joined', () => {
 });
 
 describe('what is missing on a host is named in one line that says what to install', () => {
-  const run = (
-    argv: readonly string[],
-    env: readonly string[],
-    prefix: readonly string[] = [],
-  ): Promise<CommandResult> => mesh.lab.host('node1').exec([...prefix, 'env', ...env, ...argv], { timeoutMs: 30_000 });
+  const run = (argv: readonly string[], prefix: readonly string[]): Promise<CommandResult> =>
+    mesh.lab.host('node1').exec([...prefix, ...argv], { timeoutMs: 30_000 });
   const agent = (): string[] => [...programs.agent, 'run', '--node', 'node1', '--state-dir', newDirectory('state')];
 
   test('root', async () => {
     // As another user it could not even start a Node that is in the home of root.
-    const { code, stderr } = await run(agent(), [], ['unshare', '--user']);
+    const { code, stderr } = await run(agent(), ['unshare', '--user']);
     assert.equal(code, 1);
     assert.match(stderr, /^culvert-agent: .*root.*start it with sudo, or as the systemd unit.* \[NOT_ROOT\]\n$/);
   });
 
+  // Programs of a lab's namespace see mounts of their own.
+  const without = ['sh', '-e', '-c', 'mount -t tmpfs tmpfs /usr/sbin && exec "$0" "$@"'];
+
   test('iptables', async () => {
-    // Programs of a lab's namespace see mounts of their own.
-    const without = ['sh', '-e', '-c', 'mount -t tmpfs tmpfs /usr/sbin && exec "$0" "$@"'];
-    const { code, stderr } = await run(agent(), [], without);
+    const { code, stderr } = await run(agent(), without);
     assert.equal(code, 1);
     assert.match(
       stderr,
@@ -246,7 +244,7 @@ describe('what is missing on a host is named in one line that says what to insta
 
   test('nats-server', async () => {
     const controller = [...programs.controller, 'run', '--state-dir', newDirectory('state'), '--listen', '127.0.0.1:0'];
-    const { code, stderr } = await run(controller, [`PATH=${newDirectory('path')}`]);
+    const { code, stderr } = await run(controller, without);
     assert.equal(code, 1);
     assert.match(
       stderr,

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -41,13 +41,15 @@ describe('waiting for a program that has ended', { timeout: patientMs(60_000) },
     });
   });
 
-  it('a controller without nats-server says so in its own words', async () => {
+  it('a controller whose nats-server cannot be run says so in its own words', async () => {
     const programs = path.join(directory, 'programs');
     mkdirSync(programs);
     const declared = process.env['PATH'] ?? '';
     for (const name of readdirSync(declared).filter((each) => each !== 'nats-server')) {
       symlinkSync(readlinkSync(path.join(declared, name)), path.join(programs, name));
     }
+    // Without one in PATH it would find that of the machine.
+    writeFileSync(path.join(programs, 'nats-server'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
     process.env['PATH'] = programs;
     try {
       await assert.rejects(prepareMesh({ topology: { hosts: [{ name: 'node1' }] } }), {
