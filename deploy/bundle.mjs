@@ -43,20 +43,6 @@ const banner = `import { createRequire as createRequireOfPart } from 'node:modul
 const require = createRequireOfPart(import.meta.url);
 const urlOfBuild = import.meta.url.slice(0, import.meta.url.lastIndexOf('/programs/') + 1);`;
 
-/**
- * What is not bundled, as the tests, finds zod as one file in dist/node_modules: its eighty modules, forty of them languages,
- * take each process 80 ms of CPU time to load. The programs are made of the library itself, of which only what is used is taken.
- */
-const library = path.join(built, 'node_modules/zod');
-const ownLibrary = {
-  name: 'library',
-  setup({ onResolve, resolve }) {
-    onResolve({ filter: /^zod$/ }, ({ path: name, kind, pluginData }) =>
-      pluginData === ownLibrary ? undefined : resolve(name, { kind, resolveDir: root, pluginData: ownLibrary }),
-    );
-  },
-};
-
 /** A module finds the files next to it where the compiler has put it; another entry it finds as its bundle. */
 const urlsOfModules = {
   name: 'urls of modules',
@@ -104,7 +90,6 @@ if (esbuild === null) {
   process.stderr.write('esbuild is not installed (npm ci brings it): the programs start slowly, module by module\n');
   for (const [from, to] of bundleOf)
     write(path.join(target, `${to}.js`), `#!/usr/bin/env node\nimport '../${from}';\n`);
-  rmSync(library, { recursive: true, force: true });
 } else {
   await bundle(esbuild);
 }
@@ -125,7 +110,7 @@ async function bundle({ build }) {
         chunkNames: `parts/${name}-[hash]`,
         outdir: target,
         banner: { js: banner },
-        plugins: [nodeModules, ownLibrary, urlsOfModules],
+        plugins: [nodeModules, urlsOfModules],
         logLevel: 'warning',
         write: false,
       });
@@ -142,20 +127,6 @@ async function bundle({ build }) {
     write: false,
   });
   for (const { text } of outputFiles) write(path.join(target, 'yaml.cjs'), text);
-  await bundleLibrary(build);
-}
-
-async function bundleLibrary(build) {
-  const { outputFiles } = await build({
-    entryPoints: [fileURLToPath(import.meta.resolve('zod'))],
-    bundle: true,
-    format: 'esm',
-    platform: 'node',
-    target: 'node20.12',
-    write: false,
-  });
-  for (const { text } of outputFiles) write(path.join(library, 'library.js'), text);
-  write(path.join(library, 'package.json'), '{ "name": "zod", "type": "module", "exports": "./library.js" }\n');
 }
 
 /** What has not changed stays as it is: a program that runs may load a part of it later. */

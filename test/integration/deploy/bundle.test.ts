@@ -1,19 +1,8 @@
 import assert from 'node:assert/strict';
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { pathToFileURL } from 'node:url';
 import { createRootCa } from '../../../controller/ca/x509/certificate-authority.js';
 import { requireSuccess, runCommand } from '../../lab/command.js';
 
@@ -52,7 +41,6 @@ describe('the build of the programs', { timeout: 180_000 }, () => {
   it('makes programs that load the modules where esbuild is missing, and says so', async () => {
     const { code, stderr } = await runCommand([process.execPath, 'deploy/bundle.mjs'], { cwd: clone });
     assert.deepEqual([code, stderr.startsWith('esbuild is not installed')], [0, true], stderr);
-    assert.equal(existsSync(path.join(clone, 'dist/node_modules/zod')), false);
     await answerTheirVersion();
   });
 
@@ -76,18 +64,6 @@ describe('the build of the programs', { timeout: 180_000 }, () => {
       }
       assert.doesNotMatch(text, /import\.meta\.url\)(?!;)/, `${file} looks for files next to itself`);
     }
-  });
-
-  it('makes one file of zod, with all that it has, for what is not bundled', async () => {
-    const asked = `console.log(JSON.stringify([import.meta.resolve('zod'), Object.keys(await import('zod'))]));`;
-    const load = async (file: string): Promise<[from: string, names: readonly string[]]> => {
-      writeFileSync(file, asked);
-      return JSON.parse(await requireSuccess([process.execPath, file])) as [string, readonly string[]];
-    };
-    const [from, names] = await load(path.join(clone, 'dist/shared/probe.mjs'));
-    assert.equal(from, pathToFileURL(path.join(clone, 'dist/node_modules/zod/library.js')).href);
-    const [, all] = await load(path.join(clone, 'probe.mjs'));
-    assert.deepEqual(names, all);
   });
 
   it('makes programs that need no package, as in a container image', async () => {
