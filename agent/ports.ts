@@ -23,8 +23,6 @@ export const hostPorts = { probes: 15004, metrics: 15020, health: 15021 } as con
 export const lateAcceptPorts = {
   /** A connection whose far side is connected is accepted here. */
   accepted: 15002,
-  /** Nothing listens here, so a connection that is redirected here is refused by the kernel. */
-  refused: 15003,
 } as const;
 /** The queue of the client's namespace in which a SYN waits for its verdict. */
 export const synQueueNumber = 15002;

@@ -33,7 +33,7 @@ export const noExclusions: CaptureExclusions = {
 };
 
 /** Every built-in chain that a workload's rules jump from. */
-export const workloadHooks: Hooks = planWorkloadChains(4, noExclusions);
+export const workloadHooks: Hooks = planWorkloadChains(4, noExclusions, { latePorts: [1] });
 
 export type NamespaceCaptureInit = {
   readonly runner: CommandRunner;

@@ -69,14 +69,6 @@ failure make_listener(const act_request *what, int *fd) {
   return *fd < 0 ? failed("create the listening socket") : prepare_listener(*fd, &at, what);
 }
 
-failure make_reserved(const act_request *what, int *fd) {
-  *fd = open_socket(what->local.ss_family);
-  if (*fd < 0) return failed("create the reserving socket");
-  return bind(*fd, (const struct sockaddr *)&what->local, length_of(&what->local)) == 0
-             ? success
-             : failed("bind the reserving socket");
-}
-
 failure make_dials(const act_request *what, made_fds *made) {
   if (what->sockets == 0 || what->sockets > MAX_DIALS) return (failure){"make so many sockets to dial with", EINVAL};
   failure result = success;

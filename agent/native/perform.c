@@ -93,8 +93,6 @@ static failure perform_here(const act_request *what, const int *given, size_t co
       return success;
     case ACT_LISTEN:
       return make_listener(what, out_fd);
-    case ACT_RESERVE_PORT:
-      return make_reserved(what, out_fd);
     case ACT_MAKE_TRANSPARENT:
       return make_existing_transparent(given[0]);
     case ACT_OPEN_CONNTRACK:

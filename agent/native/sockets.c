@@ -127,20 +127,6 @@ static napi_value shut_down(napi_env env, napi_callback_info info) {
   return shutdown(fd, SHUT_RDWR) == 0 ? NULL : throw_failure(env, failed("shut down a socket"));
 }
 
-/* reservePort(netnsFd | -1, host, port) -> fd: bound, and not listening */
-static napi_value reserve_port(napi_env env, napi_callback_info info) {
-  napi_value args[3];
-  int32_t netns_fd, port;
-  act_request what = {.act = ACT_RESERVE_PORT};
-  char host[INET6_ADDRSTRLEN + 1];
-  if (!read_arguments(env, info, 3, args) || !read_int(env, args[0], &netns_fd) ||
-      !read_text(env, args[1], host, sizeof host) || !read_int(env, args[2], &port))
-    return NULL;
-  if (!parse_address(host, (uint16_t)port, &what.local))
-    return throw_failure(env, (failure){"parse the address to reserve", EINVAL});
-  return ask_for_fd(env, &what, netns_fd);
-}
-
 void add_sockets(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
       FUNCTION("listenTcp", listen_tcp),
@@ -150,7 +136,6 @@ void add_sockets(napi_env env, napi_value exports) {
       FUNCTION("socketAddresses", socket_addresses),
       FUNCTION("resetOnClose", reset_on_close),
       FUNCTION("shutDown", shut_down),
-      FUNCTION("reservePort", reserve_port),
   };
   ADD_FUNCTIONS(env, exports, functions);
 }

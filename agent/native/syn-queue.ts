@@ -6,7 +6,6 @@ type QueueAddon = {
   replaceableSocket(): number;
   openSynQueue(netns: number, fd: number, number: number, maxLength: number): void;
   giveVerdict(fd: number, message: Buffer): void;
-  reservePort(netns: number, host: string, port: number): number;
 };
 
 /** Larger than any message about a packet. */
@@ -71,18 +70,6 @@ export function isQueueTaken(code: string): boolean {
 /** Whether it means that the kernel has no nfnetlink_queue. */
 export function isQueueMissing(code: string): boolean {
   return code === 'EPROTONOSUPPORT' || code === 'EINVAL' || code === 'EOPNOTSUPP';
-}
-
-/**
- * Binds a TCP port so that no other program can, and does not listen: connections to it are refused until the returned
- * socket, which is the caller's, is destroyed.
- */
-export function reservePort(o: { readonly netnsFd: number; readonly host: string; readonly port: number }): net.Socket {
-  const fd = callAddon(`reserving ${o.host} port ${o.port}`, (addon: QueueAddon) =>
-    addon.reservePort(o.netnsFd, o.host, o.port),
-  );
-  // As a socket of Node it is closed with its thread, however that ends.
-  return new net.Socket(unread(fd));
 }
 
 /** `manualStart` (Node: lib/net.js) keeps a socket on an existing fd from reading it. */

@@ -80,7 +80,6 @@ function renderPorts(): string {
       'workload, loopback',
       'connections to ports with `earlyAccept: false`, only where there are any',
     ],
-    [lateAcceptPorts.refused, 'workload, loopback', 'nothing listens: such connections are refused here'],
     [
       hostPorts.probes,
       'host, loopback',

@@ -1,3 +1,4 @@
+import process from 'node:process';
 import assert from 'node:assert/strict';
 import { closeSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
@@ -162,6 +163,18 @@ spec: { action: deny, to: [{ workload: shop/server }], ports: [${late}] }
   assert.equal(await outcome(server().ipv4), 'OK');
 });
 
+test('a refusal says nothing of the next connect from the same port of the client', async () => {
+  const from = 45_678;
+  const dial = `
+    const socket = require('node:net').connect({ host: '${server().ipv4}', port: ${late}, localPort: ${from} });
+    socket.on('connect', () => { console.log('OK'); socket.resetAndDestroy(); });
+    socket.on('error', (error) => console.log(error.code));`;
+  const fromThere = async (): Promise<string> => (await client().check([process.execPath, '-e', dial])).trim();
+  assert.equal(await fromThere(), 'ECONNREFUSED');
+  await using _listening = await serveSeenAddress(server(), late);
+  assert.equal(await fromThere(), 'OK');
+});
+
 test('200 connects at once are each accepted, or each refused', async () => {
   const all = (): Promise<string[]> => Promise.all(Array.from({ length: 200 }, () => outcome(server().ipv4)));
   assert.deepEqual(new Set(await all()), new Set(['ECONNREFUSED']));
@@ -315,7 +328,7 @@ test('without any port that asks for it the rules are as they were', { timeout: 
   await mesh.delete('ServiceEntry', 'shop/outside');
   // Table by table.
   await waitUntil('nothing of it is left', async () =>
-    /NFQUEUE|15002|15003/.test(await netnsFingerprint(client())) ? undefined : true,
+    /NFQUEUE|15002|REFUSED/.test(await netnsFingerprint(client())) ? undefined : true,
   );
   assert.equal(await outcome(server().ipv4), 'ECONNRESET');
 });

@@ -11,7 +11,7 @@ import {
 } from '../../ports.js';
 import { because, type ChainPlan, chainPrefix, maskedMark, renderRestore } from './chain-plan.js';
 import { planUntracked } from './untracked-rules.js';
-import { planSynQueue, planSynVerdicts } from './late-accept-rules.js';
+import { planSynQueue, planSynRefusal, planSynVerdicts, planUnansweredSyn } from './late-accept-rules.js';
 
 /** The rules of a workload's network namespace as text, for `culvert-agent rules --print`. */
 export type RenderedRules = {
@@ -180,7 +180,8 @@ export function planWorkloadChains(
         ]),
       ],
     },
-    toItselfOnWire,
+    { ...toItselfOnWire, rules: [...toItselfOnWire.rules, ...planUnansweredSyn(notExcluded)] },
+    ...planSynRefusal(notExcluded),
     ...(refusals.length > 0 ? [{ ...guard, rules: refusals }] : []),
     {
       table: 'nat',

@@ -11,7 +11,6 @@
 
 /* agent/ports.ts has what they are for. */
 static const uint16_t workload_ports[] = {15001, 15002, 15006, 15008};
-#define REFUSING_PORT 15003
 #define PROBES_PORT 15004
 #define QUEUE_NUMBER 15002
 #define MOST_QUEUED 65536
@@ -137,10 +136,6 @@ const char *refusal_of(const act_request *what, const int *fds, size_t count, co
       return NULL;
     case ACT_LISTEN:
       return listener_refusal(what, is_host);
-    case ACT_RESERVE_PORT:
-      if (is_host || !is_ip(&what->local) || port_of(&what->local) != REFUSING_PORT)
-        return "a port to reserve that is not the agent's";
-      return NULL;
     case ACT_WATCH_CONNECTIONS:
       return is_host ? "to watch connections of the host" : NULL;
     case ACT_DIAL:

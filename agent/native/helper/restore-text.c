@@ -140,7 +140,7 @@ static bool is_reset(const char *value, bool is_v6) {
 }
 static bool is_own_port(const char *value, bool is_v6) {
   (void)is_v6;
-  return IS_ONE_OF(value, "15001", "15002", "15003", PROBES_PORT, "15006");
+  return IS_ONE_OF(value, "15001", "15002", PROBES_PORT, "15006");
 }
 static bool is_own_queue(const char *value, bool is_v6) {
   (void)is_v6;

@@ -1,8 +1,6 @@
 import type net from 'node:net';
 import { CulvertError } from '../../../../shared/errors.js';
-import { reservePort } from '../../../native/syn-queue.js';
 import type { Probing } from '../../../native/tcp-life.js';
-import { lateAcceptPorts } from '../../../ports.js';
 import type { OriginalDestination } from '../../sockets/socket-addresses.js';
 import { capturedDestination } from '../captured-destination.js';
 import type { HostedWorkload } from '../hosted-workload.js';
@@ -28,11 +26,11 @@ const acceptMs = 100;
 const loopback = ['127.0.0.1', '::1'] as const;
 
 /**
- * Everything that late accept needs in one workload's namespace: the queue of SYNs, the listeners for those that may go on,
- * and the port that refuses the others. One worker has it, so the worker that opened a path accepts its connection.
+ * Everything that late accept needs in one workload's namespace: the queue of SYNs, and the listeners for those that may go on.
+ * One worker has it, so the worker that opened a path accepts its connection.
  */
 export class LateAccept {
-  readonly #parts: (LoopbackListener | { close(): void })[] = [];
+  readonly #parts: LoopbackListener[] = [];
   #queue: ConnectQueue | null = null;
 
   private constructor() {}
@@ -49,12 +47,10 @@ export class LateAccept {
     const opened = new LateAccept();
     try {
       for (const host of loopback) {
-        const reserved = reserve(workload, host);
-        if (reserved === null) continue;
-        opened.#parts.push({ close: () => void reserved.destroy() });
         const onAccept = (socket: net.Socket): void => opened.#accept(socket, workload, handlers);
         const onError = (error: Error): void => handlers.acceptFailed(workload, error);
-        opened.#parts.push(await LoopbackListener.open({ workload, host, backlog, onAccept, onError }));
+        const listener = await openListener({ workload, host, backlog, onAccept, onError });
+        if (listener !== null) opened.#parts.push(listener);
       }
       const onHeld = (connect: HeldConnect): void => handlers.held(workload, connect);
       // Last: from here on SYNs are taken.
@@ -68,7 +64,7 @@ export class LateAccept {
 
   /** The connections that are accepted from here on are probed in this way. */
   probe(how: Probing): void {
-    for (const part of this.#parts) if (part instanceof LoopbackListener) part.probe(how);
+    for (const part of this.#parts) part.probe(how);
   }
 
   /** Connects that wait. */
@@ -96,12 +92,14 @@ export class LateAccept {
 }
 
 /** Null where the namespace has no IPv6, so that no SYN comes by it either. */
-function reserve({ netnsFd }: HostedWorkload, host: (typeof loopback)[number]): net.Socket | null {
+async function openListener(
+  init: Parameters<typeof LoopbackListener.open>[0] & { readonly host: (typeof loopback)[number] },
+): Promise<LoopbackListener | null> {
   try {
-    return reservePort({ netnsFd, host, port: lateAcceptPorts.refused });
+    return await LoopbackListener.open(init);
   } catch (error) {
     const code = error instanceof CulvertError ? error.code : '';
-    if (host === '::1' && (code === 'EAFNOSUPPORT' || code === 'EADDRNOTAVAIL')) return null;
+    if (init.host === '::1' && (code === 'EAFNOSUPPORT' || code === 'EADDRNOTAVAIL')) return null;
     throw error;
   }
 }

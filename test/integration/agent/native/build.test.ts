@@ -103,7 +103,6 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
     'pingHelper',
     'readProcFile',
     'replaceableSocket',
-    'reservePort',
     'resetOnClose',
     'runProgram',
     'setDeaf',

@@ -23,17 +23,20 @@ test('SYNs to the ports go into the queue, but not those of the agent or of excl
   ]);
 });
 
-test('a verdict leads to the listener or to the closed port, and every other SYN to the listener for all', () => {
+test('a verdict leads to the listener or to a RST, and every other SYN to the listener for all', () => {
+  assert.deepEqual(rulesOf('filter', [80]), [
+    '-p tcp -m tcp --syn -m mark --mark 0x53b/0xfff -j REJECT --reject-with tcp-reset',
+  ]);
   assert.deepEqual(rulesOf('nat', [80]).slice(-3), [
     '-p tcp -m tcp --syn -m mark --mark 0x53a/0xfff -j REDIRECT --to-ports 15002',
-    '-p tcp -m tcp --syn -m mark --mark 0x53b/0xfff -j REDIRECT --to-ports 15003',
+    '-p tcp -m tcp --syn -m mark --mark 0x53b/0xfff -j RETURN',
     '-p tcp -m tcp --syn -j REDIRECT --to-ports 15001',
   ]);
 });
 
 test('other sockets on the ports for it get no connection', () => {
   const guarded = planWorkloadChains(4, exclusions, { latePorts: [80] }).find(({ hook }) => hook === 'INPUT');
-  for (const rule of guarded?.rules ?? ['']) assert.match(rule, /--dports 15001,15006,15008,15002,15003 /);
+  for (const rule of guarded?.rules ?? ['']) assert.match(rule, /--dports 15001,15006,15008,15002 /);
 });
 
 test('without such a port, or when all of them are excluded, the rules are the same as without late accept', () => {
