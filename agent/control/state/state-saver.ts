@@ -13,7 +13,7 @@ export const longestPauseMs = {
   /** Rules, certificates and the like: after a crash while NATS is away, the agent enforces what is on disk. */
   rules: 1000,
   /** Workloads that are missing in it are refused until NATS is back. */
-  registry: 10_000,
+  registry: 2000,
 };
 
 /**

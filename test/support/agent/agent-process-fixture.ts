@@ -98,7 +98,9 @@ export class AgentProcess implements AsyncDisposable {
       sealedSnapshot?: string;
       certificates?: object[];
     };
-    const hasBoth = certificates.length === 2 && existsSync(path.join(this.stateDir, 'registry.state'));
+    const registry = path.join(this.stateDir, 'registry.state');
+    const isComplete = existsSync(registry) && readFileSync(registry, 'latin1').includes('"isComplete":true');
+    const hasBoth = certificates.length === 2 && isComplete;
     return hasBoth && typeof sealedSnapshot === 'string';
   }
 
