@@ -4,6 +4,7 @@ import type { Log } from '../../shared/log.js';
 import type { SignRequest, SignResponse } from '../../shared/wire/requests.js';
 import type { CertificateIssuer } from './certificate-issuer.js';
 import type { NodeName } from '../../shared/routing/names.js';
+import { timeoutSignal } from '../../shared/timeout-signal.js';
 
 /** Why a certificate was not issued; the label `reason` of the metric. */
 export type SignRefusal = 'IDENTITY_NOT_ON_NODE' | 'TRUST_DOMAIN' | 'CSR_INVALID' | 'CA_FAILED' | 'ISSUER_FAILED';
@@ -46,7 +47,7 @@ export class SignService {
   /** `node` comes from the request's subject, which proves it. */
   async sign(node: NodeName, request: SignRequest): Promise<SignResponse> {
     // What an issuer elsewhere has not signed by then is refused, so that what it has signed comes in time.
-    const signal = AbortSignal.timeout(answerWithinMs);
+    const signal = timeoutSignal(answerWithinMs);
     const certificates: Result[] = [];
     const left = request.requests.entries();
     const signInTurn = async (): Promise<void> => {

@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { z } from 'zod';
 import type { Log } from '../../shared/log.js';
 import type { KubernetesApi } from './kubernetes-api.js';
+import { timeoutSignal } from '../../shared/timeout-signal.js';
 
 const podsSchema = z.object({
   items: z.array(
@@ -134,6 +135,6 @@ export class ActiveEndpoint implements AsyncDisposable {
   }
 
   #limit(): AbortSignal {
-    return AbortSignal.any([this.#stop.signal, AbortSignal.timeout(timeoutMs)]);
+    return AbortSignal.any([this.#stop.signal, timeoutSignal(timeoutMs)]);
   }
 }

@@ -18,6 +18,7 @@ import { statusOf, type Condition, type ObjectStatus } from './object-status.js'
 import { Reflector } from './reflector.js';
 import { kindKey, readRuleObject, ruleIdOf, type RuleKind, type RuleObject } from './rule-object.js';
 import { StatusWriter } from './status-writer.js';
+import { timeoutSignal } from '../../shared/timeout-signal.js';
 
 /** Changes that come within this time are one revision. */
 const gatherMs = 100;
@@ -193,7 +194,7 @@ export class ClusterRules implements AsyncDisposable {
     const { read } = object;
     if ('problems' in read) return ownProblems(object);
     using place = this.#turns.enter(asker);
-    const limited = AbortSignal.any([signal, place.signal, this.#stop.signal, AbortSignal.timeout(judgeMs)]);
+    const limited = AbortSignal.any([signal, place.signal, this.#stop.signal, timeoutSignal(judgeMs)]);
     try {
       return await this.#judgeWithOthers(object.key, read.resource, place, limited);
     } catch (error) {

@@ -6,6 +6,7 @@ import { formatResourceId, resourceId } from '../resources/kinds/resource-key.js
 import type { KubernetesApi } from './kubernetes-api.js';
 import { KubernetesError } from './kubernetes-error.js';
 import { kindKey, type RuleKind } from './rule-object.js';
+import { timeoutSignal } from '../../shared/timeout-signal.js';
 
 const definitions = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
 /** On a definition that was made again, with its UID: what is missing under it was meant to go. */
@@ -119,10 +120,7 @@ async function askFor(
     definition: null,
   });
   try {
-    const answer = await api.get(
-      `${definitions}/${definition}`,
-      AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
-    );
+    const answer = await api.get(`${definitions}/${definition}`, AbortSignal.any([signal, timeoutSignal(timeoutMs)]));
     const { deletionTimestamp, uid, creationTimestamp, annotations } = schemaOf(definition).parse(answer).metadata;
     if ((deletionTimestamp ?? null) !== null)
       return holdAll(`the cluster deletes the definition ${definition}: ${kept}`, false);

@@ -3,6 +3,7 @@ import { describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { KubernetesApi } from './kubernetes-api.js';
 import { KubernetesError } from './kubernetes-error.js';
+import { timeoutSignal } from '../../shared/timeout-signal.js';
 
 /** The object that an event is about. */
 export type Regarding = {
@@ -169,7 +170,7 @@ export class EventWriter {
     const { regarding, reason, note } = condition;
     const event: Event =
       over === null ? { type: 'Warning', regarding, reason, note } : { type: 'Normal', regarding, ...over };
-    const limited = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+    const limited = AbortSignal.any([signal, timeoutSignal(timeoutMs)]);
     const isAgain = told !== null && told.note === note && over === null;
     try {
       const count = await this.#write(event, isAgain ? told.count + 1 : 1, limited);

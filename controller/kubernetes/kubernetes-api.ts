@@ -8,6 +8,7 @@ import { isTlsFailure } from '../../shared/tls-failure.js';
 import { version } from '../../shared/version.js';
 import { KubernetesError } from './kubernetes-error.js';
 import { splitLines } from './split-lines.js';
+import { timeoutSignal } from '../../shared/timeout-signal.js';
 
 /** Of a page of 500 pods: each has some ten thousand at most. */
 const maxAnswerBytes = 64 * 1024 * 1024;
@@ -59,7 +60,7 @@ export class KubernetesApi {
   }
 
   async #answer(ask: Ask, signal: AbortSignal): Promise<unknown> {
-    const limited = AbortSignal.any([signal, AbortSignal.timeout(answerTimeoutMs)]);
+    const limited = AbortSignal.any([signal, timeoutSignal(answerTimeoutMs)]);
     const response = await this.#ask(ask, limited);
     const bytes = await readUpTo(response, maxAnswerBytes).catch((error: unknown) => {
       throw this.#unreachable(error, limited);

@@ -4,6 +4,7 @@ import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { KubernetesApi } from './kubernetes-api.js';
 import { KubernetesError } from './kubernetes-error.js';
+import { timeoutSignal } from '../../shared/timeout-signal.js';
 
 const leaseSchema = z.object({
   metadata: z.object({
@@ -168,7 +169,7 @@ export class Lease implements AsyncDisposable {
     await this.#renewing;
     if (!isHeld) return;
     try {
-      const signal = AbortSignal.timeout(this.everyMs);
+      const signal = timeoutSignal(this.everyMs);
       const { version, spec } = await this.#read(signal);
       if (spec.holderIdentity === this.#identity)
         await this.#write(version, { holderIdentity: null, renewTime: timestamp() }, { signal });
@@ -228,7 +229,7 @@ export class Lease implements AsyncDisposable {
   async #renew(): Promise<void> {
     const before = this.#elapsedMs();
     if (before >= this.#heldUntilMs) return this.#giveUp('this process stood still');
-    const limit = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(Math.ceil(this.#heldUntilMs - before))]);
+    const limit = AbortSignal.any([this.#stop.signal, timeoutSignal(Math.ceil(this.#heldUntilMs - before))]);
     try {
       const { version, spec } = await this.#read(limit);
       if (spec.holderIdentity !== this.#identity) {
@@ -250,7 +251,7 @@ export class Lease implements AsyncDisposable {
     }
   }
 
-  async #read(signal: AbortSignal = AbortSignal.timeout(this.everyMs)): Promise<Read> {
+  async #read(signal: AbortSignal = timeoutSignal(this.everyMs)): Promise<Read> {
     const { metadata, spec } = leaseSchema.parse(await this.#api.get(this.#path, signal));
     const state = metadata.annotations?.[stateAnnotation] ?? '';
     return { version: metadata.resourceVersion, spec: spec ?? {}, state: state === '' ? null : state };
@@ -262,7 +263,7 @@ export class Lease implements AsyncDisposable {
     spec: object,
     {
       state = this.#tiedTo,
-      signal = AbortSignal.timeout(this.everyMs),
+      signal = timeoutSignal(this.everyMs),
     }: { readonly state?: string | null; readonly signal?: AbortSignal } = {},
   ): Promise<void> {
     const tie = state === null ? {} : { annotations: { [stateAnnotation]: state } };

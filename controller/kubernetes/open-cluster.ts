@@ -17,6 +17,7 @@ import { KubernetesSource } from './kubernetes-source.js';
 import type { KubernetesState } from './kubernetes-state.js';
 import { PublishedRoots, publishEveryMs, rootsForAgents, rootsForWebhook } from './published-roots.js';
 import { reviewToken, type ReviewedToken } from './token-review.js';
+import { timeoutSignal } from '../../shared/timeout-signal.js';
 
 /** The DaemonSet of the agents and their service account, in the namespace of the controller. */
 const agentAccount = 'culvert-agent';
@@ -159,7 +160,7 @@ export function openCluster(init: {
               question.object === null ? [] : await rules?.judge(question.object, question.asker, signal);
             return admissionAnswer(question, problems ?? []);
           },
-    review: (token) => reviewToken(api, { token, account }, AbortSignal.timeout(reviewTimeoutMs)),
+    review: (token) => reviewToken(api, { token, account }, timeoutSignal(reviewTimeoutMs)),
     [Symbol.asyncDispose]: async () => {
       isClosed = true;
       clearTimeout(again);

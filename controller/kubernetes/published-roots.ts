@@ -3,6 +3,7 @@ import type { Log } from '../../shared/log.js';
 import { webhookService, webhookRules } from '../install/webhook-objects.js';
 import type { KubernetesApi } from './kubernetes-api.js';
 import { KubernetesError } from './kubernetes-error.js';
+import { timeoutSignal } from '../../shared/timeout-signal.js';
 
 /** How often an owner calls {@link PublishedRoots.publish}: what another wrote over is right again after this time. */
 export const publishEveryMs = 3000;
@@ -109,7 +110,7 @@ export class PublishedRoots {
       const isRight = found === null ? this.#elapsedMs() - atMs < againUnseenMs && known === pem : has(found, wanted);
       if (!isRight) {
         if (found !== null && known === pem) this.#noteOverwritten();
-        await this.#api.send({ method: 'PATCH', path, body: wanted, type }, AbortSignal.timeout(timeoutMs));
+        await this.#api.send({ method: 'PATCH', path, body: wanted, type }, timeoutSignal(timeoutMs));
         this.#published = { pem, atMs: this.#elapsedMs() };
       } else if (found !== null) this.#published = { pem, atMs: this.#elapsedMs() };
       this.#problem = null;
@@ -124,7 +125,7 @@ export class PublishedRoots {
   /** Null: it may not be read, or is not there, and what is written says more. */
   async #found(): Promise<unknown> {
     try {
-      return await this.#api.get(this.#place.path, AbortSignal.timeout(timeoutMs));
+      return await this.#api.get(this.#place.path, timeoutSignal(timeoutMs));
     } catch (error) {
       if (error instanceof KubernetesError && (error.status === 403 || error.status === 404)) return null;
       throw error;

@@ -4,6 +4,7 @@ import { describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { KubernetesApi } from './kubernetes-api.js';
 import { KubernetesError } from './kubernetes-error.js';
+import { timeoutSignal } from '../../shared/timeout-signal.js';
 
 const pageSize = 500;
 /** The server ends a watch after this time, so that watches spread over its replicas again. */
@@ -170,7 +171,7 @@ export class Reflector<T> {
   async #watch(signal: AbortSignal): Promise<boolean> {
     const { path } = this.#kind;
     const query = `watch=1&allowWatchBookmarks=true&timeoutSeconds=${watchSeconds}&resourceVersion=${this.#version ?? ''}`;
-    const deadline = AbortSignal.timeout(watchSeconds * 1000 + watchGraceMs);
+    const deadline = timeoutSignal(watchSeconds * 1000 + watchGraceMs);
     const startedAtMs = performance.now();
     let hadEvents = false;
     for await (const line of this.#api.watch(

@@ -5,6 +5,7 @@ import { describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { selectorOf } from '../install/install-options.js';
 import type { KubernetesApi } from './kubernetes-api.js';
+import { timeoutSignal } from '../../shared/timeout-signal.js';
 
 /** A pod of a controller. */
 type ReplicaPod = {
@@ -112,7 +113,7 @@ export class Replicas implements AsyncDisposable {
 
   async #run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      await this.#look(AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]));
+      await this.#look(AbortSignal.any([signal, timeoutSignal(timeoutMs)]));
       await delay(lookMs, undefined, { signal }).catch(() => undefined);
     }
   }

@@ -5,6 +5,7 @@ import type { KubernetesApi } from './kubernetes-api.js';
 import { KubernetesError } from './kubernetes-error.js';
 import { differenceOf, statusPatch, type ObjectStatus } from './object-status.js';
 import type { RuleObject } from './rule-object.js';
+import { timeoutSignal } from '../../shared/timeout-signal.js';
 
 /** Of one turn, which its owner makes once a second. */
 const maxWritesPerTurn = 20;
@@ -108,7 +109,7 @@ export class StatusWriter {
     const body = statusPatch(status, object.status, `${new Date(this.#nowMs()).toISOString().slice(0, 19)}Z`);
     const what = { method: 'PATCH', path, body, type: 'application/merge-patch+json' } as const;
     try {
-      await this.#api.send(what, AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]));
+      await this.#api.send(what, AbortSignal.any([signal, timeoutSignal(timeoutMs)]));
     } catch (error) {
       // It is gone, and the watch tells of that.
       const isGone = error instanceof KubernetesError && error.status === 404;

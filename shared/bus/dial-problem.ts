@@ -2,6 +2,7 @@ import { createConnection, isIP, type Socket } from 'node:net';
 import { connect } from 'node:tls';
 import type { TlsOptions } from 'nats';
 import { hostAndPortOf } from './server-address.js';
+import { timeoutSignal } from '../timeout-signal.js';
 
 const timeoutMs = 5000;
 /** The first line of nats-server has at most a few KiB. */
@@ -15,7 +16,7 @@ const maxGreetingBytes = 64 * 1024;
 export async function dialProblem(server: string, tls: TlsOptions | null, signal: AbortSignal): Promise<unknown> {
   const { host, port } = hostAndPortOf(server);
   const socket = createConnection({ host, port });
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+  const limit = AbortSignal.any([signal, timeoutSignal(timeoutMs)]);
   const giveUp = (): void => void socket.destroy(new Error(`no answer within ${timeoutMs / 1000} s`));
   limit.addEventListener('abort', giveUp, { once: true });
   try {

@@ -173,8 +173,18 @@ export const forbiddenCalls: readonly {
   readonly what: string;
   readonly pattern: RegExp;
   readonly room: string;
+  readonly except?: string;
   readonly why: string;
 }[] = [
+  ...['agent/', 'controller/', 'shared/', 'test/e2e/', 'test/integration/', 'test/lab/', 'test/support/'].map(
+    (room) => ({
+      what: 'AbortSignal.timeout',
+      pattern: /\bAbortSignal\.timeout\b/,
+      room,
+      except: 'shared/timeout-signal.ts',
+      why: 'combined with another signal, it is collected before it fires; use timeoutSignal of shared/timeout-signal.ts',
+    }),
+  ),
   {
     what: 'resetAndDestroy',
     pattern: /\bresetAndDestroy\b/,

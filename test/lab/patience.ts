@@ -1,4 +1,5 @@
 import { availableParallelism, loadavg } from 'node:os';
+import { timeoutSignal } from '../../shared/timeout-signal.js';
 
 /**
  * How many times longer than on an idle machine something may take before it counts as hung: the processes that want to run
@@ -15,7 +16,7 @@ export function patientMs(idleMs: number): number {
 
 /** Aborts after a deadline. */
 export function patientSignal(idleMs: number): AbortSignal {
-  return AbortSignal.timeout(patientMs(idleMs));
+  return timeoutSignal(patientMs(idleMs));
 }
 
 /** Calls `late` when the deadline is over, as it is at that moment: load that came meanwhile prolongs it. */

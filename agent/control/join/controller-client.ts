@@ -4,6 +4,7 @@ import { CulvertError, describeError } from '../../../shared/errors.js';
 import { isAboutDates, missedDates } from '../../../shared/certificate-dates.js';
 import { isTlsFailure, namesOfOther } from '../../../shared/tls-failure.js';
 import { decodeWire, encodeWire, maxWireBytes, wireErrorSchema } from '../../../shared/wire/requests.js';
+import { timeoutSignal } from '../../../shared/timeout-signal.js';
 
 const requestTimeoutMs = 10_000;
 
@@ -58,7 +59,7 @@ function exchange(o: {
         headers: payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': payload.length },
         agent: false,
         minVersion: 'TLSv1.2',
-        signal: AbortSignal.any([o.signal, AbortSignal.timeout(requestTimeoutMs)]),
+        signal: AbortSignal.any([o.signal, timeoutSignal(requestTimeoutMs)]),
         ...(o.trust === 'unverified' ? { rejectUnauthorized: false } : { ca: o.trust.rootPem }),
       },
       (response) => {

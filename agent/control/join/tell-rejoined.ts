@@ -3,6 +3,7 @@ import { text } from 'node:stream/consumers';
 import { z } from 'zod';
 import { describeError } from '../../../shared/errors.js';
 import { agentSocketPath } from '../succession/agent-socket.js';
+import { timeoutSignal } from '../../../shared/timeout-signal.js';
 
 const timeoutMs = 10_000;
 const rejoinedSchema = z.object({ isComplete: z.boolean() });
@@ -26,7 +27,7 @@ export async function tellRejoined(stateDir: string): Promise<string | null> {
 
 async function post(socketPath: string, path: string): Promise<{ readonly status: number; readonly body: string }> {
   return await new Promise((resolve, reject) => {
-    const asked = request({ socketPath, path, method: 'POST', signal: AbortSignal.timeout(timeoutMs) });
+    const asked = request({ socketPath, path, method: 'POST', signal: timeoutSignal(timeoutMs) });
     asked.on('error', reject);
     asked.on('response', (answer) => {
       text(answer).then((body) => resolve({ status: answer.statusCode ?? 0, body }), reject);

@@ -6,6 +6,7 @@ import { outcomeOf, requestSchema, type RequestOutcome } from './certificate-req
 import type { ExternalIssuer, Wanted } from './external-issuer.js';
 import { issuerError } from './issuer-error.js';
 import { leafUsages } from './leaf-profile.js';
+import { timeoutSignal } from '../../../shared/timeout-signal.js';
 
 /** Between two looks at a request: short first, because most are signed at once, and never a burden for the API. */
 const [firstPollMs, longestPollMs] = [100, 1000];
@@ -58,7 +59,7 @@ export class CertManagerIssuer implements ExternalIssuer {
       return await this.#signed(name, outcomeOf(created.data), signal);
     } finally {
       // Also when the wait was cut short: it must not stay in the cluster.
-      await this.#ask.remove(name, AbortSignal.timeout(deleteTimeoutMs)).catch(() => undefined);
+      await this.#ask.remove(name, timeoutSignal(deleteTimeoutMs)).catch(() => undefined);
     }
   }
 

@@ -3,6 +3,7 @@ import { CulvertError } from '../../../shared/errors.js';
 import type { ExternalIssuer, Wanted } from './external-issuer.js';
 import { isOutage, issuerCodes, issuerError, IssuerUnready, mayPass, type IssuerCode } from './issuer-error.js';
 import { IssuerTurns } from './issuer-turns.js';
+import { timeoutSignal } from '../../../shared/timeout-signal.js';
 
 /** What one request to the issuer came to: the label `outcome` of the metric. */
 export const issuerOutcomes = ['signed', ...issuerCodes, 'OTHER'] as const;
@@ -65,7 +66,7 @@ export class GuardedIssuer {
   async sign(wanted: Wanted, key: string, signal?: AbortSignal): Promise<string> {
     const until = AbortSignal.any([
       this.#closed.signal,
-      AbortSignal.timeout(defaultDeadlineMs),
+      timeoutSignal(defaultDeadlineMs),
       ...(signal === undefined ? [] : [signal]),
     ]);
     const signed = await this.#turns.run(key, () => this.#signInTurn(wanted, until));
@@ -91,7 +92,7 @@ export class GuardedIssuer {
   }
 
   #forHousekeeping(): AbortSignal {
-    return AbortSignal.any([this.#closed.signal, AbortSignal.timeout(defaultDeadlineMs)]);
+    return AbortSignal.any([this.#closed.signal, timeoutSignal(defaultDeadlineMs)]);
   }
 
   async #signInTurn(wanted: Wanted, signal: AbortSignal): Promise<string> {

@@ -7,6 +7,7 @@ import { isTlsFailure } from '../../../shared/tls-failure.js';
 import { version } from '../../../shared/version.js';
 import { retryAfterMsOf, secretsOf, withoutSecrets } from './answer-text.js';
 import { issuerError, quoted } from './issuer-error.js';
+import { timeoutSignal } from '../../../shared/timeout-signal.js';
 
 export type Asked = {
   readonly method: 'GET' | 'POST' | 'DELETE';
@@ -51,7 +52,7 @@ export class HttpsServer {
   async ask(asked: Asked): Promise<Answered> {
     const ca = await this.#readCa();
     const clean = withoutSecrets(secretsOf(asked.headers ?? {}, asked.body));
-    const timeout = AbortSignal.timeout(answerTimeoutMs);
+    const timeout = timeoutSignal(answerTimeoutMs);
     const signal = AbortSignal.any([asked.signal, timeout]);
     try {
       const response = await this.#send(asked, ca, signal);

@@ -5,6 +5,7 @@ import { namesOfOther } from '../../../shared/tls-failure.js';
 import { nextRootHeader, type ProblemsAnswer } from '../../api/api-types.js';
 import type { Context } from './context.js';
 import { CliError, type ExitName } from '../exit-codes.js';
+import { timeoutSignal } from '../../../shared/timeout-signal.js';
 
 /** Timeout of a request; compiling and storing a large apply takes much less. */
 const requestTimeoutMs = 60_000;
@@ -65,7 +66,7 @@ export class ApiClient {
         method,
         agent: false,
         ca: caPem,
-        signal: AbortSignal.timeout(requestTimeoutMs),
+        signal: timeoutSignal(requestTimeoutMs),
         headers: {
           authorization: `Bearer ${token}`,
           accept: 'application/json',

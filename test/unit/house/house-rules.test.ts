@@ -249,6 +249,12 @@ describe('the house', () => {
       text: "socket.removeAllListeners('timeout');",
       says: /calls removeAllListeners: it takes off listeners that others need/,
     },
+    {
+      rule: 'a deadline is held until it comes',
+      file: 'controller/store/x.ts',
+      text: 'await ask(AbortSignal.timeout(1000));',
+      says: /calls AbortSignal.timeout: combined with another signal, it is collected/,
+    },
   ];
   for (const { rule, file, text, says } of broken) {
     it(`finds a file that breaks a rule: ${rule}`, () => {

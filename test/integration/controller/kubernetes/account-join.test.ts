@@ -18,6 +18,7 @@ import {
 } from '../../../support/controller/controller-fixture.js';
 import { FakeApiServer } from '../../../support/kubernetes/fake-api-server.js';
 import { nodeNamed } from '../../../support/routing/names.js';
+import { timeoutSignal } from '../../../../shared/timeout-signal.js';
 
 let server: FakeApiServer;
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
@@ -72,7 +73,7 @@ async function join(token: string, o: { node?: string; caPem?: string | null } =
     directory: new StateDirectory({ path: state }),
     version: 'test',
     log: silentLog,
-    signal: AbortSignal.timeout(30_000),
+    signal: timeoutSignal(30_000),
   });
 }
 

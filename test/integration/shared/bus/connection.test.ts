@@ -9,6 +9,7 @@ import { createRootCa } from '../../../../controller/ca/x509/certificate-authori
 import { Inbox, within } from '../../../support/bus/bus-deadline.js';
 import { NatsFixture, serverName, settled } from '../../../support/bus/bus-fixture.js';
 import { nodeNamed } from '../../../support/routing/names.js';
+import { timeoutSignal } from '../../../../shared/timeout-signal.js';
 
 const settings = { history: 1, maxBytes: -1, replicas: 1 } as const;
 
@@ -101,7 +102,7 @@ test('a server that accepts and says nothing does not hold up the signal', async
     silent.listen(0, '127.0.0.1', resolve);
   });
   const { port } = silent.address() as AddressInfo;
-  const signal = AbortSignal.timeout(300);
+  const signal = timeoutSignal(300);
   const connecting = connectBus({
     servers: [`127.0.0.1:${port}`],
     tls: null,

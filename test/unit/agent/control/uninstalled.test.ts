@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { learnsUninstalled } from '../../../../agent/control/followers/uninstalled.js';
+import { timeoutSignal } from '../../../../shared/timeout-signal.js';
 
 const fast = { withinMs: 200, everyMs: 5 } as const;
 const { signal } = new AbortController();
@@ -19,7 +20,7 @@ test('nothing said, and a look that never ends, mean that the installation stays
 
 test('a second signal ends the wait', async () => {
   const startedAt = performance.now();
-  const second = AbortSignal.timeout(20);
+  const second = timeoutSignal(20);
   const asked = { look: () => new Promise<boolean>(() => undefined), signal: second, withinMs: 60_000 };
   assert.equal(await learnsUninstalled(asked), false);
   assert.ok(performance.now() - startedAt < 10_000);

@@ -6,6 +6,7 @@ import { createCsr } from '../../../../../shared/pki/certificate-request.js';
 import { temporaryDirectory } from '../../../../support/controller/controller-fixture.js';
 import { hostA, kubernetesSettings, openCa, trustDomain, web } from '../../../../support/issuer/external-mesh.js';
 import { FakeKubernetes } from '../../../../support/issuer/fake-kubernetes.js';
+import { timeoutSignal } from '../../../../../shared/timeout-signal.js';
 
 let cluster: FakeKubernetes;
 let issuer: ExternalIssuer;
@@ -60,7 +61,7 @@ test('each outcome of a request is an error that says what to do, and none is le
     await assert.rejects(issuer.sign(await wanted(), signal), { code, message, hint });
   }
   cluster.outcome = 'unapproved';
-  await assert.rejects(issuer.sign(await wanted(), AbortSignal.timeout(500)), {
+  await assert.rejects(issuer.sign(await wanted(), timeoutSignal(500)), {
     code: 'ISSUER_BUSY',
     message: /no approver has approved/,
     hint: /approver-policy/,
@@ -93,7 +94,7 @@ test('a token that Kubernetes has replaced is read again', async () => {
 
 test('what a controller that was killed left is removed after a while, and nothing of others', async () => {
   cluster.outcome = 'unapproved';
-  const left = issuer.sign(await wanted(), AbortSignal.timeout(300));
+  const left = issuer.sign(await wanted(), timeoutSignal(300));
   await assert.rejects(left);
   cluster.leave('ours', trustDomain);
   cluster.leave('theirs', 'other.test');
