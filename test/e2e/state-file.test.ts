@@ -55,20 +55,22 @@ for (const [what, options, problem] of [
         'the last good state is on disk again',
       ].map((message) => loggedIn(node1.logFile, message).length);
       await inMountsOf(node1, 'mount', '-t', 'tmpfs', '-o', options, 'tmpfs', node1.stateDir);
-      await mesh.apply(rule('deny'));
-      assert.equal(await ask(neighbour, mesh.toServer), 'ECONNRESET', 'the new rule is in force');
-      const line = await waitForLog(node1.logFile, 'could not be written to disk; the agent continues', {
-        seen: complaints ?? 0,
-      });
-      assert.equal(line.level, 'error');
-      assert.match(JSON.stringify(line['err']), problem);
-      assert.ok((await node1.metric('culvert_state_write_failures_total')) > failures);
-      const state = (await degraded(node1)).find(({ name }) => name === 'state');
-      assert.match(state?.detail ?? '', problem);
-      await node1.waitReady(1000);
-      assert.equal(await ask(mesh.client, mesh.toServer), 'ok');
-
-      await inMountsOf(node1, 'umount', node1.stateDir);
+      try {
+        await mesh.apply(rule('deny'));
+        assert.equal(await ask(neighbour, mesh.toServer), 'ECONNRESET', 'the new rule is in force');
+        const line = await waitForLog(node1.logFile, 'could not be written to disk; the agent continues', {
+          seen: complaints ?? 0,
+        });
+        assert.equal(line.level, 'error');
+        assert.match(JSON.stringify(line['err']), problem);
+        assert.ok((await node1.metric('culvert_state_write_failures_total')) > failures);
+        const state = (await degraded(node1)).find(({ name }) => name === 'state');
+        assert.match(state?.detail ?? '', problem);
+        await node1.waitReady(1000);
+        assert.equal(await ask(mesh.client, mesh.toServer), 'ok');
+      } finally {
+        await inMountsOf(node1, 'umount', node1.stateDir);
+      }
       await mesh.apply(rule('allow'));
       await waitForLog(node1.logFile, 'the last good state is on disk again', {
         seen: mended ?? 0,

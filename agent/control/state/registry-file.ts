@@ -73,9 +73,11 @@ export class RegistryFile extends StateFile<StoredRegistry> {
       const block = encodeBlock({ entries: changes, isComplete, isWhole: false });
       const appended = before.appended + block.length;
       if (appended <= Math.max(minAppendedBytes, before.whole * appendedShare)) {
-        if (changes.length > 0 || isComplete !== before.isComplete) await appendTo(this.path, block);
-        this.#written = { whole: before.whole, appended, isComplete };
-        return;
+        const isSame = changes.length === 0 && isComplete === before.isComplete;
+        if (isSame || (await appendTo(this.path, block))) {
+          this.#written = { whole: before.whole, appended, isComplete };
+          return;
+        }
       }
     }
     const { stored } = source;
@@ -85,9 +87,9 @@ export class RegistryFile extends StateFile<StoredRegistry> {
   }
 }
 
-async function appendTo(path: string, block: Uint8Array): Promise<void> {
+/** False: the file is gone. It is never created: changes are useless without the entries that they change. */
+async function appendTo(path: string, block: Uint8Array): Promise<boolean> {
   try {
-    // Never creates the file: changes are useless without the entries that they change.
     const handle = await open(path, constants.O_WRONLY | constants.O_APPEND);
     try {
       await handle.writeFile(block);
@@ -95,7 +97,9 @@ async function appendTo(path: string, block: Uint8Array): Promise<void> {
     } finally {
       await handle.close();
     }
+    return true;
   } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return false;
     throw new CulvertError({
       code: 'STATE_WRITE',
       message: `cannot write ${path}: ${describeError(cause)}`,

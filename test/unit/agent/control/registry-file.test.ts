@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -173,10 +173,16 @@ test('what was appended is worth nothing without what there was', async () => {
   const { path, file, source, afterFirst } = await withChanges();
   const whole = await readFile(path);
   await rm(path);
+  await mkdir(path);
   source.set('workload.shop.new', Buffer.from('1'));
   await assert.rejects(file.save(source), { code: 'STATE_WRITE' });
+  await rmdir(path);
   await file.save(source);
   assert.equal((await loaded(path)).entries.length, 3, 'after a failure all is written');
+  await rm(path);
+  source.set('workload.shop.newer', Buffer.from('2'));
+  await file.save(source);
+  assert.equal((await loaded(path)).entries.length, 4, 'where the file went away, all is written at once');
   await writeFile(path, whole.subarray(afterFirst));
   assert.equal((await new RegistryFile({ path }).read()).kind, 'corrupt');
 });
