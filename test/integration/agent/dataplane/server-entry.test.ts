@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { closeSync } from 'node:fs';
-import type { Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { closeFd, isTracked, openConntrack } from '../../../../agent/native/addon.js';
 import { openNetns } from '../../../../agent/native/netns.js';
@@ -45,7 +44,7 @@ describe("the entry of connection tracking at the server's side", { timeout: pat
       await setEntrySeconds(workload(target), 432_000);
       assert.equal(await atServer, 'ECONNRESET');
       client.write('our packet, which makes the entry again');
-      assert.equal((await recordOf(node, client)).reason, 'CAPTURE_LOST');
+      assert.equal((await recordOf(node, pair)).reason, 'CAPTURE_LOST');
     });
 
     test(`is not named when the server resets the connection: ${path}`, async () => {
@@ -53,7 +52,7 @@ describe("the entry of connection tracking at the server's side", { timeout: pat
       const { client, server } = pair;
       await exchange(pair);
       server.resetAndDestroy();
-      assert.equal((await recordOf(node, client)).reason, 'PEER_RESET');
+      assert.equal((await recordOf(node, pair)).reason, 'PEER_RESET');
       client.destroy();
     });
 
@@ -65,7 +64,7 @@ describe("the entry of connection tracking at the server's side", { timeout: pat
       await setEntrySeconds(workload(target), 432_000);
       await exchange(pair);
       server.resetAndDestroy();
-      assert.equal((await recordOf(node, client)).reason, 'PEER_RESET');
+      assert.equal((await recordOf(node, pair)).reason, 'PEER_RESET');
       client.destroy();
     });
   }
@@ -79,13 +78,14 @@ describe("the entry of connection tracking at the server's side", { timeout: pat
   }
 
   /** Resolves the moment that the entry has gone: the agent's next probe would make it again. */
-  async function loseEntry(at: LabNode, { client, server }: ConnectedPair): Promise<void> {
+  async function loseEntry(at: LabNode, pair: ConnectedPair): Promise<void> {
+    const { server } = pair;
     const netns = openNetns(at.netnsPath);
     const conntrackFd = openConntrack({ netnsFd: netns.fd });
     const ends = { conntrackFd, server: localEnd(server), client: remoteEnd(server) };
     try {
       await setEntrySeconds(at, 1);
-      await exchange({ client, server });
+      await exchange(pair);
       assert.equal(isTracked(ends), true, 'there is an entry');
       await waitUntil('the entry is gone', () => (isTracked(ends) ? undefined : true));
     } finally {
@@ -94,8 +94,7 @@ describe("the entry of connection tracking at the server's side", { timeout: pat
     }
   }
 
-  function recordOf(node: string, client: Socket): Promise<ClosedConnection> {
-    const { port } = localEnd(client);
+  function recordOf(node: string, { clientPort: port }: ConnectedPair): Promise<ClosedConnection> {
     return waitUntil(
       `the record of ${node}`,
       () =>

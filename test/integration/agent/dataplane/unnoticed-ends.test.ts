@@ -6,10 +6,10 @@ import type { ClosedConnection } from '../../../../agent/dataplane/report/closed
 import type { LabNode } from '../../../lab/lab-node.js';
 import { patientMs } from '../../../lab/patience.js';
 import { waitUntil } from '../../../lab/wait-until.js';
-import { connectedPair } from '../../../support/agent/connected-pair.js';
+import { connectedPair, type ConnectedPair } from '../../../support/agent/connected-pair.js';
 import { errorOf } from '../../../support/agent/dataplane-applications.js';
 import { DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
-import { localEnd, setEntrySeconds, waitForProbes } from '../../../support/agent/entry-lifetime.js';
+import { setEntrySeconds, waitForProbes } from '../../../support/agent/entry-lifetime.js';
 import { readToEnd } from '../../../support/mesh/two-hosts.js';
 
 /** The agent looks at silent connections within three rounds of 5 s; a loaded machine takes longer. */
@@ -37,19 +37,21 @@ describe('an end that the kernel tells neither side', { concurrency: true, timeo
   after(() => mesh[Symbol.asyncDispose]());
 
   test('is noticed when the entry of a captured connection has gone, and both applications are told', async () => {
-    const { client, server } = await connectedPair(workload('forgotten'), workload('server'));
+    const pair = await connectedPair(workload('forgotten'), workload('server'));
+    const { client, server } = pair;
     const [atClient, atServer] = [errorOf(client), errorOf(server)];
     // Less than the probes can keep.
     await setEntrySeconds(workload('forgotten'), 1);
     client.write('the last packet of a long-lived entry');
-    assert.equal((await recordOf('node1', client)).reason, 'CAPTURE_LOST');
+    assert.equal((await recordOf('node1', pair)).reason, 'CAPTURE_LOST');
     assert.equal(await atClient, 'ECONNABORTED');
     assert.equal(await atServer, 'ECONNRESET');
   });
 
   test('is noticed when the client resets while the server takes nothing', async () => {
-    const { client, server } = await connectedPair(workload('client'), workload('server'));
-    const record = recordOf('node1', client);
+    const pair = await connectedPair(workload('client'), workload('server'));
+    const { client, server } = pair;
+    const record = recordOf('node1', pair);
     await fill(client);
     client.resetAndDestroy();
     assert.equal((await record).reason, 'CLIENT_RESET');
@@ -57,8 +59,9 @@ describe('an end that the kernel tells neither side', { concurrency: true, timeo
   });
 
   test('is noticed when the client has ended and the server never closes its half', async () => {
-    const { client, server } = await connectedPair(workload('client'), workload('server'));
-    const records = [recordOf('node1', client), recordOf('node2', client)] as const;
+    const pair = await connectedPair(workload('client'), workload('server'));
+    const { client, server } = pair;
+    const records = [recordOf('node1', pair), recordOf('node2', pair)] as const;
     client.destroy();
     await readToEnd(server);
     assert.equal((await records[0]).reason, 'CLIENT_RESET');
@@ -69,7 +72,8 @@ describe('an end that the kernel tells neither side', { concurrency: true, timeo
   });
 
   test('is probed for as often as its entry needs once one direction is closed', async () => {
-    const { client, server } = await connectedPair(workload('client'), workload('server'));
+    const pair = await connectedPair(workload('client'), workload('server'));
+    const { client, server } = pair;
     client.end();
     await readToEnd(server);
     await waitForProbes(workload('client'), client, halfClosedSeconds);
@@ -78,8 +82,9 @@ describe('an end that the kernel tells neither side', { concurrency: true, timeo
   });
 
   test('does not cut off what a server still takes from a client that has ended', async () => {
-    const { client, server } = await connectedPair(workload('client'), workload('server'));
-    const record = recordOf('node1', client);
+    const pair = await connectedPair(workload('client'), workload('server'));
+    const { client, server } = pair;
+    const record = recordOf('node1', pair);
     server.end();
     await readToEnd(client);
     const upload = await fill(client);
@@ -103,8 +108,7 @@ describe('an end that the kernel tells neither side', { concurrency: true, timeo
     }
   }
 
-  async function recordOf(host: string, client: Socket): Promise<ClosedConnection> {
-    const { port } = localEnd(client);
+  async function recordOf(host: string, { clientPort: port }: ConnectedPair): Promise<ClosedConnection> {
     return await waitUntil(
       `the record of a connection from port ${port}`,
       () => mesh.unclaimed(host).find(({ source }) => source.address?.port === port),
