@@ -6,6 +6,7 @@ import type { Problem } from '../resources/kinds/problem.js';
 import type { Resource } from '../resources/kinds/resource.js';
 import { compileAuthorization } from './compile-authorization.js';
 import { compileClusterPolicies, isClusterPolicy } from './compile-cluster-policies.js';
+import { compileDestinationRules } from './compile-destination-rules.js';
 import { compileExternals } from './compile-externals.js';
 import { compileNetworkPolicies } from './compile-network-policies.js';
 import { compilePeerAuthentications } from './compile-peer-authentications.js';
@@ -37,6 +38,7 @@ export function* compilingSnapshot(resources: readonly Resource[], meta: Snapsho
   const ofKind = <K extends Resource['kind']>(kind: K) =>
     resources.filter((resource): resource is Extract<Resource, { kind: K }> => resource.kind === kind);
   const clusterPolicies = compileClusterPolicies(resources.filter(isClusterPolicy));
+  const destinationRules = compileDestinationRules(ofKind('DestinationRule'));
   const snapshot: Snapshot = {
     revision,
     createdAt,
@@ -51,6 +53,7 @@ export function* compilingSnapshot(resources: readonly Resource[], meta: Snapsho
     ...(clusterPolicies.length === 0 ? {} : { clusterPolicies }),
     externals: compileExternals(ofKind('ServiceEntry')),
     namespaces: namespaceLabels(ofKind('Namespace')),
+    ...(destinationRules.length === 0 ? {} : { destinationRules }),
   };
   return { snapshot };
 }

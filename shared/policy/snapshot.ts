@@ -29,6 +29,8 @@ export type Snapshot = {
   readonly externals: readonly CompiledExternal[];
   /** Labels of namespaces that have a Namespace document, without `kubernetes.io/metadata.name`. */
   readonly namespaces: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  /** How connections to services are shared among endpoints. By namespace and name; absent: there is none. */
+  readonly destinationRules?: readonly CompiledDestinationRule[];
 };
 
 export type MeshSettings = {
@@ -278,3 +280,28 @@ export type CompiledExternal = {
   /** Ports with `earlyAccept: false`, in ascending order; absent: none. */
   readonly lateAcceptPorts?: readonly number[];
 };
+
+/** Istio's DestinationRule. It never changes what is allowed: each endpoint is authorized as without it. */
+export type CompiledDestinationRule = {
+  readonly namespace: string;
+  readonly name: string;
+  /** A whole name (`web.shop.svc.cluster.local`), or a wildcard: `*.shop.svc.cluster.local`, `*`. See `service-hosts.ts`. */
+  readonly host: string;
+  /** Namespaces whose clients go by it; absent: all. Clients of its own namespace always do. */
+  readonly exportTo?: readonly string[];
+  readonly policy: TrafficPolicy;
+  /** By port of the service. It replaces `policy` as a whole. */
+  readonly ports: Readonly<Record<string, TrafficPolicy>>;
+};
+
+export type TrafficPolicy = {
+  /** Absent: in turns, or by the client's address where the service itself is sticky. */
+  readonly balancing?: Balancing;
+};
+
+/**
+ * `round-robin`: in turns. `random`: each endpoint is as likely. `source-ip`: by a hash of the client's address, so a client
+ * keeps its endpoint. `least-connections`: of two random endpoints the one with fewer open connections.
+ */
+export const balancings = ['round-robin', 'random', 'source-ip', 'least-connections'] as const;
+export type Balancing = (typeof balancings)[number];

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { matchFields, type MatchFieldName, type MatchValue, type ValueForm } from '../policy/match-fields.js';
 import {
   authorizationConditionKeys,
+  balancings,
   clusterPolicyKinds,
   clusterTiers,
   tiers,
@@ -163,6 +164,16 @@ const external = z.strictObject({
   lateAcceptPorts: z.array(port).readonly().exactOptional(),
 });
 
+const trafficPolicy = z.strictObject({ balancing: z.enum(balancings).exactOptional() });
+const destinationRule = z.strictObject({
+  namespace: z.string().min(1),
+  name: z.string().min(1),
+  host: z.string().min(1),
+  exportTo: names.exactOptional(),
+  policy: trafficPolicy,
+  ports: z.record(z.string(), trafficPolicy).readonly(),
+});
+
 const action = z.enum(['allow', 'audit', 'deny']);
 const mesh = z.strictObject({
   defaultAction: action,
@@ -190,6 +201,7 @@ export const snapshotSchema: z.ZodType<Snapshot> = z.strictObject({
   clusterPolicies: z.array(clusterPolicy).readonly().exactOptional(),
   externals: z.array(external).readonly(),
   namespaces: z.record(z.string(), labels).readonly(),
+  destinationRules: z.array(destinationRule).readonly().exactOptional(),
 });
 
 /**
@@ -197,7 +209,7 @@ export const snapshotSchema: z.ZodType<Snapshot> = z.strictObject({
  * is added and does not change what is allowed is listed here; any other refuses the revision where it is not known. Fields of
  * the snapshot, of `mesh` and of entries of lists can be listed, and none below: a peer without what narrows it matches more.
  */
-export const ignorableFields: readonly string[] = [];
+export const ignorableFields: readonly string[] = ['destinationRules'];
 
 /** Keys on the way to one: a list and a position in it. */
 const deepestIgnorable = 2;

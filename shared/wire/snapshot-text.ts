@@ -36,7 +36,9 @@ export function* writingSnapshot(snapshot: Snapshot, ignorable = ignorableFields
       }
     } else fields[name] = value;
   }
-  const head = { fields, lists, ...(ignorable.length === 0 ? {} : { ignorable }) };
+  // Only what is there: a snapshot without such a field is the same text as before there was one.
+  const stated = ignorable.filter((path) => Object.hasOwn(snapshot, path.split('.', 1)[0] ?? ''));
+  const head = { fields, lists, ...(stated.length === 0 ? {} : { ignorable: stated }) };
   return [JSON.stringify(head), ...lines].join('\n');
 }
 

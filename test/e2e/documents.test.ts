@@ -135,7 +135,7 @@ const runs: readonly Shown[] = [
       await recordConnection();
     },
   },
-  { command: /^culvert (?:audit|learn|lint|history|why|test|allow|promote|rollback)\b/, run: onController },
+  { command: /^culvert (?:audit|get|learn|lint|history|why|test|allow|promote|rollback)\b/, run: onController },
   {
     command: /^culvert diff -f rules\/ --flows /,
     run: async (command) => {

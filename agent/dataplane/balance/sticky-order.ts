@@ -1,17 +1,28 @@
 import type { IpAddress } from '../../../shared/address.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
 
+type Scored = { readonly endpoint: Endpoint; readonly score: number };
+
 /**
- * An order that depends only on the client and on which endpoints there are, so that every worker and every node has the same
- * one: a client keeps its endpoint for as long as that is one, and only the clients of an endpoint that goes move (rendezvous
- * hashing: the highest hash of client and endpoint is first).
+ * The first `count` of an order that depends only on the client and on which endpoints there are, so that every worker and
+ * every node has the same one: a client keeps its endpoint for as long as that is one, and only the clients of an endpoint
+ * that goes move (rendezvous hashing: the highest hash of client and endpoint is first).
  */
-export function stickyOrder(endpoints: readonly Endpoint[], client: IpAddress): readonly Endpoint[] {
+export function stickyOrder(endpoints: readonly Endpoint[], client: IpAddress, count: number): readonly Endpoint[] {
   const seed = hashOf(client, offsetBasis);
-  return endpoints
-    .map((endpoint) => ({ endpoint, score: mixed(hashOf(endpoint.address.ip, seed) ^ endpoint.address.port) }))
-    .sort((a, b) => b.score - a.score || compare(a.endpoint, b.endpoint))
-    .map(({ endpoint }) => endpoint);
+  // Few are ever tried, and a service may have thousands: they are not sorted.
+  const first: Scored[] = [];
+  let lowest = -1;
+  for (const endpoint of endpoints) {
+    const score = mixed(hashOf(endpoint.address.ip, seed) ^ endpoint.address.port);
+    if (first.length >= count && score < lowest) continue;
+    const scored = { endpoint, score };
+    const at = first.findIndex((other) => precedes(scored, other));
+    first.splice(at < 0 ? first.length : at, 0, scored);
+    if (first.length > count) first.pop();
+    lowest = first.at(-1)?.score ?? -1;
+  }
+  return first.map(({ endpoint }) => endpoint);
 }
 
 const offsetBasis = 0x81_1c_9d_c5;
@@ -32,8 +43,9 @@ function mixed(value: number): number {
   return (hash ^ (hash >>> 16)) >>> 0;
 }
 
-/** By text, for equal hashes. */
-function compare({ address: a }: Endpoint, { address: b }: Endpoint): number {
-  if (a.ip === b.ip) return a.port - b.port;
-  return a.ip < b.ip ? -1 : 1;
+/** By text where the hashes are equal. */
+function precedes(a: Scored, b: Scored): boolean {
+  if (a.score !== b.score) return a.score > b.score;
+  const [{ address: first }, { address: second }] = [a.endpoint, b.endpoint];
+  return first.ip === second.ip ? first.port < second.port : first.ip < second.ip;
 }

@@ -1,4 +1,5 @@
 import type net from 'node:net';
+import type { TrafficPolicy } from '../../../shared/policy/snapshot.js';
 import { isSelfTest } from '../../self-test-target.js';
 import { refused, type Refused } from '../connection/ending.js';
 import { isOwnPort, type CapturedDestination } from '../listen/captured-destination.js';
@@ -43,25 +44,35 @@ async function reach(arrival: SocketArrival): Promise<Reached | Refused> {
 export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Refused> {
   const identified = identify(arrival);
   if (!identified.ok) return identified;
-  const routed = route(arrival, identified);
+  const { endpoints, policy } = route(arrival, identified);
+  const { connection, context } = arrival;
   let failed: Refused | null = null;
-  for (const endpoint of routed) {
+  for (const endpoint of endpoints) {
+    connection.goTo(context.balancer.begin(endpoint, policy));
     const connected = await tryEndpoint(arrival, identified, endpoint);
     if (connected.ok || !connected.isRetryable) return connected;
+    connection.leaveEndpoint(true);
     failed = connected;
   }
   const { dialled } = identified;
   return failed ?? refused('NO_ENDPOINT', `${arrival.connection.record.service} has none for port ${dialled.port}`);
 }
 
+type Routed = { readonly endpoints: readonly Endpoint[]; readonly policy: TrafficPolicy | null };
+
 /** Endpoints in the order in which to try them. */
-function route({ context, connection }: Arrival, { dialled, client, entry }: Identified): readonly Endpoint[] {
+function route({ context, connection }: Arrival, { dialled, client, entry }: Identified): Routed {
   const { record } = connection;
+  const { trafficPolicies } = context.state;
   const destination = resolveDestination(context.state.registry, dialled, entry.locality ?? null);
   if (destination.kind === 'external') record.service = context.nameExternal(dialled.ip, dialled.port);
   else if (destination.service !== null) record.service = serviceName(destination.service);
-  const order = context.balancer.order(destination, { dialledPort: dialled.port, client: client.ip });
-  return order.slice(0, 1 + context.settings.connectRetries);
+  const { service } = destination;
+  const from = { namespace: entry.namespace, dialledPort: dialled.port };
+  const policy = trafficPolicies === null || service === null ? null : trafficPolicies.policyFor(service, from);
+  const atMost = 1 + context.settings.connectRetries;
+  const how = { dialledPort: dialled.port, client: client.ip, policy, atMost };
+  return { endpoints: context.balancer.order(destination, how), policy };
 }
 
 /** authorized → connected, for one endpoint. */

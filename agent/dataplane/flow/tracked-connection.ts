@@ -2,6 +2,7 @@ import type { HostPort } from '../../../shared/address.js';
 import { evaluate } from '../../../shared/policy/evaluate.js';
 import type { Clock, Connection, Decision } from '../../../shared/policy/connection.js';
 import type { Reason } from '../../../shared/reasons.js';
+import type { EndpointUse } from '../balance/endpoint-loads.js';
 import { Authorized } from '../connection/authorized.js';
 import type { ConnectionRecord } from '../connection/connection-record.js';
 import { refused, type Ending, type Refused } from '../connection/ending.js';
@@ -57,6 +58,7 @@ export class TrackedConnection {
   care: Care | null = null;
   /** Of the tunnel that carries it; null on other paths. */
   pulse: TunnelPulse | null = null;
+  #use: EndpointUse | null = null;
   #seenBytes = -1;
   #silentRounds = 0;
   #facts: FactsSource | null = null;
@@ -89,6 +91,17 @@ export class TrackedConnection {
     this.#seenBytes = bytes;
     this.#silentRounds = isSilent ? this.#silentRounds + 1 : 0;
     return isFirst || this.#silentRounds % every === 1;
+  }
+
+  /** It is at an endpoint whose connections are counted, until {@link leaveEndpoint}. */
+  goTo(use: EndpointUse | null): void {
+    this.#use = use;
+  }
+
+  /** The connection is over, or (`isFailed`) its endpoint could not be reached. */
+  leaveEndpoint(isFailed: boolean): void {
+    this.#use?.end(isFailed);
+    this.#use = null;
   }
 
   /** The connection is allowed again, or has ended. */

@@ -2,6 +2,7 @@ import type { HostPort } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import { isAcceptedLate, LateExternals } from '../../../shared/routing/late-accept.js';
+import { TrafficPolicies } from '../../../shared/routing/traffic-policies.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { refused, type Refused } from '../connection/ending.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
@@ -18,14 +19,22 @@ export class WorkerState {
   rulesTooOld: string | null = null;
   #snapshot: Snapshot | null = null;
   #lateExternals = new LateExternals([]);
+  #trafficPolicies: TrafficPolicies | null = null;
   #certificateEnds: ReadonlyMap<SpiffeId, number> = new Map();
 
   get snapshot(): Snapshot | null {
     return this.#snapshot;
   }
 
+  /** Which endpoints connections go to; null: no document says anything about it. */
+  get trafficPolicies(): TrafficPolicies | null {
+    return this.#trafficPolicies;
+  }
+
   useSnapshot(snapshot: Snapshot): void {
     this.#snapshot = snapshot;
+    this.#trafficPolicies =
+      snapshot.destinationRules === undefined ? null : TrafficPolicies.of(snapshot, this.#trafficPolicies);
     this.#lateExternals = new LateExternals(snapshot.externals, this.#lateExternals);
   }
 

@@ -129,7 +129,7 @@ export class DataplaneWorker {
       connections: this.#connections,
       backpressure: this.#backpressure,
       tunnels: this.#client,
-      balancer: new EndpointBalancer({ random: Math.random }),
+      balancer: new EndpointBalancer({ random: Math.random, nowMs: () => performance.now() }),
       reporter: this.#reporter,
       descriptors: DescriptorReserve.ofProcess(),
       refusals: new SlowEnds({ ...refusalPace, sharers: 2 * init.workers }),

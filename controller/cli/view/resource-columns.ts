@@ -1,5 +1,6 @@
 import { assertNever } from '../../../shared/assert-never.js';
 import { matchFieldNames } from '../../../shared/policy/match-fields.js';
+import type { DestinationRule } from '../../resources/kinds/destination-rule.js';
 import type { NetworkPolicySelector } from '../../resources/kinds/network-policy.js';
 import { writtenField, type Peer } from '../../resources/kinds/peer.js';
 import { formatResourceId, resourceId } from '../../resources/kinds/resource-key.js';
@@ -20,6 +21,7 @@ const headers: Readonly<Record<ResourceKind, readonly string[]>> = {
   Workload: ['SERVICE ACCOUNT', 'ADDRESSES', 'NODE', 'NETNS'],
   Service: ['VIPS', 'PORTS', 'SELECTOR'],
   ServiceEntry: ['HOSTS', 'ADDRESSES', 'PORTS'],
+  DestinationRule: ['HOST', 'BALANCING', 'PORTS', 'EXPORT TO'],
   Segment: ['MEMBERS'],
   SegmentationRule: ['TIER', 'PRIORITY', 'ACTION', 'MODE', 'FROM', 'TO', 'PORTS'],
   AuthorizationPolicy: ['ACTION', 'SELECTOR', 'RULES'],
@@ -85,6 +87,13 @@ function cells(resource: Resource): string[] {
       const shown = [...addresses, ...endpoints.map(({ address }) => address)];
       return [hosts.join(','), shown.join(','), ports?.map(({ number }) => number).join(',') ?? 'any'];
     }
+    case 'DestinationRule': {
+      const { host, trafficPolicy, exportTo = ['*'] } = resource.spec;
+      const ports = (trafficPolicy?.portLevelSettings ?? []).map(
+        ({ port, loadBalancer }) => `${port.number}:${balancing(loadBalancer)}`,
+      );
+      return [host, balancing(trafficPolicy?.loadBalancer), ports.join(','), exportTo.join(',')];
+    }
     case 'PeerAuthentication': {
       const { mtls, selector, portLevelMtls = {} } = resource.spec;
       const ports = Object.entries(portLevelMtls).map(([port, { mode = 'UNSET' }]) => `${port}:${mode}`);
@@ -130,6 +139,10 @@ function clusterCells({ spec: { subject, ingress = [], egress = [] } }: ClusterP
   const of = selectorText(pods?.namespaceSelector ?? namespaces ?? {});
   const selected = [of === '' ? '' : `ns[${of}]`, selectorText(pods?.podSelector ?? {})].filter((text) => text !== '');
   return [selected.join('&') || 'any', String(ingress.length), String(egress.length)];
+}
+
+function balancing(written: NonNullable<DestinationRule['spec']['trafficPolicy']>['loadBalancer']): string {
+  return written?.consistentHash === undefined ? (written?.simple ?? 'UNSPECIFIED') : 'useSourceIp';
 }
 
 function labels(selector: Readonly<Record<string, string>>): string {

@@ -1,5 +1,7 @@
 import { parseSpiffeId } from '../../../shared/identity.js';
+import { completeHost, serviceOfHost } from '../../../shared/routing/service-hosts.js';
 import { serviceAccountName } from '../../../shared/routing/names.js';
+import type { DestinationRule } from '../../resources/kinds/destination-rule.js';
 import type { AuthorizationPolicy } from '../../resources/kinds/authorization-policy.js';
 import { writtenField, type Peer } from '../../resources/kinds/peer.js';
 import type { Resource } from '../../resources/kinds/resource.js';
@@ -32,6 +34,9 @@ export function* referencesIn(resource: Resource, trustDomain: string | undefine
     case 'AuthorizationPolicy':
       yield* ofPolicy(resource, trustDomain);
       return;
+    case 'DestinationRule':
+      yield* ofHost(resource);
+      return;
     default:
   }
 }
@@ -46,6 +51,14 @@ function* ofPeers(peers: readonly Peer[] = [], path: readonly PropertyKey[]): Ge
       yield { path: [...path, index, document.name], to: reference.to, written, missing: reference.missing(written) };
     }
   }
+}
+
+/** A wildcard names no service. */
+function* ofHost({ metadata, spec }: DestinationRule): Generator<Reference> {
+  const host = completeHost(spec.host, metadata.namespace);
+  const written = host === undefined ? undefined : serviceOfHost(host);
+  if (written === undefined) return;
+  yield { path: ['spec', 'host'], to: 'service', written, missing: `there is no Service ${written}` };
 }
 
 function* ofPolicy({ metadata, spec }: AuthorizationPolicy, trustDomain: string | undefined): Generator<Reference> {

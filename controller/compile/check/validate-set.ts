@@ -4,6 +4,7 @@ import { compilingRules } from '../compile-rules.js';
 import { findingAmbiguousRules } from './rule-overlap.js';
 import { checkAddresses } from './check-addresses.js';
 import { checkClusterPolicies } from './check-cluster-policies.js';
+import { checkDestinationRules } from './check-destination-rules.js';
 import { checkForeignPolicies } from './check-foreign-policies.js';
 import { checkPortNames } from './check-port-names.js';
 import { checkEmptyMatches } from './check-empty-matches.js';
@@ -30,9 +31,9 @@ export type ValidateOptions = {
 };
 
 /**
- * Checks what only the whole set can show. Errors: missing and circular segments, ambiguous rules, and addresses or
- * network namespaces that two resources claim. Warnings: unknown accounts, workloads and names of ports, segments without
- * members, and policies that match nothing or have no effect.
+ * Checks what only the whole set can show. Errors: missing and circular segments, ambiguous rules, addresses or network
+ * namespaces that two resources claim, and two DestinationRules for one host. Warnings: unknown accounts, workloads and names
+ * of ports, segments without members, and policies that match nothing or have no effect.
  * `locations`: of the documents that are being applied. Rules that have expired at `nowMs` are not compared; without
  * `nowMs` all are. Errors come first.
  */
@@ -79,6 +80,7 @@ export function* validatingSet(
   checkEmptyMatches(resources, problems, options.trustDomain);
   yield;
   checkClusterPolicies(resources, problems);
+  checkDestinationRules(resources, problems);
   among((registered) => checkPortNames(resources, registered, problems));
   yield;
   among((registered) => checkForeignPolicies(resources, registered, problems));

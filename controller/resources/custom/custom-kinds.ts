@@ -40,6 +40,14 @@ const customKinds = {
       text('Addresses', '.spec.addresses', 'Addresses outside the mesh.'),
     ],
   },
+  DestinationRule: {
+    plural: 'destinationrules',
+    shortNames: ['cvdr'],
+    columns: [
+      text('Host', '.spec.host', 'The service that it is for.'),
+      text('Balancing', '.spec.trafficPolicy.loadBalancer.simple', 'How its connections are shared.'),
+    ],
+  },
   Segment: { plural: 'segments', shortNames: ['seg'], columns: [] },
   SegmentationRule: {
     plural: 'segmentationrules',

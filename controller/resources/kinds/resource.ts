@@ -16,6 +16,7 @@ import {
   clusterNetworkPolicySchema,
   type ClusterNetworkPolicy,
 } from './cluster-network-policy.js';
+import { destinationRuleSchema, type DestinationRule } from './destination-rule.js';
 import { meshSchema, type Mesh } from './mesh.js';
 import { culvertApiVersion } from './metadata.js';
 import { namespaceSchema, type Namespace } from './namespace.js';
@@ -37,6 +38,7 @@ export type Resource =
   | Workload
   | Service
   | ServiceEntry
+  | DestinationRule
   | Segment
   | SegmentationRule
   | AuthorizationPolicy
@@ -72,6 +74,12 @@ const resourceKinds = {
     isNamespaced: true,
     apiVersions: [culvertApiVersion, ...istioNetworkingApiVersions],
     aliases: ['serviceentries', 'se'],
+  },
+  DestinationRule: {
+    schema: destinationRuleSchema,
+    isNamespaced: true,
+    apiVersions: [culvertApiVersion, ...istioNetworkingApiVersions],
+    aliases: ['destinationrules', 'dr'],
   },
   Segment: { schema: segmentSchema, isNamespaced: false, apiVersions: culvertOnly, aliases: ['segments', 'seg'] },
   SegmentationRule: {

@@ -103,7 +103,6 @@ const projects: readonly Project[] = [
     groups: ['.istio.io'],
     kinds: {
       VirtualService: laterVersion,
-      DestinationRule: laterVersion,
       RequestAuthentication: 'its JWTs are in HTTP requests, and Culvert carries TCP without reading it',
       Sidecar: 'which destinations a workload may reach can be written as SegmentationRules with from and to',
       WorkloadEntry: 'it can be written as a Workload with its addresses and labels',

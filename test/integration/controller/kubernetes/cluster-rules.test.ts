@@ -17,7 +17,15 @@ const [rules, segments, policies] = [
   `${group}/segments`,
   `${group}/authorizationpolicies`,
 ];
-const kinds = [rules, segments, policies, `${group}/meshes`, `${group}/serviceentries`, `${group}/peerauthentications`];
+const kinds = [
+  rules,
+  segments,
+  policies,
+  `${group}/meshes`,
+  `${group}/serviceentries`,
+  `${group}/destinationrules`,
+  `${group}/peerauthentications`,
+];
 
 type Condition = { readonly type: string; readonly status: string; readonly reason: string; readonly message: string };
 

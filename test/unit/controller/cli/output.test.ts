@@ -133,6 +133,16 @@ kind: ServiceEntry
 metadata: { name: bank, namespace: billing }
 spec: { hosts: [bank.example], addresses: [203.0.113.9, 203.0.113.64/26], ports: [{ number: 443, name: tls }] }
 ---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: db, namespace: billing }
+spec:
+  host: db
+  trafficPolicy:
+    loadBalancer: { simple: LEAST_REQUEST }
+    portLevelSettings: [{ port: { number: 81 }, loadBalancer: { consistentHash: { useSourceIp: true } } }, { port: { number: 82 } }]
+  exportTo: [".", shop]
+---
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
 metadata: { name: db, namespace: billing }
@@ -192,6 +202,10 @@ spec: { subject: { namespaces: { matchLabels: { team: a } } } }
     ServiceEntry: [
       'NAMESPACE  NAME  HOSTS         ADDRESSES                    PORTS  REVISION  APPLIED',
       'billing    bank  bank.example  203.0.113.9,203.0.113.64/26  443    7         5m ago',
+    ],
+    DestinationRule: [
+      'NAMESPACE  NAME  HOST  BALANCING      PORTS                          EXPORT TO  REVISION  APPLIED',
+      'billing    db    db    LEAST_REQUEST  81:useSourceIp,82:UNSPECIFIED  .,shop     7         5m ago',
     ],
     PeerAuthentication: [
       'NAMESPACE  NAME  MODE    SELECTOR  PORTS            REVISION  APPLIED',

@@ -117,18 +117,18 @@ describe('the registry index', () => {
 describe('the balancer', () => {
   const index = filled(web1, web2, service('web'));
   const destination = resolveDestination(index, { ip: ip('198.18.200.1'), port: 80 }, null);
-  const dial = { dialledPort: 80, client: ip('198.18.10.9') };
+  const dial = { dialledPort: 80, client: ip('198.18.10.9'), policy: null, atMost: 3 };
   const names = (balancer: EndpointBalancer): string[] =>
     balancer.order(destination, dial).map((endpoint) => endpoint.workload?.name ?? '');
 
   test('goes round, and names every endpoint exactly once for the retries', () => {
-    const balancer = new EndpointBalancer({ random: () => 0 });
+    const balancer = new EndpointBalancer({ random: () => 0, nowMs: () => 0 });
     assert.deepEqual(names(balancer), ['web1', 'web2']);
     assert.deepEqual(names(balancer), ['web2', 'web1']);
     assert.deepEqual(names(balancer), ['web1', 'web2']);
   });
 
   test('starts at a random endpoint', () => {
-    assert.deepEqual(names(new EndpointBalancer({ random: () => 0.99 })), ['web2', 'web1']);
+    assert.deepEqual(names(new EndpointBalancer({ random: () => 0.99, nowMs: () => 0 })), ['web2', 'web1']);
   });
 });

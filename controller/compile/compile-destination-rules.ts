@@ -1,0 +1,61 @@
+import { completeHost } from '../../shared/routing/service-hosts.js';
+import type { Balancing, CompiledDestinationRule, TrafficPolicy } from '../../shared/policy/snapshot.js';
+import type { DestinationRule } from '../resources/kinds/destination-rule.js';
+import { byNamespaceAndName } from './compile-authorization.js';
+
+type Policy = Pick<NonNullable<DestinationRule['spec']['trafficPolicy']>, 'loadBalancer'>;
+
+/** Compiles DestinationRules, sorted by namespace and name. */
+export function compileDestinationRules(rules: readonly DestinationRule[]): CompiledDestinationRule[] {
+  return rules.map(compileRule).sort(byNamespaceAndName);
+}
+
+/** Compiled rules by document, so that unchanged ones stay the same objects. */
+const compiled = new WeakMap<DestinationRule, CompiledDestinationRule>();
+
+function compileRule(rule: DestinationRule): CompiledDestinationRule {
+  const known = compiled.get(rule) ?? compileUncached(rule);
+  compiled.set(rule, known);
+  return known;
+}
+
+function compileUncached({ metadata, spec }: DestinationRule): CompiledDestinationRule {
+  const { namespace, name } = metadata;
+  const { trafficPolicy = {} } = spec;
+  const ports = (trafficPolicy.portLevelSettings ?? []).map(({ port, ...policy }) => [port.number, policyOf(policy)]);
+  return {
+    namespace,
+    name,
+    host: hostOf(spec.host, namespace),
+    ...exportOf(spec.exportTo ?? [], namespace),
+    policy: policyOf(trafficPolicy),
+    ports: Object.fromEntries(ports) as Record<string, TrafficPolicy>,
+  };
+}
+
+/** The whole name or the wildcard that a document means. */
+export function hostOf(written: string, namespace: string): string {
+  const host = completeHost(written, namespace);
+  if (host === undefined) throw new Error(`the schema takes no host ${written}`);
+  return host;
+}
+
+/** Without any namespace, or with all, a rule has no such field. */
+function exportOf(exportTo: readonly string[], own: string): Pick<CompiledDestinationRule, 'exportTo'> {
+  if (exportTo.length === 0 || exportTo.includes('*')) return {};
+  return { exportTo: [...new Set(exportTo.map((written) => (written === '.' ? own : written)))].sort() };
+}
+
+const balancingOf = {
+  UNSPECIFIED: null,
+  ROUND_ROBIN: 'round-robin',
+  RANDOM: 'random',
+  LEAST_REQUEST: 'least-connections',
+  LEAST_CONN: 'least-connections',
+} as const satisfies Record<string, Balancing | null>;
+
+function policyOf({ loadBalancer }: Policy): TrafficPolicy {
+  if (loadBalancer?.consistentHash !== undefined) return { balancing: 'source-ip' };
+  const balancing = balancingOf[loadBalancer?.simple ?? 'UNSPECIFIED'];
+  return balancing === null ? {} : { balancing };
+}

@@ -1,0 +1,194 @@
+import { z } from 'zod';
+import { completeHost, meantHost } from '../../../shared/routing/service-hosts.js';
+import { fieldNotes } from './field-notes.js';
+import { namespaceField, portField } from './field-schemas.js';
+import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
+import { istioNetworkingApiVersions } from './service-entry.js';
+
+const readsNoHttp = 'it is in HTTP requests, and Culvert carries TCP without reading it: use useSourceIp';
+const ownTls = 'the mesh opens its own TLS between agents, with its own certificates';
+const notYet = 'this version does not serve it';
+
+const hash = z
+  .strictObject({
+    useSourceIp: z
+      .literal(true)
+      .describe("By a hash of the client's address. When an endpoint goes, only its clients get another one."),
+  })
+  .register(fieldNotes, {
+    example: '{ useSourceIp: true }',
+    refusedFields: {
+      httpHeaderName: readsNoHttp,
+      httpCookie: readsNoHttp,
+      httpQueryParameterName: readsNoHttp,
+      ringHash: 'Culvert hashes client and endpoint together and has no ring: leave it out',
+      maglev: 'Culvert hashes client and endpoint together and has no table: leave it out',
+      minimumRingSize: 'Culvert hashes client and endpoint together and has no ring: leave it out',
+    },
+  });
+
+const loadBalancer = z
+  .strictObject({
+    simple: z
+      .enum(['UNSPECIFIED', 'ROUND_ROBIN', 'RANDOM', 'LEAST_REQUEST', 'LEAST_CONN'])
+      .exactOptional()
+      .describe(
+        '`ROUND_ROBIN`: in turns. `RANDOM`: each as likely. `LEAST_REQUEST`, and `LEAST_CONN`, its older name: of two random endpoints the one to which the thread of the agent has fewer open connections; one that refused within the last ten seconds loses. `UNSPECIFIED`: as without it.',
+      )
+      .register(fieldNotes, {
+        limits: 'this or `consistentHash`, never both',
+        refusedValues: {
+          PASSTHROUGH: 'goes to the address that was dialled, and at that of a service nothing listens',
+        },
+      }),
+    consistentHash: hash.exactOptional().describe('All connections of a client go to one endpoint.'),
+  })
+  .superRefine(({ simple, consistentHash }, context) => {
+    if (simple === undefined || consistentHash === undefined) return;
+    const message = 'stands next to simple: leave out one of the two';
+    context.addIssue({ code: 'custom', path: ['consistentHash'], message });
+  })
+  .register(fieldNotes, {
+    example: '{ simple: LEAST_REQUEST }',
+    openApi: {
+      rules: { 'simple and consistentHash exclude each other': '!has(self.simple) || !has(self.consistentHash)' },
+    },
+    refusedFields: {
+      localityLbSetting: `${notYet}: which endpoints are near is trafficDistribution of a Service of Kubernetes`,
+      warmup: notYet,
+      warmupDurationSecs: notYet,
+    },
+  });
+
+const tls = z
+  .strictObject({
+    mode: z
+      .enum(['ISTIO_MUTUAL'])
+      .exactOptional()
+      .describe('`ISTIO_MUTUAL` is what the mesh does anyway.')
+      .register(fieldNotes, {
+        refusedValues: {
+          DISABLE: 'would take encryption away, and members of the mesh always encrypt, as in Istio ambient',
+          SIMPLE: `opens TLS on behalf of the client: ${notYet}`,
+          MUTUAL: `opens TLS on behalf of the client: ${notYet}`,
+        },
+      }),
+  })
+  .register(fieldNotes, {
+    example: '{ mode: ISTIO_MUTUAL }',
+    refusedFields: {
+      clientCertificate: ownTls,
+      privateKey: ownTls,
+      caCertificates: ownTls,
+      caCrl: ownTls,
+      credentialName: ownTls,
+      subjectAltNames: 'the registry says which identity an endpoint must prove, and agents require it',
+      sni: ownTls,
+      insecureSkipVerify: 'agents always verify each other',
+    },
+  });
+
+const refusedPolicies = {
+  connectionPool: `${notYet}: connections of a workload are limited by maxConnectionsPerWorkload of its agent`,
+  outlierDetection: `${notYet}: an endpoint that cannot be reached is passed over, for each connection`,
+  retryBudget: `${notYet}: how many endpoints a connection tries is connectRetries of the agent`,
+  proxyProtocol: 'applications see the address of the client without it',
+  tunnel: 'connections go through the tunnels of the mesh',
+};
+
+const levels = {
+  loadBalancer: loadBalancer.exactOptional().describe('Which endpoint a connection goes to.'),
+  tls: tls.exactOptional().describe('How the connection is encrypted.'),
+};
+
+const portPolicy = z
+  .strictObject({
+    port: z
+      .strictObject({ number: portField.describe('Number of the port.') })
+      .describe('Port of the service, as clients dial it.')
+      .register(fieldNotes, { example: '{ number: 5432 }', limits: 'each port once' }),
+    ...levels,
+  })
+  .register(fieldNotes, {
+    example: '{ port: { number: 5432 }, loadBalancer: { simple: LEAST_REQUEST } }',
+    refusedFields: refusedPolicies,
+  });
+
+const trafficPolicy = z
+  .strictObject({
+    ...levels,
+    portLevelSettings: z
+      .array(portPolicy)
+      .superRefine((settings, context) => {
+        for (const [index, { port }] of settings.entries()) {
+          if (settings.findIndex((other) => other.port.number === port.number) === index) continue;
+          context.addIssue({ code: 'custom', path: [index, 'port', 'number'], message: 'is listed twice' });
+        }
+      })
+      .exactOptional()
+      .describe('Policies of single ports. One of them replaces the whole policy for its port, as in Istio.')
+      .register(fieldNotes, { example: '[{ port: { number: 5432 }, loadBalancer: { simple: RANDOM } }]' }),
+  })
+  .register(fieldNotes, { example: '{ loadBalancer: { simple: LEAST_REQUEST } }', refusedFields: refusedPolicies });
+
+/** A name of a service: a complete one of another kind is refused with the name that was probably meant. */
+const host = z
+  .string()
+  .superRefine((text, context) => {
+    // The namespace does not matter here.
+    if (completeHost(text, 'default') !== undefined) return;
+    const meant = meantHost(text);
+    const message =
+      meant === undefined
+        ? 'names no service of the mesh'
+        : 'is a whole name for Istio, and no service of the mesh has it';
+    const params = { example: meant ?? 'web, web.shop.svc.cluster.local or *.shop.svc.cluster.local' };
+    context.addIssue({ code: 'custom', message, params });
+  })
+  .register(fieldNotes, { example: 'web', type: 'host' });
+
+const exportField = z
+  .string()
+  .refine(
+    (text) => text === '*' || text === '.' || namespaceField.safeParse(text).success,
+    'must be a namespace, "." or "*"',
+  )
+  .register(fieldNotes, { example: 'billing' });
+
+/**
+ * Istio's DestinationRule, limited to what is served: how connections to a service are shared among its endpoints. It never
+ * changes what is allowed. Source: Istio's reference, Networking / Destination Rule.
+ */
+export const destinationRuleSchema = z
+  .strictObject({
+    apiVersion: z.enum([culvertApiVersion, ...istioNetworkingApiVersions]).describe(apiVersionText),
+    kind: z.literal('DestinationRule').describe(kindText),
+    metadata: namespacedMetadata.describe(metadataText),
+    spec: z
+      .strictObject({
+        host: host.describe(
+          'The service: its name in the namespace of the document, its whole name (`web.shop.svc.cluster.local`), or a wildcard over whole names (`*.shop.svc.cluster.local`, `*`). The whole name precedes a wildcard, and a longer wildcard a shorter one.',
+        ),
+        trafficPolicy: trafficPolicy.exactOptional().describe('What holds for connections to the service.'),
+        exportTo: z
+          .array(exportField)
+          .exactOptional()
+          .describe(
+            'Namespaces whose clients go by the document; `.` is its own and `*` all of them. Without it all of them. Clients of its own namespace always go by it.',
+          )
+          .register(fieldNotes, { example: '["."]', type: 'list of namespaces, `.` or `*`' }),
+      })
+      .describe(specText)
+      .register(fieldNotes, {
+        example: '{ host: web, trafficPolicy: { loadBalancer: { simple: LEAST_REQUEST } } }',
+        refusedFields: {
+          subsets: `${notYet}: a Service with the labels in its selector has addresses of its own`,
+          workloadSelector: `${notYet}: a document is for all clients of the namespaces in exportTo`,
+        },
+      }),
+  })
+  .describe(
+    'DestinationRule of Istio, as far as it is about how connections to a service are shared among its endpoints. Of several the first counts: that of the namespace of the client, of that of the service, of the root namespace. It changes nothing that is allowed.',
+  );
+
+export type DestinationRule = z.output<typeof destinationRuleSchema>;

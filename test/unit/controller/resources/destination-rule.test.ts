@@ -1,0 +1,218 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { validateSet } from '../../../../controller/compile/check/validate-set.js';
+import { compileSnapshot } from '../../../../controller/compile/compile-snapshot.js';
+import { formatProblem } from '../../../../controller/resources/kinds/problem.js';
+import { parseDocuments } from '../../../../controller/resources/parse/parse-documents.js';
+import type { CompiledDestinationRule, Snapshot } from '../../../../shared/policy/snapshot.js';
+import { writeSnapshot } from '../../../../shared/wire/snapshot-text.js';
+
+function document(spec: unknown, rest: object = {}): string {
+  const metadata = { name: 'r', namespace: 'shop' };
+  return JSON.stringify({ apiVersion: 'networking.istio.io/v1', kind: 'DestinationRule', metadata, spec, ...rest });
+}
+
+function compile(...documents: readonly string[]): Snapshot {
+  const { resources, problems } = parseDocuments(documents.join('\n---\n'));
+  assert.deepEqual(problems, []);
+  const meta = { revision: 1, createdAt: '2026-01-01T00:00:00Z', createdBy: 'x', trustDomain: 'mesh.test' };
+  const compiled = compileSnapshot(resources, meta);
+  assert.ok('snapshot' in compiled);
+  return compiled.snapshot;
+}
+
+const compiled = (spec: unknown): CompiledDestinationRule | undefined => compile(document(spec)).destinationRules?.[0];
+const lb = (loadBalancer: unknown) => ({ host: 'web', trafficPolicy: { loadBalancer } });
+
+describe('a DestinationRule of Istio becomes', () => {
+  const plain = { namespace: 'shop', name: 'r', host: 'web.shop.svc.cluster.local', policy: {}, ports: {} };
+  const rows: readonly (readonly [what: string, spec: unknown, expected: Partial<CompiledDestinationRule>])[] = [
+    ['a host alone', { host: 'web' }, {}],
+    ['nulls, as an API server may write them', { host: 'web', trafficPolicy: null, exportTo: null, subsets: null }, {}],
+    ['in turns', lb({ simple: 'ROUND_ROBIN' }), { policy: { balancing: 'round-robin' } }],
+    ['at random', lb({ simple: 'RANDOM' }), { policy: { balancing: 'random' } }],
+    ['by open connections', lb({ simple: 'LEAST_REQUEST' }), { policy: { balancing: 'least-connections' } }],
+    ['by its older name', lb({ simple: 'LEAST_CONN' }), { policy: { balancing: 'least-connections' } }],
+    ['unspecified', lb({ simple: 'UNSPECIFIED' }), {}],
+    ['an empty load balancer', lb({}), {}],
+    ['by the source', lb({ consistentHash: { useSourceIp: true } }), { policy: { balancing: 'source-ip' } }],
+    ['what the mesh does anyway', { host: 'web', trafficPolicy: { tls: { mode: 'ISTIO_MUTUAL' } } }, {}],
+    [
+      'ports',
+      {
+        host: '*.shop.svc.cluster.local',
+        trafficPolicy: {
+          loadBalancer: { simple: 'RANDOM' },
+          portLevelSettings: [
+            { port: { number: 80 }, loadBalancer: { simple: 'ROUND_ROBIN' } },
+            { port: { number: 81 }, tls: { mode: 'ISTIO_MUTUAL' } },
+          ],
+        },
+      },
+      {
+        host: '*.shop.svc.cluster.local',
+        policy: { balancing: 'random' },
+        ports: { '80': { balancing: 'round-robin' }, '81': {} },
+      },
+    ],
+    ['for all', { host: 'web', exportTo: ['*', 'billing'] }, {}],
+    ['for all, by an empty list', { host: 'web', exportTo: [] }, {}],
+    ['for its own namespace', { host: 'web', exportTo: ['.'] }, { exportTo: ['shop'] }],
+    ['for some', { host: 'web', exportTo: ['.', 'billing', 'shop'] }, { exportTo: ['billing', 'shop'] }],
+  ];
+  for (const [what, spec, expected] of rows) {
+    it(what, () => assert.deepEqual(compiled(spec), { ...plain, ...expected }));
+  }
+
+  for (const apiVersion of ['networking.istio.io/v1beta1', 'networking.istio.io/v1alpha3', 'culvert.dev/v1']) {
+    it(`the same in ${apiVersion}`, () => {
+      assert.deepEqual(compile(document({ host: 'web' }, { apiVersion })).destinationRules, [plain]);
+    });
+  }
+});
+
+/** What is not served is refused with its place and what to do: a document that was taken would steer nothing. */
+describe('a DestinationRule is refused for', () => {
+  const policy = (trafficPolicy: unknown) => ({ host: 'web', trafficPolicy });
+  const rows: readonly (readonly [path: string, spec: unknown, why: RegExp])[] = [
+    ['spec.host', {}, /is missing/],
+    [
+      'spec.host',
+      { host: 'web.other' },
+      /no service of the mesh has it \(for example web\.other\.svc\.cluster\.local\)/,
+    ],
+    ['spec.host', { host: 'www.example.com' }, /names no service of the mesh/],
+    ['spec.host', { host: '*.example.com' }, /names no service of the mesh/],
+    ['spec.subsets', { host: 'web', subsets: [] }, /a Service with the labels in its selector/],
+    ['spec.workloadSelector', { host: 'web', workloadSelector: {} }, /does not serve it/],
+    ['spec.exportTo[0]', { host: 'web', exportTo: ['~'] }, /must be a namespace, "\." or "\*"/],
+    ['spec.trafficPolicy.connectionPool', policy({ connectionPool: {} }), /maxConnectionsPerWorkload/],
+    ['spec.trafficPolicy.outlierDetection', policy({ outlierDetection: {} }), /is passed over/],
+    ['spec.trafficPolicy.retryBudget', policy({ retryBudget: {} }), /connectRetries/],
+    ['spec.trafficPolicy.proxyProtocol', policy({ proxyProtocol: {} }), /address of the client/],
+    ['spec.trafficPolicy.tunnel', policy({ tunnel: {} }), /tunnels of the mesh/],
+    ['spec.trafficPolicy.tls.mode', policy({ tls: { mode: 'DISABLE' } }), /take encryption away/],
+    ['spec.trafficPolicy.tls.mode', policy({ tls: { mode: 'SIMPLE' } }), /on behalf of the client/],
+    ['spec.trafficPolicy.tls.mode', policy({ tls: { mode: 'MUTUAL' } }), /on behalf of the client/],
+    ...['clientCertificate', 'privateKey', 'caCertificates', 'caCrl', 'credentialName', 'sni'].map(
+      (field) => [`spec.trafficPolicy.tls.${field}`, policy({ tls: { [field]: 'x' } }), /its own TLS/] as const,
+    ),
+    ['spec.trafficPolicy.tls.subjectAltNames', policy({ tls: { subjectAltNames: [] } }), /which identity/],
+    ['spec.trafficPolicy.tls.insecureSkipVerify', policy({ tls: { insecureSkipVerify: true } }), /always verify/],
+    ['spec.trafficPolicy.loadBalancer.simple', lb({ simple: 'PASSTHROUGH' }), /nothing listens/],
+    ['spec.trafficPolicy.loadBalancer.simple', lb({ simple: 'FASTEST' }), /The values are UNSPECIFIED, ROUND_ROBIN/],
+    ['spec.trafficPolicy.loadBalancer.localityLbSetting', lb({ localityLbSetting: {} }), /trafficDistribution/],
+    ['spec.trafficPolicy.loadBalancer.warmup', lb({ warmup: {} }), /does not serve it/],
+    ['spec.trafficPolicy.loadBalancer.warmupDurationSecs', lb({ warmupDurationSecs: '10s' }), /does not serve it/],
+    [
+      'spec.trafficPolicy.loadBalancer.consistentHash',
+      lb({ simple: 'RANDOM', consistentHash: { useSourceIp: true } }),
+      /leave out one of the two/,
+    ],
+    ['spec.trafficPolicy.loadBalancer.consistentHash.useSourceIp', lb({ consistentHash: {} }), /is missing/],
+    [
+      'spec.trafficPolicy.loadBalancer.consistentHash.useSourceIp',
+      lb({ consistentHash: { useSourceIp: false } }),
+      /true/,
+    ],
+    ...['httpHeaderName', 'httpCookie', 'httpQueryParameterName'].map(
+      (field) =>
+        [
+          `spec.trafficPolicy.loadBalancer.consistentHash.${field}`,
+          lb({ consistentHash: { useSourceIp: true, [field]: 'x' } }),
+          /use useSourceIp/,
+        ] as const,
+    ),
+    ...['ringHash', 'maglev', 'minimumRingSize'].map(
+      (field) =>
+        [
+          `spec.trafficPolicy.loadBalancer.consistentHash.${field}`,
+          lb({ consistentHash: { useSourceIp: true, [field]: 1 } }),
+          /leave it out/,
+        ] as const,
+    ),
+    ['spec.trafficPolicy.portLevelSettings[0].port', policy({ portLevelSettings: [{}] }), /is missing/],
+    [
+      'spec.trafficPolicy.portLevelSettings[0].outlierDetection',
+      policy({ portLevelSettings: [{ port: { number: 80 }, outlierDetection: {} }] }),
+      /is passed over/,
+    ],
+    [
+      'spec.trafficPolicy.portLevelSettings[1].port.number',
+      policy({ portLevelSettings: [{ port: { number: 80 } }, { port: { number: 80 } }] }),
+      /is listed twice/,
+    ],
+  ];
+  for (const [path, spec, why] of rows) {
+    it(`${path}: ${JSON.stringify(spec)}`, () => {
+      const { problems } = parseDocuments(document(spec));
+      assert.deepEqual(
+        problems.map((problem) => problem.path),
+        [path],
+      );
+      assert.match(problems.map(formatProblem).join('\n'), why);
+    });
+  }
+});
+
+describe('DestinationRules together', () => {
+  const named = (name: string, namespace: string, host: string) =>
+    document({ host }, { metadata: { name, namespace } });
+  const web = JSON.stringify({
+    apiVersion: 'culvert.dev/v1',
+    kind: 'Service',
+    metadata: { name: 'web', namespace: 'shop' },
+    spec: { vips: ['198.19.0.1'], ports: [{ port: 80 }], selector: { app: 'web' } },
+  });
+  const found = (...documents: readonly string[]): string[] => {
+    const { resources, problems } = parseDocuments([web, ...documents].join('\n---\n'));
+    assert.deepEqual(problems, []);
+    return validateSet(resources)
+      .filter(({ resource }) => resource?.startsWith('DestinationRule') === true)
+      .map((problem) => `${problem.severity} ${formatProblem(problem)}`);
+  };
+
+  it('are refused where two of a namespace are for one service, however they write it', () => {
+    const [problem, ...others] = found(named('b', 'shop', 'web.shop.svc.cluster.local'), named('a', 'shop', 'web'));
+    assert.match(
+      problem ?? '',
+      /^error .*DestinationRule\/shop\/b: spec\.host: DestinationRule\/shop\/a is for web\.shop\.svc\.cluster\.local already/,
+    );
+    assert.deepEqual(others, []);
+  });
+
+  it('are taken where their namespaces or hosts differ', () => {
+    const documents = [
+      named('a', 'shop', 'web'),
+      named('b', 'billing', 'web.shop.svc.cluster.local'),
+      named('c', 'shop', '*'),
+    ];
+    assert.deepEqual(found(...documents), []);
+  });
+
+  it('are warned of where there is no such service, with the nearest one', () => {
+    assert.match(
+      found(named('a', 'shop', 'webb')).join('\n'),
+      /^warning .*spec\.host: there is no Service shop\/webb \(did you mean "shop\/web"\?\)/,
+    );
+  });
+
+  it('stay the same objects while their documents do, and are not there when there is none', () => {
+    const { resources } = parseDocuments([named('a', 'shop', 'web'), named('b', 'billing', 'web')].join('\n---\n'));
+    const meta = { revision: 1, createdAt: '2026-01-01T00:00:00Z', createdBy: 'x', trustDomain: 'mesh.test' };
+    const [first, second] = [resources, resources.toReversed()].map((each) => compileSnapshot(each, meta));
+    assert.ok(first !== undefined && 'snapshot' in first && second !== undefined && 'snapshot' in second);
+    const { destinationRules: rules = [] } = first.snapshot;
+    assert.deepEqual(
+      rules.map(({ namespace, name }) => `${namespace}/${name}`),
+      ['billing/b', 'shop/a'],
+    );
+    for (const [index, rule] of rules.entries()) assert.equal(second.snapshot.destinationRules?.[index], rule);
+    assert.ok(!Object.hasOwn(compile(web), 'destinationRules'));
+  });
+
+  it('may be passed over by agents that do not know them, and only these say so', () => {
+    assert.match(writeSnapshot(compile(named('a', 'shop', 'web'))), /"ignorable":\["destinationRules"\]/);
+    assert.doesNotMatch(writeSnapshot(compile(web)), /ignorable/);
+  });
+});
