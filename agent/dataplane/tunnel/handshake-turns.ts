@@ -132,7 +132,12 @@ export class HandshakeTurns {
    * as many handshakes that prove nothing.
    */
   punish(who: Pick<Unproved, 'listener' | 'source'>): void {
-    this.#unprovedRate.takeAll(keyOf(who), performance.now());
+    this.charge(who, this.#limits.unprovedAtOnce);
+  }
+
+  /** What a proved peer of this source did costs it as much as this many handshakes that prove nothing; also a part of one. */
+  charge(who: Pick<Unproved, 'listener' | 'source'>, handshakes: number): void {
+    this.#unprovedRate.owe(keyOf(who), handshakes, performance.now());
   }
 
   /** The peer has gone, or proved nothing. Returns whether it was here. */
@@ -286,21 +291,25 @@ class RateOfKeys {
   }
 
   take(key: string, nowMs: number): void {
-    this.#fullAtMs.set(key, nowMs + this.#missingMs(key, nowMs) + this.#tokenMs);
-    if (this.#fullAtMs.size <= this.#keys) return;
-    for (const [each, fullAtMs] of this.#fullAtMs) if (fullAtMs <= nowMs) this.#fullAtMs.delete(each);
+    this.#set(key, nowMs, this.#missingMs(key, nowMs) + this.#tokenMs);
   }
 
-  /** Takes as many as there can be. A key owes no more than that. */
-  takeAll(key: string, nowMs: number): void {
-    const mostMs = this.#tokenMs * this.#atOnce;
-    this.#fullAtMs.set(key, nowMs + Math.min(this.#missingMs(key, nowMs) + mostMs, 2 * mostMs));
+  /** Takes this many, also where there are fewer. A key owes no more than there can be. */
+  owe(key: string, tokens: number, nowMs: number): void {
+    const mostMs = 2 * this.#tokenMs * this.#atOnce;
+    this.#set(key, nowMs, Math.min(this.#missingMs(key, nowMs) + tokens * this.#tokenMs, mostMs));
   }
 
   giveBack(key: string, nowMs: number): void {
     const missingMs = this.#missingMs(key, nowMs) - this.#tokenMs;
     if (missingMs > 0) this.#fullAtMs.set(key, nowMs + missingMs);
     else this.#fullAtMs.delete(key);
+  }
+
+  #set(key: string, nowMs: number, missingMs: number): void {
+    this.#fullAtMs.set(key, nowMs + missingMs);
+    if (this.#fullAtMs.size <= this.#keys) return;
+    for (const [each, fullAtMs] of this.#fullAtMs) if (fullAtMs <= nowMs) this.#fullAtMs.delete(each);
   }
 
   /** How long until the bucket is full. */

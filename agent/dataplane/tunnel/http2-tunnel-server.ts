@@ -11,6 +11,12 @@ import { ServerTunnel } from './server-tunnel.js';
 import type { TunnelCertificates, TunnelListener, TunnelRequest, TunnelServer } from './tunnel.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
+/**
+ * What a stream costs that its peer gives up before it is answered, in handshakes that prove nothing. A tunnel takes a thousand
+ * resets at once and few after them, so a peer that does nothing else gets a new tunnel, and so a thousand more, each second.
+ */
+const costOfGivenUp = 1 / 250;
+
 /** {@link TunnelServer} over HTTP/2, with any engine. */
 export class Http2TunnelServer extends Http2TunnelSide implements TunnelServer {
   readonly #onConnect: (request: TunnelRequest) => void;
@@ -88,6 +94,10 @@ export class Http2TunnelServer extends Http2TunnelSide implements TunnelServer {
       onRefused: (kind) => {
         if (kind === 'protocol_error') this.#handshakes.punish(peer);
         this.#count(kind);
+      },
+      onAnswered: () => this.#uses.streamAnswered(use),
+      onGivenUp: () => {
+        if (this.#uses.isGivenUpForNothing(use)) this.#handshakes.charge(peer, costOfGivenUp);
       },
       use,
       limitPassed: () => this.#uses.exceeded(use),

@@ -6,8 +6,20 @@ import type { ProvedPeer } from './server-handshakes.js';
  */
 const spareTunnels = 128;
 
-/** What one proved peer uses of one workload here. */
-export type PeerUse = { tunnels: number; streams: number; readonly key: string; readonly title: string };
+/** Streams that were answered count for as many that are given up, and for no more than this. */
+const mostAnswered = 1000;
+
+/**
+ * What one proved peer uses of one workload here. `answered`: streams that lived, less those that the peer has given up before
+ * they were answered.
+ */
+export type PeerUse = {
+  tunnels: number;
+  streams: number;
+  answered: number;
+  readonly key: string;
+  readonly title: string;
+};
 
 type Limits = { readonly maxConnectionsPerPeer: number; readonly maxStreamsPerTunnel: number };
 
@@ -31,7 +43,7 @@ export class PeerUses {
     const title = `${identity} at ${address.ip}`;
     const key = `${listener.workload} ${title}`;
     let use = this.#uses.get(key);
-    if (use === undefined) this.#uses.set(key, (use = { tunnels: 0, streams: 0, key, title }));
+    if (use === undefined) this.#uses.set(key, (use = { tunnels: 0, streams: 0, answered: 0, key, title }));
     if (use.tunnels >= this.#maxTunnels) return null;
     use.tunnels += 1;
     return use;
@@ -40,6 +52,21 @@ export class PeerUses {
   tunnelEnded(use: PeerUse): void {
     use.tunnels -= 1;
     if (use.tunnels === 0) this.#uses.delete(use.key);
+  }
+
+  /** A stream of the peer was answered with 200. */
+  streamAnswered(use: PeerUse): void {
+    if (use.answered < mostAnswered) use.answered += 1;
+  }
+
+  /**
+   * The peer gave up a stream before it was answered. Returns whether that is more than its part: an application whose clients
+   * give up half of their connections is no attacker.
+   */
+  isGivenUpForNothing(use: PeerUse): boolean {
+    if (use.answered === 0) return true;
+    use.answered -= 1;
+    return false;
   }
 
   /** The limit that the peer exceeds, its present streams included; null when it exceeds none. */

@@ -141,6 +141,11 @@ export class ServerHandshakes {
     this.#turns.punish({ listener: listener.workload, source: sourceOf(address.ip) });
   }
 
+  /** A proved peer did what costs others more than itself: its next handshakes come later, see {@link HandshakeTurns.charge}. */
+  charge({ listener, address }: Pick<ProvedPeer, 'listener' | 'address'>, handshakes: number): void {
+    this.#turns.charge({ listener: listener.workload, source: sourceOf(address.ip) }, handshakes);
+  }
+
   /** Ends the handshakes under way for one workload, or for all (null), and what was refused. */
   abort(workload: WorkloadName | null): void {
     this.#ends.endAll(workload ?? undefined);

@@ -29,6 +29,8 @@ export class ServerTunnel extends TunnelConnection implements TunnelGroup {
   readonly #limitPassed: () => string | null;
   readonly #onConnect: (request: TunnelRequest) => void;
   readonly #onRefused: (kind: RefusedHandshake) => void;
+  readonly #onAnswered: () => void;
+  readonly #onGivenUp: () => void;
   #retireTimer: NodeJS.Timeout | undefined;
   #retireAtMs = 0;
 
@@ -38,6 +40,10 @@ export class ServerTunnel extends TunnelConnection implements TunnelGroup {
     readonly settings: TunnelSettings;
     readonly onConnect: (request: TunnelRequest) => void;
     readonly onRefused: (kind: RefusedHandshake) => void;
+    /** A stream was answered with 200. */
+    readonly onAnswered: () => void;
+    /** The peer has ended a stream before it was answered. */
+    readonly onGivenUp: () => void;
     /** What the peer uses in all its tunnels; this one counts its streams there. */
     readonly use: PeerUse;
     readonly limitPassed: () => string | null;
@@ -62,6 +68,8 @@ export class ServerTunnel extends TunnelConnection implements TunnelGroup {
     this.#limitPassed = init.limitPassed;
     this.#onConnect = init.onConnect;
     this.#onRefused = init.onRefused;
+    this.#onAnswered = init.onAnswered;
+    this.#onGivenUp = init.onGivenUp;
     session.on('error', () => init.onRefused('protocol_error'));
     session.on('stream', (stream, headers) => this.#receive(stream, headers));
     this.retireUnlessUsed(firstRequestMs, () => {
@@ -142,7 +150,10 @@ export class ServerTunnel extends TunnelConnection implements TunnelGroup {
 
   #requestOf(stream: ServerStream, headers: HeadersOfPeer, authority: OriginalDestination): TunnelRequest {
     const signal = new TerminationSignal();
-    const onGone = (): void => signal.raise(new ConnectionCut({ reason: 'CLIENT_RESET' }));
+    const onGone = (): void => {
+      if (signal.cut === null) this.#onGivenUp();
+      signal.raise(new ConnectionCut({ reason: 'CLIENT_RESET' }));
+    };
     stream.once('aborted', onGone);
     stream.once('close', onGone);
     let isAnswered = false;
@@ -174,7 +185,10 @@ export class ServerTunnel extends TunnelConnection implements TunnelGroup {
 
   #accept(stream: ServerStream): TunnelStream {
     const tunnelStream = this.engine.asTunnelStream(stream, this.whyDead);
-    if (!stream.destroyed && !stream.closed) stream.respond({ ':status': 200 });
+    if (!stream.destroyed && !stream.closed) {
+      stream.respond({ ':status': 200 });
+      this.#onAnswered();
+    }
     return tunnelStream;
   }
 

@@ -21,6 +21,8 @@ import { StreamTable } from './stream-table.js';
 const pingName = Buffer.from('clvt', 'latin1');
 /** Answers that the peer has not read. With more than this it is flooding us without reading. */
 const mostOwedBytes = 262_144;
+/** A request costs the time of eight frames with bytes of a stream: an object for it, a place, the decision. */
+const requestWeight = 8;
 /** With this much unread output, a reset is sent without the data before it. */
 const mostAheadBytes = 262_144;
 
@@ -84,7 +86,11 @@ export class EngineConnection {
       headers: this.#headers,
       onPong: (octets) => this.#receivePong(octets),
     });
-    this.#parser = new FrameParser({ handler: this.#frames, maxFrameBytes: limits.maxFrameBytes });
+    this.#parser = new FrameParser({
+      handler: this.#frames,
+      maxFrameBytes: limits.maxFrameBytes,
+      headersWeight: isServer ? requestWeight : 1,
+    });
     this.#prefaceLeft = isServer ? clientPreface.length : 0;
     writer.preface({ isServer, limits });
     this.#data.creditConnection(0);
@@ -109,7 +115,7 @@ export class EngineConnection {
     return this.#output.bytes > 0 || (!this.#isDead && this.#scheduler.hasWork);
   }
 
-  /** Frames that have come. */
+  /** Frames that have come; a request counts for several. */
   get framesBegun(): number {
     return this.#parser.begun;
   }

@@ -32,6 +32,7 @@ const noBytes = Buffer.alloc(0);
 export class FrameParser {
   readonly #handler: FrameHandler;
   readonly #maxFrameBytes: number;
+  readonly #headersWeight: number;
   /** A frame header that arrives in pieces. */
   readonly #partial = Buffer.alloc(frameHeaderBytes);
   #partialBytes = 0;
@@ -48,10 +49,15 @@ export class FrameParser {
   #isStopped = false;
   #begun = 0;
 
-  /** `maxFrameBytes`: the value of our SETTINGS_MAX_FRAME_SIZE. */
-  constructor(init: { readonly handler: FrameHandler; readonly maxFrameBytes: number }) {
+  /** `maxFrameBytes`: our SETTINGS_MAX_FRAME_SIZE. `headersWeight`: how many frames HEADERS count as; default: one. */
+  constructor(init: {
+    readonly handler: FrameHandler;
+    readonly maxFrameBytes: number;
+    readonly headersWeight?: number;
+  }) {
     this.#handler = init.handler;
     this.#maxFrameBytes = init.maxFrameBytes;
+    this.#headersWeight = init.headersWeight ?? 1;
   }
 
   /** Stops before the next frame when `mostFrames` have begun. Returns how many bytes it took. */
@@ -65,7 +71,7 @@ export class FrameParser {
     return at;
   }
 
-  /** Frames that have begun. */
+  /** Frames that have begun, by their weights. */
   get begun(): number {
     return this.#begun;
   }
@@ -115,7 +121,7 @@ export class FrameParser {
     this.#flags = flags;
     this.#streamId = streamId;
     this.#left = length;
-    this.#begun += 1;
+    this.#begun += type === frameType.headers ? this.#headersWeight : 1;
     this.#handler.onFrameBegin(type, flags, streamId, length);
     if (type === frameType.data) this.#beginData(length);
     else if (type > frameType.continuation) this.#state = length === 0 ? 'header' : 'skip';

@@ -124,6 +124,20 @@ test('a proved source that broke the protocol waits for its next handshake, and 
   assert.deepEqual(begun, ['a', 'b', 'again']);
 });
 
+test('what a proved source does beyond its part delays its next handshake, each time a little, and at most by what it may owe', () => {
+  const { turns, enter } = turnsWith({ betweenMs: 1, unprovedPerSecond: 2, unprovedAtOnce: 3 });
+  for (let count = 0; count < 199; count++) turns.charge({ listener: web, source: 'a' }, 1 / 100);
+  enter('still', { source: 'a' });
+  passMs(5);
+  assert.deepEqual(begun, ['still'], 'as many as it may at once');
+  for (let count = 0; count < 100; count++) turns.charge({ listener: web, source: 'a' }, 1 / 100);
+  enter('late', { source: 'a' });
+  passMs(900);
+  assert.deepEqual(begun, ['still']);
+  passMs(200);
+  assert.deepEqual(begun, ['still', 'late']);
+});
+
 test('of those that have too many the one goes that is silent for the longest, or else the oldest', () => {
   const { turns, enter } = turnsWith({ perSource: 3 });
   enter('due', { source: 'a' });

@@ -35,6 +35,20 @@ test('a peer gets the tunnels that its connections need and some more, whatever 
   assert.equal(tunnelsOf(uses, first), 1);
 });
 
+test('streams that a peer gives up count for nothing as long as as many were answered', () => {
+  const uses = new PeerUses({ limits: { maxConnectionsPerPeer: 1000, maxStreamsPerTunnel: 100 }, workers: 1 });
+  const [first, second] = [uses.beginTunnel(peerAt('198.18.0.1')), uses.beginTunnel(peerAt('198.18.0.1'))];
+  assert.ok(first !== null && second !== null);
+  assert.ok(uses.isGivenUpForNothing(first));
+  for (let count = 0; count < 3; count++) uses.streamAnswered(second);
+  for (let count = 0; count < 3; count++) assert.ok(!uses.isGivenUpForNothing(first), 'in whichever tunnel');
+  assert.ok(uses.isGivenUpForNothing(first));
+  for (let count = 0; count < 5000; count++) uses.streamAnswered(first);
+  let free = 0;
+  while (!uses.isGivenUpForNothing(first)) free += 1;
+  assert.equal(free, 1000, 'what was answered long ago does not count');
+});
+
 test('the threads share the connections of a peer, and one that has left begins again', () => {
   const uses = new PeerUses({ limits: { maxConnectionsPerPeer: 5, maxStreamsPerTunnel: 100 }, workers: 2 });
   const peer = peerAt('fd00::1');
