@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import type { CulvertError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { version } from '../shared/version.js';
 import { AdminCredential } from './access/admin-credential.js';
@@ -75,6 +76,8 @@ export type ControllerOptions = {
   readonly log: Log;
   /** Of several controllers with one state; absent: there is one. */
   readonly replicas?: () => ReplicasState;
+  /** Another process may write in the state directory: this one has to end at once. */
+  readonly onStateLost?: (error: CulvertError) => void;
   /** For tests; milliseconds since the epoch. */
   readonly nowMs?: () => number;
 };
@@ -123,7 +126,9 @@ async function open(
     await assertNatsCanStart(settings);
   }
   await makeStateDirectory(stateDir);
-  const lock = await lockState(stateDir, { isFilesEnough: settings.unsafeWithoutKernelLock });
+  const { onStateLost: onLost = (error) => log.fatal({ err: error }, 'the state directory is lost') } = init;
+  const watch = { onLost, onTakenBack: (message: string) => log.warn(message) };
+  const lock = await lockState(stateDir, { isFilesEnough: settings.unsafeWithoutKernelLock, watch });
   closing.push('lock', lock.release);
   for (const { message, hint } of lockWarnings(lock)) log.warn({ hint }, message);
   // Not before the lock: a controller that runs in this directory may have the port too.

@@ -133,7 +133,7 @@ type ImportOptions = {
 
 /**
  * Runs until SIGTERM, SIGINT or SIGHUP, then closes everything in order. A second signal ends the process at once. With a
- * lease it stands by until its turn, and `cut` ends it when the turn is over before its time.
+ * lease it stands by until its turn. `cut` ends it when the turn is over before its time, or the lock of its state lost.
  */
 async function runController(options: ControllerOptions, cut: Cut): Promise<void> {
   const { settings, log } = options;
@@ -141,7 +141,7 @@ async function runController(options: ControllerOptions, cut: Cut): Promise<void
     for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(name, resolve);
   });
   const { kubernetesLease: lease } = settings;
-  if (lease === null) return await serve(options, stopped);
+  if (lease === null) return await serve({ ...options, onStateLost: cut }, stopped);
   const stop = new AbortController();
   void stopped.then(() => stop.abort());
   const turn = await awaitTurn({ settings, lease, signal: stop.signal, log });
@@ -149,7 +149,7 @@ async function runController(options: ControllerOptions, cut: Cut): Promise<void
   void turn.lost.then(cut);
   log.info({ lease }, 'this controller has the lease, and serves');
   try {
-    await serve(options, stopped, turn);
+    await serve({ ...options, onStateLost: cut }, stopped, turn);
   } finally {
     await turn[Symbol.asyncDispose]();
   }

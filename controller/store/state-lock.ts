@@ -1,12 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CulvertError, describeError } from '../../shared/errors.js';
-import { findLock, lockFile, type FileLock, type LockedByOther } from '../../shared/native/file-lock.js';
+import { findLock, lockFile, makeLockFile, type LockedByOther } from '../../shared/native/file-lock.js';
 import { hintForWrite } from '../../shared/write-hint.js';
 import type { Problem } from '../resources/kinds/problem.js';
+import { KeptLock, takeBackMs } from './kept-lock.js';
+import { namesInControllerState } from './state-names.js';
 
 /** What the kernel locks, which is seen from other containers too. It stays. */
 const lockName = 'controller.lock';
@@ -18,6 +20,14 @@ const firstDelayMs = 20;
 const maxDelayMs = 1000;
 
 type Claim = { readonly pid: string; readonly isHeld: boolean };
+
+/** What becomes of a lock whose file is removed while it is held, see {@link KeptLock}. */
+export type LockWatch = {
+  /** It is held again. `message`: for the log. */
+  readonly onTakenBack: (message: string) => void;
+  /** It is not: another process has it (`STATE_LOCKED`), or the file cannot be locked (`STATE_WRITE`). Write nothing more. */
+  readonly onLost: (error: CulvertError) => void;
+};
 
 /** That no other controller writes in a state directory. Its owner releases it. */
 export type StateLock = {
@@ -38,6 +48,9 @@ export type StateLock = {
  * controllers in different containers, each of which would take the other's file for that of a dead process. `isFilesEnough`: it
  * is not refused then. `hint`: what to do when it is locked.
  *
+ * Where there is a state and `controller.lock` is missing, it was removed, perhaps under a process that runs: that one gets the
+ * time to lock the file that is made here. `watch`: does so; without it, nothing is noticed.
+ *
  * Throws CulvertError `STATE_LOCKED`, `NO_KERNEL_LOCK` or `STATE_WRITE`.
  */
 export async function lockState(
@@ -45,7 +58,8 @@ export async function lockState(
   {
     isFilesEnough = false,
     hint = 'stop the other controller, or give this one another --state-dir',
-  }: { readonly isFilesEnough?: boolean; readonly hint?: string } = {},
+    watch = null,
+  }: { readonly isFilesEnough?: boolean; readonly hint?: string; readonly watch?: LockWatch | null } = {},
 ): Promise<StateLock> {
   const name = `${prefix}${process.pid}.${await startTimeOf(String(process.pid))}.${randomBytes(4).toString('hex')}`;
   const own = join(stateDir, name);
@@ -55,7 +69,7 @@ export async function lockState(
       const others = await claimsOfOthers(stateDir, name);
       const [other] = others;
       if (other === undefined) {
-        const lock = await lockInKernel(stateDir, { isFilesEnough, hint });
+        const lock = await lockInKernel(stateDir, { isFilesEnough, hint, watch });
         const release = async (): Promise<void> => {
           await rm(own, { force: true });
           if ('release' in lock) await lock.release();
@@ -86,16 +100,50 @@ export async function lockState(
 /** The reason why there is no lock, where the files are enough. Errors: `STATE_LOCKED`, `NO_KERNEL_LOCK`. */
 async function lockInKernel(
   stateDir: string,
-  { isFilesEnough, hint }: { readonly isFilesEnough: boolean; readonly hint: string },
-): Promise<FileLock | CulvertError> {
-  const lock = await lockFile(join(stateDir, lockName), `${process.pid} on ${hostname()}`).catch((cause: unknown) => {
+  init: { readonly isFilesEnough: boolean; readonly hint: string; readonly watch: LockWatch | null },
+): Promise<Pick<KeptLock, 'release'> | CulvertError> {
+  const { isFilesEnough, hint, watch } = init;
+  const [path, text] = [join(stateDir, lockName), `${process.pid} on ${hostname()}`];
+  if (await isLockRemoved(stateDir)) {
+    await makeLockFile(path);
+    await delay(takeBackMs);
+  }
+  const lock = await lockFile(path, text).catch((cause: unknown) => {
     if (!(cause instanceof CulvertError)) throw cause;
     const error = noKernelLock(stateDir, cause);
     if (isFilesEnough) return error;
     throw error;
   });
   if ('text' in lock) throw locked(nameOf(lock), hint);
-  return lock;
+  if (watch === null || !('release' in lock)) return lock;
+  return new KeptLock({
+    path,
+    text,
+    lock,
+    onTakenBack: () => watch.onTakenBack(`${path} was removed, and is made and locked again: leave it there`),
+    onLost: (why) => watch.onLost(lockLost(path, why)),
+  });
+}
+
+/** There is a state, which every controller has locked that made it, and its lock is gone. */
+async function isLockRemoved(stateDir: string): Promise<boolean> {
+  const isThere = async (name: string): Promise<boolean> =>
+    access(join(stateDir, name)).then(
+      () => true,
+      () => false,
+    );
+  if (await isThere(lockName)) return false;
+  return (await Promise.all(namesInControllerState.marks.map(isThere))).includes(true);
+}
+
+function lockLost(path: string, why: LockedByOther | Error): CulvertError {
+  const hint = 'leave controller.lock where it is while a controller runs; the one that is right can be started again';
+  if ('text' in why) {
+    const message = `${path} was removed under this controller, and process ${nameOf(why)} has locked it since`;
+    return new CulvertError({ code: 'STATE_LOCKED', message, hint });
+  }
+  const message = `${path} was removed under this controller, and cannot be locked again: ${describeError(why)}`;
+  return new CulvertError({ code: 'STATE_WRITE', message, hint, cause: why });
 }
 
 /**

@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import { open, type FileHandle } from 'node:fs/promises';
+import { open, stat, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { constants } from 'node:os';
 import { CulvertError } from '../errors.js';
@@ -32,6 +32,8 @@ export function assertFileLocks(): void {
 /** A lock that the kernel has for as long as the file is open. Its owner closes it. */
 export interface FileLock {
   readonly release: () => Promise<void>;
+  /** Whether the path still leads to the file that is locked: one that was removed, or replaced, is locked for nothing. */
+  readonly isInPlace: () => Promise<boolean>;
 }
 
 /** What a file says that another has locked. */
@@ -64,7 +66,27 @@ export async function lockFile(path: string, text: string): Promise<FileLock | L
       held.delete(file);
       await file.close();
     },
+    isInPlace: async () => {
+      const [own, there] = await Promise.all([
+        file.stat({ bigint: true }),
+        stat(path, { bigint: true }).catch((error: unknown) => {
+          if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+          throw error;
+        }),
+      ]);
+      return own.ino === there?.ino && own.dev === there.dev;
+    },
   };
+}
+
+/** Makes the file where it is missing, for another process to lock. Errors: those of `open`. */
+export async function makeLockFile(path: string): Promise<void> {
+  const file = await open(path, 'a', 0o600);
+  try {
+    await giveToOwnerOf(dirname(path), file);
+  } finally {
+    await file.close();
+  }
 }
 
 /**

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import type { StatusAnswer } from '../../../controller/api/api-types.js';
+import { lockFile } from '../../../shared/native/file-lock.js';
 import { programs } from '../../lab/programs.js';
 import { callApi, temporaryDirectory, withDeadline } from '../../support/controller/controller-fixture.js';
 import { ready, spawnedController } from '../../support/controller/controller-process.js';
@@ -149,6 +150,42 @@ test('with a lease the option is refused: one that was stopped in the middle is 
   assert.notEqual(code, 0);
   assert.match(controller.output(), /--unsafe-without-kernel-lock and --kubernetes-lease exclude each other/);
   assert.ok(!existsSync(stateDir));
+});
+
+/** Also the file that says which process it is: as a person who takes all of it for left behind. */
+function removeLocks(stateDir: string): void {
+  for (const name of readdirSync(stateDir)) {
+    if (name.startsWith('controller.lock')) rmSync(path.join(stateDir, name));
+  }
+}
+
+test('a lock that is removed by hand under a controller lets no second one in, and the first goes on', async () => {
+  await using directory = await temporaryDirectory();
+  const { path: stateDir } = directory;
+  const container = ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc'];
+  await using first = await spawnedController(stateDir, [], { within: container });
+  await ready(await first.access());
+  removeLocks(stateDir);
+  await using second = await spawnedController(stateDir, [], { within: container });
+  const [code] = await withDeadline(second.exited, 'the second one ends');
+  assert.equal(code, 1, second.output());
+  assert.match(second.output(), /the state directory is in use by process 1 on .*\[STATE_LOCKED\]/);
+  await ready(await first.access());
+  assert.match(first.output(), /controller\.lock was removed, and is made and locked again/);
+});
+
+test('a controller whose lock another process has taken after it was removed ends at once', async () => {
+  await using directory = await temporaryDirectory();
+  const { path: stateDir } = directory;
+  await using controller = await spawnedController(stateDir);
+  await ready(await controller.access());
+  removeLocks(stateDir);
+  const other = await lockFile(path.join(stateDir, 'controller.lock'), '7 on pod-a');
+  assert.ok('release' in other);
+  const [code] = await withDeadline(controller.exited, 'it ends');
+  assert.equal(code, 1, controller.output());
+  assert.match(controller.output(), /process 7 on pod-a has locked it since.*\[?STATE_LOCKED/s);
+  await other.release();
 });
 
 test('controllers in two containers, of which neither sees the processes of the other, are never both in one state', async () => {

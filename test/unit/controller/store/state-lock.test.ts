@@ -5,8 +5,10 @@ import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promise
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
+import type { CulvertError } from '../../../../shared/errors.js';
 import { lockFile } from '../../../../shared/native/file-lock.js';
 import { isLockedElsewhere, lockState, type StateLock } from '../../../../controller/store/state-lock.js';
+import { eventually } from '../../../support/controller/controller-fixture.js';
 
 const lockModule = new URL('../../../../controller/store/state-lock.js', import.meta.url).href;
 
@@ -104,6 +106,52 @@ test('a controller whose process nothing here can see, as one in another contain
     assert.equal(own.unheldBecause, null);
     assert.match((await isLockedElsewhere(directory)) ?? '', new RegExp(`^${process.pid} on `));
     await own.release();
+  });
+});
+
+/** What `lockState` says of its lock while it is held. */
+function watched() {
+  const said: string[] = [];
+  const watch = {
+    onTakenBack: (message: string) => said.push(`taken back: ${message}`),
+    onLost: ({ code, message }: CulvertError) => said.push(`${code}: ${message}`),
+  };
+  return { said, watch };
+}
+
+test('a lock whose file is removed is taken back, and no process that starts meanwhile gets the directory', async () => {
+  await inDirectory(async (directory) => {
+    await writeFile(path.join(directory, 'trust-domain'), 'culvert.local');
+    const { said, watch } = watched();
+    const lock = await lockState(directory, { watch });
+    for (const name of await readdir(directory)) {
+      if (name.startsWith('controller.lock')) await rm(path.join(directory, name));
+    }
+    // It does not see this one's file, as one in another container.
+    await assert.rejects(lockState(directory), {
+      code: 'STATE_LOCKED',
+      message: new RegExp(`in use by process ${process.pid} on `),
+    });
+    assert.match(said.join('\n'), /^taken back: .*controller\.lock was removed, and is made and locked again/);
+    assert.match((await isLockedElsewhere(directory)) ?? 'nothing has it', new RegExp(`^${process.pid} on `));
+    await lock.release();
+    assert.equal(await isLockedElsewhere(directory), null);
+    assert.equal(said.length, 1);
+  });
+});
+
+test('a lock whose file another process has locked in its place is lost, once', async () => {
+  await inDirectory(async (directory) => {
+    const { said, watch } = watched();
+    const lock = await lockState(directory, { watch });
+    await rm(path.join(directory, 'controller.lock'));
+    const other = await lockFile(path.join(directory, 'controller.lock'), '7 on pod-a');
+    assert.ok('release' in other);
+    await eventually('it is noticed', async () => (said.length > 0 ? true : undefined));
+    assert.match(said[0] ?? '', /^STATE_LOCKED: .*removed under this controller, and process 7 on pod-a has locked it/);
+    await lock.release();
+    await other.release();
+    assert.equal(said.length, 1);
   });
 });
 
