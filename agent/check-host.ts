@@ -12,6 +12,7 @@ import { NamespaceCapture, noExclusions } from './capture/namespace-capture.js';
 import { cgroupProblem } from './capture/own-cgroup.js';
 import { probeCapture, selfTestProblems } from './capture/self-test.js';
 import type { AgentSettings } from './config/agent-settings.js';
+import { connectionsThatFit, filesHint, filesProblem } from './config/open-files.js';
 import { findUser } from './host-user.js';
 import { listenTcp } from './native/addon.js';
 import { openNetns, type OpenNetns } from './native/netns.js';
@@ -27,7 +28,7 @@ export type HostCheck = {
   readonly hint: string;
 };
 
-type CheckedSettings = Pick<AgentSettings, 'privileges' | 'user'>;
+type CheckedSettings = Pick<AgentSettings, 'privileges' | 'user' | 'maxConnectionsPerWorkload'>;
 
 const trialTimeoutMs = 5000;
 /** Says that the namespace of a trial is made. */
@@ -56,6 +57,7 @@ export async function checkHost(settings: CheckedSettings): Promise<HostCheck[]>
         ),
     userCheck(settings),
     cgroupCheck(),
+    filesCheck(settings),
     ...(canTry ? await captureChecks() : []),
   ];
 }
@@ -77,6 +79,16 @@ function cgroupCheck(): HostCheck {
   if (problem === null) return ok('cgroup', 'rules can tell the agent by its cgroup');
   const message = `a process with CAP_NET_RAW can leave capture: ${problem}`;
   return warn('cgroup', message, 'see security.md, "What a host has"');
+}
+
+/** Of this process. A unit or a container has its own. */
+function filesCheck(settings: CheckedSettings): HostCheck {
+  const problem = filesProblem(settings);
+  if (problem !== null)
+    return warn('files', `an agent that is started here runs short: ${problem}`, filesHint(settings));
+  const fit = connectionsThatFit();
+  const many = Number.isFinite(fit) ? `${fit} connections` : 'any number of connections';
+  return ok('files', `an agent that is started here may open enough files for ${many}`);
 }
 
 /** Loads the rules of a workload, and dials as one would. */

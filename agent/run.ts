@@ -5,6 +5,7 @@ import { flushLog, type Log } from '../shared/log.js';
 import { startAgent } from './app.js';
 import type { WarmWorkers } from './dataplane/pool/warm-workers.js';
 import { agentSettingsTable, failModeProblem } from './config/agent-settings.js';
+import { filesHint, filesProblem } from './config/open-files.js';
 import { shownConfiguration } from '../shared/config/shown-configuration.js';
 import { assertNever } from '../shared/assert-never.js';
 import { ReadyFile } from './admin/ready-file.js';
@@ -43,6 +44,8 @@ export async function runAgent(o: {
   const stop = new StopSignals();
   const modeProblem = failModeProblem(loaded.values, process.connected);
   if (modeProblem !== null) log.warn({ failMode: loaded.values.failMode }, modeProblem);
+  const short = filesProblem(loaded.values);
+  if (short !== null) log.warn({ hint: filesHint(loaded.values) }, `few files may be open: ${short}`);
   // It stays root.
   const cniInstaller = startCniInstaller(loaded.values);
   const { cgroup, helperLost } = separatePrivileges(loaded.values, process.connected ? process.ppid : null);

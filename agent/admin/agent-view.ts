@@ -1,6 +1,7 @@
 import type { WorkloadCapture } from '../capture/workload-capture.js';
 import { CulvertError } from '../../shared/errors.js';
 import type { Heartbeat } from '../../shared/wire/requests.js';
+import { filesProblem } from '../config/open-files.js';
 import type { Cni } from '../control/cni/cni.js';
 import type { ControlPlane } from '../control/control-plane.js';
 import type { ProtectedWorkload } from '../control/workloads/refusals.js';
@@ -33,6 +34,7 @@ export type AgentFacts = {
 /** The agent's state as seen from outside, at every stage of its start. Pool and plane appear after the join. */
 export class AgentView {
   readonly #init: AgentFacts;
+  readonly #filesProblem: string | null;
   pool: WorkerPool | null = null;
   plane: ControlPlane | null = null;
   flows: FlowPublisher | null = null;
@@ -46,6 +48,7 @@ export class AgentView {
 
   constructor(init: AgentFacts) {
     this.#init = init;
+    this.#filesProblem = filesProblem(init);
   }
 
   /** Throws `BUS_DISCONNECTED` before the join: what needs it is tried again. */
@@ -82,6 +85,7 @@ export class AgentView {
       stateProblem: this.plane?.stateProblem ?? null,
       successionProblem: this.agentSocket?.problem ?? null,
       endpointProblem: this.endpoints?.problem ?? null,
+      filesProblem: this.#filesProblem,
       failModeProblem: this.#init.failModeProblem,
       nowMs: Date.now(),
     });
@@ -96,6 +100,7 @@ export class AgentView {
       capture.exemptionProblem(),
       watchProblem,
       this.cni?.problem ?? null,
+      this.#filesProblem,
     ].filter((it) => it !== null);
     return {
       pending: this.readiness().pending.map(({ name }) => name),

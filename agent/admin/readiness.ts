@@ -52,6 +52,8 @@ export type ReadinessFacts = {
   readonly successionProblem: string | null;
   /** Why metrics or health are served nowhere; null: they are served. */
   readonly endpointProblem: string | null;
+  /** Why descriptors run out in ordinary use; null: they do not. */
+  readonly filesProblem: string | null;
   /** Why the fail mode has no effect; null: it has. */
   readonly failModeProblem: string | null;
   readonly nowMs: number;
@@ -131,6 +133,7 @@ export function readiness(facts: ReadinessFacts): ReadinessReport {
     degraded.push({ name: 'succession', detail: withProblem(detail, facts.successionProblem) });
   }
   if (facts.endpointProblem !== null) degraded.push({ name: 'endpoints', detail: facts.endpointProblem });
+  if (facts.filesProblem !== null) degraded.push({ name: 'files', detail: facts.filesProblem });
   if (facts.failModeProblem !== null) degraded.push({ name: 'fail-mode', detail: facts.failModeProblem });
   return { isReady: pending.length === 0, pending, degraded };
 }

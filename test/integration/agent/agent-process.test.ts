@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import type { StatusAnswer } from '../../../controller/api/api-types.js';
 import { createLab } from '../../lab/lab.js';
 import { programs } from '../../lab/programs.js';
 import { waitUntil } from '../../lab/wait-until.js';
@@ -17,6 +18,27 @@ test('an agent that was killed refuses, and serves from disk again while the con
   assert.equal(await mesh.ping(), 'ECONNREFUSED', 'fail closed');
   await mesh.startAgent();
   assert.match(await mesh.waitReady(), /"nats"/, 'NATS is told as degraded');
+  assert.equal(await mesh.ping(), 'pong');
+});
+
+test('an agent that may open few files says so in its log, in /readyz and to the controller, and how many it needs', async () => {
+  await using mesh = await AgentProcess.prepare();
+  await mesh.startAgent('run', [], ['sh', '-c', 'ulimit -n 1024 && exec "$0" "$@"']);
+  assert.match(
+    await mesh.waitReady(),
+    /"name": "files",\s+"detail": "it may open 1024 files, which is enough for 256 conn/,
+  );
+  const said = await waitUntil('the controller knows', async () => {
+    const { agents } = (await mesh.api('GET', '/v1/status')) as StatusAnswer;
+    return agents[0]?.heartbeat?.weaknesses;
+  });
+  assert.match(said.join('\n'), /it may open 1024 files/);
+  const logged = mesh.logged('few files may be open');
+  assert.deepEqual(
+    logged.map(({ level }) => level),
+    ['warn'],
+  );
+  assert.match(String(logged[0]?.['hint']), /raise the limit of open files to 40512 or more: LimitNOFILE=/);
   assert.equal(await mesh.ping(), 'pong');
 });
 

@@ -54,6 +54,16 @@ test('a host that captures workloads passes, and nothing is left of the trial', 
   assert.deepEqual(processesWith('198.51.100.1/32'), []);
 });
 
+test('a low limit of open files is a warning, with what it is enough for and what an agent needs', async () => {
+  const asked = ['sh', '-c', 'ulimit -n 1024 && exec "$0" "$@"', process.execPath, agentProgram, 'check', '--json'];
+  const { stdout } = await runCommand([...asked, '--privileges', 'whole'], { timeoutMs: 60_000 });
+  const found = (JSON.parse(stdout) as readonly HostCheck[]).find(({ check }) => check === 'files');
+  assert.equal(found?.state, 'warn');
+  assert.match(found.message, /may open 1024 files, which is enough for 256 connections/);
+  assert.match(found.hint, /raise the limit of open files to 40512 or more: LimitNOFILE=/);
+  assert.equal((await check()).found.get('files')?.state, 'ok');
+});
+
 test('a user that is not there is named, with the command that makes it', async () => {
   const { code, found } = await check({ args: ['--user', 'culvert-no-such-user'] });
   assert.equal(code, 1);

@@ -104,10 +104,15 @@ export class AgentProcess implements AsyncDisposable {
     return hasBoth && typeof sealedSnapshot === 'string';
   }
 
-  async startAgent(command: 'run' | 'supervise' = 'run', extra: readonly string[] = []): Promise<void> {
+  /** `within`: a command that runs the one that follows it. */
+  async startAgent(
+    command: 'run' | 'supervise' = 'run',
+    extra: readonly string[] = [],
+    within: readonly string[] = [],
+  ): Promise<void> {
     const where = ['--node', 'node1', '--controller', this.#url, '--state-dir', this.stateDir, '--workers', '1'];
     const flags = [...where, '--token-file', path.join(this.lab.tempDir, 'token'), '--take-over', ...extra];
-    const argv = [...programs.agent, command, ...(command === 'supervise' ? ['--'] : []), ...flags];
+    const argv = [...within, ...programs.agent, command, ...(command === 'supervise' ? ['--'] : []), ...flags];
     this.#agent = await this.host.spawn(argv, { logFile: this.logFile });
   }
 

@@ -6,7 +6,8 @@ import type { Cni } from '../../../../agent/control/cni/cni.js';
 const quiet = { guardProblem: () => null, exemptionProblem: () => null, hostProblem: () => null };
 
 function viewWith(cni: Pick<Cni, 'problem'> | null): AgentView {
-  const facts = { capture: quiet, hostProbes: [], failModeProblem: null, workersWanted: 1 } as unknown as AgentFacts;
+  const limits = { workersWanted: 1, maxConnectionsPerWorkload: 1 };
+  const facts = { capture: quiet, hostProbes: [], failModeProblem: null, ...limits } as unknown as AgentFacts;
   const view = new AgentView(facts);
   view.cni = cni as Cni | null;
   return view;

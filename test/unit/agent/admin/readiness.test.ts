@@ -35,6 +35,7 @@ const ready: ReadinessFacts = {
   stateProblem: null,
   successionProblem: null,
   endpointProblem: null,
+  filesProblem: null,
   failModeProblem: null,
   nowMs,
 };
