@@ -2,9 +2,11 @@ import { customGroup, customKind, customKindNames, definitionName } from '../res
 import { foreignDefinition, foreignKinds, groupOf, type ForeignKind } from '../resources/kinds/policies-of-others.js';
 import {
   agentName,
+  cleanupName,
   controllerName,
   labelsOf,
   leaseName,
+  privilegedName,
   rootsConfigMap,
   webhookName,
   type InstallOptions,
@@ -21,6 +23,7 @@ export function accessObjects({
   webhook,
   policies,
   controller,
+  openShift,
 }: InstallOptions): readonly KubernetesObject[] {
   const account = (name: string, component: 'controller' | 'agent'): KubernetesObject => ({
     apiVersion: 'v1',
@@ -117,6 +120,14 @@ export function accessObjects({
       roleRef: { apiGroup: rbac, kind: 'Role', name: controllerName },
       subjects,
     },
+    ...itemsWhen<KubernetesObject>(openShift, {
+      apiVersion: `${rbac}/v1`,
+      kind: 'RoleBinding',
+      metadata: { name: privilegedName, namespace, labels: labelsOf('mesh') },
+      // Agents and cleaning have the network and directories of the node; the controller's directory is made by root.
+      roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: 'system:openshift:scc:privileged' },
+      subjects: [controllerName, agentName, cleanupName].map((name) => ({ kind: 'ServiceAccount', name, namespace })),
+    }),
   ];
 }
 

@@ -9,7 +9,7 @@ import {
   type InstallOptions,
   type KubernetesObject,
 } from './install-options.js';
-import { fieldsWhen, isChoice, isSet, itemsWhen } from './slots.js';
+import { fieldsWhen, isChoice, isNot, isSet, itemsOf, itemsWhen } from './slots.js';
 
 export const stateOfAgents = '/var/lib/culvert/agent';
 const readyFile = '/run/culvert/ready';
@@ -38,7 +38,7 @@ const readyProbe = [
 /** One agent on each node. */
 export function agentObjects(options: InstallOptions): readonly KubernetesObject[] {
   const labels = labelsOf('agent');
-  const { namespace } = options;
+  const { namespace, agent } = options;
   return [
     {
       apiVersion: 'apps/v1',
@@ -46,9 +46,18 @@ export function agentObjects(options: InstallOptions): readonly KubernetesObject
       metadata: { name: agentName, namespace, labels },
       spec: {
         selector: { matchLabels: selectorOf('agent') },
-        // The new agent takes the sockets of the old one, so no new connection is refused while both are there.
-        updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
-        template: { metadata: { labels }, spec: agentPod(options) },
+        updateStrategy: {
+          type: 'RollingUpdate',
+          rollingUpdate: {
+            // The new agent takes the sockets of the old one, so no new connection is refused while both are there.
+            ...fieldsWhen(agent.surge, { maxSurge: 1, maxUnavailable: 0 }),
+            ...fieldsWhen(isNot(agent.surge), { maxSurge: 0, maxUnavailable: 1 }),
+          },
+        },
+        template: {
+          metadata: { labels, ...fieldsWhen(isSet(agent.podAnnotations), { annotations: agent.podAnnotations }) },
+          spec: agentPod(options),
+        },
       },
     },
   ];
@@ -66,7 +75,9 @@ function agentPod(options: InstallOptions): object {
     dnsPolicy: 'ClusterFirstWithHostNet',
     priorityClassName: 'system-node-critical',
     terminationGracePeriodSeconds: graceSeconds,
-    tolerations: [{ operator: 'Exists' }],
+    tolerations: agent.tolerations,
+    ...fieldsWhen(isSet(agent.nodeSelector), { nodeSelector: agent.nodeSelector }),
+    affinity: { nodeAffinity: agent.nodeAffinity },
     ...fieldsWhen(isSet(imagePullSecrets), { imagePullSecrets }),
     securityContext: { runAsUser: 0, seccompProfile: { type: 'RuntimeDefault' } },
     containers: [
@@ -89,8 +100,12 @@ function agentPod(options: InstallOptions): object {
           ...itemsWhen(cni.enabled, ...plugin.flags),
           // Who reaches a node reads them, so only where they are scraped.
           ...itemsWhen(monitoring.podMonitor, `--metrics-address=[::]:${metricsPort}`),
+          ...itemsOf(agent.extraArgs),
         ],
-        env: [{ name: 'CULVERT_AGENT_NODE', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } }],
+        env: [
+          { name: 'CULVERT_AGENT_NODE', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } },
+          ...itemsOf(agent.extraEnv),
+        ],
         securityContext: {
           allowPrivilegeEscalation: false,
           readOnlyRootFilesystem: true,
@@ -102,6 +117,7 @@ function agentPod(options: InstallOptions): object {
               ...itemsWhen(isChoice(agent.privileges, 'split'), 'SETGID', 'SETUID'),
             ],
           },
+          ...fieldsWhen(isSet(agent.seLinuxType), { seLinuxOptions: { type: agent.seLinuxType } }),
         },
         // No port of the host: the agent before would answer for this one.
         readinessProbe: { exec: { command: ['sh', '-c', readyProbe] }, periodSeconds: 2, timeoutSeconds: 5 },
@@ -117,6 +133,7 @@ function agentPod(options: InstallOptions): object {
           { name: 'token', mountPath: '/var/run/secrets/culvert', readOnly: true },
           { name: 'ca', mountPath: '/var/run/culvert-ca', readOnly: true },
           ...itemsWhen<object>(cni.enabled, ...plugin.volumeMounts),
+          ...itemsOf(agent.extraVolumeMounts),
         ],
       },
     ],
@@ -134,6 +151,7 @@ function agentPod(options: InstallOptions): object {
       },
       { name: 'ca', configMap: { name: rootsConfigMap, optional: true } },
       ...itemsWhen<object>(cni.enabled, ...plugin.volumes),
+      ...itemsOf(agent.extraVolumes),
     ],
   };
 }

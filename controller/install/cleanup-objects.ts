@@ -1,8 +1,6 @@
 import { z } from 'zod';
 import { actingAndOwning, cniVolumesOf, stateOfAgents } from './agent-objects.js';
-import { agentName, type KubernetesObject } from './install-options.js';
-
-export const cleanupName = 'culvert-cleanup';
+import { agentName, cleanupName, realNodes, usualSeLinuxType, type KubernetesObject } from './install-options.js';
 
 /** What a node needs to be cleaned, as its agent had it. */
 export type CleanupOptions = {
@@ -11,8 +9,16 @@ export type CleanupOptions = {
   readonly imagePullSecrets: readonly object[];
   /** Where the CNI plugin may be. */
   readonly cni: { readonly configDirectory: string; readonly binDirectory: string };
+  /** Which nodes take such pods at all. Not which ones have an agent: one of before may have been elsewhere. */
+  readonly nodeAffinity: object;
+  /** Of the container; empty: what the runtime gives. */
+  readonly seLinuxType: string;
 };
 
+/** Where nothing else is known. */
+export const usualPlace = { nodeAffinity: realNodes, seLinuxType: usualSeLinuxType } as const;
+
+const labels = { 'app.kubernetes.io/name': cleanupName, 'app.kubernetes.io/part-of': 'culvert' };
 /** Next to the state of the agents, which goes as a whole. */
 const parent = '/var/lib/culvert';
 
@@ -20,8 +26,18 @@ const parent = '/var/lib/culvert';
  * A DaemonSet whose pods take rules, CNI plugin and state of an agent out of their node. A pod is ready when nothing is left
  * there; what is left, its log says. It needs no agent, no controller and nothing of the installation but the namespace.
  */
-export function cleanupObject({ namespace, image, imagePullSecrets, cni }: CleanupOptions): KubernetesObject {
-  const labels = { 'app.kubernetes.io/name': cleanupName, 'app.kubernetes.io/part-of': 'culvert' };
+export function cleanupObjects(options: CleanupOptions): readonly KubernetesObject[] {
+  const { namespace } = options;
+  const metadata = { name: cleanupName, namespace, labels };
+  return [
+    // A cluster may give rights to accounts, as OpenShift does.
+    { apiVersion: 'v1', kind: 'ServiceAccount', metadata, automountServiceAccountToken: false },
+    daemonSet(options),
+  ];
+}
+
+function daemonSet(options: CleanupOptions): KubernetesObject {
+  const { namespace, image, imagePullSecrets, cni, nodeAffinity, seLinuxType } = options;
   const directories = cniVolumesOf(cni);
   const remove = [
     'culvert-agent',
@@ -42,12 +58,14 @@ export function cleanupObject({ namespace, image, imagePullSecrets, cni }: Clean
       template: {
         metadata: { labels },
         spec: {
+          serviceAccountName: cleanupName,
           automountServiceAccountToken: false,
           enableServiceLinks: false,
           hostNetwork: true,
           priorityClassName: 'system-node-critical',
           terminationGracePeriodSeconds: 1,
           tolerations: [{ operator: 'Exists' }],
+          affinity: { nodeAffinity },
           ...(imagePullSecrets.length === 0 ? {} : { imagePullSecrets }),
           securityContext: { runAsUser: 0, seccompProfile: { type: 'RuntimeDefault' } },
           initContainers: [
@@ -55,7 +73,11 @@ export function cleanupObject({ namespace, image, imagePullSecrets, cni }: Clean
               name: 'remove',
               image,
               command: ['sh', '-c', `${remove} && exec node -e "${forget}"`],
-              securityContext: { ...restricted, capabilities: { drop: ['ALL'], add: actingAndOwning } },
+              securityContext: {
+                ...restricted,
+                capabilities: { drop: ['ALL'], add: actingAndOwning },
+                ...(seLinuxType === '' ? {} : { seLinuxOptions: { type: seLinuxType } }),
+              },
               resources,
               volumeMounts: [
                 { name: 'netns', mountPath: '/run/netns', mountPropagation: 'HostToContainer' },
@@ -95,7 +117,12 @@ export function cleanupOptionsOf(daemonSet: unknown, usual: CleanupOptions['cni'
       readonly template?: {
         readonly spec?: {
           readonly imagePullSecrets?: readonly object[];
-          readonly containers?: readonly { readonly image?: string; readonly command?: readonly string[] }[];
+          readonly affinity?: { readonly nodeAffinity?: object };
+          readonly containers?: readonly {
+            readonly image?: string;
+            readonly command?: readonly string[];
+            readonly securityContext?: { readonly seLinuxOptions?: { readonly type?: string } };
+          }[];
         };
       };
     };
@@ -113,6 +140,8 @@ export function cleanupOptionsOf(daemonSet: unknown, usual: CleanupOptions['cni'
       configDirectory: flag('--cni-config-dir', usual.configDirectory),
       binDirectory: flag('--cni-bin-dir', usual.binDirectory),
     },
+    nodeAffinity: pod?.affinity?.nodeAffinity ?? usualPlace.nodeAffinity,
+    seLinuxType: container.securityContext?.seLinuxOptions?.type ?? '',
   };
 }
 
@@ -123,11 +152,14 @@ const recordSchema = z.object({
   image: z.string().min(1),
   imagePullSecrets: z.array(z.object({ name: z.string() })).readonly(),
   cni: z.object({ configDirectory: z.string().min(1), binDirectory: z.string().min(1) }),
+  // A run of an older version recorded neither.
+  nodeAffinity: z.looseObject({}).default(usualPlace.nodeAffinity),
+  seLinuxType: z.string().default(usualPlace.seLinuxType),
 });
 
 /** The text of {@link cleanupAnnotation}. */
-export function cleanupRecordOf({ image, imagePullSecrets, cni }: CleanupOptions): string {
-  return JSON.stringify({ image, imagePullSecrets, cni });
+export function cleanupRecordOf({ image, imagePullSecrets, cni, nodeAffinity, seLinuxType }: CleanupOptions): string {
+  return JSON.stringify({ image, imagePullSecrets, cni, nodeAffinity, seLinuxType });
 }
 
 /** What {@link cleanupAnnotation} of a namespace says; null: it says nothing that can be read. */

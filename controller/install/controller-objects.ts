@@ -11,7 +11,7 @@ import {
   type InstallOptions,
   type KubernetesObject,
 } from './install-options.js';
-import { fieldsWhen, isChoice, isNumber, isSet, itemsWhen, joined } from './slots.js';
+import { fieldsWhen, isChoice, isNumber, isSet, itemsOf, itemsWhen, joined } from './slots.js';
 
 const statePath = '/var/lib/culvert/controller';
 const selector = selectorOf('controller');
@@ -85,7 +85,7 @@ function claim({ namespace, controller: { storage } }: InstallOptions): Kubernet
 
 function deployment(options: InstallOptions): KubernetesObject {
   const { namespace, image, imagePullSecrets, trustDomain, ambientLabels, controller, webhook, policies } = options;
-  const { nodeSelector, replicas, resources, storage } = controller;
+  const { nodeSelector, nodeAffinity, tolerations, podAnnotations, replicas, resources, storage } = controller;
   const labels = labelsOf('controller');
   const name = `${controllerName}.${namespace}.svc`;
   // A folder of the volume, so that it is the controller's alone, without the lost+found of a file system.
@@ -101,7 +101,7 @@ function deployment(options: InstallOptions): KubernetesObject {
       strategy: { type: 'Recreate' },
       selector: { matchLabels: selector },
       template: {
-        metadata: { labels },
+        metadata: { labels, ...fieldsWhen(isSet(podAnnotations), { annotations: podAnnotations }) },
         spec: {
           serviceAccountName: controllerName,
           // Of the API of Kubernetes; its audience is the default one.
@@ -111,7 +111,8 @@ function deployment(options: InstallOptions): KubernetesObject {
           terminationGracePeriodSeconds: 60,
           ...fieldsWhen(isSet(imagePullSecrets), { imagePullSecrets }),
           ...fieldsWhen(isSet(nodeSelector), { nodeSelector }),
-          ...fieldsWhen(isNumber(replicas, 2), { affinity: affinityOf(storage) }),
+          affinity: { nodeAffinity, ...fieldsWhen(isNumber(replicas, 2), affinityOf(storage)) },
+          tolerations,
           securityContext: {
             runAsUser: controllerUser,
             runAsGroup: controllerUser,
@@ -135,8 +136,9 @@ function deployment(options: InstallOptions): KubernetesObject {
                 ...itemsWhen(webhook.enabled, `--kubernetes-webhook=${webhookName}`),
                 ...itemsWhen(isSet(policies), `--kubernetes-policies=${joined(policies)}`),
                 ...itemsWhen(ambientLabels, '--kubernetes-ambient'),
+                ...itemsOf(controller.extraArgs),
               ],
-              env: [{ name: 'CULVERT_CONTEXT', value: `${statePath}/admin.yaml` }],
+              env: [{ name: 'CULVERT_CONTEXT', value: `${statePath}/admin.yaml` }, ...itemsOf(controller.extraEnv)],
               securityContext: { ...restricted, capabilities: { drop: ['ALL'] } },
               ports: [
                 { name: 'https', containerPort: apiPort },
@@ -151,12 +153,13 @@ function deployment(options: InstallOptions): KubernetesObject {
                 failureThreshold: 6,
               },
               resources,
-              volumeMounts: [state, { name: 'tmp', mountPath: '/tmp' }],
+              volumeMounts: [state, { name: 'tmp', mountPath: '/tmp' }, ...itemsOf(controller.extraVolumeMounts)],
             },
           ],
           volumes: [
             { name: 'state', ...volumeOf(storage) },
             { name: 'tmp', emptyDir: {} },
+            ...itemsOf(controller.extraVolumes),
           ],
         },
       },

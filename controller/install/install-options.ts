@@ -21,18 +21,73 @@ export type InstallValues<Flag = boolean> = {
       readonly className: string;
       readonly path: string;
     };
-    readonly nodeSelector: Readonly<Record<string, string>>;
     readonly resources: object;
     readonly podDisruptionBudget: Flag;
     readonly networkPolicy: Flag;
-  };
+  } & PodValues;
   readonly webhook: { readonly enabled: Flag; readonly failurePolicy: string };
   readonly policies: readonly string[];
-  readonly agent: { readonly privileges: string; readonly resources: object };
+  readonly agent: {
+    readonly privileges: string;
+    readonly resources: object;
+    readonly seLinuxType: string;
+    readonly surge: Flag;
+  } & PodValues;
   readonly cni: { readonly enabled: Flag; readonly configDirectory: string; readonly binDirectory: string };
+  readonly openShift: Flag;
   readonly quotaForCriticalPods: Flag;
   readonly monitoring: { readonly podMonitor: Flag; readonly alertRules: Flag; readonly dashboard: Flag };
 };
+
+/** On which nodes pods are, and what an installation adds to them, as Kubernetes has it. */
+export type PodValues = {
+  readonly nodeSelector: Readonly<Record<string, string>>;
+  readonly nodeAffinity: object;
+  readonly tolerations: readonly object[];
+  readonly podAnnotations: Readonly<Record<string, string>>;
+  readonly extraArgs: readonly string[];
+  readonly extraEnv: readonly object[];
+  readonly extraVolumes: readonly object[];
+  readonly extraVolumeMounts: readonly object[];
+};
+
+/** Nodes with Linux that run pods of DaemonSets: neither Fargate of EKS nor Virtual Kubelet. */
+export const realNodes = {
+  requiredDuringSchedulingIgnoredDuringExecution: {
+    nodeSelectorTerms: [
+      {
+        matchExpressions: [
+          { key: 'kubernetes.io/os', operator: 'In', values: ['linux'] },
+          { key: 'eks.amazonaws.com/compute-type', operator: 'NotIn', values: ['fargate'] },
+          { key: 'type', operator: 'NotIn', values: ['virtual-kubelet'] },
+        ],
+      },
+    ],
+  },
+} as const;
+
+/** Of a container that may touch what is the node's, where SELinux is enforced; elsewhere it means nothing. */
+export const usualSeLinuxType = 'spc_t';
+
+const usualPod = {
+  nodeSelector: {},
+  nodeAffinity: realNodes,
+  podAnnotations: {},
+  extraArgs: [],
+  extraEnv: [],
+  extraVolumes: [],
+  extraVolumeMounts: [],
+} as const;
+
+/** How long a pod stays on a node that is dead, in place of the five minutes that a cluster gives it. */
+const deadNodeSeconds = 30;
+
+const leavesDeadNodes = ['not-ready', 'unreachable'].map((state) => ({
+  key: `node.kubernetes.io/${state}`,
+  operator: 'Exists',
+  effect: 'NoExecute',
+  tolerationSeconds: deadNodeSeconds,
+}));
 
 /** Values as they are, or slots for those of a chart. */
 export type InstallOptions = InstallValues<Condition>;
@@ -50,15 +105,24 @@ export function defaultValues(version: string): InstallValues {
     controller: {
       replicas: 1,
       storage: { kind: 'claim', accessMode: 'ReadWriteOnce', size: '2Gi', className: '', path: '' },
-      nodeSelector: {},
+      ...usualPod,
+      tolerations: leavesDeadNodes,
       resources: { requests: { cpu: '100m', memory: '256Mi' } },
       podDisruptionBudget: true,
       networkPolicy: true,
     },
     webhook: { enabled: true, failurePolicy: 'Ignore' },
     policies: [],
-    agent: { privileges: 'split', resources: { requests: { cpu: '100m', memory: '128Mi' } } },
+    agent: {
+      privileges: 'split',
+      seLinuxType: usualSeLinuxType,
+      surge: true,
+      ...usualPod,
+      tolerations: [{ operator: 'Exists' }],
+      resources: { requests: { cpu: '100m', memory: '128Mi' } },
+    },
     cni: { enabled: true, configDirectory: '/etc/cni/net.d', binDirectory: '/opt/cni/bin' },
+    openShift: false,
     quotaForCriticalPods: false,
     monitoring: { podMonitor: false, alertRules: false, dashboard: false },
   };
@@ -74,6 +138,10 @@ export type KubernetesObject = {
 
 export const controllerName = 'culvert-controller';
 export const agentName = 'culvert-agent';
+/** What takes an agent's traces off its node, and its account. */
+export const cleanupName = 'culvert-cleanup';
+/** What lets the accounts use the SecurityContextConstraints `privileged`. */
+export const privilegedName = 'culvert-privileged';
 /** The Lease of which of two controllers serves. */
 export const leaseName = controllerName;
 export const rootsConfigMap = 'culvert-ca';

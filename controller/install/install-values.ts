@@ -14,6 +14,7 @@ export const valuePatterns = {
   image: '^[\\w./:@-]+$',
   hostProbes: '^(uid|cgroup|port):[\\w@:.,/-]+$',
   quantity: '^\\d+(\\.\\d+)?([KMGTPE]i?)?$',
+  seLinuxType: '^\\w*$',
   /** Absolute, without `..`. */
   directory: '^(/\\.?[\\w-][\\w.-]*)+/?$',
 } as const;
@@ -29,14 +30,45 @@ export const policyKinds: readonly string[] = foreignKinds.map(({ kind }) => kin
 
 type Leaves = { readonly [path: string]: ValueNote };
 
+const texts = { additionalProperties: { type: 'string' } } as const;
+const objects = { items: { type: 'object' } } as const;
+
+/** Of {@link PodValues}. */
+function podNotes(of: 'agent' | 'controller', tolerations: string): Leaves {
+  return {
+    [`${of}.nodeSelector`]: {
+      help:
+        of === 'agent'
+          ? 'Labels of the nodes that have an agent. Pods of other nodes are outside the mesh; take them out before you leave out a node that has an agent.'
+          : 'Labels of the nodes that the controller may run on.',
+      schema: texts,
+    },
+    [`${of}.nodeAffinity`]: {
+      help: 'Which nodes take its pods at all: those with Linux that are no virtual ones. What cleans nodes goes by that of the agents.',
+    },
+    [`${of}.tolerations`]: { help: tolerations, schema: objects },
+    [`${of}.podAnnotations`]: { help: 'Of its pods.', schema: texts },
+    [`${of}.extraArgs`]: {
+      help: `More of the command line, such as other settings of culvert-${of}.`,
+      schema: { items: { type: 'string' } },
+    },
+    [`${of}.extraEnv`]: { help: 'More environment, as Kubernetes has it.', schema: objects },
+    [`${of}.extraVolumes`]: {
+      help: 'More volumes of its pods, such as a secret that extraArgs name.',
+      schema: objects,
+    },
+    [`${of}.extraVolumeMounts`]: { help: 'Where the container has them.', schema: objects },
+  };
+}
+
 /** Each value, by its path. What has a row is one value, also where it is a map. */
 export const valueNotes: Leaves = {
   namespace: {
-    help: 'Where controller and agents run; their pods stay outside the mesh.',
-    schema: { pattern: valuePatterns.namespace },
+    help: 'Where controller and agents run; their pods stay outside the mesh. Empty: the namespace of the release of Helm, or culvert-system where that is default.',
+    schema: { pattern: `^$|${valuePatterns.namespace}` },
   },
   createNamespace: {
-    help: 'Whether the namespace is made with the labels that it needs. Where it exists, label it yourself: pod-security.kubernetes.io/enforce=privileged and culvert.dev/mesh=disabled.',
+    help: 'Whether the namespace is made with the labels that it needs, unless it is that of the release of Helm. Where it exists, label it yourself: pod-security.kubernetes.io/enforce=privileged and culvert.dev/mesh=disabled.',
   },
   image: {
     help: 'Container image with the programs; deploy/container makes one.',
@@ -82,10 +114,10 @@ export const valueNotes: Leaves = {
     help: 'Directory of host-path.',
     schema: { pattern: `^$|${valuePatterns.directory}` },
   },
-  'controller.nodeSelector': {
-    help: 'Labels of the nodes that the controller may run on.',
-    schema: { additionalProperties: { type: 'string' } },
-  },
+  ...podNotes(
+    'controller',
+    'What it runs on in spite of taints, and for how long. A controller leaves a dead node after 30 s: keep these two in a list of your own.',
+  ),
   'controller.resources': { help: 'Of the container, as Kubernetes has them.' },
   'controller.podDisruptionBudget': {
     help: 'Whether a drain of nodes takes one controller at a time, where the other one can be on another node.',
@@ -111,6 +143,14 @@ export const valueNotes: Leaves = {
   'agent.resources': {
     help: 'Of the container, as Kubernetes has them. An agent that reaches a limit of its memory ends, and with it the connections of its node.',
   },
+  'agent.seLinuxType': {
+    help: 'SELinux type of the container, which writes into directories of the node; it means nothing on nodes without SELinux. Empty: what the runtime gives.',
+    schema: { pattern: valuePatterns.seLinuxType },
+  },
+  'agent.surge': {
+    help: 'Whether an update makes the new agent of a node before the old one ends, so that no new connection is refused. On a full node the new one may push out pods of applications for that time; false has the old one end first.',
+  },
+  ...podNotes('agent', 'What it runs on in spite of taints: everything.'),
   'cni.enabled': {
     help: 'Whether agents put their plugin into the CNI chain of their node. Without it a new pod is outside the mesh for up to half a second.',
   },
@@ -121,6 +161,9 @@ export const valueNotes: Leaves = {
   'cni.binDirectory': {
     help: 'Where the nodes have the CNI plugins.',
     schema: { pattern: valuePatterns.directory },
+  },
+  openShift: {
+    help: 'Whether the accounts of controller, agents and of the pods that clean nodes may use the SecurityContextConstraints privileged, which only OpenShift has.',
   },
   quotaForCriticalPods: {
     help: 'Whether a quota allows pods of the classes system-node-critical and system-cluster-critical in the namespace. A cluster that limits them to kube-system needs it, such as GKE.',

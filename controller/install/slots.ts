@@ -16,6 +16,9 @@ const conditionMark = '\u{E003}';
 /** After the path of a list whose items stand in a text. */
 const joinMark = ' joined';
 
+/** Of a chart, the namespace of its installation: a template of `_names.tpl`. */
+const namespaceTemplate = 'include "culvert.namespace" .';
+
 export function textSlot(path: string): string {
   return `${textMarks.open}${path}${textMarks.close}`;
 }
@@ -25,6 +28,10 @@ export function treeSlot(path: string): Readonly<Record<string, never>> {
 }
 
 export function flagSlot(path: string): Condition {
+  // Helm has made, or found, the namespace of the release, and keeps no object of it.
+  if (path === 'createNamespace') {
+    return { template: `and .Values.${path} (ne (${namespaceTemplate}) .Release.Namespace)` };
+  }
   return { template: `.Values.${path}` };
 }
 
@@ -72,6 +79,7 @@ export function joined(list: readonly string[]): string {
 
 /** The value for a path of {@link textParts}, as an expression of templates. */
 export function expressionOf(path: string): string {
+  if (path === 'namespace') return `(${namespaceTemplate})`;
   return path.endsWith(joinMark) ? `(join "," .Values.${path.slice(0, -joinMark.length)})` : `.Values.${path}`;
 }
 
@@ -80,6 +88,17 @@ export function isSet(value: string | object): Condition {
   const path = pathOf(value);
   if (path !== null) return { template: `.Values.${path}` };
   return typeof value === 'string' ? value !== '' : Object.keys(value).length > 0;
+}
+
+/** The other answer. */
+export function isNot(condition: Condition): Condition {
+  return typeof condition === 'boolean' ? !condition : { template: `not (${condition.template})` };
+}
+
+/** Items that a list has as a value, among others: `[item, ...itemsOf(values.more)]`. */
+export function itemsOf<T>(list: readonly T[]): readonly T[] {
+  // What stands for a list in a chart is an object, which as an item stands for all items.
+  return pathOf(list) === null ? list : [list as unknown as T];
 }
 
 /** Items of a list, on a condition: `[...itemsWhen(isWanted, item)]`. */

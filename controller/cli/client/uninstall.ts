@@ -1,14 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import {
   cleanupAnnotation,
-  cleanupName,
-  cleanupObject,
+  cleanupObjects,
   cleanupOptionsOf,
   cleanupRecordOf,
   recordedCleanup,
+  usualPlace,
   type CleanupOptions,
 } from '../../install/cleanup-objects.js';
-import { agentName, controllerName } from '../../install/install-options.js';
+import { agentName, cleanupName, controllerName } from '../../install/install-options.js';
 import { CliError } from '../exit-codes.js';
 import { problemOf, type ClusterObject, type Kubectl } from './kubectl.js';
 
@@ -94,7 +94,7 @@ async function howToClean({
   if (recorded !== null) {
     return { ...recorded, image: image ?? recorded.image, imagePullSecrets: secrets ?? recorded.imagePullSecrets };
   }
-  if (image !== null) return { namespace, image, imagePullSecrets, cni };
+  if (image !== null) return { namespace, image, imagePullSecrets, cni, ...usualPlace };
   throw new CliError({
     exit: 'usage',
     code: 'USAGE',
@@ -164,7 +164,8 @@ async function cleanNodes(o: UninstallOptions, cleanup: CleanupOptions): Promise
   }
   if (own === null || own.metadata.deletionTimestamp !== undefined)
     await kubectl.succeed(['create', '-f', '-'], ownNamespace(cleanup));
-  await kubectl.succeed(['apply', '-f', '-'], JSON.stringify(cleanupObject(cleanup)));
+  const list = { apiVersion: 'v1', kind: 'List', items: cleanupObjects(cleanup) };
+  await kubectl.succeed(['apply', '-f', '-'], JSON.stringify(list));
   const result = await kubectl.run(['-n', namespace, 'rollout', 'status', `daemonset/${cleanupName}`, timeoutOf(o)]);
   if (result.code !== 0) throw await notClean(o, problemOf(result));
   const nodes = await kubectl.items(['-n', namespace, 'pods', '-l', `app.kubernetes.io/name=${cleanupName}`]);
@@ -286,7 +287,9 @@ async function referring({ kubectl, namespace }: UninstallOptions): Promise<read
     ({ metadata, webhooks, subjects }) =>
       metadata.labels?.['app.kubernetes.io/part-of'] !== 'culvert' &&
       ((webhooks ?? []).some(({ clientConfig }) => isOwn(clientConfig?.service, [controllerName])) ||
-        (subjects ?? []).some((each) => each.kind === 'ServiceAccount' && isOwn(each, [controllerName, agentName]))),
+        (subjects ?? []).some(
+          (each) => each.kind === 'ServiceAccount' && isOwn(each, [controllerName, agentName, cleanupName]),
+        )),
   );
 }
 

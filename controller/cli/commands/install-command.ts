@@ -28,7 +28,11 @@ type Flags = {
   readonly storageSize: string;
   readonly storageClass?: string;
   readonly nodeSelector: readonly string[];
+  readonly agentNodeSelector: readonly string[];
   readonly agentPrivileges: string;
+  readonly seLinuxType: string;
+  readonly surge: boolean;
+  readonly openshift?: true;
   readonly cni: boolean;
   readonly cniConfigDir: string;
   readonly cniBinDir: string;
@@ -83,6 +87,14 @@ export function addInstallCommand(program: Command, cli: Cli): void {
     )
     .option('--storage-class <class>', "of the claim (default: the cluster's)")
     .option('--node-selector <label=value...>', 'nodes that the controller may run on', [])
+    .option('--agent-node-selector <label=value...>', 'nodes that have an agent (default: all with Linux)', [])
+    .option('--no-surge', 'an update ends the old agent of a node before it makes the new one: for full nodes')
+    .option(
+      '--se-linux-type <type>',
+      'of the agents, where SELinux is enforced; none leaves it to the runtime',
+      defaults.agent.seLinuxType,
+    )
+    .option('--openshift', 'the accounts may use the SecurityContextConstraints privileged of OpenShift')
     .option(
       '--agent-privileges <kind>',
       'split: what parses the network has no capability; whole: the one process of an agent has all, where a policy of the cluster refuses SETUID or SETGID',
@@ -166,14 +178,21 @@ function valuesOf(flags: Flags): InstallValues {
       ...defaults.controller,
       replicas: replicasOf(flags),
       storage: storageOf(flags),
-      nodeSelector: Object.fromEntries(nodeSelector.map(labelOf)),
+      nodeSelector: labelsOf('--node-selector', nodeSelector),
       podDisruptionBudget: flags.disruptionBudget,
       networkPolicy: flags.networkPolicy,
     },
     webhook: webhookOf(flags),
     policies: policiesOf(flags.policies),
-    agent: { ...defaults.agent, privileges: privilegesOf(flags) },
+    agent: {
+      ...defaults.agent,
+      privileges: privilegesOf(flags),
+      nodeSelector: labelsOf('--agent-node-selector', flags.agentNodeSelector),
+      seLinuxType: seLinuxTypeOf(flags),
+      surge: flags.surge,
+    },
     cni: cniOf(flags),
+    openShift: flags.openshift ?? false,
     quotaForCriticalPods: flags.quotaForCriticalPods ?? false,
     monitoring: monitoringOf(flags.monitoring),
   };
@@ -261,10 +280,23 @@ function storageOf(flags: Flags): InstallValues['controller']['storage'] {
   return { ...usual, kind: 'host-path', path };
 }
 
-function labelOf(text: string): readonly [string, string] {
-  const [, key, value] = /^([A-Za-z0-9][\w./-]*)=([\w.-]*)$/.exec(text) ?? [];
-  if (key === undefined || value === undefined) {
-    throw usageError(`--node-selector: "${text}" is no label`, 'write it as kubernetes.io/hostname=n1');
-  }
-  return [key, value];
+function seLinuxTypeOf({ seLinuxType }: Flags): string {
+  if (seLinuxType === 'none') return '';
+  if (fits(seLinuxType, 'seLinuxType')) return seLinuxType;
+  throw usageError(
+    `--se-linux-type: "${seLinuxType}" is no type`,
+    `write it as ${defaults.agent.seLinuxType}, or none`,
+  );
+}
+
+function labelsOf(option: string, texts: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    texts.map((text) => {
+      const [, key, value] = /^([A-Za-z0-9][\w./-]*)=([\w.-]*)$/.exec(text) ?? [];
+      if (key === undefined || value === undefined) {
+        throw usageError(`${option}: "${text}" is no label`, 'write it as kubernetes.io/hostname=n1');
+      }
+      return [key, value];
+    }),
+  );
 }

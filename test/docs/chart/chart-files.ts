@@ -19,19 +19,28 @@ const generated = 'Made by "npm run docs" from controller/install: change it the
  */
 export function chartFiles(): ReadonlyMap<string, string> {
   const values = defaultValues(version);
+  const ofChart = { ...values, namespace: '' };
   const templates = installParts(chartOptions(values)).map(
     ({ name, objects }) =>
       [`${chartDirectory}/templates/${name}.yaml`, `{{- /* ${generated} */ -}}\n${templateText(objects)}`] as const,
   );
   return new Map([
     [`${chartDirectory}/Chart.yaml`, chartYaml(version)],
-    [`${chartDirectory}/values.yaml`, valuesYaml(values)],
-    [`${chartDirectory}/values.schema.json`, `${JSON.stringify(valuesSchema(values), null, 2)}\n`],
+    [`${chartDirectory}/values.yaml`, valuesYaml(ofChart)],
+    [`${chartDirectory}/values.schema.json`, `${JSON.stringify(valuesSchema(ofChart), null, 2)}\n`],
+    [`${chartDirectory}/templates/_names.tpl`, names(values)],
     ...templates,
     ['deploy/kubernetes/culvert.yaml', installObjects(values).map(yaml).join('---\n')],
     ['deploy/prometheus/alerts.yaml', `# ${generated}\n${yaml({ groups: [{ name: 'culvert', rules: alertRules }] })}`],
     ['deploy/grafana/culvert.json', `${JSON.stringify(dashboard, null, 2)}\n`],
   ]);
+}
+
+/** A release in the namespace `default` was made without one in mind: agents there would be among the pods of others. */
+function names({ namespace }: InstallValues): string {
+  const usual = `(eq .Release.Namespace "default" | ternary ${JSON.stringify(namespace)} .Release.Namespace)`;
+  const comment = `{{- /* ${generated} */ -}}`;
+  return `${comment}\n{{- define "culvert.namespace" -}}\n{{- .Values.namespace | default ${usual} -}}\n{{- end -}}\n`;
 }
 
 function yaml(value: unknown): string {
@@ -86,7 +95,9 @@ function schemaOf(value: unknown, path: string): Record<string, unknown> {
   const entries = Object.entries(value as object).map(([key, each]) => {
     return [key, schemaOf(each, path === '' ? key : `${path}.${key}`)] as const;
   });
-  const own = { type: 'object', additionalProperties: false, properties: Object.fromEntries(entries) };
+  // Helm takes out what is null: then it is missing, and a template would print "nil" in its place.
+  const required = entries.map(([key]) => key);
+  const own = { type: 'object', additionalProperties: false, required, properties: Object.fromEntries(entries) };
   return path === 'controller' ? { ...own, ...placeOfState } : own;
 }
 

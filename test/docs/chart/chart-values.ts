@@ -5,7 +5,7 @@ import { markdownTable } from '../markdown-table.js';
 
 /** Every value of the chart, with its default and what it means. */
 export function renderChartValues(): string {
-  const values = defaultValues(version);
+  const values = { ...defaultValues(version), namespace: '' };
   const rows = Object.entries(valueNotes).map(([path, { help }]) => {
     const value = valueAt(values, path);
     const text = typeof value === 'string' ? value : JSON.stringify(value);

@@ -38,6 +38,8 @@ function listLines(items: readonly unknown[], indent: number): string[] {
     if (when !== null) {
       return [`{{- if ${when.template} }}`, ...listLines(when.content as unknown[], indent), '{{- end }}'];
     }
+    const tree = typeof item === 'object' && item !== null ? treePathOf(item) : null;
+    if (tree !== null) return [`{{- with .Values.${tree} }}`, `{{- toYaml . | nindent ${indent} }}`, '{{- end }}'];
     const dash = `${' '.repeat(indent)}- `;
     if (typeof item !== 'object' || item === null) return [`${dash}${scalar(item)}`];
     const [first = '{}', ...others] = Array.isArray(item) ? listLines(item, indent + 2) : mapLines(item, indent + 2);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { installObjects } from '../../../controller/install/install-objects.js';
-import { defaultValues } from '../../../controller/install/install-options.js';
+import { defaultValues, realNodes } from '../../../controller/install/install-options.js';
 import { culvert } from '../../support/controller/cli-fixture.js';
 import { installValueSets } from '../../support/controller/install-value-sets.js';
 import { FakeKubectl, type FakeAnswer } from '../../support/controller/fake-kubectl.js';
@@ -117,13 +117,56 @@ test('it says where the state of a controller stays that is in a directory of a 
   );
 });
 
+type CleaningPod = {
+  readonly serviceAccountName: string;
+  readonly imagePullSecrets: unknown;
+  readonly affinity: { readonly nodeAffinity: object };
+  readonly initContainers: readonly {
+    readonly image: string;
+    readonly command: readonly string[];
+    readonly securityContext: { readonly seLinuxOptions?: object };
+  }[];
+};
+
+/** Of the DaemonSet in what is applied, which has its account too. */
+function cleaningPod(input = ''): CleaningPod {
+  const { items } = JSON.parse(input) as {
+    items: [account: { metadata: { name: string } }, { spec: { template: { spec: CleaningPod } } }];
+  };
+  const [account, { spec }] = items;
+  assert.equal(spec.template.spec.serviceAccountName, account.metadata.name);
+  return spec.template.spec;
+}
+
+test('nodes that run no DaemonSet are not waited for: what cleans goes where agents can be, and as what SELinux lets in', async () => {
+  const placed = async (agents: unknown, ...more: readonly string[]) => {
+    using kubectl = new FakeKubectl([{ to: /get .*daemonset culvert-agent/, out: agents as object }, ...installed]);
+    await uninstalled(kubectl, '--yes', ...more);
+    const pod = cleaningPod(kubectl.asked.find(({ words }) => words === 'apply -f -')?.input);
+    return { affinity: pod.affinity, seLinux: pod.initContainers[0]?.securityContext.seLinuxOptions };
+  };
+  const usual = { affinity: { nodeAffinity: realNodes }, seLinux: { type: 'spc_t' } };
+  assert.deepEqual(await placed(daemonSet), usual);
+  assert.deepEqual(await placed('', '--image', 'r.test/culvert:2'), usual);
+  const nodeAffinity = {
+    requiredDuringSchedulingIgnoredDuringExecution: {
+      nodeSelectorTerms: [{ matchExpressions: [{ key: 'example.net/virtual', operator: 'DoesNotExist' }] }],
+    },
+  };
+  // A node that had an agent before the selector left it out is cleaned too.
+  const agent = { ...values.agent, nodeAffinity, nodeSelector: { mesh: 'yes' }, seLinuxType: '' };
+  const own = installObjects({ ...values, agent }).find(({ kind }) => kind === 'DaemonSet');
+  assert.deepEqual(await placed(own), { affinity: { nodeAffinity }, seLinux: undefined });
+  // Of a version before this one.
+  const old = JSON.parse(JSON.stringify(daemonSet)) as { spec: { template: { spec: { affinity?: object } } } };
+  delete old.spec.template.spec.affinity;
+  assert.deepEqual((await placed(old)).affinity, { nodeAffinity: realNodes });
+});
+
 /** How nodes are cleaned. */
 function cleaning(kubectl: FakeKubectl) {
   const [applied] = kubectl.asked.filter(({ words }) => words === 'apply -f -');
-  const { spec } = JSON.parse(applied?.input ?? '{}') as {
-    spec: { template: { spec: { imagePullSecrets: unknown; initContainers: { image: string; command: string[] }[] } } };
-  };
-  const { imagePullSecrets, initContainers } = spec.template.spec;
+  const { imagePullSecrets, initContainers } = cleaningPod(applied?.input);
   const [, directories] = / (--cni-config-dir=.*) && /.exec(initContainers[0]?.command.at(-1) ?? '') ?? [];
   return { imagePullSecrets, image: initContainers[0]?.image, directories };
 }

@@ -23,8 +23,9 @@ export function clusterNode(
   info: Partial<NodeObject['status']['nodeInfo']> = {},
   labels: Readonly<Record<string, string>> = {},
 ): NodeObject {
+  const { operatingSystem = 'linux' } = info;
   return {
-    metadata: { name, labels: { 'kubernetes.io/os': 'linux', 'kubernetes.io/hostname': name, ...labels } },
+    metadata: { name, labels: { 'kubernetes.io/os': operatingSystem, 'kubernetes.io/hostname': name, ...labels } },
     spec: {},
     status: {
       nodeInfo: {

@@ -1,7 +1,21 @@
 import { defaultValues, type InstallValues } from '../../../controller/install/install-options.js';
 
 const defaults = defaultValues('0.1.0');
-const { controller } = defaults;
+const { controller, agent } = defaults;
+const pods = {
+  nodeSelector: { 'kubernetes.io/arch': 'amd64', 'example.net/disk': '1' },
+  nodeAffinity: {
+    requiredDuringSchedulingIgnoredDuringExecution: {
+      nodeSelectorTerms: [{ matchExpressions: [{ key: 'example.net/virtual', operator: 'DoesNotExist' }] }],
+    },
+  },
+  tolerations: [{ key: 'example.net/infra', operator: 'Exists' }],
+  podAnnotations: { 'example.net/owner': 'mesh', 'example.net/on': 'yes' },
+  extraArgs: ['--log-level=debug', '--x={{ y }}'],
+  extraEnv: [{ name: 'A', value: '1' }],
+  extraVolumes: [{ name: 'extra', secret: { secretName: 'extra' } }],
+  extraVolumeMounts: [{ name: 'extra', mountPath: '/extra', readOnly: true }],
+} as const;
 
 /** Values of installations that differ in all that can differ, by a name for the test. */
 export const installValueSets: Readonly<Record<string, InstallValues>> = {
@@ -23,10 +37,17 @@ export const installValueSets: Readonly<Record<string, InstallValues>> = {
     controller: {
       ...controller,
       storage: { kind: 'claim', accessMode: 'ReadWriteOnce', size: '10Gi', className: 'fast', path: '' },
-      nodeSelector: { 'kubernetes.io/arch': 'amd64', 'example.net/disk': '1' },
+      ...pods,
       resources: { requests: { cpu: '1', memory: '1Gi' }, limits: { memory: '2Gi' } },
     },
-    agent: { privileges: 'whole', resources: { requests: { cpu: '500m', memory: '1Gi' } } },
+    agent: {
+      ...agent,
+      ...pods,
+      privileges: 'whole',
+      seLinuxType: 'container_runtime_t',
+      resources: { requests: { cpu: '500m', memory: '1Gi' } },
+    },
+    openShift: true,
     cni: { enabled: true, configDirectory: '/var/lib/rancher/k3s/agent/etc/cni/net.d', binDirectory: '/k3s/bin' },
   },
   'as little as can be, elsewhere': {
@@ -47,7 +68,13 @@ export const installValueSets: Readonly<Record<string, InstallValues>> = {
     },
     webhook: { enabled: false, failurePolicy: 'Ignore' },
     policies: ['NetworkPolicy'],
-    agent: { privileges: 'split', resources: { requests: { cpu: '1m', memory: '1Mi' } } },
+    agent: {
+      ...agent,
+      seLinuxType: '',
+      surge: false,
+      tolerations: [],
+      resources: { requests: { cpu: '1m', memory: '1Mi' } },
+    },
     cni: { enabled: false, configDirectory: '/k3s/net.d', binDirectory: '/k3s/bin' },
   },
   'the state in a directory of a node': {

@@ -37,6 +37,18 @@ test('every value has a note, and every note a value', () => {
   assert.throws(() => chartOptions(unknown), /the value colour has no note/);
 });
 
+test('no value may be null: Helm takes it out, and the schema asks for it', () => {
+  type Schema = { readonly required?: readonly string[]; readonly properties?: Readonly<Record<string, Schema>> };
+  const schema = JSON.parse(readFileSync(`${chartDirectory}/values.schema.json`, 'utf8')) as Schema;
+  for (const path of Object.keys(valueNotes)) {
+    let at = schema;
+    for (const key of path.split('.')) {
+      assert.ok(at.required?.includes(key), path);
+      at = at.properties?.[key] ?? {};
+    }
+  }
+});
+
 test('patterns of values refuse what is none, without what RE2 of Helm cannot do', () => {
   const fits = (name: keyof typeof valuePatterns, text: string): boolean => new RegExp(valuePatterns[name]).test(text);
   for (const path of ['/a', '/var/lib/culvert', '/opt/.k3s/x/']) assert.ok(fits('directory', path), path);

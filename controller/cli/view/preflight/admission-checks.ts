@@ -20,14 +20,16 @@ export function rightFindings({ rights }: ClusterFacts): Finding[] {
 
 /** What keeps pods of agents out, by what the API server says of one. */
 export function admissionFindings({ trial: { namespace, refusal }, planned, served }: ClusterFacts): Finding[] {
-  const openShift = served.has('securitycontextconstraints.security.openshift.io')
-    ? [
-        warn(
-          'OpenShift gives pods a security context by the rights of their account',
-          `allow those of agents: oc adm policy add-scc-to-user privileged -z culvert-agent -n ${planned.namespace}`,
-        ),
-      ]
-    : [];
+  const isOpenShift = served.has('securitycontextconstraints.security.openshift.io');
+  const openShift =
+    isOpenShift && !planned.isForOpenShift
+      ? [
+          fail(
+            'OpenShift gives pods a security context by the rights of their account, and none of Culvert has any',
+            'install with --openshift',
+          ),
+        ]
+      : [];
   if (refusal === null) return openShift;
   if (/insufficient quota to match these scopes/.test(refusal)) {
     return planned.hasQuota

@@ -89,6 +89,12 @@ const distributions: readonly {
     binDirectory: '/var/snap/microk8s/current/opt/cni/bin',
   },
   {
+    name: 'OpenShift',
+    isIt: ({ labels }) => labels['node.openshift.io/os_id'] !== undefined,
+    configDirectory: '/etc/kubernetes/cni/net.d',
+    binDirectory: '/var/lib/cni/bin',
+  },
+  {
     name: 'GKE',
     isIt: ({ kubelet }) => kubelet.includes('-gke.'),
     configDirectory: '/etc/cni/net.d',

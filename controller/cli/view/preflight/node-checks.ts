@@ -1,41 +1,61 @@
 import { fail, warn, type Finding } from '../mesh-check.js';
 import { itemsOf, type ClusterFacts, type NodeObject } from './cluster-facts.js';
+import { fitsNode } from './node-fit.js';
 import { listText, notRead, unread } from './texts.js';
 
 /** Before, an agent in a container cannot name its cgroup in a rule (`security.md`, "What a host has"). */
 export const kernelForCgroup = [6, 1] as const;
 
-export function nodesText({ nodes }: ClusterFacts): string {
-  const count = itemsOf(nodes).length;
+export function nodesText({ nodes, planned: { agentPod } }: ClusterFacts): string {
+  const count = itemsOf(nodes).filter((node) => agentPod === null || fitsNode(agentPod, node)).length;
   return `${count} ${count === 1 ? 'node is' : 'nodes are'} ready, with Linux and pods of DaemonSets`;
 }
 
-export function nodeFindings({ nodes, planned: { nodeSelector } }: ClusterFacts): Finding[] {
+export function nodeFindings({ nodes, planned: { agentPod, controllerPod } }: ClusterFacts): Finding[] {
   if ('problem' in nodes) return [notRead('nodes', nodes.problem)];
   const { items } = nodes;
   if (items.length === 0) return [fail('the cluster has no node', 'add one')];
   const where = (fits: (node: NodeObject) => boolean): readonly string[] =>
     items.filter(fits).map(({ metadata }) => metadata.name);
+  const hasAgent = (node: NodeObject): boolean => agentPod !== null && fitsNode(agentPod, node);
   const findings: Finding[] = [];
   const tell = (names: readonly string[], finding: (list: string) => Finding): void => {
     if (names.length > 0) findings.push(finding(listText(names)));
   };
   tell(
-    where((node) => !isLinux(node)),
+    where((node) => !isLinux(node) && !hasAgent(node)),
     (list) =>
       warn(
         `no agent runs on ${list}, which ${verb(list)} no Linux: pods there are outside the mesh`,
         'keep pods that belong into the mesh off them: nodeSelector kubernetes.io/os=linux',
       ),
   );
-  tell(where(isWithoutDaemonSets), (list) =>
-    warn(
-      `${list} ${verb(list)} no machine that runs DaemonSets: pods there are outside the mesh`,
-      'keep pods that belong into the mesh off them',
-    ),
+  tell(
+    where((node) => isWithoutDaemonSets(node) && !hasAgent(node)),
+    (list) =>
+      warn(
+        `${list} ${verb(list)} no machine that runs DaemonSets: pods there are outside the mesh`,
+        'keep pods that belong into the mesh off them',
+      ),
   );
   tell(
-    where((node) => isLinux(node) && !isWithoutDaemonSets(node) && !isReady(node)),
+    where((node) => !takesAgents(node) && hasAgent(node)),
+    (list) =>
+      fail(
+        `the DaemonSet of the agents makes pods for ${list}, which never run there: no update and no removal of it ends`,
+        'leave agent.nodeAffinity of the chart as it is, or exclude such nodes there',
+      ),
+  );
+  const left = where((node) => agentPod !== null && takesAgents(node) && !hasAgent(node));
+  tell(left, (list) => {
+    const none = !items.some(hasAgent);
+    return (none ? fail : warn)(
+      `the selector of the agents leaves out ${list}: pods there are outside the mesh`,
+      none ? 'correct --agent-node-selector: no node has an agent' : 'keep pods that belong into the mesh off them',
+    );
+  });
+  tell(
+    where((node) => takesAgents(node) && (agentPod === null || hasAgent(node)) && !isReady(node)),
     (list) => warn(`not ready: ${list}`, 'their agents start when they are: kubectl describe node'),
   );
   const architectures = [...new Set(items.filter(isLinux).map(({ status }) => status.nodeInfo.architecture))].sort();
@@ -43,12 +63,10 @@ export function nodeFindings({ nodes, planned: { nodeSelector } }: ClusterFacts)
     const message = `the nodes have different processors: ${architectures.join(', ')}`;
     findings.push(warn(message, 'the image has to be there for each of them: build one of several platforms'));
   }
-  const wanted = Object.entries(nodeSelector);
-  const isSelected = ({ metadata: { labels } }: NodeObject): boolean =>
-    wanted.every(([key, value]) => labels?.[key] === value);
-  if (wanted.length > 0 && !items.some(isSelected)) {
-    const labels = wanted.map(([key, value]) => `${key}=${value}`).join(', ');
-    findings.push(fail(`no node has ${labels}, so the controller runs nowhere`, 'correct --node-selector'));
+  if (controllerPod !== null && !items.some((node) => fitsNode(controllerPod, node))) {
+    const wanted = Object.entries(controllerPod.nodeSelector ?? {}).map(([key, value]) => `${key}=${value}`);
+    const what = wanted.length === 0 ? 'what the controller asks for' : wanted.join(', ');
+    findings.push(fail(`no node has ${what}, so the controller runs nowhere`, 'correct --node-selector'));
   }
   return findings;
 }
@@ -99,6 +117,10 @@ export function runtimeFindings({ nodes, runtimeClasses }: ClusterFacts): Findin
 
 function isLinux({ status }: NodeObject): boolean {
   return status.nodeInfo.operatingSystem === 'linux';
+}
+
+function takesAgents(node: NodeObject): boolean {
+  return isLinux(node) && !isWithoutDaemonSets(node);
 }
 
 function isReady({ status }: NodeObject): boolean {

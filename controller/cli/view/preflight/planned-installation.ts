@@ -1,4 +1,5 @@
-import { agentName, controllerName, type KubernetesObject } from '../../../install/install-options.js';
+import { agentName, controllerName, privilegedName, type KubernetesObject } from '../../../install/install-options.js';
+import type { PlacedPod } from './node-fit.js';
 
 /** An access that the API server is asked about, as in a SelfSubjectAccessReview. */
 export type Access = {
@@ -16,16 +17,18 @@ export type PlannedInstallation = {
   readonly makesNamespace: boolean;
   /** A quota for pods of system classes is among them. */
   readonly hasQuota: boolean;
+  /** Its accounts get the rights that OpenShift asks of such pods. */
+  readonly isForOpenShift: boolean;
   /** Null: the state of the controller is in no claim. `className` null: the default class. */
   readonly claim: { readonly className: string | null } | null;
   /** Null: no CNI plugin is installed. */
   readonly cni: { readonly configDirectory: string; readonly binDirectory: string } | null;
-  /** Labels of nodes that the controller may run on. */
-  readonly nodeSelector: Readonly<Record<string, string>>;
+  /** Pod of the controller, without its metadata; null: there is no Deployment of it. */
+  readonly controllerPod: PlacedPod | null;
   /** Labels of the pods of the controller. */
   readonly controllerLabels: Readonly<Record<string, string>>;
   /** Pod of an agent, without its metadata; null: there is no DaemonSet of agents. */
-  readonly agentPod: Readonly<Record<string, unknown>> | null;
+  readonly agentPod: (Readonly<Record<string, unknown>> & PlacedPod) | null;
   /** Kinds that the cluster must serve, as `deployments.apps`. */
   readonly kinds: readonly string[];
   /** To make the objects. */
@@ -66,10 +69,10 @@ type Rule = {
 };
 type PodTemplate = {
   readonly metadata?: { readonly labels?: Readonly<Record<string, string>> };
-  readonly spec: Readonly<Record<string, unknown>> & {
-    readonly nodeSelector?: Readonly<Record<string, string>>;
-    readonly containers?: readonly { readonly command?: readonly string[]; readonly args?: readonly string[] }[];
-  };
+  readonly spec: Readonly<Record<string, unknown>> &
+    PlacedPod & {
+      readonly containers?: readonly { readonly command?: readonly string[]; readonly args?: readonly string[] }[];
+    };
 };
 
 /** What `culvert install` prints, or a chart renders. Null: no agent and no controller is among the objects. */
@@ -85,9 +88,10 @@ export function plannedInstallation(objects: readonly KubernetesObject[]): Plann
     namespace,
     makesNamespace: objects.some(({ kind, metadata }) => kind === 'Namespace' && metadata.name === namespace),
     hasQuota: objects.some(({ kind }) => kind === 'ResourceQuota'),
+    isForOpenShift: objects.some(({ metadata }) => metadata.name === privilegedName),
     claim: claim === undefined ? null : { className: classOf(claim) },
     cni: cniOf(agent),
-    nodeSelector: own?.spec.nodeSelector ?? {},
+    controllerPod: own?.spec ?? null,
     controllerLabels: own?.metadata?.labels ?? {},
     agentPod: agent?.spec ?? null,
     kinds: unique(objects.flatMap((object) => kindOf(object)?.name ?? [])),

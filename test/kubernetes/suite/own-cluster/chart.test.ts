@@ -5,6 +5,7 @@ import { after, test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
 import { installObjects } from '../../../../controller/install/install-objects.js';
 import type { InstallValues, KubernetesObject } from '../../../../controller/install/install-options.js';
+import { valueNotes } from '../../../../controller/install/install-values.js';
 import { requireSuccess, runCommand } from '../../../lab/command.js';
 import { installValueSets } from '../../../support/controller/install-value-sets.js';
 import { imageName, usualRepository } from '../../images/test-images.js';
@@ -89,6 +90,28 @@ for (const [set, says] of refused) {
     assert.match(stderr, says);
   });
 }
+
+for (const path of Object.keys(valueNotes)) {
+  test(`Helm refuses ${path}=null by the schema of the values`, async () => {
+    const argv = [helmProgram, 'template', 'culvert', chart, '--set', `${path}=null`];
+    const { code, stderr } = await runCommand(argv, { env: home, timeoutMs: 60_000 });
+    assert.notEqual(code, 0);
+    assert.ok(stderr.includes(`'${path.split('.').at(-1)}'`), stderr);
+  });
+}
+
+test('the chart is for the namespace of the release, and makes no object of what Helm has made', async () => {
+  const placeOf = async (...args: readonly string[]) => {
+    const objects = documentsOf(await helm('template', 'culvert', chart, ...args));
+    const made = objects.filter(({ kind }) => kind === 'Namespace').map(({ metadata }) => metadata.name);
+    return [[...new Set(objects.flatMap(({ metadata }) => metadata.namespace ?? []))], made];
+  };
+  const usual = 'culvert-system';
+  assert.deepEqual(await placeOf(), [[usual], [usual]]);
+  assert.deepEqual(await placeOf('-n', usual, '--create-namespace'), [[usual], []]);
+  assert.deepEqual(await placeOf('-n', 'mesh', '--create-namespace'), [['mesh'], []]);
+  assert.deepEqual(await placeOf('-n', 'mesh', '--set', 'namespace=other'), [['other'], ['other']]);
+});
 
 test('helm installs the chart, changes it, and takes it away again', async () => {
   const { 'the state in a directory of a node': values } = installValueSets;

@@ -20,6 +20,11 @@ function findings(changes: Partial<ClusterFacts>): string[] {
 
 const namespace = (name: string, labels: Record<string, string> = {}) => ({ metadata: { name, labels } });
 const usual = defaultValues('0.1.0');
+const elsewhere = {
+  requiredDuringSchedulingIgnoredDuringExecution: {
+    nodeSelectorTerms: [{ matchExpressions: [{ key: 'kubernetes.io/os', operator: 'NotIn', values: ['linux'] }] }],
+  },
+};
 const policy = (name: string, spec: NetworkPolicyObject['spec'], inNamespace = 'shop'): NetworkPolicyObject => ({
   metadata: { name, namespace: inNamespace },
   spec,
@@ -114,7 +119,7 @@ const rows: readonly (readonly [string, Partial<ClusterFacts>, RegExp])[] = [
   [
     'OpenShift',
     { served: new Set([...planned().kinds, 'securitycontextconstraints.security.openshift.io']) },
-    /^warn admission: OpenShift.*oc adm policy add-scc-to-user privileged -z culvert-agent -n culvert-system/,
+    /^fail admission: OpenShift gives pods a security context by the rights of their account.*--openshift/,
   ],
   [
     'no default storage class',
@@ -139,6 +144,37 @@ const rows: readonly (readonly [string, Partial<ClusterFacts>, RegExp])[] = [
     'Fargate',
     { nodes: { items: [clusterNode('n1'), clusterNode('f1', {}, { 'eks.amazonaws.com/compute-type': 'fargate' })] } },
     /^warn nodes: f1 is no machine that runs DaemonSets/,
+  ],
+  [
+    'a DaemonSet that waits for a virtual node',
+    {
+      nodes: { items: [clusterNode('n1'), clusterNode('f1', {}, { 'eks.amazonaws.com/compute-type': 'fargate' })] },
+      planned: planned({ agent: { ...usual.agent, nodeAffinity: {} } }),
+    },
+    /^fail nodes: the DaemonSet of the agents makes pods for f1, which never run there/m,
+  ],
+  [
+    'a node that the selector of the agents leaves out',
+    {
+      nodes: { items: [clusterNode('n1'), clusterNode('n2', {}, { mesh: 'yes' })] },
+      planned: planned({ agent: { ...usual.agent, nodeSelector: { mesh: 'yes' } } }),
+    },
+    /^warn nodes: the selector of the agents leaves out n1: pods there are outside the mesh/,
+  ],
+  [
+    'a selector of the agents that fits no node',
+    { planned: planned({ agent: { ...usual.agent, nodeSelector: { mesh: 'yes' } } }) },
+    /^fail nodes: the selector of the agents leaves out n1, n2/,
+  ],
+  [
+    'a controller that no node takes by its affinity',
+    { planned: planned({ controller: { ...usual.controller, nodeAffinity: elsewhere } }) },
+    /^fail nodes: no node has what the controller asks for, so the controller runs nowhere/,
+  ],
+  [
+    'nodes of OpenShift',
+    { nodes: { items: [clusterNode('n1', {}, { 'node.openshift.io/os_id': 'rhel' })] } },
+    /^warn cni: nodes of OpenShift .*--cni-config-dir \/etc\/kubernetes\/cni\/net\.d --cni-bin-dir \/var\/lib\/cni\/bin/,
   ],
   [
     'two architectures',

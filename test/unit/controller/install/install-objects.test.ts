@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
+import { fitsNode, type PlacedPod } from '../../../../controller/cli/view/preflight/node-fit.js';
 import type { KubernetesObject } from '../../../../controller/install/install-options.js';
 import { installObjects } from '../../../../controller/install/install-objects.js';
 import { culvert } from '../../../support/controller/cli-fixture.js';
@@ -12,8 +13,11 @@ async function rendered(...argv: readonly string[]): Promise<readonly Kubernetes
   return parseAllDocuments(out).map((document) => document.toJS() as KubernetesObject);
 }
 
-type PodSpec = {
-  readonly containers: readonly { readonly [field: string]: unknown; readonly securityContext: object }[];
+type PodSpec = PlacedPod & {
+  readonly containers: readonly {
+    readonly [field: string]: unknown;
+    readonly securityContext: { readonly seLinuxOptions?: object };
+  }[];
   readonly volumes: readonly { readonly name: string }[];
   readonly [field: string]: unknown;
 };
@@ -82,13 +86,15 @@ test('an agent has the capabilities of its helper and of its start, no port of t
   const restricted = { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true };
   const both = ['NET_ADMIN', 'SYS_ADMIN', 'CHOWN', 'DAC_OVERRIDE'];
   const capabilities = { drop: ['ALL'], add: [...both, 'SETGID', 'SETUID'] };
-  assert.deepEqual(agent?.securityContext, { ...restricted, capabilities });
+  const seLinuxOptions = { type: 'spc_t' };
+  assert.deepEqual(agent?.securityContext, { ...restricted, capabilities, seLinuxOptions });
   assert.ok(String(agent?.['command']).includes('--privileges=split'));
   assert.equal(agent?.['ports'], undefined);
   assert.equal(hostPID, undefined);
   assert.equal(automountServiceAccountToken, false);
   const [whole] = (await podOf('DaemonSet', '--agent-privileges', 'whole')).containers;
-  assert.deepEqual(whole?.securityContext, { ...restricted, capabilities: { drop: ['ALL'], add: both } });
+  const least = { drop: ['ALL'], add: both };
+  assert.deepEqual(whole?.securityContext, { ...restricted, capabilities: least, seLinuxOptions });
   assert.ok(String(whole?.['command']).includes('--privileges=whole'));
 });
 
@@ -156,6 +162,65 @@ test('agents serve metrics at their node only where they are scraped', async () 
   const flags = async (...argv: readonly string[]) => (await podOf('DaemonSet', ...argv)).containers[0]?.['command'];
   assert.doesNotMatch(String(await flags()), /metrics-address/);
   assert.match(String(await flags('--monitoring', 'pod-monitor')), /--metrics-address=\[::\]:15020/);
+});
+
+test('pods are for nodes with Linux that are no virtual ones, so that a DaemonSet never waits for another', async () => {
+  for (const kind of ['Deployment', 'DaemonSet'] as const) {
+    const pod = await podOf(kind, '--replicas', '2', '--storage-access-mode', 'ReadWriteMany');
+    const fits = (labels: Readonly<Record<string, string>>): boolean =>
+      fitsNode(pod, { metadata: { name: 'n', labels: { 'kubernetes.io/os': 'linux', ...labels } } });
+    assert.ok(fits({}));
+    assert.ok(fits({ type: 'metal', 'eks.amazonaws.com/compute-type': 'ec2' }));
+    assert.ok(!fits({ 'kubernetes.io/os': 'windows' }));
+    assert.ok(!fits({ 'eks.amazonaws.com/compute-type': 'fargate' }));
+    assert.ok(!fits({ type: 'virtual-kubelet' }));
+  }
+  const { nodeSelector } = await podOf('DaemonSet', '--agent-node-selector', 'mesh=yes');
+  assert.deepEqual(nodeSelector, { mesh: 'yes' });
+});
+
+test('a controller leaves a node that is dead after 30 s, an agent never leaves its node', async () => {
+  const { tolerations } = await podOf('Deployment');
+  assert.deepEqual(
+    (tolerations as readonly Record<string, unknown>[]).map((each) => [each['key'], each['tolerationSeconds']]),
+    [
+      ['node.kubernetes.io/not-ready', 30],
+      ['node.kubernetes.io/unreachable', 30],
+    ],
+  );
+  assert.deepEqual((await podOf('DaemonSet'))['tolerations'], [{ operator: 'Exists' }]);
+});
+
+test('an update makes the new agent first, or on full nodes ends the old one first', async () => {
+  const updateOf = async (...argv: readonly string[]): Promise<unknown> => {
+    const found = (await rendered(...argv)).find(({ kind }) => kind === 'DaemonSet');
+    return (found as unknown as { spec: { updateStrategy: { rollingUpdate: unknown } } }).spec.updateStrategy
+      .rollingUpdate;
+  };
+  assert.deepEqual(await updateOf(), { maxSurge: 1, maxUnavailable: 0 });
+  assert.deepEqual(await updateOf('--no-surge'), { maxSurge: 0, maxUnavailable: 1 });
+});
+
+test('SELinux lets an agent into directories of the node; OpenShift lets the three accounts have their pods', async () => {
+  const seLinuxOf = async (...argv: readonly string[]): Promise<unknown> => {
+    const [agent] = (await podOf('DaemonSet', ...argv)).containers;
+    return agent?.securityContext.seLinuxOptions;
+  };
+  assert.deepEqual(await seLinuxOf(), { type: 'spc_t' });
+  assert.equal(await seLinuxOf('--se-linux-type', 'none'), undefined);
+  const bindings = async (...argv: readonly string[]) =>
+    (await rendered(...argv)).filter(
+      ({ kind, metadata }) => kind === 'RoleBinding' && /privileged/.test(metadata.name),
+    );
+  assert.deepEqual(await bindings(), []);
+  const [binding] = (await bindings('--openshift', '--namespace', 'mesh')) as unknown as [
+    { roleRef: { name: string }; subjects: { name: string; namespace: string }[] },
+  ];
+  assert.equal(binding.roleRef.name, 'system:openshift:scc:privileged');
+  assert.deepEqual(
+    binding.subjects.map(({ name, namespace }) => `${namespace}/${name}`),
+    ['mesh/culvert-controller', 'mesh/culvert-agent', 'mesh/culvert-cleanup'],
+  );
 });
 
 test('what it prints can be read and changed line by line: no part refers to another', async () => {
@@ -273,8 +338,8 @@ test('two controllers have a lease, the narrow rights for it, and a Service that
   assert.equal(await most('--replicas', '2'), 2);
   const affinity = async (...argv: readonly string[]) =>
     Object.keys(((await podOf('Deployment', '--replicas', '2', ...argv)) as { affinity?: object }).affinity ?? {});
-  assert.deepEqual(await affinity(), ['podAffinity']);
-  assert.deepEqual(await affinity('--storage-access-mode', 'ReadWriteMany'), ['podAntiAffinity']);
+  assert.deepEqual(await affinity(), ['nodeAffinity', 'podAffinity']);
+  assert.deepEqual(await affinity('--storage-access-mode', 'ReadWriteMany'), ['nodeAffinity', 'podAntiAffinity']);
 });
 
 test('two controllers with a directory of a node must be on one node, and the group that they join is their own', async () => {
@@ -326,6 +391,8 @@ const refused: readonly (readonly [argv: readonly string[], error: RegExp])[] = 
   [['--policies', 'NetworkPolicies'], /"NetworkPolicies" is no kind that can be taken.*did you mean NetworkPolicy/],
   [['--monitoring', 'all'], /--monitoring: "all" is none.*pod-monitor, alert-rules, dashboard/],
   [['--node-selector', 'n1'], /--node-selector: "n1" is no label/],
+  [['--agent-node-selector', 'n1'], /--agent-node-selector: "n1" is no label/],
+  [['--se-linux-type', 'a b'], /--se-linux-type: "a b" is no type.*spc_t/],
   [['--agent-privileges', 'none'], /--agent-privileges: "none" is not known.*use split or whole/],
   [['--cni-config-dir', 'net.d'], /--cni-config-dir: "net\.d" is no directory of a node.*absolute path/],
   [['--cni-bin-dir', '/opt/../etc'], /--cni-bin-dir: "\/opt\/\.\.\/etc" is no directory/],
