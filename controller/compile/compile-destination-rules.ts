@@ -22,14 +22,14 @@ function compileRule(rule: DestinationRule): CompiledDestinationRule {
 function compileUncached({ metadata, spec }: DestinationRule): CompiledDestinationRule {
   const { namespace, name } = metadata;
   const { trafficPolicy = {} } = spec;
-  const ports = (trafficPolicy.portLevelSettings ?? []).map(({ port, ...policy }) => [port.number, policyOf(policy)]);
   return {
     namespace,
     name,
     host: hostOf(spec.host, namespace),
     ...exportOf(spec.exportTo ?? [], namespace),
     policy: policyOf(trafficPolicy),
-    ports: Object.fromEntries(ports) as Record<string, TrafficPolicy>,
+    ports: portsOf(trafficPolicy),
+    ...subsetsOf(spec.subsets ?? []),
   };
 }
 
@@ -41,9 +41,28 @@ export function hostOf(written: string, namespace: string): string {
 }
 
 /** Without any namespace, or with all, a rule has no such field. */
-function exportOf(exportTo: readonly string[], own: string): Pick<CompiledDestinationRule, 'exportTo'> {
+export function exportOf(exportTo: readonly string[], own: string): Pick<CompiledDestinationRule, 'exportTo'> {
   if (exportTo.length === 0 || exportTo.includes('*')) return {};
   return { exportTo: [...new Set(exportTo.map((written) => (written === '.' ? own : written)))].sort() };
+}
+
+/** Without any, a rule has no such field. */
+function subsetsOf(subsets: NonNullable<DestinationRule['spec']['subsets']>): Pick<CompiledDestinationRule, 'subsets'> {
+  if (subsets.length === 0) return {};
+  return {
+    subsets: subsets.map(({ name, labels, trafficPolicy = {} }) => ({
+      name,
+      labels,
+      policy: policyOf(trafficPolicy),
+      ports: portsOf(trafficPolicy),
+    })),
+  };
+}
+
+function portsOf({
+  portLevelSettings = [],
+}: NonNullable<DestinationRule['spec']['trafficPolicy']>): Record<string, TrafficPolicy> {
+  return Object.fromEntries(portLevelSettings.map(({ port, ...policy }) => [String(port.number), policyOf(policy)]));
 }
 
 const balancingOf = {

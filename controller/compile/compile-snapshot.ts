@@ -7,6 +7,7 @@ import type { Resource } from '../resources/kinds/resource.js';
 import { compileAuthorization } from './compile-authorization.js';
 import { compileClusterPolicies, isClusterPolicy } from './compile-cluster-policies.js';
 import { compileDestinationRules } from './compile-destination-rules.js';
+import { compileVirtualServices } from './compile-virtual-services.js';
 import { compileExternals } from './compile-externals.js';
 import { compileNetworkPolicies } from './compile-network-policies.js';
 import { compilePeerAuthentications } from './compile-peer-authentications.js';
@@ -39,6 +40,7 @@ export function* compilingSnapshot(resources: readonly Resource[], meta: Snapsho
     resources.filter((resource): resource is Extract<Resource, { kind: K }> => resource.kind === kind);
   const clusterPolicies = compileClusterPolicies(resources.filter(isClusterPolicy));
   const destinationRules = compileDestinationRules(ofKind('DestinationRule'));
+  const virtualServices = compileVirtualServices(ofKind('VirtualService'));
   const snapshot: Snapshot = {
     revision,
     createdAt,
@@ -54,6 +56,7 @@ export function* compilingSnapshot(resources: readonly Resource[], meta: Snapsho
     externals: compileExternals(ofKind('ServiceEntry')),
     namespaces: namespaceLabels(ofKind('Namespace')),
     ...(destinationRules.length === 0 ? {} : { destinationRules }),
+    ...(virtualServices.length === 0 ? {} : { virtualServices }),
   };
   return { snapshot };
 }

@@ -31,6 +31,8 @@ export type Snapshot = {
   readonly namespaces: Readonly<Record<string, Readonly<Record<string, string>>>>;
   /** How connections to services are shared among endpoints. By namespace and name; absent: there is none. */
   readonly destinationRules?: readonly CompiledDestinationRule[];
+  /** Which subset of a service connections go to. By namespace and name; absent: there is none. */
+  readonly virtualServices?: readonly CompiledVirtualService[];
 };
 
 export type MeshSettings = {
@@ -292,7 +294,46 @@ export type CompiledDestinationRule = {
   readonly policy: TrafficPolicy;
   /** By port of the service. It replaces `policy` as a whole. */
   readonly ports: Readonly<Record<string, TrafficPolicy>>;
+  /** Absent: there is none. */
+  readonly subsets?: readonly DestinationSubset[];
 };
+
+/** The endpoints of a service that are workloads with all of these labels. */
+export type DestinationSubset = {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Precedes that of the rule, field by field. */
+  readonly policy: TrafficPolicy;
+  /** Replaces all others for the port. */
+  readonly ports: Readonly<Record<string, TrafficPolicy>>;
+};
+
+/** Istio's VirtualService, limited to its TCP routes among subsets of the service itself. It never changes what is allowed. */
+export type CompiledVirtualService = {
+  readonly namespace: string;
+  readonly name: string;
+  /** As in {@link CompiledDestinationRule}, and never a wildcard. */
+  readonly host: string;
+  readonly exportTo?: readonly string[];
+  /** The first that matches counts. Where none does, connections go as without the document. */
+  readonly routes: readonly TrafficRoute[];
+};
+
+/** `matches`: alternatives; an empty list matches every connection. */
+export type TrafficRoute = { readonly matches: readonly RouteMatch[]; readonly choices: readonly WeightedSubset[] };
+
+/** All fields that are there must match. */
+export type RouteMatch = {
+  /** The dialled one. */
+  readonly port?: number;
+  /** CIDR texts, of the dialled address. */
+  readonly destinationSubnets?: readonly string[];
+  readonly sourceLabels?: Readonly<Record<string, string>>;
+  readonly sourceNamespace?: string;
+};
+
+/** `subset` null: all endpoints of the service. The weight is relative to that of the others. */
+export type WeightedSubset = { readonly subset: string | null; readonly weight: number };
 
 export type TrafficPolicy = {
   /** Absent: in turns, or by the client's address where the service itself is sticky. */

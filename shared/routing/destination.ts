@@ -1,4 +1,5 @@
 import { isIpv6, type HostPort, type IpAddress } from '../address.js';
+import type { DestinationSubset } from '../policy/snapshot.js';
 import { nearestOf } from './nearest.js';
 import type { Locality, RegistryService, ServicePort, WorkloadEntry } from './registry-entry.js';
 import type { RegistryView } from './registry-view.js';
@@ -8,11 +9,19 @@ export type Endpoint = { readonly workload: WorkloadEntry | null; readonly addre
 /** An endpoint in the mesh: the workload, at one of its addresses and the port of its application. */
 export type WorkloadEndpoint = Endpoint & { readonly workload: WorkloadEntry };
 
+/** `subset`: the endpoints are only those of this one; absent: all. */
+export type ServiceDestination = {
+  readonly kind: 'service';
+  readonly service: RegistryService;
+  readonly endpoints: readonly Endpoint[];
+  readonly subset?: string;
+};
+
 /** What an application dialled. */
 export type Destination =
   | { readonly kind: 'workload'; readonly service: null; readonly endpoints: readonly [WorkloadEndpoint] }
   /** `endpoints` is empty when the service has none, or does not serve the port that was dialled. */
-  | { readonly kind: 'service'; readonly service: RegistryService; readonly endpoints: readonly Endpoint[] }
+  | ServiceDestination
   /** The dialled address itself. */
   | { readonly kind: 'external'; readonly service: null; readonly endpoints: readonly [Endpoint] };
 
@@ -40,22 +49,30 @@ type Candidate = Endpoint & {
 
 /**
  * The endpoints behind a VIP of a service, in a stable order. Every lookup from a service to its endpoints goes through
- * here. Routes and subsets, which divide a service's traffic, belong between the served port and the selected workloads.
+ * here. `subset`: only workloads with its labels; what is near or ready is chosen among these.
  */
 export function resolveService(
   registry: RegistryView,
   service: RegistryService,
   dialled: HostPort,
   from: Locality | null,
+  subset: Pick<DestinationSubset, 'labels'> | null = null,
 ): readonly Endpoint[] {
   const served = servedPort(service, dialled.port);
   if (served === undefined) return [];
-  const all = selected(registry, service, served, dialled.ip);
-  if (service.endpoints !== undefined) all.push(...named(registry, service, served, dialled.ip));
+  const whole = selected(registry, service, served, dialled.ip);
+  if (service.endpoints !== undefined) whole.push(...named(registry, service, served, dialled.ip));
+  const all = subset === null ? whole : whole.filter(({ workload }) => hasLabels(workload, subset.labels));
   const { distribution } = service;
   // What is only for the own host ends there last: ready endpoints of other hosts are none for it.
   const possible = distribution === 'same-host' ? nearestOf(all, { from, distribution }) : all;
   return nearestOf(available(possible, service), { from, distribution });
+}
+
+function hasLabels(workload: WorkloadEntry | null, labels: DestinationSubset['labels']): boolean {
+  if (workload === null) return false;
+  for (const label in labels) if (workload.labels[label] !== labels[label]) return false;
+  return true;
 }
 
 /** Those that are ready, else those that end and still serve. */

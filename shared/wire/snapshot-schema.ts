@@ -172,6 +172,39 @@ const destinationRule = z.strictObject({
   exportTo: names.exactOptional(),
   policy: trafficPolicy,
   ports: z.record(z.string(), trafficPolicy).readonly(),
+  subsets: z
+    .array(
+      z.strictObject({
+        name: z.string().min(1),
+        labels,
+        policy: trafficPolicy,
+        ports: z.record(z.string(), trafficPolicy).readonly(),
+      }),
+    )
+    .readonly()
+    .exactOptional(),
+});
+
+const routeMatch = z.strictObject({
+  port: port.exactOptional(),
+  destinationSubnets: names.exactOptional(),
+  sourceLabels: labels.exactOptional(),
+  sourceNamespace: z.string().min(1).exactOptional(),
+});
+const weightedSubset = z.strictObject({ subset: z.string().min(1).nullable(), weight: z.int().min(0) });
+const virtualService = z.strictObject({
+  namespace: z.string().min(1),
+  name: z.string().min(1),
+  host: z.string().min(1),
+  exportTo: names.exactOptional(),
+  routes: z
+    .array(
+      z.strictObject({
+        matches: z.array(routeMatch).readonly(),
+        choices: z.array(weightedSubset).readonly(),
+      }),
+    )
+    .readonly(),
 });
 
 const action = z.enum(['allow', 'audit', 'deny']);
@@ -202,6 +235,7 @@ export const snapshotSchema: z.ZodType<Snapshot> = z.strictObject({
   externals: z.array(external).readonly(),
   namespaces: z.record(z.string(), labels).readonly(),
   destinationRules: z.array(destinationRule).readonly().exactOptional(),
+  virtualServices: z.array(virtualService).readonly().exactOptional(),
 });
 
 /**
@@ -209,7 +243,7 @@ export const snapshotSchema: z.ZodType<Snapshot> = z.strictObject({
  * is added and does not change what is allowed is listed here; any other refuses the revision where it is not known. Fields of
  * the snapshot, of `mesh` and of entries of lists can be listed, and none below: a peer without what narrows it matches more.
  */
-export const ignorableFields: readonly string[] = ['destinationRules'];
+export const ignorableFields: readonly string[] = ['destinationRules', 'destinationRules.subsets', 'virtualServices'];
 
 /** Keys on the way to one: a list and a position in it. */
 const deepestIgnorable = 2;

@@ -1,8 +1,9 @@
 import { assertNever } from '../../../shared/assert-never.js';
 import type { IpAddress } from '../../../shared/address.js';
-import type { TrafficPolicy } from '../../../shared/policy/snapshot.js';
+import type { TrafficPolicy, WeightedSubset } from '../../../shared/policy/snapshot.js';
 import type { Destination, Endpoint } from '../../../shared/routing/destination.js';
 import { serviceName } from '../../../shared/routing/names.js';
+import { drawnChoice } from '../../../shared/routing/traffic-routes.js';
 import { EndpointLoads, type EndpointUse } from './endpoint-loads.js';
 import { drawn } from './random-order.js';
 import { stickyOrder } from './sticky-order.js';
@@ -33,12 +34,13 @@ export class EndpointBalancer {
   }
 
   /** Endpoints in the order in which to try them, `atMost` of them. Each is there once, so a retry never meets one that failed. */
-  order({ endpoints, service }: Destination, { dialledPort, client, policy, atMost }: Dial): readonly Endpoint[] {
+  order(destination: Destination, { dialledPort, client, policy, atMost }: Dial): readonly Endpoint[] {
+    const { endpoints, service } = destination;
     if (endpoints.length < 2 || service === null) return endpoints;
     const balancing = policy?.balancing ?? (service.isSticky === true ? 'source-ip' : 'round-robin');
     switch (balancing) {
       case 'round-robin':
-        return this.#inTurns(endpoints, `${serviceName(service)}:${dialledPort}`, atMost);
+        return this.#inTurns(endpoints, `${serviceName(service)}:${dialledPort}${subsetKey(destination)}`, atMost);
       case 'source-ip':
         return stickyOrder(endpoints, client, atMost);
       case 'random':
@@ -48,6 +50,11 @@ export class EndpointBalancer {
       default:
         return assertNever(balancing);
     }
+  }
+
+  /** The subset that a new connection goes to, drawn by the weights; null: all endpoints of the service. */
+  choose(choices: readonly WeightedSubset[]): string | null {
+    return drawnChoice(choices, this.#random)?.subset ?? null;
   }
 
   /** Counts a connection to an endpoint that is chosen by their number; null: it is not. The caller owns what is returned. */
@@ -77,4 +84,8 @@ export class EndpointBalancer {
     const pair = this.#loads.isLighter(second, first) ? [second, first] : [first, second];
     return [...pair, ...others].slice(0, atMost);
   }
+}
+
+function subsetKey({ subset = '' }: { readonly subset?: string }): string {
+  return subset === '' ? '' : ` ${subset}`;
 }

@@ -1,11 +1,11 @@
 import type net from 'node:net';
-import type { TrafficPolicy } from '../../../shared/policy/snapshot.js';
 import { isSelfTest } from '../../self-test-target.js';
 import { refused, type Refused } from '../connection/ending.js';
 import { isOwnPort, type CapturedDestination } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import { resolveDestination, type Endpoint } from '../../../shared/routing/destination.js';
-import { workloadName, serviceName } from '../../../shared/routing/names.js';
+import type { Endpoint } from '../../../shared/routing/destination.js';
+import { workloadName } from '../../../shared/routing/names.js';
+import { chooseEndpoints } from './choose-endpoints.js';
 import { outboundFacts } from './facts.js';
 import type { FlowContext } from './flow-context.js';
 import { identify, type Arrival, type Identified, type SocketArrival } from './identify.js';
@@ -44,7 +44,9 @@ async function reach(arrival: SocketArrival): Promise<Reached | Refused> {
 export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Refused> {
   const identified = identify(arrival);
   if (!identified.ok) return identified;
-  const { endpoints, policy } = route(arrival, identified);
+  const chosen = chooseEndpoints(arrival, identified);
+  if (!chosen.ok) return chosen;
+  const { endpoints, policy } = chosen;
   const { connection, context } = arrival;
   let failed: Refused | null = null;
   for (const endpoint of endpoints) {
@@ -54,25 +56,7 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
     connection.leaveEndpoint(true);
     failed = connected;
   }
-  const { dialled } = identified;
-  return failed ?? refused('NO_ENDPOINT', `${arrival.connection.record.service} has none for port ${dialled.port}`);
-}
-
-type Routed = { readonly endpoints: readonly Endpoint[]; readonly policy: TrafficPolicy | null };
-
-/** Endpoints in the order in which to try them. */
-function route({ context, connection }: Arrival, { dialled, client, entry }: Identified): Routed {
-  const { record } = connection;
-  const { trafficPolicies } = context.state;
-  const destination = resolveDestination(context.state.registry, dialled, entry.locality ?? null);
-  if (destination.kind === 'external') record.service = context.nameExternal(dialled.ip, dialled.port);
-  else if (destination.service !== null) record.service = serviceName(destination.service);
-  const { service } = destination;
-  const from = { namespace: entry.namespace, dialledPort: dialled.port };
-  const policy = trafficPolicies === null || service === null ? null : trafficPolicies.policyFor(service, from);
-  const atMost = 1 + context.settings.connectRetries;
-  const how = { dialledPort: dialled.port, client: client.ip, policy, atMost };
-  return { endpoints: context.balancer.order(destination, how), policy };
+  return failed ?? refused('NO_ENDPOINT', `${chosen.of} has none for port ${identified.dialled.port}`);
 }
 
 /** authorized → connected, for one endpoint. */

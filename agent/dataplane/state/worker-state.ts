@@ -34,7 +34,9 @@ export class WorkerState {
   useSnapshot(snapshot: Snapshot): void {
     this.#snapshot = snapshot;
     this.#trafficPolicies =
-      snapshot.destinationRules === undefined ? null : TrafficPolicies.of(snapshot, this.#trafficPolicies);
+      snapshot.destinationRules === undefined && snapshot.virtualServices === undefined
+        ? null
+        : TrafficPolicies.of(snapshot, this.#trafficPolicies);
     this.#lateExternals = new LateExternals(snapshot.externals, this.#lateExternals);
   }
 

@@ -21,7 +21,8 @@ const headers: Readonly<Record<ResourceKind, readonly string[]>> = {
   Workload: ['SERVICE ACCOUNT', 'ADDRESSES', 'NODE', 'NETNS'],
   Service: ['VIPS', 'PORTS', 'SELECTOR'],
   ServiceEntry: ['HOSTS', 'ADDRESSES', 'PORTS'],
-  DestinationRule: ['HOST', 'BALANCING', 'PORTS', 'EXPORT TO'],
+  DestinationRule: ['HOST', 'BALANCING', 'PORTS', 'SUBSETS', 'EXPORT TO'],
+  VirtualService: ['HOST', 'ROUTES', 'EXPORT TO'],
   Segment: ['MEMBERS'],
   SegmentationRule: ['TIER', 'PRIORITY', 'ACTION', 'MODE', 'FROM', 'TO', 'PORTS'],
   AuthorizationPolicy: ['ACTION', 'SELECTOR', 'RULES'],
@@ -88,11 +89,21 @@ function cells(resource: Resource): string[] {
       return [hosts.join(','), shown.join(','), ports?.map(({ number }) => number).join(',') ?? 'any'];
     }
     case 'DestinationRule': {
-      const { host, trafficPolicy, exportTo = ['*'] } = resource.spec;
+      const { host, trafficPolicy, subsets = [], exportTo = ['*'] } = resource.spec;
       const ports = (trafficPolicy?.portLevelSettings ?? []).map(
         ({ port, loadBalancer }) => `${port.number}:${balancing(loadBalancer)}`,
       );
-      return [host, balancing(trafficPolicy?.loadBalancer), ports.join(','), exportTo.join(',')];
+      const parts = subsets.map(({ name }) => name).join(',');
+      return [host, balancing(trafficPolicy?.loadBalancer), ports.join(','), parts, exportTo.join(',')];
+    }
+    case 'VirtualService': {
+      const { hosts, tcp, exportTo = ['*'] } = resource.spec;
+      const routes = tcp.map(({ route }) =>
+        route.map(
+          ({ destination, weight }) => `${destination.subset ?? 'all'}${weight === undefined ? '' : `:${weight}`}`,
+        ),
+      );
+      return [hosts.join(','), routes.map((choices) => choices.join('/')).join(','), exportTo.join(',')];
     }
     case 'PeerAuthentication': {
       const { mtls, selector, portLevelMtls = {} } = resource.spec;

@@ -1,7 +1,6 @@
 import { parseSpiffeId } from '../../../shared/identity.js';
 import { completeHost, serviceOfHost } from '../../../shared/routing/service-hosts.js';
 import { serviceAccountName } from '../../../shared/routing/names.js';
-import type { DestinationRule } from '../../resources/kinds/destination-rule.js';
 import type { AuthorizationPolicy } from '../../resources/kinds/authorization-policy.js';
 import { writtenField, type Peer } from '../../resources/kinds/peer.js';
 import type { Resource } from '../../resources/kinds/resource.js';
@@ -35,7 +34,10 @@ export function* referencesIn(resource: Resource, trustDomain: string | undefine
       yield* ofPolicy(resource, trustDomain);
       return;
     case 'DestinationRule':
-      yield* ofHost(resource);
+      yield* ofHost(resource.spec.host, resource.metadata.namespace, ['spec', 'host']);
+      return;
+    case 'VirtualService':
+      yield* ofHost(resource.spec.hosts[0] ?? '', resource.metadata.namespace, ['spec', 'hosts', 0]);
       return;
     default:
   }
@@ -54,11 +56,11 @@ function* ofPeers(peers: readonly Peer[] = [], path: readonly PropertyKey[]): Ge
 }
 
 /** A wildcard names no service. */
-function* ofHost({ metadata, spec }: DestinationRule): Generator<Reference> {
-  const host = completeHost(spec.host, metadata.namespace);
+function* ofHost(text: string, namespace: string, path: readonly PropertyKey[]): Generator<Reference> {
+  const host = completeHost(text, namespace);
   const written = host === undefined ? undefined : serviceOfHost(host);
   if (written === undefined) return;
-  yield { path: ['spec', 'host'], to: 'service', written, missing: `there is no Service ${written}` };
+  yield { path, to: 'service', written, missing: `there is no Service ${written}` };
 }
 
 function* ofPolicy({ metadata, spec }: AuthorizationPolicy, trustDomain: string | undefined): Generator<Reference> {

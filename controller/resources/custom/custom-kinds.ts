@@ -48,6 +48,11 @@ const customKinds = {
       text('Balancing', '.spec.trafficPolicy.loadBalancer.simple', 'How its connections are shared.'),
     ],
   },
+  VirtualService: {
+    plural: 'virtualservices',
+    shortNames: ['cvvs'],
+    columns: [text('Host', '.spec.hosts', 'The service that it is for.')],
+  },
   Segment: { plural: 'segments', shortNames: ['seg'], columns: [] },
   SegmentationRule: {
     plural: 'segmentationrules',

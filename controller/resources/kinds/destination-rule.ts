@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { completeHost, meantHost } from '../../../shared/routing/service-hosts.js';
 import { fieldNotes } from './field-notes.js';
-import { namespaceField, portField } from './field-schemas.js';
+import { namespaceField, portField, selectorField } from './field-schemas.js';
 import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
 import { istioNetworkingApiVersions } from './service-entry.js';
 
@@ -132,7 +132,7 @@ const trafficPolicy = z
   .register(fieldNotes, { example: '{ loadBalancer: { simple: LEAST_REQUEST } }', refusedFields: refusedPolicies });
 
 /** A name of a service: a complete one of another kind is refused with the name that was probably meant. */
-const host = z
+export const hostField = z
   .string()
   .superRefine((text, context) => {
     // The namespace does not matter here.
@@ -147,13 +147,38 @@ const host = z
   })
   .register(fieldNotes, { example: 'web', type: 'host' });
 
-const exportField = z
+export const subsetNameField = z
+  .string()
+  .regex(/^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/, 'must be at most 63 letters, digits, "-", "_" and "."')
+  .register(fieldNotes, { example: 'v2', type: 'name' });
+
+const exportName = z
   .string()
   .refine(
     (text) => text === '*' || text === '.' || namespaceField.safeParse(text).success,
     'must be a namespace, "." or "*"',
   )
   .register(fieldNotes, { example: 'billing' });
+
+export const exportToField = z
+  .array(exportName)
+  .exactOptional()
+  .describe(
+    'Namespaces whose clients go by the document; `.` is its own and `*` all of them. Without it all of them. Clients of its own namespace always go by it.',
+  )
+  .register(fieldNotes, { example: '["."]', type: 'list of namespaces, `.` or `*`' });
+
+const subset = z
+  .strictObject({
+    name: subsetNameField
+      .describe('Name of the subset, which routes give.')
+      .register(fieldNotes, { limits: 'each name once' }),
+    labels: selectorField.describe('Labels that its endpoints have, in addition to those that the service selects by.'),
+    trafficPolicy: trafficPolicy
+      .exactOptional()
+      .describe('What holds for connections to the subset, before what is said of the service.'),
+  })
+  .register(fieldNotes, { example: '{ name: v2, labels: { version: v2 } }' });
 
 /**
  * Istio's DestinationRule, limited to what is served: how connections to a service are shared among its endpoints. It never
@@ -166,23 +191,27 @@ export const destinationRuleSchema = z
     metadata: namespacedMetadata.describe(metadataText),
     spec: z
       .strictObject({
-        host: host.describe(
+        host: hostField.describe(
           'The service: its name in the namespace of the document, its whole name (`web.shop.svc.cluster.local`), or a wildcard over whole names (`*.shop.svc.cluster.local`, `*`). The whole name precedes a wildcard, and a longer wildcard a shorter one.',
         ),
         trafficPolicy: trafficPolicy.exactOptional().describe('What holds for connections to the service.'),
-        exportTo: z
-          .array(exportField)
+        subsets: z
+          .array(subset)
+          .superRefine((subsets, context) => {
+            for (const [index, { name }] of subsets.entries()) {
+              if (subsets.findIndex((other) => other.name === name) === index) continue;
+              context.addIssue({ code: 'custom', path: [index, 'name'], message: 'is listed twice' });
+            }
+          })
           .exactOptional()
-          .describe(
-            'Namespaces whose clients go by the document; `.` is its own and `*` all of them. Without it all of them. Clients of its own namespace always go by it.',
-          )
-          .register(fieldNotes, { example: '["."]', type: 'list of namespaces, `.` or `*`' }),
+          .describe('Parts of the endpoints, by labels, that routes of a VirtualService lead to.')
+          .register(fieldNotes, { example: '[{ name: v2, labels: { version: v2 } }]' }),
+        exportTo: exportToField,
       })
       .describe(specText)
       .register(fieldNotes, {
         example: '{ host: web, trafficPolicy: { loadBalancer: { simple: LEAST_REQUEST } } }',
         refusedFields: {
-          subsets: `${notYet}: a Service with the labels in its selector has addresses of its own`,
           workloadSelector: `${notYet}: a document is for all clients of the namespaces in exportTo`,
         },
       }),

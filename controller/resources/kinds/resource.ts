@@ -26,6 +26,7 @@ import { segmentSchema, type Segment } from './segment.js';
 import { segmentationRuleSchema, type SegmentationRule } from './segmentation-rule.js';
 import { serviceSchema, type Service } from './service.js';
 import { istioNetworkingApiVersions, serviceEntrySchema, type ServiceEntry } from './service-entry.js';
+import { virtualServiceSchema, type VirtualService } from './virtual-service.js';
 import { workloadSchema, type Workload } from './workload.js';
 
 /**
@@ -39,6 +40,7 @@ export type Resource =
   | Service
   | ServiceEntry
   | DestinationRule
+  | VirtualService
   | Segment
   | SegmentationRule
   | AuthorizationPolicy
@@ -80,6 +82,12 @@ const resourceKinds = {
     isNamespaced: true,
     apiVersions: [culvertApiVersion, ...istioNetworkingApiVersions],
     aliases: ['destinationrules', 'dr'],
+  },
+  VirtualService: {
+    schema: virtualServiceSchema,
+    isNamespaced: true,
+    apiVersions: [culvertApiVersion, ...istioNetworkingApiVersions],
+    aliases: ['virtualservices', 'vs'],
   },
   Segment: { schema: segmentSchema, isNamespaced: false, apiVersions: culvertOnly, aliases: ['segments', 'seg'] },
   SegmentationRule: {

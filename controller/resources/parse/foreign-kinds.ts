@@ -18,8 +18,8 @@ const asWorkload = 'register each of its instances as a Workload with its addres
 const addressesInRules = 'write its addresses into a Segment with cidr, or into a ServiceEntry';
 const meshSettings = 'settings of this mesh are in a Mesh with apiVersion culvert.dev/v1';
 const httpOnly = 'it is about HTTP, and Culvert carries TCP without reading it';
-const routing = 'Culvert routes connections by Service and Workload alone';
-const laterVersion = `this version does not support it; ${routing}`;
+const routing = 'write its routes as a VirtualService with tcp, among the subsets of a DestinationRule';
+const noGateway = 'Culvert has no gateways, and routes connections of the members of the mesh';
 
 const projects: readonly Project[] = [
   {
@@ -102,7 +102,6 @@ const projects: readonly Project[] = [
     name: 'Istio',
     groups: ['.istio.io'],
     kinds: {
-      VirtualService: laterVersion,
       RequestAuthentication: 'its JWTs are in HTTP requests, and Culvert carries TCP without reading it',
       Sidecar: 'which destinations a workload may reach can be written as SegmentationRules with from and to',
       WorkloadEntry: 'it can be written as a Workload with its addresses and labels',
@@ -121,8 +120,8 @@ const projects: readonly Project[] = [
   {
     name: 'the Gateway API',
     groups: ['gateway.networking.k8s.io', 'gateway.networking.x-k8s.io'],
-    kinds: { HTTPRoute: httpOnly, GRPCRoute: httpOnly, TCPRoute: routing, TLSRoute: routing, GatewayClass: routing },
-    otherwise: routing,
+    kinds: { HTTPRoute: httpOnly, GRPCRoute: httpOnly, TCPRoute: routing, TLSRoute: routing, GatewayClass: noGateway },
+    otherwise: noGateway,
   },
   {
     name: 'Kubernetes',

@@ -141,7 +141,18 @@ spec:
   trafficPolicy:
     loadBalancer: { simple: LEAST_REQUEST }
     portLevelSettings: [{ port: { number: 81 }, loadBalancer: { consistentHash: { useSourceIp: true } } }, { port: { number: 82 } }]
+  subsets: [{ name: v1, labels: { version: v1 } }, { name: v2, labels: { version: v2 } }]
   exportTo: [".", shop]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: db, namespace: billing }
+spec:
+  hosts: [db]
+  tcp:
+    - match: [{ port: 80 }]
+      route: [{ destination: { host: db, subset: v1 }, weight: 90 }, { destination: { host: db, subset: v2 }, weight: 10 }]
+    - route: [{ destination: { host: db } }]
 ---
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
@@ -204,8 +215,12 @@ spec: { subject: { namespaces: { matchLabels: { team: a } } } }
       'billing    bank  bank.example  203.0.113.9,203.0.113.64/26  443    7         5m ago',
     ],
     DestinationRule: [
-      'NAMESPACE  NAME  HOST  BALANCING      PORTS                          EXPORT TO  REVISION  APPLIED',
-      'billing    db    db    LEAST_REQUEST  81:useSourceIp,82:UNSPECIFIED  .,shop     7         5m ago',
+      'NAMESPACE  NAME  HOST  BALANCING      PORTS                          SUBSETS  EXPORT TO  REVISION  APPLIED',
+      'billing    db    db    LEAST_REQUEST  81:useSourceIp,82:UNSPECIFIED  v1,v2    .,shop     7         5m ago',
+    ],
+    VirtualService: [
+      'NAMESPACE  NAME  HOST  ROUTES           EXPORT TO  REVISION  APPLIED',
+      'billing    db    db    v1:90/v2:10,all  *          7         5m ago',
     ],
     PeerAuthentication: [
       'NAMESPACE  NAME  MODE    SELECTOR  PORTS            REVISION  APPLIED',

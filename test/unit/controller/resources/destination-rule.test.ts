@@ -55,6 +55,23 @@ describe('a DestinationRule of Istio becomes', () => {
         ports: { '80': { balancing: 'round-robin' }, '81': {} },
       },
     ],
+    [
+      'subsets',
+      {
+        host: 'web',
+        subsets: [
+          { name: 'v1', labels: { version: 'v1' } },
+          { name: 'v2', labels: { version: 'v2' }, trafficPolicy: { loadBalancer: { simple: 'RANDOM' } } },
+        ],
+      },
+      {
+        subsets: [
+          { name: 'v1', labels: { version: 'v1' }, policy: {}, ports: {} },
+          { name: 'v2', labels: { version: 'v2' }, policy: { balancing: 'random' }, ports: {} },
+        ],
+      },
+    ],
+    ['no subset', { host: 'web', subsets: [] }, {}],
     ['for all', { host: 'web', exportTo: ['*', 'billing'] }, {}],
     ['for all, by an empty list', { host: 'web', exportTo: [] }, {}],
     ['for its own namespace', { host: 'web', exportTo: ['.'] }, { exportTo: ['shop'] }],
@@ -83,7 +100,23 @@ describe('a DestinationRule is refused for', () => {
     ],
     ['spec.host', { host: 'www.example.com' }, /names no service of the mesh/],
     ['spec.host', { host: '*.example.com' }, /names no service of the mesh/],
-    ['spec.subsets', { host: 'web', subsets: [] }, /a Service with the labels in its selector/],
+    ['spec.subsets[0].labels', { host: 'web', subsets: [{ name: 'v1', labels: {} }] }, /at least one label/],
+    [
+      'spec.subsets[1].name',
+      {
+        host: 'web',
+        subsets: [
+          { name: 'v1', labels: { a: 'b' } },
+          { name: 'v1', labels: { a: 'c' } },
+        ],
+      },
+      /is listed twice/,
+    ],
+    [
+      'spec.subsets[0].trafficPolicy.connectionPool',
+      { host: 'web', subsets: [{ name: 'v1', labels: { a: 'b' }, trafficPolicy: { connectionPool: {} } }] },
+      /maxConnectionsPerWorkload/,
+    ],
     ['spec.workloadSelector', { host: 'web', workloadSelector: {} }, /does not serve it/],
     ['spec.exportTo[0]', { host: 'web', exportTo: ['~'] }, /must be a namespace, "\." or "\*"/],
     ['spec.trafficPolicy.connectionPool', policy({ connectionPool: {} }), /maxConnectionsPerWorkload/],
@@ -212,7 +245,10 @@ describe('DestinationRules together', () => {
   });
 
   it('may be passed over by agents that do not know them, and only these say so', () => {
-    assert.match(writeSnapshot(compile(named('a', 'shop', 'web'))), /"ignorable":\["destinationRules"\]/);
+    assert.match(
+      writeSnapshot(compile(named('a', 'shop', 'web'))),
+      /"ignorable":\["destinationRules","destinationRules\.subsets"\]/,
+    );
     assert.doesNotMatch(writeSnapshot(compile(web)), /ignorable/);
   });
 });

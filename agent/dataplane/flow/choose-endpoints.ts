@@ -1,0 +1,76 @@
+import type { DestinationSubset, TrafficPolicy } from '../../../shared/policy/snapshot.js';
+import {
+  resolveDestination,
+  resolveService,
+  type Destination,
+  type Endpoint,
+  type ServiceDestination,
+} from '../../../shared/routing/destination.js';
+import { serviceName } from '../../../shared/routing/names.js';
+import { refused, type Refused } from '../connection/ending.js';
+import type { FlowContext } from './flow-context.js';
+import type { Arrival, Identified } from './identify.js';
+
+/** Endpoints in the order in which to try them, and what is said of connections to them. */
+type Chosen = {
+  readonly ok: true;
+  readonly endpoints: readonly Endpoint[];
+  readonly policy: TrafficPolicy | null;
+  /** For the record, where there is no endpoint. */
+  readonly of: string;
+};
+
+/** The step "routed": what was dialled, and which endpoints of it the documents choose. Names the service in the record. */
+export function chooseEndpoints({ context, connection }: Arrival, identified: Identified): Chosen | Refused {
+  const { record } = connection;
+  const { dialled, client, entry } = identified;
+  const destination = resolveDestination(context.state.registry, dialled, entry.locality ?? null);
+  if (destination.kind === 'external') record.service = context.nameExternal(dialled.ip, dialled.port);
+  else if (destination.service !== null) record.service = serviceName(destination.service);
+  const steered = destination.kind === 'service' ? steer(context, destination, identified) : unsteered(destination);
+  if (!steered.ok) return steered;
+  const atMost = 1 + context.settings.connectRetries;
+  const how = { dialledPort: dialled.port, client: client.ip, policy: steered.policy, atMost };
+  const { subset } = steered;
+  const of = `${subset === null ? '' : `subset ${subset.name} of `}${record.service}`;
+  return { ok: true, endpoints: context.balancer.order(steered.destination, how), policy: steered.policy, of };
+}
+
+type Steered = {
+  readonly ok: true;
+  readonly destination: Destination;
+  readonly policy: TrafficPolicy | null;
+  readonly subset: DestinationSubset | null;
+};
+
+function unsteered(destination: Destination): Steered {
+  return { ok: true, destination, policy: null, subset: null };
+}
+
+/** First the VirtualService, then the DestinationRule, as in Istio. Costs nothing where the rules have neither. */
+function steer(
+  context: FlowContext,
+  destination: ServiceDestination,
+  { dialled, entry }: Identified,
+): Steered | Refused {
+  const { trafficPolicies: policies, registry } = context.state;
+  if (policies === null) return unsteered(destination);
+  const { service } = destination;
+  const { namespace, labels } = entry;
+  const from = { namespace, dialledPort: dialled.port };
+  const found = policies.routeFor(service, { client: { namespace, labels }, dialled });
+  const name = found === null ? null : context.balancer.choose(found.choices);
+  if (found === null || name === null) {
+    return { ok: true, destination, policy: policies.policyFor(service, from), subset: null };
+  }
+  const subset = policies.subsetOf(service, namespace, name);
+  if (subset === null) {
+    const { document, index } = found;
+    const route = `VirtualService/${document.namespace}/${document.name} spec.tcp[${index}]`;
+    const missing = `no DestinationRule has for ${serviceName(service)} and clients of ${namespace}`;
+    return refused('NO_ENDPOINT', `${route} names the subset ${name}, which ${missing}`);
+  }
+  const endpoints = resolveService(registry, service, dialled, entry.locality ?? null, subset);
+  const policy = policies.policyFor(service, from, subset);
+  return { ok: true, destination: { ...destination, endpoints, subset: name }, policy, subset };
+}

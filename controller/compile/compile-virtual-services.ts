@@ -1,0 +1,42 @@
+import type { CompiledVirtualService, RouteMatch } from '../../shared/policy/snapshot.js';
+import type { VirtualService } from '../resources/kinds/virtual-service.js';
+import { byNamespaceAndName } from './compile-authorization.js';
+import { exportOf, hostOf } from './compile-destination-rules.js';
+
+type Match = NonNullable<VirtualService['spec']['tcp'][number]['match']>[number];
+
+/** Compiles VirtualServices, sorted by namespace and name. */
+export function compileVirtualServices(services: readonly VirtualService[]): CompiledVirtualService[] {
+  return services.map(compileService).sort(byNamespaceAndName);
+}
+
+/** Compiled documents, so that unchanged ones stay the same objects. */
+const compiled = new WeakMap<VirtualService, CompiledVirtualService>();
+
+function compileService(service: VirtualService): CompiledVirtualService {
+  const known = compiled.get(service) ?? compileUncached(service);
+  compiled.set(service, known);
+  return known;
+}
+
+function compileUncached({ metadata, spec }: VirtualService): CompiledVirtualService {
+  const { namespace, name } = metadata;
+  return {
+    namespace,
+    name,
+    host: hostOf(spec.hosts[0] ?? '', namespace),
+    ...exportOf(spec.exportTo ?? [], namespace),
+    routes: spec.tcp.map(({ match = [], route }) => ({
+      matches: match.map(compileMatch),
+      choices: route.map(({ destination, weight = route.length === 1 ? 1 : 0 }) => ({
+        subset: destination.subset ?? null,
+        weight,
+      })),
+    })),
+  };
+}
+
+function compileMatch(match: Match): RouteMatch {
+  const { gateways: _, ...compiledMatch } = match;
+  return compiledMatch;
+}

@@ -1,0 +1,133 @@
+import { z } from 'zod';
+import { completeHost, isWildcard } from '../../../shared/routing/service-hosts.js';
+import { exportToField, hostField, subsetNameField } from './destination-rule.js';
+import { fieldNotes } from './field-notes.js';
+import { labelsField, namespaceField, networkField, portField } from './field-schemas.js';
+import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
+import { istioNetworkingApiVersions } from './service-entry.js';
+
+const notYet = 'this version does not serve it';
+
+const gateways = z
+  .array(z.literal('mesh'))
+  .exactOptional()
+  .describe('`mesh` alone: the route is for members of the mesh, as without it.');
+
+const match = z
+  .strictObject({
+    port: portField.exactOptional().describe('Port of the service, as clients dial it.'),
+    sourceLabels: labelsField.exactOptional().describe('Labels of the client, all of them.'),
+    sourceNamespace: namespaceField.exactOptional().describe('Namespace of the client.'),
+    destinationSubnets: z
+      .array(networkField)
+      .min(1, 'must not be empty: leave it out')
+      .exactOptional()
+      .describe('Networks, one of which has the address of the service that was dialled.'),
+    gateways,
+  })
+  .register(fieldNotes, { example: '{ sourceLabels: { app: api } }' });
+
+const destination = z
+  .strictObject({
+    host: hostField.describe('The service that `spec.hosts` names: connections go to its endpoints or to a subset.'),
+    subset: subsetNameField
+      .exactOptional()
+      .describe('A subset of a DestinationRule for the service. Without it all endpoints.'),
+  })
+  .register(fieldNotes, {
+    example: '{ host: web, subset: v2 }',
+    refusedFields: { port: 'connections go to the port of the service that was dialled: leave it out' },
+  });
+
+const weighted = z
+  .strictObject({
+    destination: destination.describe('Where connections go.'),
+    weight: z
+      .int('must be a whole number')
+      .min(0, 'must not be negative')
+      .max(1_000_000, 'must be at most 1000000')
+      .exactOptional()
+      .describe(
+        'Share of the connections, relative to the other weights. Without it 0, or all for an only destination.',
+      ),
+  })
+  .register(fieldNotes, { example: '{ destination: { host: web, subset: v2 }, weight: 10 }' });
+
+const tcpRoute = z
+  .strictObject({
+    match: z.array(match).exactOptional().describe('Alternatives. Without any the route is for all connections.'),
+    route: z
+      .array(weighted)
+      .min(1, 'must have at least one destination')
+      .superRefine((choices, context) => {
+        if (choices.length < 2 || choices.some(({ weight = 0 }) => weight > 0)) return;
+        context.addIssue({ code: 'custom', message: 'has no weight above 0, so no connection would go anywhere' });
+      })
+      .describe('Among which destinations connections are shared, each by its weight.')
+      .register(fieldNotes, { example: '[{ destination: { host: web, subset: v2 } }]' }),
+  })
+  .register(fieldNotes, {
+    example: '{ route: [{ destination: { host: web, subset: v2 } }] }',
+    refusedFields: {
+      mirror: notYet,
+      mirrorPercentage: notYet,
+      retries: `${notYet}: how many endpoints a connection tries is connectRetries of the agent`,
+      timeout: `${notYet}: how long a connect may take is connectTimeout of the agent`,
+      fault: notYet,
+    },
+  });
+
+/**
+ * Istio's VirtualService, limited to TCP routes among the subsets of one service. It never changes what is allowed. Source:
+ * Istio's reference, Networking / Virtual Service.
+ */
+export const virtualServiceSchema = z
+  .strictObject({
+    apiVersion: z.enum([culvertApiVersion, ...istioNetworkingApiVersions]).describe(apiVersionText),
+    kind: z.literal('VirtualService').describe(kindText),
+    metadata: namespacedMetadata.describe(metadataText),
+    spec: z
+      .strictObject({
+        hosts: z
+          .array(hostField.refine((text) => !isWildcard(text), 'is a wildcard: write a document for each service'))
+          .length(1, 'must be one service: write a document for each')
+          .describe(
+            'The service that the document is for, by its name in the namespace of the document or its whole name.',
+          )
+          .register(fieldNotes, { example: '[web]' }),
+        gateways,
+        tcp: z
+          .array(tcpRoute)
+          .min(1, 'must have at least one route')
+          .describe(
+            'Routes in order: the first that matches a new connection counts. Where none does it goes as without the document.',
+          )
+          .register(fieldNotes, { example: '[{ route: [{ destination: { host: web, subset: v2 } }] }]' }),
+        exportTo: exportToField,
+      })
+      .describe(specText)
+      .register(fieldNotes, {
+        example: '{ hosts: [web], tcp: [{ route: [{ destination: { host: web, subset: v2 } }] }] }',
+        refusedFields: {
+          http: 'it is about HTTP, and Culvert carries TCP without reading it: write tcp, whose routes are by connection',
+          tls: `${notYet}: write tcp, whose routes are by port and client`,
+        },
+      }),
+  })
+  .superRefine(({ metadata, spec }, context) => {
+    const [host = ''] = spec.hosts;
+    const service = completeHost(host, metadata.namespace);
+    for (const [at, { route }] of spec.tcp.entries()) {
+      for (const [index, { destination: to }] of route.entries()) {
+        if (completeHost(to.host, metadata.namespace) === service) continue;
+        const path = ['spec', 'tcp', at, 'route', index, 'destination', 'host'];
+        const message = 'is another service than spec.hosts names, and routes lead to subsets of one service';
+        context.addIssue({ code: 'custom', path, message, params: { example: host } });
+      }
+    }
+  })
+  .describe(
+    'VirtualService of Istio, as far as it is about TCP: which subset of a service a connection goes to, by client, port and weight. Of several for a service the first counts: that of the namespace of the client, of that of the service, of the root namespace. It changes nothing that is allowed.',
+  );
+
+export type VirtualService = z.output<typeof virtualServiceSchema>;

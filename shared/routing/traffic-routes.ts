@@ -1,0 +1,53 @@
+import { cidrContains, ipBytes, parseCidr, type HostPort } from '../address.js';
+import type { CompiledVirtualService, RouteMatch, WeightedSubset } from '../policy/snapshot.js';
+
+/** What a route may ask of a connection. */
+export type RouteFacts = {
+  readonly client: { readonly namespace: string; readonly labels: Readonly<Record<string, string>> };
+  readonly dialled: HostPort;
+};
+
+/** A route of a document, counted from 0, and what it shares connections among. */
+export type RouteFound = {
+  readonly document: CompiledVirtualService;
+  readonly index: number;
+  readonly choices: readonly WeightedSubset[];
+};
+
+/** The first route of a document with a match for the connection; one without matches is for all. Null: none is. */
+export function firstRoute(document: CompiledVirtualService, facts: RouteFacts): RouteFound | null {
+  const index = document.routes.findIndex(
+    ({ matches }) => matches.length === 0 || matches.some((match) => isMatch(match, facts)),
+  );
+  const route = document.routes[index];
+  return route === undefined ? null : { document, index, choices: route.choices };
+}
+
+/** All that a match names must be so. */
+function isMatch(match: RouteMatch, { client, dialled }: RouteFacts): boolean {
+  const { port, sourceNamespace, sourceLabels = {}, destinationSubnets } = match;
+  if (port !== undefined && port !== dialled.port) return false;
+  if (sourceNamespace !== undefined && sourceNamespace !== client.namespace) return false;
+  for (const label in sourceLabels) if (client.labels[label] !== sourceLabels[label]) return false;
+  return destinationSubnets === undefined || isWithin(destinationSubnets, dialled);
+}
+
+function isWithin(subnets: readonly string[], { ip }: HostPort): boolean {
+  const bytes = ipBytes(ip);
+  return subnets.some((text) => {
+    const cidr = parseCidr(text);
+    return cidr !== undefined && cidrContains(cidr, bytes);
+  });
+}
+
+/** One of the choices, by their weights, which do not add up to 0. `random`: from 0 to just below 1. */
+export function drawnChoice(choices: readonly WeightedSubset[], random: () => number): WeightedSubset | undefined {
+  const [only, ...others] = choices;
+  if (others.length === 0) return only;
+  let left = random() * choices.reduce((sum, { weight }) => sum + weight, 0);
+  for (const choice of choices) {
+    left -= choice.weight;
+    if (left < 0) return choice;
+  }
+  return choices.findLast(({ weight }) => weight > 0);
+}

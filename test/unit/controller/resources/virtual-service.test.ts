@@ -1,0 +1,161 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { validateSet } from '../../../../controller/compile/check/validate-set.js';
+import { compileSnapshot } from '../../../../controller/compile/compile-snapshot.js';
+import { formatProblem } from '../../../../controller/resources/kinds/problem.js';
+import { parseDocuments } from '../../../../controller/resources/parse/parse-documents.js';
+
+const metadata = { name: 'r', namespace: 'shop' };
+
+function document(spec: unknown, rest: object = {}): string {
+  return JSON.stringify({ apiVersion: 'networking.istio.io/v1', kind: 'VirtualService', metadata, spec, ...rest });
+}
+
+const to = (subset?: string, host = 'web') => ({ destination: { host, ...(subset === undefined ? {} : { subset }) } });
+const tcp = (...routes: readonly unknown[]) => ({ hosts: ['web'], tcp: routes });
+
+it('a VirtualService of Istio becomes routes among the subsets of its service', () => {
+  const { resources, problems } = parseDocuments(
+    document({
+      hosts: ['web.shop.svc.cluster.local'],
+      gateways: ['mesh'],
+      http: null,
+      tcp: [
+        {
+          match: [
+            { port: 80, sourceLabels: { app: 'api' }, gateways: ['mesh'] },
+            { sourceNamespace: 'billing', destinationSubnets: ['198.19.0.9/16'] },
+          ],
+          route: [{ ...to('v1', 'web.shop.svc.cluster.local'), weight: 90 }, { ...to('v2'), weight: 10 }, to('v3')],
+        },
+        { route: [to()] },
+      ],
+      exportTo: ['.'],
+    }),
+  );
+  assert.deepEqual(problems, []);
+  const meta = { revision: 1, createdAt: '2026-01-01T00:00:00Z', createdBy: 'x', trustDomain: 'mesh.test' };
+  const [first, second] = [compileSnapshot(resources, meta), compileSnapshot(resources, meta)];
+  assert.ok('snapshot' in first && 'snapshot' in second);
+  assert.deepEqual(first.snapshot.virtualServices, [
+    {
+      ...metadata,
+      host: 'web.shop.svc.cluster.local',
+      exportTo: ['shop'],
+      routes: [
+        {
+          matches: [
+            { port: 80, sourceLabels: { app: 'api' } },
+            { sourceNamespace: 'billing', destinationSubnets: ['198.19.0.0/16'] },
+          ],
+          choices: [
+            { subset: 'v1', weight: 90 },
+            { subset: 'v2', weight: 10 },
+            { subset: 'v3', weight: 0 },
+          ],
+        },
+        { matches: [], choices: [{ subset: null, weight: 1 }] },
+      ],
+    },
+  ]);
+  assert.equal(first.snapshot.virtualServices?.[0], second.snapshot.virtualServices?.[0]);
+});
+
+/** What is not served is refused with its place and what to do: a document that was taken would steer nothing. */
+describe('a VirtualService is refused for', () => {
+  const route = [to('v2')];
+  const rows: readonly (readonly [path: string, spec: unknown, why: RegExp])[] = [
+    ['spec.tcp', { hosts: ['web'] }, /is missing/],
+    ['spec.tcp', tcp(), /at least one route/],
+    ['spec.hosts', { tcp: [{ route }] }, /is missing/],
+    ['spec.hosts', { hosts: ['web', 'db'], tcp: [{ route }] }, /a document for each/],
+    ['spec.hosts[0]', { hosts: ['*'], tcp: [{ route: [to('v2', '*')] }] }, /is a wildcard/],
+    ['spec.http', { ...tcp({ route }), http: [] }, /without reading it: write tcp/],
+    ['spec.tls', { ...tcp({ route }), tls: [] }, /write tcp/],
+    ['spec.gateways[0]', { ...tcp({ route }), gateways: ['public'] }, /must be "mesh"/],
+    ['spec.tcp[0].route', tcp({}), /is missing/],
+    ['spec.tcp[0].route', tcp({ route: [] }), /at least one destination/],
+    ['spec.tcp[0].route', tcp({ route: [to('v1'), { ...to('v2'), weight: 0 }] }), /no weight above 0/],
+    ['spec.tcp[0].route[0].weight', tcp({ route: [{ ...to('v1'), weight: -1 }] }), /must not be negative/],
+    ['spec.tcp[0].route[0].weight', tcp({ route: [{ ...to('v1'), weight: 1.5 }] }), /whole number/],
+    [
+      'spec.tcp[0].route[0].destination.port',
+      tcp({ route: [{ destination: { host: 'web', port: { number: 81 } } }] }),
+      /port of the service that was dialled/,
+    ],
+    ['spec.tcp[0].route[0].destination.host', tcp({ route: [to('v2', 'db')] }), /another service than spec\.hosts/],
+    ['spec.tcp[0].match[0].sniHosts', tcp({ match: [{ sniHosts: [] }], route }), /is not a field here/],
+    ...['mirror', 'mirrorPercentage', 'fault'].map(
+      (field) => [`spec.tcp[0].${field}`, tcp({ [field]: {}, route }), /does not serve it/] as const,
+    ),
+    ['spec.tcp[0].retries', tcp({ retries: {}, route }), /connectRetries/],
+    ['spec.tcp[0].timeout', tcp({ timeout: '1s', route }), /connectTimeout/],
+  ];
+  for (const [path, spec, why] of rows) {
+    it(`${path}: ${JSON.stringify(spec)}`, () => {
+      const { problems } = parseDocuments(document(spec));
+      assert.deepEqual(
+        problems.map((problem) => problem.path),
+        [path],
+      );
+      assert.match(problems.map(formatProblem).join('\n'), why);
+    });
+  }
+});
+
+describe('VirtualServices together with DestinationRules', () => {
+  const service = JSON.stringify({
+    apiVersion: 'culvert.dev/v1',
+    kind: 'Service',
+    metadata: { name: 'web', namespace: 'shop' },
+    spec: { vips: ['198.19.0.1'], ports: [{ port: 80 }], selector: { app: 'web' } },
+  });
+  const rule = (namespace: string, host: string, ...subsets: readonly string[]): string =>
+    JSON.stringify({
+      apiVersion: 'networking.istio.io/v1',
+      kind: 'DestinationRule',
+      metadata: { name: 'r', namespace },
+      spec: { host, subsets: subsets.map((name) => ({ name, labels: { version: name } })) },
+    });
+  const found = (...documents: readonly string[]): string[] => {
+    const { resources, problems } = parseDocuments([service, ...documents].join('\n---\n'));
+    assert.deepEqual(problems, []);
+    return validateSet(resources)
+      .filter(({ resource }) => resource?.startsWith('VirtualService') === true)
+      .map((problem) => `${problem.severity} ${formatProblem(problem)}`);
+  };
+  const canary = document(
+    tcp({
+      route: [
+        { ...to('v1'), weight: 9 },
+        { ...to('v2'), weight: 1 },
+      ],
+    }),
+  );
+
+  it('are taken where the subsets are there', () => {
+    assert.deepEqual(found(canary, rule('shop', 'web', 'v1', 'v2')), []);
+    assert.deepEqual(found(canary, rule('istio-system', '*.shop.svc.cluster.local', 'v1', 'v2')), []);
+  });
+
+  it('are refused for a subset that the rule does not have, and without a rule', () => {
+    const [problem, ...others] = found(canary, rule('shop', 'web', 'v1'));
+    assert.match(
+      problem ?? '',
+      /^error .*spec\.tcp\[0\]\.route\[1\]\.destination\.subset: names the subset v2, which DestinationRule\/shop\/r does not have \(it has v1\)/,
+    );
+    assert.deepEqual(others, []);
+    assert.equal(found(canary, rule('other', 'web', 'v1', 'v2')).length, 2, 'a rule for another service');
+    assert.match(found(canary).join('\n'), /there is no DestinationRule for shop\/web/);
+  });
+
+  it('are refused where two of a namespace are for one service', () => {
+    const second = document(tcp({ route: [to()] }), { metadata: { name: 's', namespace: 'shop' } });
+    assert.match(found(canary, second, rule('shop', 'web', 'v1', 'v2')).join('\n'), /^error .*VirtualService\/shop\/s/);
+  });
+
+  it('are warned of where there is no such service', () => {
+    const other = document({ hosts: ['wep'], tcp: [{ route: [to(undefined, 'wep')] }] });
+    assert.match(found(other).join('\n'), /^warning .*there is no Service shop\/wep \(did you mean "shop\/web"/);
+  });
+});
