@@ -50,9 +50,6 @@ const loadBalancer = z
   })
   .register(fieldNotes, {
     example: '{ simple: LEAST_REQUEST }',
-    openApi: {
-      rules: { 'simple and consistentHash exclude each other': '!has(self.simple) || !has(self.consistentHash)' },
-    },
     refusedFields: {
       localityLbSetting: `${notYet}: which endpoints are near is trafficDistribution of a Service of Kubernetes`,
       warmup: notYet,

@@ -46,6 +46,7 @@ const weighted = z
       .int('must be a whole number')
       .min(0, 'must not be negative')
       .max(1_000_000, 'must be at most 1000000')
+      .register(fieldNotes, { example: '90', openApi: { type: 'integer', minimum: 0, maximum: 1_000_000 } })
       .exactOptional()
       .describe(
         'Share of the connections, relative to the other weights. Without it 0, or all for an only destination.',
