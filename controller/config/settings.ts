@@ -227,7 +227,7 @@ export const controllerSettings = defineSettings({
     key: 'auditLogMaxBytes',
     default: 1024 * 1024 * 1024,
     min: 1024 * 1024,
-    help: 'Disk space for the audit log. Beyond it the oldest lines are removed, which the log itself says.',
+    help: 'Disk space for the audit log, a quarter of a small disk at most. Beyond it the oldest lines are removed, which the log itself says.',
     example: '1GiB',
   },
   flowRetention: {
@@ -248,7 +248,7 @@ export const controllerSettings = defineSettings({
     key: 'flowMaxBytes',
     default: 1024 * 1024 * 1024,
     min: 1024 * 1024,
-    help: 'Disk space in NATS for flow records. At three quarters of it, the node that has most gives up its oldest.',
+    help: 'Disk space in NATS for flow records, a quarter of a small disk at most. At three quarters of it, the node that has most gives up its oldest.',
     example: '1GiB',
   },
   ...issuerSettings,

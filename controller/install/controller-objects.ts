@@ -215,24 +215,43 @@ function volumeOf({ kind, path }: InstallOptions['controller']['storage']): obje
   };
 }
 
-/** A directory that kubelet makes is root's. A group of the pod would open the keys in it to that group at each mount. */
+/**
+ * A directory that kubelet makes is root's. A group of the pod would open the keys in it to that group at each mount. Some
+ * volumes refuse root such changes (NFS with root_squash, access points of EFS): there it has to be right, or at least the
+ * controller's to write and no other user's.
+ */
+export const ownershipScript = `const fs = require('fs')
+const self = require('node:process')
+const directory = '${statePath}', user = ${controllerUser}
+const { uid, gid, mode } = fs.statSync(directory)
+try {
+  if (uid !== user || gid !== user) fs.chownSync(directory, user, user)
+  if ((mode & 0o777) !== 0o700) fs.chmodSync(directory, 0o700)
+} catch (error) {
+  const now = fs.statSync(directory)
+  const trial = "const p = require('node:process').argv[1] + '/.trial', fs = require('fs'); fs.writeFileSync(p, ''); fs.rmSync(p)"
+  const { status } = require('child_process').spawnSync(self.execPath, ['-e', trial, directory], { uid: user, gid: user })
+  if (status !== 0 || (now.mode & 0o077) !== 0) {
+    const is = 'belongs to ' + now.uid + ':' + now.gid + ' with mode 0' + (now.mode & 0o777).toString(8)
+    const give = 'give the directory (on EFS the access point) to ' + user + ':' + user + ' with mode 0700'
+    const cure = 'export the volume with no_root_squash, or ' + give
+    console.error(directory + ' ' + is + ', and the volume refuses root to change that (' + error.code + '): ' + cure)
+    self.exitCode = 1
+  }
+}`;
+
 function ownership(image: string, state: { readonly name: string; readonly mountPath: string }): object {
-  const own = [
-    `fs.chownSync('${state.mountPath}', ${controllerUser}, ${controllerUser})`,
-    `fs.chmodSync('${state.mountPath}', 0o700)`,
-  ];
-  const script = `const fs = require('fs'); ${own.join('; ')}`;
   return {
     name: 'ownership',
     image,
-    command: ['node', '-e', script],
+    command: ['node', '-e', ownershipScript],
     securityContext: {
       runAsUser: 0,
       runAsNonRoot: false,
       allowPrivilegeEscalation: false,
       readOnlyRootFilesystem: true,
-      // FOWNER: it changes the mode of a directory that is no longer its own.
-      capabilities: { drop: ['ALL'], add: ['CHOWN', 'FOWNER'] },
+      // FOWNER: it changes the mode of a directory that is no longer its own. The last two: it tries to write as the controller.
+      capabilities: { drop: ['ALL'], add: ['CHOWN', 'FOWNER', 'SETGID', 'SETUID'] },
     },
     volumeMounts: [state],
   };

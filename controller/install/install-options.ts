@@ -104,7 +104,7 @@ export function defaultValues(version: string): InstallValues {
     ambientLabels: false,
     controller: {
       replicas: 1,
-      storage: { kind: 'claim', accessMode: 'ReadWriteOnce', size: '2Gi', className: '', path: '' },
+      storage: { kind: 'claim', accessMode: 'ReadWriteOnce', size: '5Gi', className: '', path: '' },
       ...usualPod,
       tolerations: leavesDeadNodes,
       resources: { requests: { cpu: '100m', memory: '256Mi' } },

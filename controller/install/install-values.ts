@@ -108,7 +108,10 @@ export const valueNotes: Leaves = {
     help: 'Of the claim: ReadWriteOnce (pods of one node), or ReadWriteMany, with which a second controller stands by on another node.',
     schema: { enum: accessModes },
   },
-  'controller.storage.size': { help: 'Of the claim.', schema: { pattern: valuePatterns.quantity } },
+  'controller.storage.size': {
+    help: 'Of the claim. Audit log and flow records take a gibibyte each, and a quarter of a smaller volume each.',
+    schema: { pattern: valuePatterns.quantity },
+  },
   'controller.storage.className': { help: "Storage class of the claim; empty: the cluster's default." },
   'controller.storage.path': {
     help: 'Directory of host-path.',

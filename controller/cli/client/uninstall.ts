@@ -261,14 +261,15 @@ async function proveNothingLeft(o: UninstallOptions): Promise<void> {
     ...(await referring(o)),
   ];
   if (left.length === 0) return o.done('nothing of Culvert is left');
-  const names = left.map(
-    ({ kind, metadata: { namespace, name } }) => `${kind} ${namespace === undefined ? '' : `${namespace}/`}${name}`,
-  );
+  const names = left.map(({ kind, metadata: { namespace, name, ownerReferences: [maker] = [] } }) => {
+    const object = `${kind} ${namespace === undefined ? '' : `${namespace}/`}${name}`;
+    return maker === undefined ? object : `${object} (made by ${maker.kind} ${maker.name})`;
+  });
   throw new CliError({
     exit: 'failed',
     code: 'UNINSTALL_INCOMPLETE',
     message: `these are still there: ${names.join(', ')}`,
-    hint: 'delete what you have made for Culvert yourself; another installation may have them, or something makes them again; then run the command again',
+    hint: 'delete what you have made for Culvert yourself, and take the label out of the template of what makes pods again; another installation may have them; then run the command again',
   });
 }
 

@@ -3,6 +3,7 @@ import type { IssuerAnswer, NodeWithoutAgent, StatusAnswer, Uncaptured } from '.
 import { countText } from './amounts.js';
 import { fail, warn, type Finding, type MeshCheck } from './mesh-check.js';
 import { kubernetesFindings, kubernetesText } from './kubernetes-checks.js';
+import { listText } from './preflight/texts.js';
 import { replicaFindings, replicasText } from './replica-checks.js';
 import { formatAge, formatExpiry, formatLeft, formatSkew } from './format-time.js';
 
@@ -136,7 +137,7 @@ function withoutAgent({ status, workloadsByNode }: MeshFacts): readonly Without[
 function agentsFindings({ status: { agents, kubernetes }, workloadsByNode }: MeshFacts): Finding[] {
   // Nodes with workloads and no agent are findings of their own.
   if (agents.length > 0 || workloadsByNode.size > 0) {
-    return agents.flatMap((agent) => agentFindings(agent, kubernetes != null));
+    return [...agents.flatMap((agent) => agentFindings(agent)), ...weaknessFindings(agents, kubernetes != null)];
   }
   const message = 'no agent has joined: no connection is encrypted or subject to rules';
   return [warn(message, 'join a host: culvert token create --node NODE')];
@@ -145,8 +146,25 @@ function agentsFindings({ status: { agents, kubernetes }, workloadsByNode }: Mes
 const refusalHint =
   'if an older backup of the controller was restored, run culvert advance; if not, check whether NATS was tampered with';
 
-/** `hasCluster`: a check of its own says what is wrong with the CNI plugin. */
-function agentFindings({ node, state, heartbeat, revisionLag }: Agent, hasCluster: boolean): Finding[] {
+/**
+ * One finding for each kind: hosts of one make lack the same. `hasCluster`: a check of its own says what is wrong with the CNI
+ * plugin.
+ */
+function weaknessFindings(agents: readonly Agent[], hasCluster: boolean): Finding[] {
+  const nodes = new Map<string, string[]>();
+  for (const agent of agents.filter(hasCurrentHeartbeat)) {
+    for (const text of agent.heartbeat?.weaknesses ?? []) {
+      if (hasCluster && text === agent.heartbeat?.cniProblem) continue;
+      nodes.set(text, [...(nodes.get(text) ?? []), agent.node]);
+    }
+  }
+  return [...nodes].map(([text, names]) => {
+    const verb = names.length === 1 ? 'protects' : 'protect';
+    return warn(`${listText(names)} ${verb} less than others: ${text}`, 'see security.md, "What a host has"');
+  });
+}
+
+function agentFindings({ node, state, heartbeat, revisionLag }: Agent): Finding[] {
   const alarm = heartbeat?.rulesAlarm;
   if (alarm !== undefined) {
     return [fail(`${node} rejects the rules in NATS: ${alarm}`, refusalHint)];
@@ -179,13 +197,7 @@ function agentFindings({ node, state, heartbeat, revisionLag }: Agent, hasCluste
   if (state === 'pending' && pending.length === 0) {
     return [fail(`${node} has no rules yet and refuses all connections`, 'check the log of culvert-agent there')];
   }
-  const weaknesses = (heartbeat?.weaknesses ?? []).filter((text) => !hasCluster || text !== heartbeat?.cniProblem);
-  return [
-    ...pending.map((task) => fail(`${node} is waiting for ${task}`, 'check the log of culvert-agent there')),
-    ...weaknesses.map((text) =>
-      warn(`${node} protects less than others: ${text}`, 'see security.md, "What a host has"'),
-    ),
-  ];
+  return pending.map((task) => fail(`${node} is waiting for ${task}`, 'check the log of culvert-agent there'));
 }
 
 /** The last heartbeat of a silent agent is out of date. */

@@ -232,6 +232,18 @@ test('what is left is named, and makes it fail', async () => {
   assert.match(err, /these are still there: Namespace shop .*\[UNINSTALL_INCOMPLETE\]/);
 });
 
+test('a pod that has the label from its template is named with what makes it again', async () => {
+  const ownerReferences = [{ kind: 'ReplicaSet', name: 'web-5d4' }];
+  const pod = { kind: 'Pod', metadata: { namespace: 'shop', name: 'web-5d4-x', ownerReferences } };
+  using kubectl = new FakeKubectl([
+    { to: /get pods --all-namespaces -l culvert/, out: { items: [pod] } },
+    ...installed.filter(({ out }) => !JSON.stringify(out ?? '').includes('shop')),
+  ]);
+  const { code, err } = await uninstalled(kubectl, '--yes');
+  assert.equal(code, 1);
+  assert.match(err, /still there: Pod shop\/web-5d4-x \(made by ReplicaSet web-5d4\) .*label out of the template/);
+});
+
 test('webhooks and rights that users have made for Culvert without its label are left too', async () => {
   const service = { namespace: 'culvert-system', name: 'culvert-controller', port: 15_443 };
   const account = { kind: 'ServiceAccount', name: 'culvert-controller', namespace: 'culvert-system' };

@@ -12,7 +12,7 @@ kind: PersistentVolume
 metadata: { name: culvert-state }
 spec:
   storageClassName: culvert-state
-  capacity: { storage: 2Gi }
+  capacity: { storage: 5Gi }
   accessModes: [ReadWriteOnce]
   hostPath: { path: ${directory}, type: DirectoryOrCreate }
   nodeAffinity:

@@ -79,6 +79,11 @@ function withAgent(changes: Partial<Agent>, said: Partial<Heartbeat> = {}): Mesh
   return { ...well, status: { ...status, agents: [changed] } };
 }
 
+function weakAgent(node: Agent['node']): Agent {
+  const weaknesses = ['/proc/sys is read-only for the agent'];
+  return { ...agent, node, heartbeat: { ...heartbeat, workloads: [], weaknesses } };
+}
+
 function withController(changes: Partial<StatusAnswer['controller']>): MeshFacts {
   return { ...well, status: { ...status, controller: { ...status.controller, ...changes } } };
 }
@@ -124,6 +129,11 @@ describe('culvert check', () => {
       [
         'warn agents: host-a protects less than others: a process with CAP_NET_RAW can leave capture: no cgroup v2 hierarchy is mounted',
       ],
+    ],
+    [
+      'hosts that lack the same, as hosts of one make do',
+      { ...well, status: { ...status, agents: ['host-a', 'host-b'].map((node) => weakAgent(nodeNamed(node))) } },
+      ['warn agents: host-a, host-b protect less than others: /proc/sys is read-only for the agent'],
     ],
     [
       'an issuing CA near its end',

@@ -4,6 +4,7 @@ import { parseAllDocuments } from 'yaml';
 import { fitsNode, type PlacedPod } from '../../../../controller/cli/view/preflight/node-fit.js';
 import type { KubernetesObject } from '../../../../controller/install/install-options.js';
 import { installObjects } from '../../../../controller/install/install-objects.js';
+import { controllerSettings } from '../../../../controller/config/settings.js';
 import { culvert } from '../../../support/controller/cli-fixture.js';
 import { installValueSets } from '../../../support/controller/install-value-sets.js';
 
@@ -221,6 +222,20 @@ test('SELinux lets an agent into directories of the node; OpenShift lets the thr
     binding.subjects.map(({ name, namespace }) => `${namespace}/${name}`),
     ['mesh/culvert-controller', 'mesh/culvert-agent', 'mesh/culvert-cleanup'],
   );
+});
+
+test('the claim is larger than all that the controller lets grow in it', async () => {
+  const claim = (await rendered()).find(({ kind }) => kind === 'PersistentVolumeClaim') as unknown as {
+    spec: { resources: { requests: { storage: string } } };
+  };
+  const [, gibibytes = ''] = /^(\d+)Gi$/.exec(claim.spec.resources.requests.storage) ?? [];
+  const bytes = Number(gibibytes) * 1024 ** 3;
+  const { auditLogMaxBytes, flowMaxBytes, historyBytes } = controllerSettings;
+  const grows = [auditLogMaxBytes, flowMaxBytes, historyBytes].reduce((sum, each) => sum + each.default, 0);
+  // A quarter is for the rest: the journal, which is written again at a size, the buckets of agents, the log of nats-server.
+  assert.ok(grows <= (bytes * 3) / 4, `${grows} of ${bytes}`);
+  // Audit log and flow records take less than their quarters of it, which smaller volumes give them.
+  for (const each of [auditLogMaxBytes, flowMaxBytes]) assert.ok(each.default <= bytes / 4);
 });
 
 test('what it prints can be read and changed line by line: no part refers to another', async () => {
