@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { KubernetesApi } from './kubernetes-api.js';
 import { KubernetesError } from './kubernetes-error.js';
 import { timeoutSignal } from '../../shared/timeout-signal.js';
+import { WritePauses } from './write-pauses.js';
 
 /** The object that an event is about. */
 export type Regarding = {
@@ -77,10 +77,8 @@ export class EventWriter {
   readonly #known = new Map<string, Known>();
   /** By namespace, which write was its last: those of the lowest numbers are next. */
   readonly #served = new Map<string, number>();
+  readonly #pauses: WritePauses;
   #lastWrite = 0;
-  #failures = 0;
-  #notBeforeMs = 0;
-  #problem: string | null = null;
 
   constructor(init: {
     readonly api: Pick<KubernetesApi, 'send'>;
@@ -97,17 +95,18 @@ export class EventWriter {
     this.#instance = init.instance;
     this.#nowMs = init.nowMs;
     this.#elapsedMs = init.elapsedMs ?? (() => performance.now());
+    this.#pauses = new WritePauses({ what: 'events', log: init.log, ...pauses, elapsedMs: this.#elapsedMs });
   }
 
   /** Why events are not told; null: they are, or will be soon. */
   get problem(): string | null {
-    return this.#problem;
+    return this.#pauses.problem;
   }
 
   /** One turn, with all conditions that hold now. Never rejects. */
   async tell(conditions: readonly Condition[], signal: AbortSignal): Promise<void> {
     this.#note(conditions);
-    if (this.#elapsedMs() < this.#notBeforeMs) return;
+    if (this.#pauses.isPausing) return;
     for (const [key, known] of this.#next()) {
       if (signal.aborted) return;
       // Also where it fails: the next turn begins with another namespace.
@@ -175,8 +174,7 @@ export class EventWriter {
     try {
       const count = await this.#write(event, isAgain ? told.count + 1 : 1, limited);
       known.told = { name: nameOf(event), note, count, atMs: this.#elapsedMs() };
-      this.#failures = 0;
-      this.#problem = null;
+      this.#pauses.succeeded();
       return true;
     } catch (error) {
       return this.#onFailure(error, known, signal);
@@ -248,12 +246,7 @@ export class EventWriter {
       known.isRefused = true;
       return true;
     }
-    this.#notBeforeMs =
-      this.#elapsedMs() + Math.min(pauses.longestMs, pauses.firstMs * 2 ** Math.min(this.#failures, 16));
-    this.#failures++;
-    const problem = `events cannot be written: ${describeError(error)}`;
-    if (problem !== this.#problem) this.#log.warn({ err: error }, 'events of the cluster cannot be written');
-    this.#problem = problem;
+    this.#pauses.failed(error);
     return false;
   }
 }

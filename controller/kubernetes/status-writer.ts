@@ -6,6 +6,7 @@ import { KubernetesError } from './kubernetes-error.js';
 import { differenceOf, statusPatch, type ObjectStatus } from './object-status.js';
 import type { RuleObject } from './rule-object.js';
 import { timeoutSignal } from '../../shared/timeout-signal.js';
+import { WritePauses } from './write-pauses.js';
 
 /** Of one turn, which its owner makes once a second. */
 const maxWritesPerTurn = 20;
@@ -41,9 +42,7 @@ export class StatusWriter {
   readonly #waiting = new Map<string, number>();
   /** Objects whose status is refused, and when they are tried again. */
   readonly #refused = new Map<string, Refusal>();
-  #failures = 0;
-  #notBeforeMs = 0;
-  #problem: string | null = null;
+  readonly #pauses: WritePauses;
 
   constructor(init: {
     readonly api: Pick<KubernetesApi, 'send'>;
@@ -55,12 +54,14 @@ export class StatusWriter {
     this.#log = init.log;
     this.#nowMs = init.nowMs;
     this.#elapsedMs = init.elapsedMs ?? (() => performance.now());
+    const what = 'the status of custom resources';
+    this.#pauses = new WritePauses({ what, log: init.log, ...pauses, elapsedMs: this.#elapsedMs });
   }
 
   /** Why objects may not show what is in force; null: they do, or will soon. */
   get problem(): string | null {
     const [first] = this.#refused.values();
-    return this.#problem ?? first?.problem ?? null;
+    return this.#pauses.problem ?? first?.problem ?? null;
   }
 
   /**
@@ -68,7 +69,7 @@ export class StatusWriter {
    * that change all the time hold up no other.
    */
   async write(wanted: readonly StatusToWrite[], signal: AbortSignal): Promise<void> {
-    if (this.#elapsedMs() < this.#notBeforeMs) return;
+    if (this.#pauses.isPausing) return;
     this.#forget(wanted);
     const due = wanted.flatMap((each) => {
       const difference = this.#differenceOf(each);
@@ -117,8 +118,7 @@ export class StatusWriter {
     }
     this.#refused.delete(object.key);
     this.#written.set(object.key, { atMs: this.#elapsedMs(), status, cameBack: false });
-    this.#failures = 0;
-    this.#problem = null;
+    this.#pauses.succeeded();
     return true;
   }
 
@@ -130,13 +130,11 @@ export class StatusWriter {
       const problem = `the status of ${name} cannot be written: ${describeError(error)}`;
       if (failures === 0)
         this.#log.warn({ err: error, object: name }, 'the status of a custom resource cannot be written');
-      this.#refused.set(key, { failures: failures + 1, notBeforeMs: this.#elapsedMs() + pauseMs(failures), problem });
+      const notBeforeMs = this.#elapsedMs() + this.#pauses.pauseMs(failures);
+      this.#refused.set(key, { failures: failures + 1, notBeforeMs, problem });
       return true;
     }
-    this.#notBeforeMs = this.#elapsedMs() + pauseMs(this.#failures++);
-    const problem = `the status of custom resources cannot be written: ${describeError(error)}`;
-    if (problem !== this.#problem) this.#log.warn({ err: error }, 'the status of custom resources cannot be written');
-    this.#problem = problem;
+    this.#pauses.failed(error);
     return false;
   }
 
@@ -147,10 +145,6 @@ export class StatusWriter {
       for (const key of known.keys()) if (!keys.has(key)) known.delete(key);
     }
   }
-}
-
-function pauseMs(failures: number): number {
-  return Math.min(pauses.longestMs, pauses.firstMs * 2 ** Math.min(failures, 16));
 }
 
 /** The API server refuses what is written, and would take that of others. */
