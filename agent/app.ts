@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Worker } from 'node:worker_threads';
 import { Registry } from 'prom-client';
-import { describeError } from '../shared/errors.js';
+import { describeError, type CulvertError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { keepPrivate } from '../shared/private-state.js';
 import { version } from '../shared/version.js';
@@ -26,7 +26,7 @@ import { EnrolmentFollower } from './control/followers/enrolment-follower.js';
 import { FlowPublisher } from './telemetry/flows/flow-publisher.js';
 import { obtainCredentials } from './control/join/membership.js';
 import { resolveNodeName } from './control/join/node-name.js';
-import { RejoinExpired } from './control/join/rejoin-expired.js';
+import { Rejoining } from './control/join/rejoining.js';
 import { namesInAgentState, StateDirectory } from './control/state/state-directory.js';
 import { ProbeSockets } from './dataplane/pool/probe-sockets.js';
 import { WorkerPool } from './dataplane/pool/worker-pool.js';
@@ -101,6 +101,8 @@ export type RunningAgent = AsyncDisposable & {
   readonly joined: Promise<void>;
   /** Resolves when another process has taken over this host: only open connections are left here, and `stop` is due. */
   readonly succeeded: Promise<void>;
+  /** See `Rejoining`. */
+  readonly moved: Promise<CulvertError>;
   /** Whether the controller says that the installation is being taken away, as it says now. Never rejects. */
   isUninstalled(): Promise<boolean>;
   /** Checks the capture rules of every workload and of the host now, because the supervisor may have removed some. */
@@ -210,25 +212,27 @@ export async function startAgent({
 
   let agentSocket: AgentSocket | null = null;
   let isSucceeded = false;
-  let rejoining: RejoinExpired | null = null;
+  const joining = { settings: { ...settings, node }, directory, version, log };
+  const rejoining = new Rejoining({
+    join: joining,
+    credentials: () => view.plane?.credentials ?? null,
+    inCharge: takingOver.inCharge,
+    onJoined: async () => await view.plane?.rejoin(),
+  });
   const bringUp = async (): Promise<void> => {
     await keepPrivate(settings.stateDir, namesInAgentState, log);
     const credentials = await obtainCredentials({
-      settings: { ...settings, node },
-      directory,
-      version,
-      log,
+      ...joining,
       signal: abort.signal,
       onProblem: (problem) => (view.joinProblem = problem),
     });
     const state = await directory.readState(log);
     const statements = await directory.readStatements(log);
     const { namespaces } = await directory.readCaptured(log);
-    const { trustDomain } = credentials;
     const pool = new WorkerPool({
       workers,
       node,
-      trustDomain,
+      trustDomain: credentials.trustDomain,
       settings: dataplaneSettings(settings),
       log,
       kept: takingOver.workloadSockets,
@@ -288,6 +292,7 @@ export async function startAgent({
       metrics,
       log,
       said: () => view.said(),
+      onOtherKeys: () => void rejoining.checkOtherMesh(),
       onWorkloads: view.announceServing(() => {
         // Connections to workloads that have left this host wait in them.
         pool.sockets.closeUnclaimed();
@@ -317,13 +322,7 @@ export async function startAgent({
       void takingOver.inCharge.then(() => abort.signal.aborted || view.probeSockets?.open()).catch(() => undefined);
     }
     await plane.start(state, statements);
-    rejoining = new RejoinExpired({
-      join: { settings: { ...settings, node }, directory, version },
-      credentials: () => plane.credentials,
-      inCharge: takingOver.inCharge,
-      onJoined: () => plane.rejoin(),
-      log,
-    });
+    void rejoining.checkExpired();
     probe.start();
   };
   const joined = bringUp();
@@ -336,7 +335,7 @@ export async function startAgent({
     await joined.catch(() => undefined);
     probe.close();
     view.cni?.close();
-    rejoining?.[Symbol.dispose]();
+    rejoining[Symbol.dispose]();
     await view.plane?.stop(o);
   };
   let stopped: Promise<Stopped> | null = null;
@@ -417,6 +416,7 @@ export async function startAgent({
     isServing: () => view.isServing(),
     joined,
     succeeded,
+    moved: rejoining.moved,
     isUninstalled: async () => {
       const { plane } = view;
       const sinceMs = performance.now();

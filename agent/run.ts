@@ -87,6 +87,7 @@ export async function runAgent(o: {
       agent.succeeded.then(() => 'succeeded' as const),
       agent.joined.then(() => stop.first).then(() => 'stopped' as const),
       helperLost,
+      agent.moved,
     ]);
     if (typeof why !== 'string') {
       log.error({ err: why }, 'the agent ends: its rules stay, so nothing passes until the next one serves');

@@ -63,6 +63,7 @@ import { NodesWithoutAgent } from './fleet/nodes-without-agent.js';
 import { assertNatsCanStart, openMeshNats, type MeshNats } from './nats/mesh-nats.js';
 import { StatementPublisher } from './publish/statement-publisher.js';
 import { openCluster } from './kubernetes/open-cluster.js';
+import { assertOnlyMesh } from './kubernetes/other-mesh.js';
 import type { ReplicasState } from './kubernetes/replicas.js';
 import { openStore } from './store/open-store.js';
 import { keepPrivate } from '../shared/private-state.js';
@@ -156,6 +157,7 @@ async function open(
   closing.push('audit log', closeAuditLog);
   const vault = await KeyVault.open(settings.keyPassphraseFile, { stateDir });
   await sealKeys({ stateDir, vault, log });
+  await assertOnlyMesh(settings);
   const { ca, close: closeCa } = await openMeshCa({
     settings,
     vault,

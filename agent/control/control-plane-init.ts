@@ -36,6 +36,8 @@ export type ControlPlaneInit = {
   readonly log: Log;
   /** What heartbeats say of the agent as a whole. */
   readonly said: () => Pick<Heartbeat, 'pending' | 'weaknesses' | 'hostProbes' | 'cniProblem'>;
+  /** See `RootsRecovery`. */
+  readonly onOtherKeys: () => void;
   /** What is captured may have changed. */
   readonly onWorkloads: () => void;
 };

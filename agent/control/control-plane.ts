@@ -5,7 +5,7 @@ import { openRegistryRoot } from '../../shared/wire/registry-root.js';
 import { openProvenRegistryEntry, openRegistryEntry, openSnapshot, snapshotReader } from '../../shared/wire/signed.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import type { RegistryMessage } from '../dataplane/messages.js';
-import { CertificateRotator } from './credentials/certificate-rotator.js';
+import { CertificateRotator, type WorkloadCertificate } from './credentials/certificate-rotator.js';
 import type { ControlLink } from './control-link.js';
 import type { ControlPlaneInit, Rejoined } from './control-plane-init.js';
 import { CredentialsRotator } from './credentials/credentials-rotator.js';
@@ -126,6 +126,7 @@ export class ControlPlane {
       scheduler: systemScheduler,
       log,
       onRoots: (rootsPem) => this.#credentials.takeRoots(rootsPem),
+      onOtherKeys: init.onOtherKeys,
     });
     this.reconciler = new WorkloadReconciler({
       capture: init.capture,
@@ -357,7 +358,9 @@ export class ControlPlane {
         );
       }
     }
-    this.#certificates.restore(state.certificates);
+    // Those of a mesh that this host has left prove nothing to others.
+    const isVerified = ({ chainPem }: WorkloadCertificate): boolean => this.#trust.verified(chainPem) !== null;
+    this.#certificates.restore(state.certificates.filter(isVerified));
     this.#onCertificates();
     this.#registry.restore(state.registry);
     log.info(

@@ -8,7 +8,7 @@ import { isSigningPublicKey } from '../../../shared/pki/signing-key.js';
 import type { RenewRequest, RenewResponse } from '../../../shared/wire/requests.js';
 import type { Scheduler } from '../../thread/scheduler.js';
 import { unfitAnswer, type AnswerAlarm } from './answer-alarm.js';
-import type { NodeCredentials } from './node-credentials.js';
+import { isOfSameMesh, type NodeCredentials } from './node-credentials.js';
 import { RenewalLoop, type RenewalOutcome } from './renewal-loop.js';
 
 const maxRetryMs = 60_000;
@@ -67,6 +67,13 @@ export class CredentialsRotator {
    */
   adopt(joined: NodeCredentials): boolean {
     const { node, trustDomain, natsServers, natsServerName, rootsPem } = this.#current;
+    if (!isOfSameMesh(joined, this.#current)) {
+      throw new CulvertError({
+        code: 'CREDENTIALS_FOREIGN',
+        message: 'the credentials on disk are of another mesh: its controller signs with other keys',
+        hint: 'restart the agent',
+      });
+    }
     if (joined.node !== node || joined.trustDomain !== trustDomain) {
       throw new CulvertError({
         code: 'CREDENTIALS_FOREIGN',

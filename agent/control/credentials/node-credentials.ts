@@ -36,3 +36,11 @@ export const nodeCredentialsSchema = z.object({
 });
 
 export type NodeCredentials = z.infer<typeof nodeCredentialsSchema>;
+
+/** Whether what the one's controller signs counts for the other. */
+export function isOfSameMesh(
+  a: Pick<NodeCredentials, 'signingPublicKeys'>,
+  b: Pick<NodeCredentials, 'signingPublicKeys'>,
+): boolean {
+  return a.signingPublicKeys.some((key) => b.signingPublicKeys.includes(key));
+}

@@ -91,7 +91,7 @@ export class RegistryFollower implements RegistrySource {
 
   /**
    * Restores what {@link stored} returned. Each entry is used only if its signature is valid, or if the root is and proves
-   * its bytes. Emits the whole registry.
+   * its bytes. Emits the whole registry; without a root that counts, as of another mesh, nothing is known.
    */
   restore({ entries, isComplete }: StoredRegistry): void {
     const stored = new Map(entries.map(({ key, sealed }) => [key, sealed]));
@@ -118,8 +118,8 @@ export class RegistryFollower implements RegistrySource {
     }
     this.#removeUnlisted();
     this.#changed.clear();
-    this.#isComplete = isComplete;
-    if (isComplete) this.#emitFull();
+    this.#isComplete = isComplete && this.#manifest.hasRoot;
+    if (this.#isComplete) this.#emitFull();
   }
 
   /** True once a complete registry was received, now or before a restart. */

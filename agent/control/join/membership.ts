@@ -174,7 +174,8 @@ async function readToken(path: string): Promise<string> {
   throw unreadableToken(path, file, process.geteuid?.() ?? 0);
 }
 
-async function readRoots(path: string): Promise<string> {
+/** Throws CulvertError `CA_UNREADABLE`. */
+export async function readRoots(path: string): Promise<string> {
   const file = await readNamedFile(path, { maxBytes: maxCaBytes });
   if (file.isRead) return file.bytes.toString('utf8');
   throw new CulvertError({

@@ -54,7 +54,9 @@ export class RootsRecovery {
       this.#lastProblem = '';
       this.#init.onRoots(rootsPem);
     } catch (error) {
-      if (!this.#abort.signal.aborted) this.#explain(describeError(error));
+      if (this.#abort.signal.aborted) return;
+      this.#explain(describeError(error));
+      if (error instanceof CulvertError && error.code === 'SIGNATURE_INVALID') this.#init.onOtherKeys();
     }
   }
 
@@ -112,4 +114,6 @@ export type RootsRecoveryInit = {
   readonly log: Log;
   /** Roots that the controller signed and that differ from those held. */
   readonly onRoots: (rootsPem: string) => void;
+  /** What answers at the controller's address has signed with none of the keys that this host pinned. */
+  readonly onOtherKeys: () => void;
 };

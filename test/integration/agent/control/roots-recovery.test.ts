@@ -30,20 +30,22 @@ test('an agent takes the roots that the controller signed for its question, and 
       scheduler: systemScheduler,
       log,
       onRoots: roots.push,
+      onOtherKeys: () => otherKeys++,
     });
+  let otherKeys = 0;
 
   const deceived = recoveryWith(generateSigningKey().publicKey);
   deceived.onUntrusted();
   await lines.until('the refusal', (seen) => seen.some((line) => line.includes('not signed with a key')));
   deceived.close();
-  assert.deepEqual(roots.items, []);
+  assert.deepEqual([roots.items, otherKeys], [[], 1]);
 
   const recovery = recoveryWith(publicKey);
   recovery.onUntrusted();
   recovery.onUntrusted();
   await roots.until('the roots', (seen) => seen.length > 0);
   recovery.close();
-  assert.deepEqual(roots.items, [controller.caPem]);
+  assert.deepEqual([roots.items, otherKeys], [[controller.caPem], 1]);
 
   const [first, second] = await Promise.all(
     [nonce, 'B'.repeat(32)].map((text) => callApi(controller, 'GET', `/v1/ca?nonce=${text}`, { token: null })),

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { RejoinExpired } from '../../../../agent/control/join/rejoin-expired.js';
+import { Rejoining } from '../../../../agent/control/join/rejoining.js';
 import { joinOnce } from '../../../../agent/control/join/membership.js';
 import type { NodeCredentials } from '../../../../agent/control/credentials/node-credentials.js';
 import { StateDirectory } from '../../../../agent/control/state/state-directory.js';
@@ -18,6 +18,7 @@ import {
 } from '../../../support/controller/controller-fixture.js';
 import { FakeApiServer } from '../../../support/kubernetes/fake-api-server.js';
 import { nodeNamed } from '../../../support/routing/names.js';
+import { generateSigningKey } from '../../../../shared/pki/signing-key.js';
 import { timeoutSignal } from '../../../../shared/timeout-signal.js';
 
 let server: FakeApiServer;
@@ -42,10 +43,10 @@ after(async () => {
 });
 
 /** A token that the API server knows; `status`: other than that of an agent on n1. */
-function tokenOf(name: string, status: object = {}): string {
+function tokenOf(name: string, status: object = {}, at = server): string {
   const part = Buffer.from(JSON.stringify({ alg: 'RS256', name })).toString('base64url');
   const token = `${part}.${part}.c2lnbmF0dXJl`;
-  server.reviews.set(token, {
+  at.reviews.set(token, {
     authenticated: true,
     audiences: ['culvert'],
     user: {
@@ -94,8 +95,8 @@ test('an agent whose credentials have expired joins again by itself, with the to
   const reviews = (): number => server.heard.filter((line) => line.startsWith('POST')).length;
   const before = reviews();
   let joined = 0;
-  using _rejoining = new RejoinExpired({
-    join: { settings, directory: stored, version: 'test' },
+  using _rejoining = new Rejoining({
+    join: { settings, directory: stored, version: 'test', log: silentLog },
     credentials: () => current,
     inCharge: Promise.resolve(),
     onJoined: async () => {
@@ -104,7 +105,6 @@ test('an agent whose credentials have expired joins again by itself, with the to
       current = found;
       joined++;
     },
-    log: silentLog,
     checkEveryMs: 500,
   });
   // Once: what this address sends with a bad token is counted, also for the tests below.
@@ -116,6 +116,64 @@ test('an agent whose credentials have expired joins again by itself, with the to
   // What counts is left alone.
   await new Promise((resolve) => setTimeout(resolve, 700));
   assert.equal(joined, 1);
+});
+
+test('an agent joins the mesh of a controller with a new CA, where the installation names its roots, and starts again', async () => {
+  await using cluster = await FakeApiServer.start();
+  const changes = {
+    kubernetesApi: cluster.url.origin,
+    kubernetesCaFile: cluster.caFile,
+    kubernetesTokenFile: cluster.tokenFile,
+  };
+  const roots = '/api/v1/namespaces/culvert-system/configmaps/culvert-ca';
+  const starting = () => startedController(path.join(directory.path, 'replaced'), { changes });
+  cluster.overwrite(roots, { data: { 'ca.crt': controller.caPem } });
+  await assert.rejects(starting(), { code: 'MESH_OF_OTHER_STATE', hint: /patch configmap culvert-ca --type merge -p/ });
+  cluster.refuse(roots, 503);
+  await assert.rejects(starting(), { message: /503/ }, 'nothing is known of the mesh of this cluster');
+  cluster.refuse(roots, null);
+  cluster.overwrite(roots, {});
+  await using replaced = await starting();
+  const state = path.join(directory.path, 'moved');
+  const files = { tokenFile: `${state}.token`, controllerCaFile: `${state}.ca` };
+  await writeFile(files.tokenFile, tokenOf('moved', {}, cluster));
+  const stored = new StateDirectory({ path: state });
+  const held = await join(tokenOf('before'));
+  const settings = { node: nodeNamed('n1'), controllerUrl: replaced.url, token: null, ...files };
+  using rejoining = new Rejoining({
+    join: { settings, directory: stored, version: 'test', log: silentLog },
+    credentials: () => held,
+    inCharge: Promise.resolve(),
+    onJoined: () => assert.fail('these are of another mesh'),
+    checkEveryMs: 0,
+  });
+  // What answers there may be anything, while the installation names the roots that this node has.
+  await writeFile(files.controllerCaFile, `${replaced.caPem}${controller.caPem}`);
+  await rejoining.checkOtherMesh();
+  assert.equal(await stored.readCredentials(silentLog), undefined);
+  await writeFile(files.controllerCaFile, replaced.caPem);
+  await rejoining.checkOtherMesh();
+  assert.equal((await rejoining.moved).code, 'MESH_CHANGED');
+  assert.equal((await stored.readCredentials(silentLog))?.rootsPem, replaced.caPem);
+});
+
+test('an agent whose credentials have expired joins the mesh of a new CA too', async () => {
+  const state = path.join(directory.path, 'expired-moved');
+  const files = { tokenFile: `${state}.token`, controllerCaFile: `${state}.ca` };
+  await writeFile(files.controllerCaFile, controller.caPem);
+  await writeFile(files.tokenFile, tokenOf('of now, of another mesh'));
+  const stored = new StateDirectory({ path: state });
+  const settings = { node: nodeNamed('n1'), controllerUrl: controller.url, token: null, ...files };
+  const { publicKey } = generateSigningKey();
+  const held = { ...(await join(tokenOf('old'))), notAfterMs: Date.now() - 1000, signingPublicKeys: [publicKey] };
+  using rejoining = new Rejoining({
+    join: { settings, directory: stored, version: 'test', log: silentLog },
+    credentials: () => held,
+    inCharge: Promise.resolve(),
+    onJoined: () => assert.fail('these are of another mesh'),
+  });
+  await rejoining.checkExpired();
+  assert.equal((await rejoining.moved).code, 'MESH_CHANGED');
 });
 
 test('the roots of the mesh are in the ConfigMap that agents read', () => {

@@ -34,6 +34,7 @@ const afterwards: readonly (readonly [line: RegExp, look: (printed: string) => P
   [/ get culvert -A$/, (printed) => assert.match(printed, /db-closed-to-others/)],
   [/ --replicas 2(?: |$)/, oneOfTwoServes],
   [/ annotate lease /, async () => assert.equal(await leaseState(), '')],
+  [/ patch configmap culvert-ca /, rootsAreBack],
   [/ --policies /, controllersAreReady],
   [/^culvert uninstall --yes/, leavesNothing],
 ];
@@ -88,6 +89,16 @@ async function oneOfTwoServes(): Promise<void> {
     'the Lease belongs to the state of a controller',
     async () => (await leaseState()) || undefined,
     90_000,
+  );
+}
+
+/** A controller that has its state writes its roots again. */
+async function rootsAreBack(): Promise<void> {
+  const roots = ['-n', system, 'get', 'configmap', 'culvert-ca', '-o', 'jsonpath={.data}'];
+  await waitUntil(
+    'the roots are in the ConfigMap',
+    async () => (await kubectl.succeed(roots)).includes('BEGIN CERTIFICATE') || undefined,
+    30_000,
   );
 }
 

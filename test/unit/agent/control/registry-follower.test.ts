@@ -47,6 +47,8 @@ describe('a registry from disk', () => {
     const { follower, seen } = restored(forged, listOf(forged, { key: foreignKey }));
     assert.equal(follower.entries.size, 0);
     assert.deepEqual([seen.signatures, seen.alarms], [count, count + 1]);
+    // As of a mesh that this host has left. An empty registry would take every workload out of this one.
+    assert.deepEqual([follower.isComplete, seen.messages], [false, []]);
   });
 
   test('may be newer than its pages in one entry, which is then checked by its signature', () => {
