@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { CulvertError } from '../../shared/errors.js';
@@ -26,6 +27,8 @@ export async function assertOnlyMesh(
   const { kubernetesApi, kubernetesNamespace: namespace, stateDir } = settings;
   // The CA and the keys of a mesh are made together.
   if (kubernetesApi === null || (await readPrivateFile(join(stateDir, 'signing-key.json'))) !== undefined) return;
+  // Without a credential for the cluster, which a pod has from its start, nothing can be published there either.
+  if (!existsSync(settings.kubernetesTokenFile)) return;
   const api = new KubernetesApi({
     url: httpsAddress(kubernetesApi, '--kubernetes-api'),
     caFile: settings.kubernetesCaFile,
