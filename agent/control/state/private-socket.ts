@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { chmodSync, renameSync, rmSync } from 'node:fs';
 import type net from 'node:net';
 import { dirname } from 'node:path';
@@ -7,7 +8,7 @@ import { makeStateDirectory } from '../../../shared/private-file.js';
 const maxPathBytes = 107;
 
 /**
- * Makes a server listen at a path to which only this user can connect (mode 0600). It listens under a name of this process first,
+ * Makes a server listen at a path to which only this user can connect (mode 0600). It listens under a name of its own first,
  * and is then renamed over what a killed agent has left, or what another one serves: `mayListen` throws when it must not. The
  * server's later errors go to `onError`. Rejects with the server closed.
  */
@@ -22,12 +23,12 @@ export async function listenPrivately(
   },
 ): Promise<void> {
   const { path, mayListen, isClosed, onError } = o;
-  const own = `${path}.${process.pid}`;
+  // Not a process id: in containers it is often that of the agent before, whose server removes this name when it closes.
+  const own = `${path}.${randomBytes(4).toString('hex')}`;
   if (Buffer.byteLength(own) > maxPathBytes) throw new Error('its path is too long for a socket');
   await makeStateDirectory(dirname(own));
   await mayListen?.();
   if (isClosed()) throw new Error('the agent stops');
-  rmSync(own, { force: true });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(own, () => {
@@ -43,6 +44,7 @@ export async function listenPrivately(
   } catch (error) {
     server.off('error', onError);
     server.close();
+    rmSync(own, { force: true });
     throw error;
   }
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -54,9 +55,11 @@ bool sync_directory(int directory) { return fsync(directory) == 0; }
 
 bool replace_file(int directory, const char *name, const char *bytes, size_t length, mode_t mode) {
   char temporary[300];
+  unsigned number_of_file = 0;
+  /* Not a process id: the installers of two agents, each in a container of its own, may have the same one. */
+  if (getrandom(&number_of_file, sizeof number_of_file, 0) != (ssize_t)sizeof number_of_file) return false;
   /* A runtime reads no name that begins with a dot, or has another ending. */
-  snprintf(temporary, sizeof temporary, ".%s.%d", name, (int)getpid());
-  unlinkat(directory, temporary, 0);
+  snprintf(temporary, sizeof temporary, ".%s.%08x", name, number_of_file);
   const int fd = openat(directory, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) return false;
   bool is_done = write_all(fd, bytes, length, mode);
