@@ -56,9 +56,8 @@ const sameUnitsWithAnyNode = [
 /**
  * About other programs (kernel rules, compilers, linter, the lab's network), or about what our programs decide, print and keep.
  * What they need of Node, other files try with both: sockets, TLS, HTTP, child processes and threads in `agent/dataplane/`,
- * `agent/control/`, `agent/native/`, `shared/`, `attacks/held-servers` and `controller/{api,join,ca/,nats/,event-loop}`, the API
- * of a cluster in `controller/kubernetes/{reflector,kubernetes-source,admission,lease}`, and the programs themselves in
- * `agent-process`, `controller-process` and `package`.
+ * `agent/control/`, `agent/native/`, `shared/`, `attacks/held-servers` and `controller/{api,join,ca/,nats/,event-loop}`, and
+ * the programs themselves in `agent-process`, `controller-process` and `package`.
  */
 const sameWithAnyNode = [
   /agent\/capture\/(?:back-ends|bound-namespaces|changed-while-loading|changes|guard|host|lifecycle)\./,
@@ -67,11 +66,10 @@ const sameWithAnyNode = [
   /agent\/dataplane\/(?:rule-lifecycle|flow\/authorized)\./,
   /attacks\/(?:compromised-node|consumer-names|flooded-nats|invented-flows)\./,
   /controller\/(?:atomic-apply|audit-log|audit-log-kill|ca|disk-full|history|inventory-kill)\./,
-  /controller\/(?:check-before|delete|node-removal|nodes-without-agent)\./,
-  /controller\/(?:recovery|scope|sealed-keys|uninstall|users|why)\./,
+  /controller\/(?:node-removal|nodes-without-agent)\./,
+  /controller\/(?:recovery|scope|sealed-keys|users|why)\./,
   /controller\/cli\/(?:everyday|history|offline|rule-tools|secret-output)\./,
   /controller\/flows\/flow-history\./,
-  /controller\/kubernetes\/(?:cluster-events|cluster-rules|installation)\./,
   /integration\/(?:deploy|docs|fuzz|house|kubernetes)\//,
   /lab\/(?:applications|command-line|declared-path|network|packet-capture)\./,
   /shared\/policy\/match-field-rows\./,

@@ -49,14 +49,7 @@ describe('the search for test files', () => {
         /controller\/(?:api|ca|resources|store)\//,
         /published\//,
       ],
-      integration: [
-        /agent\/native\//,
-        /dataplane\/tunnel\//,
-        /agent-process/,
-        /controller-process/,
-        /shared\/bus\//,
-        /kubernetes\/(?:reflector|kubernetes-source|admission|lease)\./,
-      ],
+      integration: [/agent\/native\//, /dataplane\/tunnel\//, /agent-process/, /controller-process/, /shared\/bus\//],
     };
     for (const suite of ['unit', 'integration'] as const) {
       const search = { suite, filter: null, builtDirectory, sourceDirectory } as const;
