@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { constants, getPriority, setPriority, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Argument, Command, InvalidArgumentError } from 'commander';
 import { describeError } from '../shared/errors.js';
@@ -40,11 +40,6 @@ const suiteNames = Object.keys(suites) as SuiteName[];
 function isOptional(suite: SuiteName): boolean {
   const { isOptional: isLeftOut = false }: TestSuite = suites[suite];
   return isLeftOut;
-}
-
-function yieldsToOthers(suite: SuiteName): boolean {
-  const { yields = false }: TestSuite = suites[suite];
-  return yields;
 }
 
 /** Of this process: `node` of what it starts comes from its PATH. */
@@ -124,9 +119,7 @@ async function runLanes({ plan, options, entryDirectory, signal }: LanesRun): Pr
   const results: SuiteResult[] = [];
   for (const { suite, files } of plan.filter(({ suite }) => first.suites.includes(suite))) {
     if (signal.aborted) break;
-    if (options.inside === true && yieldsToOthers(suite)) setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
-    const niceness = getPriority();
-    console.log(`\n${suite}${niceness === 0 ? '' : `, niceness ${niceness}`}`);
+    console.log(`\n${suite}`);
     const groups = groupsOf({ suite, files }, options, entryDirectory);
     results.push(await runSuite({ suite, groups, agentWorkers: options.agentWorkers, signal }));
     printFinished();
@@ -156,10 +149,9 @@ function argsOfLane({ filter, agentWorkers }: RunOptions): string[] {
 
 /** With --times every file has a process of its own, so that its time is its own. */
 function groupsOf({ suite, files }: SuitePlan, { times }: RunOptions, entryDirectory: string): FileGroup[] {
-  const { filesPerProcess = 1, secondsPerProcess = Infinity }: TestSuite = suites[suite];
+  const { filesPerProcess = 1, slowest: alone = /^$/ }: TestSuite = suites[suite];
   if (filesPerProcess === 1 || times === true) return files.map((entry) => ({ entry, files: [entry] }));
-  const builtDirectory = import.meta.dirname;
-  return groupFiles({ files, filesPerProcess, secondsPerProcess, builtDirectory, entryDirectory });
+  return groupFiles({ files, filesPerProcess, alone, builtDirectory: import.meta.dirname, entryDirectory });
 }
 
 function findEmpty(plan: readonly { suite: SuiteName; files: string[] }[], filter: RegExp | null): string[] {

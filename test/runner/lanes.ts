@@ -38,21 +38,17 @@ export function lanesOf(init: {
   readonly worlds: number;
 }): [Lane, ...Lane[]] {
   const { suites, node, otherNode, worlds } = init;
-  const [first = [], ...others] = inLanes(suites);
+  const own = lanesOfOwn.map((isOfLane) => suites.filter(isOfLane));
+  const [first = [], ...others] = own.filter((lane) => lane.length > 0);
   const lanes: Lane[] = others.map((lane) => ({ suites: lane, node, worlds }));
   if (otherNode !== undefined) {
-    const other = { node: otherNode, worlds: Math.min(worlds, fewWorlds), isSecondNode: true };
-    lanes.push(...inLanes(meshless).map((lane) => ({ ...other, suites: lane })));
+    lanes.push({ suites: meshless, node: otherNode, worlds: Math.min(worlds, fewWorlds), isSecondNode: true });
   }
   return [{ suites: first, node, worlds }, ...lanes];
 }
 
-function inLanes(suites: readonly SuiteName[]): SuiteName[][] {
-  return lanesOfNode.map((isOfLane) => suites.filter(isOfLane)).filter((lane) => lane.length > 0);
-}
-
 /** The two longest suites have a lane each, so that none of the rest runs after them, alone on cores that are idle by then. */
-const lanesOfNode: readonly ((suite: SuiteName) => boolean)[] = [
+const lanesOfOwn: readonly ((suite: SuiteName) => boolean)[] = [
   (suite) => !meshless.includes(suite),
   (suite) => meshless.includes(suite) && suite !== 'integration',
   (suite) => suite === 'integration',

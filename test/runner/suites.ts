@@ -1,28 +1,23 @@
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import process from 'node:process';
-import { secondsOf } from './file-seconds.js';
 
 export type TestSuite = {
   /** Below test/ and dist/test/. */
   readonly directory: string;
+  /** Files that take longest (`--times` shows them). They start first, so that none runs alone at the end. */
+  readonly slowest?: RegExp;
   /** Of the directory's files; all when absent. */
   readonly files?: RegExp;
-  /** Files at a time: enough to give two cores work while files wait. Up to five suites run at once. */
+  /** Files at a time: enough to give two cores work while files wait. Up to four suites run at once. */
   readonly concurrency: number;
   /** For one file, on an idle machine. */
   readonly timeoutMs: number;
   readonly needsLab: boolean;
   /** Runs only when it is named: a container may not let a second init boot in it. */
   readonly isOptional?: boolean;
-  /** How many files may share a process, and how long they may take together, see `groupFiles`; 1 when absent. */
+  /** How many files may share a process, see `groupFiles`; 1 when absent. The slowest have one of their own. */
   readonly filesPerProcess?: number;
-  readonly secondsPerProcess?: number;
-  /**
-   * It computes and seldom waits, so where it shares a machine with other suites it takes what they leave idle, at a lower
-   * priority. It is the last of its lane: a process that is not root cannot raise its priority again.
-   */
-  readonly yields?: boolean;
   /** Data-plane threads of every agent whose test does not say otherwise. */
   readonly agentWorkers?: number;
   /** Files that end alike with any Node. The gate's second Node leaves them out. */
@@ -37,6 +32,8 @@ const endToEnd = {
   concurrency: 3,
   timeoutMs: isBareMachineWhole ? 9_000_000 : 900_000,
   needsLab: true,
+  slowest:
+    /bare-machine|readme|ca-rotation|late-accept|bulk-and-many|capture-removal|join|cli\.|agent-replaced|flow-fresh|fail-mode-open|rules-under|documents|why-agrees/,
 };
 /** Files about how a connection is carried and judged, where it could matter that other connections are in another thread. */
 const dataPlaneFiles = /bulk|half-close|paths|hostile/;
@@ -80,23 +77,23 @@ const sameWithAnyNode = [
  * `lanesOf`.
  */
 export const suites = {
-  contract: { directory: 'contract', concurrency: 2, timeoutMs: 180_000, needsLab: true },
   unit: {
     directory: 'unit',
     concurrency: 2,
     timeoutMs: 60_000,
     needsLab: false,
     filesPerProcess: 60,
-    yields: true,
     sameWithAnyNode: sameUnitsWithAnyNode,
   },
+  contract: { directory: 'contract', concurrency: 2, timeoutMs: 180_000, needsLab: true },
   integration: {
     directory: 'integration',
-    concurrency: 4,
+    concurrency: 3,
     filesPerProcess: 12,
-    secondsPerProcess: 150,
     timeoutMs: 300_000,
     needsLab: true,
+    slowest:
+      /(?:controller|agent)-process|ca\/import|soak|silent-connections|everyday|store-watch|package|workers|unnoticed|keepalive|authorized|compiler-and-linter|order|semantics|history/,
     sameWithAnyNode,
   },
   e2e: { ...endToEnd, agentWorkers: 2 },
@@ -114,7 +111,7 @@ export const suites = {
 export type SuiteName = keyof typeof suites;
 
 /** The suites that need no mesh, which the gate also runs on a second Node, but for what ends alike there. */
-export const meshless: readonly SuiteName[] = ['contract', 'unit', 'integration'];
+export const meshless: readonly SuiteName[] = ['unit', 'contract', 'integration'];
 
 export type TestFileSearch = {
   readonly suite: SuiteName;
@@ -128,12 +125,12 @@ export type TestFileSearch = {
 };
 
 /**
- * The compiled test files of a suite, those that take longest first, then by name. A file whose source is gone does not count:
- * the compiler leaves the output of a test that was moved or deleted in place.
+ * The compiled test files of a suite, the slowest first, then by name. A file whose source is gone does not count: the
+ * compiler leaves the output of a test that was moved or deleted in place.
  */
 export function findTestFiles(search: TestFileSearch): string[] {
   const { suite, sourceDirectory, builtDirectory, filter, isSecondNode = false } = search;
-  const { directory, files, sameWithAnyNode: same = [] }: TestSuite = suites[suite];
+  const { directory, files, slowest: early = /^$/, sameWithAnyNode: same = [] }: TestSuite = suites[suite];
   const suiteDirectory = path.join(builtDirectory, directory);
   if (!existsSync(suiteDirectory)) return [];
   return readdirSync(suiteDirectory, { recursive: true, encoding: 'utf8' })
@@ -142,6 +139,6 @@ export function findTestFiles(search: TestFileSearch): string[] {
     .filter((file) => existsSync(path.join(sourceDirectory, file.replace(/\.js$/, '.ts'))))
     .filter((file) => filter === null || filter.test(file))
     .filter((file) => !isSecondNode || !same.some((each) => each.test(file)))
-    .map((file) => path.join(builtDirectory, file))
-    .sort((a, b) => secondsOf(b, builtDirectory) - secondsOf(a, builtDirectory) || (a < b ? -1 : 1));
+    .sort((a, b) => Number(early.test(b)) - Number(early.test(a)) || (a < b ? -1 : 1))
+    .map((file) => path.join(builtDirectory, file));
 }

@@ -9,7 +9,7 @@ import { LabProcess } from '../../lab/lab-process.js';
 import type { LeakScope } from '../../lab/leak-check.js';
 import { findLeaks, removeLeaks, takeInventory } from '../../lab/leak-check.js';
 import { patientMs } from '../../lab/patience.js';
-import { suites, type SuiteName, type TestSuite } from '../../runner/suites.js';
+import type { SuiteName } from '../../runner/suites.js';
 import { groupFiles, type FileGroup } from '../../runner/file-groups.js';
 import { lanesOf, runLane } from '../../runner/lanes.js';
 import type { SuiteResult } from '../../runner/run-suite.js';
@@ -136,31 +136,26 @@ describe('the test runner', { timeout: patientMs(60_000) }, () => {
   });
 
   function groupOf(files: readonly string[]): FileGroup[] {
-    const most = { filesPerProcess: 2, secondsPerProcess: Infinity };
-    return groupFiles({ ...most, builtDirectory: directory, entryDirectory: directory, files });
+    const each = { filesPerProcess: 2, alone: /^$/, builtDirectory: directory, entryDirectory: directory };
+    return groupFiles({ ...each, files });
   }
 
   it('runs suites of a mesh and suites without one side by side, and again with another Node', () => {
-    const lanes = (names: readonly SuiteName[], otherNode?: string) =>
-      lanesOf({ suites: names, node: 'own', otherNode, worlds: 0.5 }).map(
+    const lanes = (suites: readonly SuiteName[], otherNode?: string) =>
+      lanesOf({ suites, node: 'own', otherNode, worlds: 0.5 }).map(
         ({ node, suites: of, worlds, isSecondNode = false }) =>
           `${node} ${worlds} ${of.join()}${isSecondNode ? ' without what ends alike' : ''}`,
       );
-    assert.deepEqual(lanes(['contract', 'unit']), ['own 0.5 contract,unit']);
+    assert.deepEqual(lanes(['unit', 'contract']), ['own 0.5 unit,contract']);
     assert.deepEqual(lanes(['e2e', 'systemd']), ['own 0.5 e2e,systemd']);
     assert.deepEqual(lanes(['unit', 'e2e']), ['own 0.5 e2e', 'own 0.5 unit']);
     const all = [
       'own 0.5 e2e,e2e-one-worker',
-      'own 0.5 contract,unit',
+      'own 0.5 unit,contract',
       'own 0.5 integration',
-      'other 0.2 contract,unit without what ends alike',
-      'other 0.2 integration without what ends alike',
+      'other 0.2 unit,contract,integration without what ends alike',
     ];
-    assert.deepEqual(lanes(['contract', 'unit', 'integration', 'e2e', 'e2e-one-worker'], 'other'), all);
-    for (const lane of lanesOf({ suites: Object.keys(suites) as SuiteName[], node: 'own', worlds: 1 })) {
-      const before: readonly TestSuite[] = lane.suites.slice(0, -1).map((name) => suites[name]);
-      assert.ok(!before.some(({ yields = false }) => yields), `after one that yields: ${lane.suites.join()}`);
-    }
+    assert.deepEqual(lanes(['unit', 'contract', 'integration', 'e2e', 'e2e-one-worker'], 'other'), all);
   });
 
   it('runs a lane in a process with a Node of its own, and shows what it printed and how it ended', async () => {
@@ -173,8 +168,6 @@ describe('the test runner', { timeout: patientMs(60_000) }, () => {
     const { output, results, problems } = await run(process.execPath, 'runner/short-failure');
     assert.deepEqual(problems, [], output);
     assert.match(output, /unit +Node [\d.]+: 1 files, \d+ passed, 0 failed/);
-    // It yields to the suites of other lanes.
-    assert.match(output, /^unit, niceness \d+$/m);
     assert.deepEqual(
       results.map(({ suite, node, failures }) => ({ suite, node, failures })),
       [{ suite: 'unit', node: process.versions.node, failures: [] }],
