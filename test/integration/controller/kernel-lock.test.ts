@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import type { StatusAnswer } from '../../../controller/api/api-types.js';
 import { lockFile } from '../../../shared/native/file-lock.js';
 import { programs } from '../../lab/programs.js';
-import { callApi, temporaryDirectory, withDeadline } from '../../support/controller/controller-fixture.js';
+import { callApi, eventually, temporaryDirectory, withDeadline } from '../../support/controller/controller-fixture.js';
 import { ready, spawnedController } from '../../support/controller/controller-process.js';
 
 /** A controller that cannot lock its state directory in the kernel: it has no addon, or the file system has no locks. */
@@ -179,9 +179,13 @@ test('a controller whose lock another process has taken after it was removed end
   const { path: stateDir } = directory;
   await using controller = await spawnedController(stateDir);
   await ready(await controller.access());
-  removeLocks(stateDir);
-  const other = await lockFile(path.join(stateDir, 'controller.lock'), '7 on pod-a');
-  assert.ok('release' in other);
+  // The controller, which looks every second, may be the first to make it again.
+  const takes = async () => {
+    removeLocks(stateDir);
+    const taken = await lockFile(path.join(stateDir, 'controller.lock'), '7 on pod-a');
+    return 'release' in taken ? taken : undefined;
+  };
+  const other = await eventually('another process has taken the lock', takes);
   const [code] = await withDeadline(controller.exited, 'it ends');
   assert.equal(code, 1, controller.output());
   assert.match(controller.output(), /process 7 on pod-a has locked it since.*\[?STATE_LOCKED/s);

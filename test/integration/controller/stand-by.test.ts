@@ -32,6 +32,8 @@ before(async () => {
 after(() => server[Symbol.asyncDispose]());
 beforeEach(() => {
   server.isSilent = false;
+  // Each test has a mesh of its own.
+  server.overwrite('/api/v1/namespaces/culvert-system/configmaps/culvert-ca', {});
   server.put(leases, {
     metadata: { namespace: 'culvert-system', name: 'culvert-controller' },
     spec: { renewTime: 'given back' },

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
@@ -21,6 +21,10 @@ const otherUser = path.join(parent, 'other-user.cjs');
 const shown = 'const s = real(p); s.uid = 1000; s.gid = 1000; return s';
 writeFileSync(otherUser, `const fs = require('fs'); const real = fs.statSync; fs.statSync = (p) => { ${shown} }\n`);
 
+/** Where the controller's user may start it, as in the image; the Node of the tests may be in a private directory. */
+const node = path.join(parent, 'node');
+copyFileSync(process.execPath, node);
+
 type Before = { readonly owner: number; readonly mode: number; readonly preloads?: readonly string[] };
 
 function ran({ owner, mode, preloads = [] }: Before) {
@@ -30,7 +34,7 @@ function ran({ owner, mode, preloads = [] }: Before) {
   chmodSync(directory, mode);
   const script = ownershipScript.replaceAll('/var/lib/culvert/controller', directory);
   const argv = [...preloads.flatMap((file) => ['-r', file]), '-e', script];
-  const { status, stderr } = spawnSync(process.execPath, argv, { encoding: 'utf8' });
+  const { status, stderr } = spawnSync(node, argv, { encoding: 'utf8' });
   const { uid, gid, mode: after } = statSync(directory);
   return { status, stderr, owner: [uid, gid], mode: (after & 0o777).toString(8) };
 }
