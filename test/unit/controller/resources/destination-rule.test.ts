@@ -4,24 +4,17 @@ import { validateSet } from '../../../../controller/compile/check/validate-set.j
 import { compileSnapshot } from '../../../../controller/compile/compile-snapshot.js';
 import { formatProblem } from '../../../../controller/resources/kinds/problem.js';
 import { parseDocuments } from '../../../../controller/resources/parse/parse-documents.js';
-import type { CompiledDestinationRule, Snapshot } from '../../../../shared/policy/snapshot.js';
+import type { CompiledDestinationRule } from '../../../../shared/policy/snapshot.js';
 import { writeSnapshot } from '../../../../shared/wire/snapshot-text.js';
+import { assertRefused, compileDocuments } from '../../../support/controller/compiled-documents.js';
 
 function document(spec: unknown, rest: object = {}): string {
   const metadata = { name: 'r', namespace: 'shop' };
   return JSON.stringify({ apiVersion: 'networking.istio.io/v1', kind: 'DestinationRule', metadata, spec, ...rest });
 }
 
-function compile(...documents: readonly string[]): Snapshot {
-  const { resources, problems } = parseDocuments(documents.join('\n---\n'));
-  assert.deepEqual(problems, []);
-  const meta = { revision: 1, createdAt: '2026-01-01T00:00:00Z', createdBy: 'x', trustDomain: 'mesh.test' };
-  const compiled = compileSnapshot(resources, meta);
-  assert.ok('snapshot' in compiled);
-  return compiled.snapshot;
-}
-
-const compiled = (spec: unknown): CompiledDestinationRule | undefined => compile(document(spec)).destinationRules?.[0];
+const compiled = (spec: unknown): CompiledDestinationRule | undefined =>
+  compileDocuments(document(spec)).destinationRules?.[0];
 const lb = (loadBalancer: unknown) => ({ host: 'web', trafficPolicy: { loadBalancer } });
 
 describe('a DestinationRule of Istio becomes', () => {
@@ -83,7 +76,7 @@ describe('a DestinationRule of Istio becomes', () => {
 
   for (const apiVersion of ['networking.istio.io/v1beta1', 'networking.istio.io/v1alpha3', 'culvert.dev/v1']) {
     it(`the same in ${apiVersion}`, () => {
-      assert.deepEqual(compile(document({ host: 'web' }, { apiVersion })).destinationRules, [plain]);
+      assert.deepEqual(compileDocuments(document({ host: 'web' }, { apiVersion })).destinationRules, [plain]);
     });
   }
 });
@@ -178,12 +171,7 @@ describe('a DestinationRule is refused for', () => {
   ];
   for (const [path, spec, why] of rows) {
     it(`${path}: ${JSON.stringify(spec)}`, () => {
-      const { problems } = parseDocuments(document(spec));
-      assert.deepEqual(
-        problems.map((problem) => problem.path),
-        [path],
-      );
-      assert.match(problems.map(formatProblem).join('\n'), why);
+      assertRefused(document(spec), path, why);
     });
   }
 });
@@ -241,14 +229,14 @@ describe('DestinationRules together', () => {
       ['billing/b', 'shop/a'],
     );
     for (const [index, rule] of rules.entries()) assert.equal(second.snapshot.destinationRules?.[index], rule);
-    assert.ok(!Object.hasOwn(compile(web), 'destinationRules'));
+    assert.ok(!Object.hasOwn(compileDocuments(web), 'destinationRules'));
   });
 
   it('may be passed over by agents that do not know them, and only these say so', () => {
     assert.match(
-      writeSnapshot(compile(named('a', 'shop', 'web'))),
+      writeSnapshot(compileDocuments(named('a', 'shop', 'web'))),
       /"ignorable":\["destinationRules","destinationRules\.subsets"\]/,
     );
-    assert.doesNotMatch(writeSnapshot(compile(web)), /ignorable/);
+    assert.doesNotMatch(writeSnapshot(compileDocuments(web)), /ignorable/);
   });
 });

@@ -3,8 +3,7 @@ import { describe, it } from 'node:test';
 import { parseDocuments } from '../../../../controller/resources/parse/parse-documents.js';
 import { formatProblem } from '../../../../controller/resources/kinds/problem.js';
 import { validateSet } from '../../../../controller/compile/check/validate-set.js';
-import { compileSnapshot } from '../../../../controller/compile/compile-snapshot.js';
-import type { Snapshot } from '../../../../shared/policy/snapshot.js';
+import { compileDocuments } from '../../../support/controller/compiled-documents.js';
 
 type Json = Record<string, unknown>;
 
@@ -23,15 +22,6 @@ function document(kind: string, spec: unknown, rest: Json = {}): string {
 
 function problemsOf(text: string): string[] {
   return parseDocuments(text).problems.map((p) => `${p.path}: ${p.message} | ${p.hint}`);
-}
-
-function compile(...documents: string[]): Snapshot {
-  const { resources, problems } = parseDocuments(documents.join('\n---\n'));
-  assert.deepEqual(problems, []);
-  const meta = { revision: 1, createdAt: '2026-01-01T00:00:00Z', createdBy: 'x', trustDomain: 'mesh.test' };
-  const compiled = compileSnapshot(resources, meta);
-  assert.ok('snapshot' in compiled);
-  return compiled.snapshot;
 }
 
 const app = (value: string) => ({ matchLabels: { app: value } });
@@ -290,9 +280,11 @@ describe('what only the whole set shows', () => {
     );
     const entry = document('ServiceEntry', bank, { metadata: { name: 'bank', namespace: 'billing' } });
     assert.deepEqual(check(rule, entry), []);
-    assert.deepEqual(compile(rule, entry).rules[0]?.to, [{ cidrs: ['203.0.113.9/32'], service: 'billing/bank' }]);
-    assert.deepEqual(compile(rule).rules[0]?.to, [{ workloads: [], service: 'billing/bank' }]);
-    assert.deepEqual(compile(rule, entry).rules[0]?.to.length, 1);
+    assert.deepEqual(compileDocuments(rule, entry).rules[0]?.to, [
+      { cidrs: ['203.0.113.9/32'], service: 'billing/bank' },
+    ]);
+    assert.deepEqual(compileDocuments(rule).rules[0]?.to, [{ workloads: [], service: 'billing/bank' }]);
+    assert.deepEqual(compileDocuments(rule, entry).rules[0]?.to.length, 1);
   });
 
   it('a rule may name a service, and means its endpoints', () => {
@@ -303,7 +295,7 @@ describe('what only the whole set shows', () => {
     );
     const service = document('Service', { vips: ['198.19.0.1'], ports: [{ port: 80 }], selector: { app: 'db' } });
     const segment = document('Segment', { members: [{ service: 'billing/x' }] }, { metadata: { name: 's' } });
-    const [compiled] = compile(rule, service, segment).rules;
+    const [compiled] = compileDocuments(rule, service, segment).rules;
     const endpoints = { namespaces: ['billing'], labels: { app: 'db' } };
     assert.deepEqual(compiled?.from, [{ ...endpoints, service: 'billing/x' }]);
     assert.deepEqual(compiled?.to, [{ ...endpoints, segment: 's' }]);
@@ -313,13 +305,13 @@ describe('what only the whole set shows', () => {
 describe('the snapshot', () => {
   it('has the labels of namespaces', () => {
     const metadata = { name: 'billing', labels: { team: 'a', 'kubernetes.io/metadata.name': 'billing' } };
-    assert.deepEqual(compile(document('Namespace', {}, { metadata })).namespaces, { billing: { team: 'a' } });
+    assert.deepEqual(compileDocuments(document('Namespace', {}, { metadata })).namespaces, { billing: { team: 'a' } });
   });
 
   it('has what ServiceEntries name', () => {
     const ports = [{ number: 443 }, { number: 444 }, { number: 80 }];
     const spec = { hosts: ['bank.example'], addresses: ['203.0.113.9', '10.1.2.3/8', '203.0.113.9'], ports };
-    assert.deepEqual(compile(document('ServiceEntry', spec)).externals, [
+    assert.deepEqual(compileDocuments(document('ServiceEntry', spec)).externals, [
       {
         name: 'billing/x',
         hosts: ['bank.example'],
@@ -338,7 +330,7 @@ describe('the snapshot', () => {
       mtls: { mode: 'UNSET' },
       portLevelMtls: { '0080': { mode: 'STRICT' }, '81': { mode: 'UNSET' } },
     };
-    assert.deepEqual(compile(document('PeerAuthentication', spec)).peerAuthentications, [
+    assert.deepEqual(compileDocuments(document('PeerAuthentication', spec)).peerAuthentications, [
       { namespace: 'billing', name: 'x', selector: { app: 'db' }, mode: null, ports: { 80: 'STRICT' } },
     ]);
   });
@@ -356,7 +348,7 @@ describe('the snapshot', () => {
         { key: 'source.ip', notValues: ['10.1.2.3/8'] },
       ],
     };
-    const [policy] = compile(document('AuthorizationPolicy', { rules: [rule] })).authorizationPolicies;
+    const [policy] = compileDocuments(document('AuthorizationPolicy', { rules: [rule] })).authorizationPolicies;
     assert.deepEqual(policy?.rules, [
       {
         from: [

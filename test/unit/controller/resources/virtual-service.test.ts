@@ -4,6 +4,7 @@ import { validateSet } from '../../../../controller/compile/check/validate-set.j
 import { compileSnapshot } from '../../../../controller/compile/compile-snapshot.js';
 import { formatProblem } from '../../../../controller/resources/kinds/problem.js';
 import { parseDocuments } from '../../../../controller/resources/parse/parse-documents.js';
+import { assertRefused } from '../../../support/controller/compiled-documents.js';
 
 const metadata = { name: 'r', namespace: 'shop' };
 
@@ -93,12 +94,7 @@ describe('a VirtualService is refused for', () => {
   ];
   for (const [path, spec, why] of rows) {
     it(`${path}: ${JSON.stringify(spec)}`, () => {
-      const { problems } = parseDocuments(document(spec));
-      assert.deepEqual(
-        problems.map((problem) => problem.path),
-        [path],
-      );
-      assert.match(problems.map(formatProblem).join('\n'), why);
+      assertRefused(document(spec), path, why);
     });
   }
 });
