@@ -155,7 +155,7 @@ export const declaredPrograms: readonly DeclaredProgram[] = [
     packages: ['bash'],
     uses: {
       lab: 'marker packets of a capture',
-      tests: 'commands of the documents',
+      tests: 'commands of the documents, and what stands in for kubectl',
       kubernetes: 'becomes the first process of a node',
     },
   },
