@@ -37,6 +37,9 @@ export type AccessLogLine = {
   /** What the application dialled: name and address. */
   readonly service?: string;
   readonly requested?: string;
+  /** The route of a VirtualService that led the connection, and the subset that was drawn. */
+  readonly route?: string;
+  readonly subset?: string;
   readonly bytesSent: number;
   readonly bytesReceived: number;
   /** RFC 3339. */
@@ -90,6 +93,10 @@ export function accessLogLine(connection: ClosedConnection): AccessLogLine {
   if (destination.address !== null) line.destinationAddress = formatHostPort(destination.address);
   if (connection.service !== null) line.service = connection.service;
   if (connection.requested !== null) line.requested = formatHostPort(connection.requested);
+  if (connection.route !== undefined) {
+    line.route = connection.route.route;
+    if (connection.route.subset !== null) line.subset = connection.route.subset;
+  }
   line.bytesSent = connection.bytesSent;
   line.bytesReceived = connection.bytesReceived;
   line.startedAt = new Date(connection.startedAtMs).toISOString();

@@ -18,7 +18,10 @@ const durationBuckets = [0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 15, 60, 300, 1800,
 const connectionLabels = ['direction', 'path', 'reason', 'source_workload', 'destination_workload'] as const;
 const workloadLabels = ['direction', 'source_workload', 'destination_workload'] as const;
 const denialLabels = ['direction', 'reason', 'rule', 'source_workload', 'destination_workload'] as const;
+const routeLabels = ['route', 'subset', 'reason'] as const;
 const openLabels = ['source_workload', 'destination_workload'] as const;
+/** Label value of a route that leads to all endpoints of the service. */
+const noSubset = 'none';
 /** Label value for an address that belongs to no workload. */
 const unknownWorkload = 'unknown';
 
@@ -32,6 +35,7 @@ export class AgentMetrics {
   readonly #sent: CappedCounter<(typeof workloadLabels)[number]>;
   readonly #received: CappedCounter<(typeof workloadLabels)[number]>;
   readonly #audited: CappedCounter<'rule'>;
+  readonly #routed: CappedCounter<(typeof routeLabels)[number]>;
   readonly #opened: Counter;
   readonly #lost: Counter;
   readonly #connect: Histogram<'direction' | 'path'>;
@@ -84,6 +88,13 @@ export class AgentMetrics {
       help: 'Connections that a rule in audit mode would have denied.',
       labelNames: ['rule'],
       openLabels: ['rule'],
+    });
+    this.#routed = new CappedCounter({
+      ...capped,
+      name: 'culvert_connections_routed_total',
+      help: 'Closed connections that a route of a VirtualService led, by route, the subset that was drawn (none: all endpoints) and reason.',
+      labelNames: routeLabels,
+      openLabels: ['route', 'subset'],
     });
     const registers = [registry];
     this.#opened = new Counter({
@@ -207,6 +218,10 @@ export class AgentMetrics {
       this.#denied.add({ direction, reason, rule, source_workload, destination_workload }, 1);
     }
     for (const rule of connection.audited) this.#audited.add({ rule: formatRuleRef(rule) }, 1);
+    if (connection.route !== undefined) {
+      const { route, subset } = connection.route;
+      this.#routed.add({ route, subset: subset ?? noSubset, reason }, 1);
+    }
     if (connection.connectMs !== null) this.#connect.observe({ direction, path }, connection.connectMs / 1000);
     if (connection.firstByteMs !== null) this.#firstByte.observe({ direction, path }, connection.firstByteMs / 1000);
     this.#duration.observe({ direction, path }, connection.durationMs / 1000);

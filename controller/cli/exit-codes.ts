@@ -4,7 +4,7 @@ import { CulvertError } from '../../shared/errors.js';
 export const exitCodes = {
   ok: { code: 0, text: 'done' },
   failed: { code: 1, text: 'refused or failed: nothing was changed, or a check or expectation failed' },
-  wouldBreak: { code: 2, text: 'culvert diff: recorded connections that work would be denied' },
+  wouldBreak: { code: 2, text: 'culvert diff: recorded connections that work would be denied or refused' },
   unreachable: { code: 3, text: 'the controller is unreachable, or its certificate is not trusted' },
   notFound: { code: 4, text: 'there is no such resource, kind, node or name' },
   unauthorized: {

@@ -43,6 +43,8 @@ const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   get: async () => (await import('./commands/get-command.js')).addGetCommand,
   delete: async () => (await import('./commands/delete-command.js')).addDeleteCommand,
   why: async () => (await import('./commands/why-command.js')).addWhyCommand,
+  routes: async () => (await import('./commands/routes-command.js')).addRoutesCommand,
+  endpoints: async () => (await import('./commands/endpoints-command.js')).addEndpointsCommand,
   test: async () => (await import('./commands/test-command.js')).addTestCommand,
   diff: async () => (await import('./commands/diff-command.js')).addDiffCommand,
   'audit-log': async () => (await import('./commands/audit-log-command.js')).addAuditLogCommand,

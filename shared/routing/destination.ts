@@ -60,8 +60,7 @@ export function resolveService(
 ): readonly Endpoint[] {
   const served = servedPort(service, dialled.port);
   if (served === undefined) return [];
-  const whole = selected(registry, service, served, dialled.ip);
-  if (service.endpoints !== undefined) whole.push(...named(registry, service, served, dialled.ip));
+  const whole = everyEndpoint(registry, service, served, dialled.ip);
   const all = subset === null ? whole : whole.filter(({ workload }) => hasLabels(workload, subset.labels));
   const { distribution } = service;
   // What is only for the own host ends there last: ready endpoints of other hosts are none for it.
@@ -69,7 +68,20 @@ export function resolveService(
   return nearestOf(available(possible, service), { from, distribution });
 }
 
-function hasLabels(workload: WorkloadEntry | null, labels: DestinationSubset['labels']): boolean {
+/** All that may become endpoints of a port of a service, ready or not, near or not. `dialled`: an address of the service. */
+export function everyEndpoint(
+  registry: RegistryView,
+  service: RegistryService,
+  served: ServicePort,
+  dialled: IpAddress,
+): readonly Candidate[] {
+  const found = selected(registry, service, served, dialled);
+  if (service.endpoints !== undefined) found.push(...named(registry, service, served, dialled));
+  return found;
+}
+
+/** Whether an endpoint belongs to a subset: it is a workload with all of its labels. */
+export function hasLabels(workload: WorkloadEntry | null, labels: DestinationSubset['labels']): boolean {
   if (workload === null) return false;
   for (const label in labels) if (workload.labels[label] !== labels[label]) return false;
   return true;

@@ -47,6 +47,7 @@ const ofCulvert: Surroundings = {
     { term: 'culvert diff -f rules/', text: 'what a change would allow and deny' },
     { term: 'culvert apply -f rules/ --message CHG-1182 --wait 30s', text: 'apply it, and wait for the agents' },
     { term: 'culvert why shop/web shop/db:5432', text: 'why a connection is allowed or denied' },
+    { term: 'culvert routes shop/web shop/db:5432', text: 'which endpoints of a service it goes to' },
   ],
 };
 

@@ -6,7 +6,7 @@ import { serviceName } from '../../../shared/routing/names.js';
 import { drawnChoice } from '../../../shared/routing/traffic-routes.js';
 import { EndpointLoads, type EndpointUse } from './endpoint-loads.js';
 import { drawn } from './random-order.js';
-import { stickyOrder } from './sticky-order.js';
+import { stickyOrder } from '../../../shared/routing/sticky-order.js';
 
 type Dial = {
   readonly dialledPort: number;

@@ -1,6 +1,6 @@
 import type { HostPort } from '../../../shared/address.js';
 import type { Decision, RuleRef } from '../../../shared/policy/connection.js';
-import type { ClosedConnection, ConnectionParty, ConnectionPath } from '../report/closed-connection.js';
+import type { ClosedConnection, ConnectionParty, ConnectionPath, RouteTaken } from '../report/closed-connection.js';
 import { ruledPort, type LiveBytes, type OpenConnections, type OpenParty } from '../report/open-connections.js';
 import type { Ending } from './ending.js';
 import { newTraceId } from './trace-context.js';
@@ -28,6 +28,8 @@ export class ConnectionRecord {
   destination: ConnectionParty = unknownParty;
   service: string | null = null;
   requested: HostPort | null = null;
+  /** The route that leads it; null: no document does. */
+  route: RouteTaken | null = null;
   /** Whether the last sweep counted it among the open connections that are in no report. */
   isCountedOpen = false;
   /** This agent's own end of its connection to the application; null when it has none. */
@@ -151,7 +153,7 @@ export class ConnectionRecord {
     if (this.#isClosed) throw new Error(`connection ${this.traceId} was closed twice`);
     this.#isClosed = true;
     this.ended();
-    const { dialledFrom } = this;
+    const { dialledFrom, route } = this;
     return {
       traceId: this.traceId,
       direction: this.direction,
@@ -171,6 +173,7 @@ export class ConnectionRecord {
       connectMs: this.#connectMs === null ? null : roundMs(this.#connectMs),
       firstByteMs: this.firstByteAtMs === null ? null : Math.max(0, this.firstByteAtMs - this.startedAtMs),
       detail: ending.detail,
+      ...(route === null ? {} : { route }),
       ...(dialledFrom === null ? {} : { dialledFrom }),
       ...(this.#reportedOpen === null ? {} : { reportedOpen: this.#reportedOpen }),
     };

@@ -1,12 +1,13 @@
 import type { DestinationSubset, TrafficPolicy } from '../../../shared/policy/snapshot.js';
 import {
   resolveDestination,
-  resolveService,
   type Destination,
   type Endpoint,
   type ServiceDestination,
 } from '../../../shared/routing/destination.js';
 import { serviceName } from '../../../shared/routing/names.js';
+import { routeTarget, routeText } from '../../../shared/routing/steering.js';
+import type { ConnectionRecord } from '../connection/connection-record.js';
 import { refused, type Refused } from '../connection/ending.js';
 import type { FlowContext } from './flow-context.js';
 import type { Arrival, Identified } from './identify.js';
@@ -20,6 +21,13 @@ type Chosen = {
   readonly of: string;
 };
 
+type Steered = {
+  readonly ok: true;
+  readonly destination: Destination;
+  readonly policy: TrafficPolicy | null;
+  readonly subset: DestinationSubset | null;
+};
+
 /** The step "routed": what was dialled, and which endpoints of it the documents choose. Names the service in the record. */
 export function chooseEndpoints({ context, connection }: Arrival, identified: Identified): Chosen | Refused {
   const { record } = connection;
@@ -27,7 +35,8 @@ export function chooseEndpoints({ context, connection }: Arrival, identified: Id
   const destination = resolveDestination(context.state.registry, dialled, entry.locality ?? null);
   if (destination.kind === 'external') record.service = context.nameExternal(dialled.ip, dialled.port);
   else if (destination.service !== null) record.service = serviceName(destination.service);
-  const steered = destination.kind === 'service' ? steer(context, destination, identified) : unsteered(destination);
+  const steered =
+    destination.kind === 'service' ? steer(context, record, destination, identified) : unsteered(destination);
   if (!steered.ok) return steered;
   const atMost = 1 + context.settings.connectRetries;
   const how = { dialledPort: dialled.port, client: client.ip, policy: steered.policy, atMost };
@@ -36,13 +45,6 @@ export function chooseEndpoints({ context, connection }: Arrival, identified: Id
   return { ok: true, endpoints: context.balancer.order(steered.destination, how), policy: steered.policy, of };
 }
 
-type Steered = {
-  readonly ok: true;
-  readonly destination: Destination;
-  readonly policy: TrafficPolicy | null;
-  readonly subset: DestinationSubset | null;
-};
-
 function unsteered(destination: Destination): Steered {
   return { ok: true, destination, policy: null, subset: null };
 }
@@ -50,27 +52,18 @@ function unsteered(destination: Destination): Steered {
 /** First the VirtualService, then the DestinationRule, as in Istio. Costs nothing where the rules have neither. */
 function steer(
   context: FlowContext,
+  record: ConnectionRecord,
   destination: ServiceDestination,
   { dialled, entry }: Identified,
 ): Steered | Refused {
   const { trafficPolicies: policies, registry } = context.state;
   if (policies === null) return unsteered(destination);
-  const { service } = destination;
-  const { namespace, labels } = entry;
-  const from = { namespace, dialledPort: dialled.port };
-  const found = policies.routeFor(service, { client: { namespace, labels }, dialled });
-  const name = found === null ? null : context.balancer.choose(found.choices);
-  if (found === null || name === null) {
-    return { ok: true, destination, policy: policies.policyFor(service, from), subset: null };
-  }
-  const subset = policies.subsetOf(service, namespace, name);
-  if (subset === null) {
-    const { document, index } = found;
-    const route = `VirtualService/${document.namespace}/${document.name} spec.tcp[${index}]`;
-    const missing = `no DestinationRule has for ${serviceName(service)} and clients of ${namespace}`;
-    return refused('NO_ENDPOINT', `${route} names the subset ${name}, which ${missing}`);
-  }
-  const endpoints = resolveService(registry, service, dialled, entry.locality ?? null, subset);
-  const policy = policies.policyFor(service, from, subset);
-  return { ok: true, destination: { ...destination, endpoints, subset: name }, policy, subset };
+  const { namespace, labels, locality = null } = entry;
+  const connection = { client: { namespace, labels }, dialled, from: locality };
+  const route = policies.routeFor(destination.service, connection);
+  const subset = route === null ? null : context.balancer.choose(route.choices);
+  if (route !== null) record.route = { route: routeText(route), subset };
+  const drawn = route === null || subset === null ? null : { route, subset };
+  const target = routeTarget({ registry, policies }, destination, connection, drawn);
+  return target.ok ? target : refused('NO_ENDPOINT', target.detail);
 }

@@ -55,11 +55,16 @@ export type ClosedConnection = {
   readonly firstByteMs: number | null;
   /** A detail in addition to the reason, such as `ECONNREFUSED 198.18.11.2:80`; may be empty. */
   readonly detail: string;
+  /** The route of a VirtualService that led it; absent: none did. */
+  readonly route?: RouteTaken;
   /** What the application saw as its client; absent when that was the source's address, or the other agent dialled. */
   readonly dialledFrom?: HostPort;
   /** Bytes already reported for flow records while it was open (`OpenConnections`); absent when none were. */
   readonly reportedOpen?: { readonly sent: number; readonly received: number };
 };
+
+/** `route`: document and position, `VirtualService/shop/web spec.tcp[1]`. `subset` null: all endpoints of the service. */
+export type RouteTaken = { readonly route: string; readonly subset: string | null };
 
 export type ConnectionParty = {
   readonly address: HostPort | null;

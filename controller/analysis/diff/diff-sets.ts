@@ -2,6 +2,7 @@ import type { Clock } from '../../../shared/policy/connection.js';
 import type { FlowRecord } from '../../../shared/wire/flows.js';
 import { diffFlows, type FlowDiff } from '../flows/diff-flows.js';
 import { diffPairs, type PairDiff } from './diff-pairs.js';
+import { diffTraffic, type TrafficChange } from './diff-traffic.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 
 /** What a proposed set of rules would change. */
@@ -9,7 +10,9 @@ export type SetDiff = {
   readonly pairs: PairDiff;
   /** Null: no flow records were given. */
   readonly flows: FlowDiff | null;
-  /** A connection that was seen working would be denied; a gate should refuse such a change. */
+  /** Recorded clients that documents about traffic would lead elsewhere; null as for `flows`. */
+  readonly traffic: readonly TrafficChange[] | null;
+  /** A connection that was seen working would be denied, or led to where nothing serves; a gate should refuse such a change. */
   readonly wouldBreak: boolean;
 };
 
@@ -23,5 +26,7 @@ export function diffSets(input: {
   const { before, after, flows, clock } = input;
   const pairs = diffPairs({ before, after, clock });
   const ofFlows = flows === null ? null : diffFlows({ before, after, flows, clock });
-  return { pairs, flows: ofFlows, wouldBreak: ofFlows !== null && ofFlows.broken.length > 0 };
+  const traffic = flows === null ? null : diffTraffic({ before, after, flows });
+  const isBroken = (ofFlows?.broken.length ?? 0) > 0 || (traffic ?? []).some((change) => change.isBroken);
+  return { pairs, flows: ofFlows, traffic, wouldBreak: isBroken };
 }

@@ -12,6 +12,14 @@ export const lintKinds = [
   'unused segment',
   /** A workload without an agent, which rules allow only by an identity. */
   'no identity',
+  /** A DestinationRule or a VirtualService for a service that is not registered. */
+  'unknown host',
+  /** A subset of a DestinationRule without a workload. */
+  'empty subset',
+  /** An earlier route of a VirtualService takes all that this one matches. */
+  'unreachable route',
+  /** Weights of a route that do not add up to 100. */
+  'uneven weights',
   /** Decided or audited no recorded connection. */
   'never matched',
   /** Allows much more than was recorded. */

@@ -15,6 +15,7 @@ import type { FlowRecord } from '../../../shared/wire/flows.js';
 import { lintKinds, type LintFinding } from './lint-finding.js';
 import { lintUsage } from './lint-usage.js';
 import { lintProofs } from './lint-proofs.js';
+import { lintTraffic } from './lint-traffic.js';
 import { lintPeers } from './lint-peers.js';
 import { covers, shadows } from './rule-cover.js';
 import type { RuleSet } from '../pairs/rule-set.js';
@@ -50,6 +51,7 @@ export function lintSet(
     ),
     ...lintPeers({ ...input, resources }),
     ...lintProofs(input),
+    ...lintTraffic(input),
     ...(flows === null ? [] : lintUsage({ ...input, flows })),
   ];
   return findings.sort((a, b) => lintKinds.indexOf(a.kind) - lintKinds.indexOf(b.kind));

@@ -66,6 +66,11 @@ export class RegistryLookup implements RegistryView {
     return new Set([...this.#workloads.byName.keys(), ...this.#services.byName.keys(), ...this.#byAccount.keys()]);
   }
 
+  /** `namespace/name` of all services. */
+  serviceNames(): ReadonlySet<string> {
+    return new Set(this.#services.byName.keys());
+  }
+
   /** `namespace/name` of all workloads and service accounts. */
   sourceNames(): ReadonlySet<string> {
     return new Set([...this.#workloads.byName.keys(), ...this.#byAccount.keys()]);

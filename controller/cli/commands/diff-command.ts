@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { diffSets } from '../../analysis/diff/diff-sets.js';
+import { diffSets, type SetDiff } from '../../analysis/diff/diff-sets.js';
 import type { RuleSet } from '../../analysis/pairs/rule-set.js';
 import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
 import { resourceKey } from '../../resources/kinds/resource-key.js';
@@ -57,9 +57,19 @@ async function diff(cli: Cli, { file, flows: isWanted, since, whole, output }: O
   throw new CliError({
     exit: 'wouldBreak',
     code: 'WOULD_BREAK',
-    message: `this would deny ${countText(result.flows?.broken.length ?? 0, 'recorded flow')} that worked`,
-    hint: 'allow them in the files, or start with mode: audit',
+    ...whatBreaks(result),
   });
+}
+
+function whatBreaks({ flows, traffic }: SetDiff): { readonly message: string; readonly hint: string } {
+  const denied = flows?.broken.length ?? 0;
+  if (denied > 0) {
+    const message = `this would deny ${countText(denied, 'recorded flow')} that worked`;
+    return { message, hint: 'allow them in the files, or start with mode: audit' };
+  }
+  const services = new Set((traffic ?? []).flatMap(({ isBroken, service }) => (isBroken ? [service] : [])));
+  const message = `this would refuse connections to ${[...services].join(', ')} that worked: no endpoint is where a route leads`;
+  return { message, hint: 'see who gets them: culvert endpoints SERVICE' };
 }
 
 /** Hosts of workloads that only the files have are about to join: the preview is of the mesh with them. */

@@ -1,6 +1,7 @@
 import type { FlowChange, FlowDiff, UnknownFlow } from '../../analysis/flows/diff-flows.js';
 import type { PairChange, PairDiff, PairOutcome } from '../../analysis/diff/diff-pairs.js';
 import type { SetDiff } from '../../analysis/diff/diff-sets.js';
+import type { TrafficChange } from '../../analysis/diff/diff-traffic.js';
 import { networksNote } from '../../analysis/flows/recorded-networks.js';
 import { formatAge } from './format-time.js';
 import { countText, namesText, portText } from './amounts.js';
@@ -8,9 +9,31 @@ import { renderTable } from './table.js';
 import { toldByText } from './told-by-text.js';
 
 /** Renders what a proposed set changes, for people: newly denied pairs first. */
-export function renderDiff({ pairs, flows }: SetDiff, nowMs: number): string {
+export function renderDiff({ pairs, flows, traffic }: SetDiff, nowMs: number): string {
   const ofFlows = flows === null ? [] : flowBlocks(flows, nowMs);
-  return [...pairBlocks(pairs), ...ofFlows].join('\n\n');
+  return [...pairBlocks(pairs), ...trafficBlocks(traffic ?? []), ...ofFlows].join('\n\n');
+}
+
+function trafficBlocks(changes: readonly TrafficChange[]): string[] {
+  const table = (title: string, some: readonly TrafficChange[]): string[] => {
+    const rows = some.map(({ sources, service, worked, before, after }) => [
+      namesText(sources),
+      service,
+      String(worked),
+      `${before} -> ${after}`,
+    ]);
+    return rows.length === 0 ? [] : [`${title}:\n${renderTable(['FROM', 'SERVICE', 'CONNECTIONS', 'ROUTE'], rows)}`];
+  };
+  return [
+    ...table(
+      'WOULD BREAK: recorded clients whose new connections would be refused, all or some',
+      changes.filter(({ isBroken }) => isBroken),
+    ),
+    ...table(
+      'Recorded clients whose new connections would go elsewhere',
+      changes.filter(({ isBroken }) => !isBroken),
+    ),
+  ];
 }
 
 function pairBlocks({ changed, addedWorkloads, removedWorkloads, ofAdded }: PairDiff): string[] {

@@ -48,6 +48,74 @@ test('a controller takes every document of deploy/docs/traffic.md, without a war
   for (const name of ['db', 'everything', 'db-for-reports', 'ledger']) assert.match(out, new RegExp(`\\b${name}\\b`));
 });
 
+test('the page says what routes, endpoints, lint and diff show of its documents', async () => {
+  await using directory = await temporaryDirectory();
+  const state = path.join(directory.path, 'state');
+  await using _controller = await startedController(state);
+  const run = (argv: readonly string[], stdin = '') =>
+    culvert(argv, { env: { CULVERT_CONTEXT: path.join(state, 'admin.yaml') }, stdin });
+  const guide = await readFile('deploy/docs/traffic.md', 'utf8');
+  const steered = [...guide.matchAll(/^```yaml\n([^]*?)^```$/gm)].find(([, body = '']) =>
+    /kind: VirtualService/.test(body),
+  );
+  const client = `
+---
+apiVersion: culvert.dev/v1
+kind: Workload
+metadata: { name: api, namespace: billing, labels: { app: api } }
+spec: { serviceAccount: api, addresses: [198.18.0.3] }
+---
+apiVersion: culvert.dev/v1
+kind: Workload
+metadata: { name: export, namespace: billing, labels: { job: export } }
+spec: { serviceAccount: api, addresses: [198.18.0.4] }
+`;
+  assert.equal((await run(['apply', '-f', '-'], service + client)).code, 0);
+  const without = await run(['routes', 'billing/api', 'billing/ledger']);
+  assert.match(without.out, /route +none matches[^]*100 % +round-robin +billing\/ledger +198\.18\.0\.2:80 +100 %/);
+  assert.equal((await run(['apply', '-f', '-'], steered?.[1])).code, 0);
+
+  const { out, code } = await run(['routes', 'sa:billing/api', 'billing/ledger:80']);
+  assert.equal(code, 0);
+  assert.match(
+    out,
+    /^billing\/api -> billing\/ledger at 198\.19\.0\.2:80\n +route +VirtualService\/billing\/ledger spec\.tcp\[1\]\n +rule +DestinationRule\/billing\/ledger\n/m,
+  );
+  assert.match(
+    out,
+    /v1 +90 % +round-robin +billing\/ledger +198\.18\.0\.2:80 +90 %\n +v2 +10 % +- +refused: has no endpoint for port 80/,
+  );
+  assert.match(out, /^billing\/export -> [^]*spec\.tcp\[0\][^]*replicas +100 % +- +refused/m);
+  const json = await run(['routes', '198.18.0.3', '198.19.0.2', '-o', 'json']);
+  assert.match(json.out, /"route": "VirtualService\/billing\/ledger spec\.tcp\[1\]"/);
+
+  const endpoints = await run(['endpoints', 'billing/ledger']);
+  assert.match(
+    endpoints.out,
+    /ENDPOINT +ADDRESS +STATE +NODE +ZONE +SUBSETS\nbilling\/ledger +198\.18\.0\.2:80 +ready +- +- +v1/,
+  );
+  const lint = await run(['lint']);
+  assert.match(lint.out, /DestinationRule\/billing\/ledger: empty subset: the subset replicas matches no workload/);
+
+  for (const [argv, expected, why] of [
+    [['routes', 'billing/nix', 'billing/ledger'], 4, /no workload or service account is called billing\/nix/],
+    [['routes', '198.18.9.9', 'billing/ledger'], 4, /no workload has the address 198\.18\.9\.9/],
+    [
+      ['routes', 'billing/api', 'billing/ledge'],
+      4,
+      /there is no service billing\/ledge \(did you mean billing\/ledger\?\)/,
+    ],
+    [['routes', 'billing/api', '198.18.0.2:80'], 4, /no service has the address 198\.18\.0\.2/],
+    [['routes', 'billing/api', 'billing/db'], 64, /the service billing\/db has several ports.*5432, 9187/],
+    [['endpoints', 'billing/db:1'], 64, /the service billing\/db has no port 1/],
+    [['routes', 'api', 'billing/db:5432'], 64, /"api" is neither an IP address nor NAMESPACE\/NAME/],
+  ] as const) {
+    const failed = await run(argv);
+    assert.equal(failed.code, expected, failed.err);
+    assert.match(failed.err, why);
+  }
+});
+
 test('a document of the page with a field that is not served is refused, and the one before stays', async () => {
   await using directory = await temporaryDirectory();
   const state = path.join(directory.path, 'state');

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import type { ClosedConnection } from '../../../../agent/dataplane/report/closed-connection.js';
 import type {
   CompiledDestinationRule,
   CompiledVirtualService,
@@ -28,6 +29,8 @@ describe('connections that a VirtualService leads', { timeout: patientMs(120_000
   let mesh: DataplaneMesh;
   let revision = 1;
   const servers = new Map<string, LabServer>();
+  /** Of the records that the last `several` has read. */
+  let routes: ClosedConnection['route'][] = [];
 
   before(async () => {
     const spec = (name: string, labels: Record<string, string>, namespace = 'shop') => ({
@@ -77,10 +80,12 @@ describe('connections that a VirtualService leads', { timeout: patientMs(120_000
 
   async function several(times: number, from = 'client', dialled = 80): Promise<string[]> {
     const seen: string[] = [];
+    routes = [];
     for (let i = 0; i < times; i++) {
       const socket = await mesh.workload(from).connect({ ip: mesh.lab.vip('web').ipv4, port: dialled });
       assert.match(await exchange(socket, 'x'), /x$/);
-      const { reason, destination, service } = await mesh.closed('node1', outbound);
+      const { reason, destination, service, route } = await mesh.closed('node1', outbound);
+      routes.push(route);
       assert.deepEqual([reason, service], ['OK', 'shop/web']);
       seen.push(destination.workload?.replace('shop/', '') ?? '');
     }
@@ -114,13 +119,19 @@ describe('connections that a VirtualService leads', { timeout: patientMs(120_000
       { matches: [{ sourceLabels: { app: 'api' } }], ...choice('v1') },
     ]);
     assert.deepEqual(new Set(await several(3, 'other')), new Set(['c']));
+    assert.deepEqual(routes, Array(3).fill(routeTaken(0, 'v2')));
     assert.deepEqual(new Set(await several(3, 'client', 81)), new Set(['c']));
     assert.deepEqual((await several(2)).toSorted(), ['a', 'b']);
+    assert.deepEqual(routes, Array(2).fill(routeTaken(1, 'v1')));
+    await lead([all(null)]);
+    await several(1);
+    assert.deepEqual(routes, [routeTaken(0, null)]);
   });
 
   test('go to all workloads where no route matches, and for clients that the document is not for', async () => {
     await lead([{ matches: [{ port: 9 }], ...choice('v2') }]);
     assert.deepEqual((await several(3)).toSorted(), ['a', 'b', 'c']);
+    assert.deepEqual(routes, Array(3).fill(undefined));
     await lead([all('v2')], { exportTo: ['shop'] });
     assert.deepEqual((await several(3, 'other')).toSorted(), ['a', 'b', 'c']);
     assert.deepEqual(new Set(await several(2)), new Set(['c']));
@@ -130,6 +141,7 @@ describe('connections that a VirtualService leads', { timeout: patientMs(120_000
     await lead([all('v3')]);
     assert.equal(await refusal(mesh.workload('client'), { ip: mesh.lab.vip('web').ipv4, port: 80 }), 'ECONNRESET');
     const empty = await mesh.closed('node1', outbound);
+    assert.deepEqual(empty.route, routeTaken(0, 'v3'));
     assert.deepEqual([empty.reason, empty.detail], ['NO_ENDPOINT', 'subset v3 of shop/web has none for port 80']);
     await lead([all('v9')]);
     assert.equal(await refusal(mesh.workload('client'), { ip: mesh.lab.vip('web').ipv4, port: 80 }), 'ECONNRESET');
@@ -165,6 +177,10 @@ describe('connections that a VirtualService leads', { timeout: patientMs(120_000
     assert.match((await mesh.closed('node1', outbound)).destination.workload ?? '', /^shop\/[ab]$/);
   });
 });
+
+function routeTaken(index: number, name: string | null): ClosedConnection['route'] {
+  return { route: `VirtualService/shop/web spec.tcp[${index}]`, subset: name };
+}
 
 function choice(name: string): Pick<TrafficRoute, 'choices'> {
   return { choices: [{ subset: name, weight: 1 }] };

@@ -106,6 +106,10 @@ test('an access-log line carries every known field and no empty one', () => {
   });
   const dialledFrom = { ip: '198.18.10.2' as IpAddress, port: 50_000 };
   assert.equal(accessLogLine({ ...closed, dialledFrom }).dialledFrom, '198.18.10.2:50000');
+  const led = { route: 'VirtualService/shop/db spec.tcp[1]', subset: 'v2' };
+  const { route, subset } = accessLogLine({ ...closed, route: led });
+  assert.deepEqual({ route, subset }, led);
+  assert.ok(!('subset' in accessLogLine({ ...closed, route: { ...led, subset: null } })));
   const line = accessLogLine(denied);
   assert.equal(line.next, 'culvert why SRC DST:PORT');
   assert.deepEqual(line.audited, ['SegmentationRule/watch']);
@@ -137,6 +141,28 @@ test('reports become counters by reason, rule and workload', async () => {
   assert.equal(await valueOf(registry, /^culvert_open_connections /), 1);
   assert.equal(await valueOf(registry, /^culvert_connections_opened_total/), 5);
   assert.equal(await valueOf(registry, /^culvert_connect_duration_seconds_count/), 3);
+});
+
+test('connections that routes lead are counted by route and subset, and beyond the cap as others', async () => {
+  const { metrics, registry } = newMetrics({ maxSeries: 2 });
+  const led = (route: string, subset: string | null, reason: ClosedConnection['reason'] = 'OK') => ({
+    ...closed,
+    reason,
+    route: { route, subset },
+  });
+  const reported = [
+    closed,
+    led('a', 'v1'),
+    led('a', 'v1'),
+    led('a', null, 'NO_ENDPOINT'),
+    led('b', 'v1'),
+    led('c', 'v2'),
+  ];
+  metrics.report(report({ closed: reported }), 0);
+  const count = (labels: string) => valueOf(registry, new RegExp(`^culvert_connections_routed_total\\{${labels}`));
+  assert.equal(await count('route="a",subset="v1",reason="OK"'), 2);
+  assert.equal(await count('route="a",subset="none",reason="NO_ENDPOINT"'), 1);
+  assert.equal(await count('route="other",subset="other",reason="OK"'), 2);
 });
 
 test('bytes are counted once, while connections live', async () => {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { EndpointBalancer } from '../../../../../agent/dataplane/balance/endpoint-balancer.js';
-import { stickyOrder } from '../../../../../agent/dataplane/balance/sticky-order.js';
-import type { Endpoint } from '../../../../../shared/routing/destination.js';
-import { ip, service } from '../../../../support/routing/registry-entries.js';
+import { EndpointBalancer } from '../../../../agent/dataplane/balance/endpoint-balancer.js';
+import { stickyOrder } from '../../../../shared/routing/sticky-order.js';
+import type { Endpoint } from '../../../../shared/routing/destination.js';
+import { ip, service } from '../../../support/routing/registry-entries.js';
 
 const endpoints: readonly Endpoint[] = Array.from({ length: 10 }, (_, count) => ({
   workload: null,

@@ -1,5 +1,5 @@
-import type { IpAddress } from '../../../shared/address.js';
-import type { Endpoint } from '../../../shared/routing/destination.js';
+import type { IpAddress } from '../address.js';
+import type { Endpoint } from './destination.js';
 
 type Scored = { readonly endpoint: Endpoint; readonly score: number };
 

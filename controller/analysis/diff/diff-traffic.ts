@@ -1,0 +1,114 @@
+import { formatHostPort, type HostPort } from '../../../shared/address.js';
+import type { Snapshot } from '../../../shared/policy/snapshot.js';
+import { everyEndpoint } from '../../../shared/routing/destination.js';
+import { serviceName, workloadName } from '../../../shared/routing/names.js';
+import type { RegistryService } from '../../../shared/routing/registry-entry.js';
+import type { FlowRecord } from '../../../shared/wire/flows.js';
+import { conversations } from '../flows/conversations.js';
+import type { RuleSet } from '../pairs/rule-set.js';
+import { lookupOf, type RegistryLookup } from '../registry/registry-lookup.js';
+import { TrafficView, type RoutedTarget } from '../traffic/service-routes.js';
+
+/** Recorded clients of a service whose new connections would go elsewhere. */
+export type TrafficChange = {
+  readonly sources: readonly string[];
+  /** `shop/web:80`. */
+  readonly service: string;
+  /** Recorded connections of these clients to workloads of the service that worked. */
+  readonly worked: number;
+  /** Who gets how much: `v1 90 %, v2 10 %`. */
+  readonly before: string;
+  readonly after: string;
+  /** Some of them would be refused, and none is now. */
+  readonly isBroken: boolean;
+};
+
+type Dialled = { readonly service: RegistryService; readonly address: HostPort };
+
+/**
+ * What changed DestinationRules and VirtualServices would do to the clients of recorded connections. Records name the workload
+ * that was reached: each service that has it as an endpoint may be the one that was dialled.
+ */
+export function diffTraffic(input: {
+  readonly before: RuleSet;
+  readonly after: RuleSet;
+  readonly flows: readonly FlowRecord[];
+}): TrafficChange[] {
+  const { before, after, flows } = input;
+  if (!steers(before.snapshot) && !steers(after.snapshot)) return [];
+  // Both over the new registry: what a change of workloads does is not what a route does.
+  const registry = lookupOf(after.entries);
+  const [old, fresh] = [before, after].map(({ snapshot }) => new TrafficView({ snapshot, registry }));
+  if (old === undefined || fresh === undefined) return [];
+  const dialled = dialledFor(registry, after);
+  const changes = new Map<string, TrafficChange>();
+  const seen = new Map<string, { worked: number; client: string; at: Dialled }>();
+  for (const { source, destination, port, worked } of conversations(flows)) {
+    if (source.workload === null || destination.workload === null || worked === 0) continue;
+    for (const at of dialled.get(`${destination.workload} ${port}`) ?? []) {
+      const key = `${source.workload} ${serviceName(at.service)} ${formatHostPort(at.address)}`;
+      const known = seen.get(key);
+      if (known === undefined) seen.set(key, { worked, client: source.workload, at });
+      else known.worked += worked;
+    }
+  }
+  for (const { worked, client: name, at } of seen.values()) {
+    const client = registry.workload(name as Parameters<RegistryLookup['workload']>[0]);
+    if (client === undefined) continue;
+    const [was, will] = [old, fresh].map((view) => view.routesTo(at.service, client, at.address).targets);
+    if (was === undefined || will === undefined) continue;
+    const [beforeText, afterText] = [targetsText(was), targetsText(will)];
+    if (beforeText === afterText) continue;
+    const service = `${serviceName(at.service)}:${at.address.port}`;
+    const key = `${service} ${beforeText} ${afterText}`;
+    const present = changes.get(key);
+    changes.set(key, {
+      sources: [...(present?.sources ?? []), name],
+      service,
+      worked: (present?.worked ?? 0) + worked,
+      before: beforeText,
+      after: afterText,
+      isBroken: isRefusing(will) && !isRefusing(was),
+    });
+  }
+  return [...changes.values()].sort((a, b) => b.worked - a.worked);
+}
+
+function steers({ destinationRules = [], virtualServices = [] }: Snapshot): boolean {
+  return destinationRules.length > 0 || virtualServices.length > 0;
+}
+
+/** Services by the workload and port of each of their endpoints. */
+function dialledFor(registry: RegistryLookup, { entries }: RuleSet): Map<string, Dialled[]> {
+  const found = new Map<string, Dialled[]>();
+  for (const service of entries) {
+    const [ip] = service.kind === 'service' ? service.vips : [];
+    if (service.kind !== 'service' || ip === undefined) continue;
+    for (const served of service.ports) {
+      for (const { workload, address } of everyEndpoint(registry, service, served, ip)) {
+        if (workload === null) continue;
+        const key = `${workloadName(workload)} ${address.port}`;
+        const present = found.get(key);
+        const dialled = { service, address: { ip, port: served.port } };
+        if (present === undefined) found.set(key, [dialled]);
+        else present.push(dialled);
+      }
+    }
+  }
+  return found;
+}
+
+function targetsText(targets: readonly RoutedTarget[]): string {
+  return targets
+    .filter(({ share }) => share > 0)
+    .map(({ subset, share, balancing, problem, endpoints }) => {
+      const part = targets.length === 1 ? '' : ` ${Number((100 * share).toFixed(1))} %`;
+      const what = problem === null ? `${balancing}, ${endpoints.length} of its endpoints` : 'refused';
+      return `${subset ?? 'all'}${part} (${what})`;
+    })
+    .join(', ');
+}
+
+function isRefusing(targets: readonly RoutedTarget[]): boolean {
+  return targets.some(({ share, problem }) => share > 0 && problem !== null);
+}

@@ -1,0 +1,113 @@
+import { formatHostPort } from '../../../shared/address.js';
+import type { Balancing, Snapshot } from '../../../shared/policy/snapshot.js';
+import type { HostPort, IpAddress } from '../../../shared/address.js';
+import { resolveService, type Endpoint, type ServiceDestination } from '../../../shared/routing/destination.js';
+import { workloadName } from '../../../shared/routing/names.js';
+import type { RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import type { RegistryView } from '../../../shared/routing/registry-view.js';
+import { routeTarget, routeText, type SteeredConnection } from '../../../shared/routing/steering.js';
+import { stickyOrder } from '../../../shared/routing/sticky-order.js';
+import { TrafficPolicies } from '../../../shared/routing/traffic-policies.js';
+
+/** Where connections of one workload to one port of a service go. */
+export type ServiceRoutes = {
+  /** `VirtualService/shop/web spec.tcp[1]`; null: no route matches, so all endpoints of the service are meant. */
+  readonly route: string | null;
+  /** `DestinationRule/shop/web`; null: none is for them. */
+  readonly rule: string | null;
+  readonly targets: readonly RoutedTarget[];
+};
+
+/** One destination of a route. */
+export type RoutedTarget = {
+  /** Null: all endpoints of the service. */
+  readonly subset: string | null;
+  /** Of new connections, from 0 to 1. */
+  readonly share: number;
+  /** How its endpoints share them. */
+  readonly balancing: Balancing;
+  /** Why connections to it are refused; null: they are not. */
+  readonly problem: string | null;
+  readonly endpoints: readonly RoutedEndpoint[];
+};
+
+export type RoutedEndpoint = {
+  /** `namespace/name`; null: an address outside the mesh. */
+  readonly workload: string | null;
+  /** Address and port. */
+  readonly address: string;
+  /** That a new connection is for it, from 0 to 1; null: it depends on how many connections are open. */
+  readonly probability: number | null;
+};
+
+/** Answers with the functions that agents call for each connection. */
+export class TrafficView {
+  readonly #registry: RegistryView;
+  readonly #policies: TrafficPolicies;
+
+  /** Owns neither. */
+  constructor({ snapshot, registry }: { readonly snapshot: Snapshot; readonly registry: RegistryView }) {
+    this.#registry = registry;
+    this.#policies = new TrafficPolicies(snapshot);
+  }
+
+  /** Where a workload's connections go that it opens to `dialled`, an address of the service. */
+  routesTo(service: RegistryService, client: WorkloadEntry, dialled: HostPort): ServiceRoutes {
+    const { namespace, labels, locality = null } = client;
+    const connection = { client: { namespace, labels }, dialled, from: locality };
+    const whole: ServiceDestination = {
+      kind: 'service',
+      service,
+      endpoints: resolveService(this.#registry, service, dialled, locality),
+    };
+    const found = this.#policies.routeFor(service, connection);
+    const rule = this.#policies.ruleFor(service, namespace);
+    const choices = found === null ? [{ subset: null, weight: 1 }] : found.choices;
+    const sum = choices.reduce((total, { weight }) => total + weight, 0);
+    const source = clientAddress(client, dialled);
+    const targets = choices.map(({ subset, weight }) => {
+      const share = choices.length === 1 ? 1 : weight / sum;
+      const drawn = found === null || subset === null ? null : { route: found, subset };
+      return { subset, share, ...this.#target(whole, connection, drawn, { share, source }) };
+    });
+    return {
+      route: found === null ? null : routeText(found),
+      rule: rule === null ? null : `DestinationRule/${rule.namespace}/${rule.name}`,
+      targets,
+    };
+  }
+
+  #target(
+    whole: ServiceDestination,
+    connection: SteeredConnection,
+    drawn: Parameters<typeof routeTarget>[3],
+    { share, source }: { readonly share: number; readonly source: IpAddress | null },
+  ): Omit<RoutedTarget, 'subset' | 'share'> {
+    const target = routeTarget({ registry: this.#registry, policies: this.#policies }, whole, connection, drawn);
+    if (!target.ok) return { balancing: 'round-robin', problem: target.detail, endpoints: [] };
+    const { endpoints, service } = target.destination;
+    const balancing = target.policy?.balancing ?? (service.isSticky === true ? 'source-ip' : 'round-robin');
+    const problem = endpoints.length === 0 ? `has no endpoint for port ${connection.dialled.port}` : null;
+    const first = balancing === 'source-ip' && source !== null ? stickyOrder(endpoints, source, 1)[0] : undefined;
+    const probabilityOf = (endpoint: Endpoint): number | null => {
+      if (endpoints.length === 1) return share;
+      if (balancing === 'least-connections') return null;
+      if (balancing === 'source-ip') return first === undefined ? null : endpoint === first ? share : 0;
+      return share / endpoints.length;
+    };
+    return {
+      balancing,
+      problem,
+      endpoints: endpoints.map((endpoint) => ({
+        workload: endpoint.workload === null ? null : workloadName(endpoint.workload),
+        address: formatHostPort(endpoint.address),
+        probability: probabilityOf(endpoint),
+      })),
+    };
+  }
+}
+
+/** The address by which a client of several is known: of the family that it dials. */
+function clientAddress({ addresses }: WorkloadEntry, { ip }: HostPort): IpAddress | null {
+  return addresses.find((address) => address.includes(':') === ip.includes(':')) ?? addresses[0] ?? null;
+}

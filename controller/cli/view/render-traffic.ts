@@ -1,0 +1,59 @@
+import type { ServiceEndpoint } from '../../analysis/traffic/service-endpoints.js';
+import type { RoutedTarget, ServiceRoutes } from '../../analysis/traffic/service-routes.js';
+import { namesText } from './amounts.js';
+import { renderTable } from './table.js';
+
+/** What `culvert routes -o json` gives for clients whose connections go the same way. */
+export type ExplainedRoutes = ServiceRoutes & {
+  readonly sources: readonly string[];
+  readonly service: string;
+  readonly dialled: string;
+};
+
+/** Renders the answer of `culvert routes` for people: the documents that count, then who gets how much. */
+export function renderRoutes(routes: readonly ExplainedRoutes[]): string {
+  return routes.map(renderOne).join('\n\n');
+}
+
+function renderOne({ sources, service, dialled, route, rule, targets }: ExplainedRoutes): string {
+  const lines = [
+    `${namesText(sources)} -> ${service} at ${dialled}`,
+    `  route  ${route ?? 'none matches: all endpoints of the service'}`,
+    `  rule   ${rule ?? 'none'}`,
+    '',
+    ...renderTable(['SUBSET', 'SHARE', 'BALANCING', 'ENDPOINT', 'ADDRESS', 'GETS'], targets.flatMap(targetRows))
+      .split('\n')
+      .map((line) => `  ${line}`),
+  ];
+  return lines.join('\n');
+}
+
+function targetRows({ subset, share, balancing, problem, endpoints }: RoutedTarget): string[][] {
+  const target = [subset ?? '', shareText(share)];
+  if (problem !== null) return [[...target, '', `refused: ${problem}`, '', '']];
+  return endpoints.map(({ workload, address, probability }) => [
+    ...target,
+    balancing,
+    workload ?? 'outside the mesh',
+    address,
+    probability === null ? 'by open connections' : shareText(probability),
+  ]);
+}
+
+/** `33.3 %`. */
+function shareText(share: number): string {
+  return `${Number((100 * share).toFixed(1))} %`;
+}
+
+/** Renders the answer of `culvert endpoints` for people. */
+export function renderEndpoints(endpoints: readonly ServiceEndpoint[]): string {
+  const rows = endpoints.map(({ workload, address, state, node, zone, subsets }) => [
+    workload ?? 'outside the mesh',
+    address,
+    state,
+    node ?? '',
+    zone ?? '',
+    subsets.join(','),
+  ]);
+  return renderTable(['ENDPOINT', 'ADDRESS', 'STATE', 'NODE', 'ZONE', 'SUBSETS'], rows);
+}

@@ -1,0 +1,57 @@
+import type { HostPort } from '../address.js';
+import type { DestinationSubset, TrafficPolicy } from '../policy/snapshot.js';
+import { resolveService, type ServiceDestination } from './destination.js';
+import { serviceName } from './names.js';
+import type { Locality } from './registry-entry.js';
+import type { RegistryView } from './registry-view.js';
+import type { TrafficPolicies } from './traffic-policies.js';
+import type { RouteFound } from './traffic-routes.js';
+
+/** A connection to a service, as far as documents about traffic may ask. `from`: where the client is; null: not known. */
+export type SteeredConnection = {
+  readonly client: { readonly namespace: string; readonly labels: Readonly<Record<string, string>> };
+  readonly dialled: HostPort;
+  readonly from: Locality | null;
+};
+
+/** One destination that a route leads to. `policy` null: no DestinationRule is for it. */
+export type RouteTarget = {
+  readonly ok: true;
+  readonly destination: ServiceDestination;
+  readonly policy: TrafficPolicy | null;
+  readonly subset: DestinationSubset | null;
+};
+
+/** Connections to it are refused; `detail` says why. */
+export type MissingTarget = { readonly ok: false; readonly detail: string };
+
+/**
+ * What a connection gets that was drawn for a subset of a service (null: for all endpoints): first the VirtualService, then
+ * the DestinationRule, as in Istio. `culvert routes` asks it for each destination of a route, an agent for the one it drew.
+ */
+export function routeTarget(
+  { registry, policies }: { readonly registry: RegistryView; readonly policies: TrafficPolicies },
+  whole: ServiceDestination,
+  connection: SteeredConnection,
+  drawn: { readonly route: RouteFound; readonly subset: string } | null,
+): RouteTarget | MissingTarget {
+  const { service } = whole;
+  const { client, dialled, from } = connection;
+  const asked = { namespace: client.namespace, dialledPort: dialled.port };
+  if (drawn === null) {
+    return { ok: true, destination: whole, policy: policies.policyFor(service, asked), subset: null };
+  }
+  const subset = policies.subsetOf(service, client.namespace, drawn.subset);
+  if (subset === null) {
+    const missing = `no DestinationRule has for ${serviceName(service)} and clients of ${client.namespace}`;
+    return { ok: false, detail: `${routeText(drawn.route)} names the subset ${drawn.subset}, which ${missing}` };
+  }
+  const endpoints = resolveService(registry, service, dialled, from, subset);
+  const policy = policies.policyFor(service, asked, subset);
+  return { ok: true, destination: { ...whole, endpoints, subset: subset.name }, policy, subset };
+}
+
+/** `VirtualService/shop/web spec.tcp[1]`, as logs and metrics have it. */
+export function routeText({ document, index }: Pick<RouteFound, 'document' | 'index'>): string {
+  return `VirtualService/${document.namespace}/${document.name} spec.tcp[${index}]`;
+}

@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { lintSet } from '../../../../../controller/analysis/lint/lint-set.js';
+import type { RouteMatch, TrafficRoute } from '../../../../../shared/policy/snapshot.js';
+import { steeredRule, steeredSet, virtualService } from '../../../../support/rules/steered-set.js';
+
+type Documents = Parameters<typeof steeredSet>[0];
+
+function lint(documents: Documents): string[] {
+  const findings = lintSet({ ...steeredSet(documents), clock: { nowMs: () => 0 } });
+  return findings.map(({ severity, kind, resource, message }) => `${severity}: ${resource}: ${kind}: ${message}`);
+}
+
+const to = (...matches: readonly RouteMatch[]): TrafficRoute => ({
+  matches,
+  choices: [{ subset: 'v1', weight: 1 }],
+});
+
+describe('lint of documents about traffic', () => {
+  it('finds nothing in a canary with a route of its own for some clients', () => {
+    const choices = [
+      { subset: 'v1', weight: 90 },
+      { subset: 'v2', weight: 10 },
+    ];
+    const document = virtualService(to({ sourceNamespace: 'reports' }), { matches: [], choices });
+    assert.deepEqual(lint({ destinationRules: [steeredRule], virtualServices: [document] }), []);
+  });
+
+  it('finds subsets that match nothing, also of a wildcard', () => {
+    const subsets = [{ name: 'v7', labels: { version: 'v7' }, policy: {}, ports: {} }];
+    for (const host of [steeredRule.host, '*.shop.svc.cluster.local', '*']) {
+      assert.deepEqual(lint({ destinationRules: [{ ...steeredRule, host, subsets }] }), [
+        `warning: DestinationRule/shop/web: empty subset: the subset v7 matches no workload of ${host}, so connections to it are refused`,
+      ]);
+    }
+    const ofOthers = [{ name: 'api', labels: { app: 'api' }, policy: {}, ports: {} }];
+    assert.equal(lint({ destinationRules: [{ ...steeredRule, subsets: ofOthers }] }).length, 1);
+  });
+
+  it('finds hosts that no service has', () => {
+    const host = 'gone.shop.svc.cluster.local';
+    const destinationRules = [{ ...steeredRule, host }];
+    const virtualServices = [{ ...virtualService(to()), host }];
+    assert.deepEqual(lint({ destinationRules, virtualServices }), [
+      `warning: DestinationRule/shop/web: unknown host: no service has the name ${host}`,
+      `warning: VirtualService/shop/web: unknown host: no service has the name ${host}`,
+    ]);
+    const wildcard = '*.nothing.svc.cluster.local';
+    assert.deepEqual(lint({ destinationRules: [{ ...steeredRule, host: wildcard }] }), [
+      `warning: DestinationRule/shop/web: unknown host: no registered service matches ${wildcard}`,
+    ]);
+  });
+
+  it('finds weights that do not add up to 100, and says the shares', () => {
+    const choices = [
+      { subset: 'v1', weight: 90 },
+      { subset: 'v2', weight: 30 },
+    ];
+    assert.deepEqual(
+      lint({ destinationRules: [steeredRule], virtualServices: [virtualService({ matches: [], choices })] }),
+      [
+        'info: VirtualService/shop/web: uneven weights: the weights of spec.tcp[0] add up to 120, not to 100: v1 75 %, v2 25 %',
+      ],
+    );
+  });
+
+  const unreachable: readonly (readonly [why: string, routes: readonly TrafficRoute[], by: string | null])[] = [
+    ['after one for all', [to(), to({ port: 80 })], 'spec.tcp[0]'],
+    ['after one with an empty match', [to({}), to({ port: 80 })], 'spec.tcp[0]'],
+    ['a port within a port', [to({ port: 80 }), to({ port: 80, sourceNamespace: 'a' })], 'spec.tcp[0]'],
+    ['another port', [to({ port: 80 }), to({ port: 81 })], null],
+    ['all after a port', [to({ port: 80 }), to()], null],
+    ['more labels', [to({ sourceLabels: { a: '1' } }), to({ sourceLabels: { a: '1', b: '2' } })], 'spec.tcp[0]'],
+    ['fewer labels', [to({ sourceLabels: { a: '1', b: '2' } }), to({ sourceLabels: { a: '1' } })], null],
+    [
+      'a network within',
+      [to({ destinationSubnets: ['198.19.0.0/16'] }), to({ destinationSubnets: ['198.19.1.0/24'] })],
+      'spec.tcp[0]',
+    ],
+    [
+      'a wider network',
+      [to({ destinationSubnets: ['198.19.1.0/24'] }), to({ destinationSubnets: ['198.19.0.0/16'] })],
+      null,
+    ],
+    [
+      'each alternative by another',
+      [to({ port: 80 }), to({ port: 81 }), to({ port: 81 }, { port: 80 })],
+      'spec.tcp[1] and spec.tcp[0]',
+    ],
+    ['one of two alternatives', [to({ port: 80 }), to({ port: 80 }, { port: 82 })], null],
+  ];
+  for (const [why, routes, by] of unreachable) {
+    it(`${by === null ? 'finds no' : 'finds an'} unreachable route: ${why}`, () => {
+      const found = lint({ destinationRules: [steeredRule], virtualServices: [virtualService(...routes)] });
+      const last = routes.length - 1;
+      const message = `spec.tcp[${last}] leads no connection: ${by ?? ''} comes first and matches all that it matches`;
+      assert.deepEqual(found, by === null ? [] : [`warning: VirtualService/shop/web: unreachable route: ${message}`]);
+    });
+  }
+});

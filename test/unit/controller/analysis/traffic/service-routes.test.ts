@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { lookupOf } from '../../../../../controller/analysis/registry/registry-lookup.js';
+import { serviceEndpoints } from '../../../../../controller/analysis/traffic/service-endpoints.js';
+import { TrafficView, type ServiceRoutes } from '../../../../../controller/analysis/traffic/service-routes.js';
+import { EndpointBalancer } from '../../../../../agent/dataplane/balance/endpoint-balancer.js';
+import { resolveService } from '../../../../../shared/routing/destination.js';
+import type { Balancing } from '../../../../../shared/policy/snapshot.js';
+import { steeredEntries, steeredRule, steeredSet, virtualService } from '../../../../support/rules/steered-set.js';
+import { serviceNamed, workloadNamed } from '../../../../support/routing/names.js';
+import { ip } from '../../../../support/routing/registry-entries.js';
+
+const dialled = { ip: ip('198.19.0.1'), port: 80 };
+const registry = lookupOf(steeredEntries);
+const web = registry.service(serviceNamed('shop/web'))!;
+
+function routes(set: Parameters<typeof steeredSet>[0], client = 'shop/api'): ServiceRoutes {
+  const { snapshot } = steeredSet(set);
+  return new TrafficView({ snapshot, registry }).routesTo(web, registry.workload(workloadNamed(client))!, dialled);
+}
+
+function summary({ targets }: ServiceRoutes): unknown {
+  return targets.map(({ subset, share, endpoints }) => [
+    subset,
+    share,
+    endpoints.map(({ workload, probability }) => [workload, probability]),
+  ]);
+}
+
+describe('the routes of a client', () => {
+  it('are all endpoints in turns where no document says otherwise', () => {
+    const found = routes({});
+    assert.deepEqual([found.route, found.rule], [null, null]);
+    const third = 1 / 3;
+    assert.deepEqual(summary(found), [
+      [
+        null,
+        1,
+        [
+          ['shop/a', third],
+          ['shop/b', third],
+          ['shop/c', third],
+        ],
+      ],
+    ]);
+    assert.equal(found.targets[0]?.balancing, 'round-robin');
+    assert.equal(found.targets[0]?.endpoints[0]?.address, '198.18.1.1:8080');
+  });
+
+  const canary = virtualService(
+    { matches: [{ sourceNamespace: 'reports' }], choices: [{ subset: 'v2', weight: 1 }] },
+    {
+      matches: [],
+      choices: [
+        { subset: 'v1', weight: 90 },
+        { subset: 'v2', weight: 10 },
+        { subset: 'v9', weight: 0 },
+      ],
+    },
+  );
+
+  it('name the route that matches, the rule, and the share of each endpoint', () => {
+    const found = routes({ destinationRules: [steeredRule], virtualServices: [canary] });
+    assert.deepEqual([found.route, found.rule], ['VirtualService/shop/web spec.tcp[1]', 'DestinationRule/shop/web']);
+    assert.deepEqual(summary(found), [
+      [
+        'v1',
+        0.9,
+        [
+          ['shop/a', 0.45],
+          ['shop/b', 0.45],
+        ],
+      ],
+      ['v2', 0.1, [['shop/c', 0.1]]],
+      ['v9', 0, []],
+    ]);
+    assert.match(found.targets[2]?.problem ?? '', /names the subset v9, which no DestinationRule has/);
+    const ofReports = routes({ destinationRules: [steeredRule], virtualServices: [canary] }, 'reports/job');
+    assert.equal(ofReports.route, 'VirtualService/shop/web spec.tcp[0]');
+    assert.deepEqual(summary(ofReports), [['v2', 1, [['shop/c', 1]]]]);
+  });
+
+  it('say that a subset has no endpoint', () => {
+    const empty = { ...steeredRule, subsets: [{ name: 'v1', labels: { version: 'v7' }, policy: {}, ports: {} }] };
+    const only = virtualService({ matches: [], choices: [{ subset: 'v1', weight: 1 }] });
+    const [target] = routes({ destinationRules: [empty], virtualServices: [only] }).targets;
+    assert.equal(target?.problem, 'has no endpoint for port 80');
+  });
+
+  it('have a probability by how endpoints are shared, as the balancer does it', () => {
+    const shared = (balancing: Balancing) =>
+      routes({ destinationRules: [{ ...steeredRule, policy: { balancing } }] }).targets[0]!;
+    const probabilities = (balancing: Balancing) => shared(balancing).endpoints.map(({ probability }) => probability);
+    assert.deepEqual(probabilities('least-connections'), [null, null, null]);
+    assert.deepEqual(probabilities('random'), [1 / 3, 1 / 3, 1 / 3]);
+    const sticky = shared('source-ip').endpoints.find(({ probability }) => probability === 1);
+    const balancer = new EndpointBalancer({ random: Math.random, nowMs: () => 0 });
+    const endpoints = resolveService(registry, web, dialled, null);
+    const client = ip('198.18.0.1');
+    const policy = { balancing: 'source-ip' } as const;
+    const order = balancer.order(
+      { kind: 'service', service: web, endpoints },
+      {
+        dialledPort: 80,
+        client,
+        policy,
+        atMost: 1,
+      },
+    );
+    assert.equal(sticky?.address, `${order[0]?.address.ip}:8080`);
+  });
+});
+
+describe('the endpoints of a service', () => {
+  it('are all of them, with state, place and subsets', () => {
+    const entries = steeredEntries.map((entry) =>
+      entry.kind === 'workload' && entry.name === 'b'
+        ? { ...entry, availability: 'unready' as const, locality: { host: 'h', zone: 'z' } }
+        : entry,
+    );
+    const { snapshot } = steeredSet({ destinationRules: [steeredRule] });
+    const found = serviceEndpoints({ snapshot, registry: lookupOf(entries) }, web, dialled);
+    assert.deepEqual(
+      found.map(({ workload, state, zone, subsets }) => [workload, state, zone, subsets]),
+      [
+        ['shop/a', 'ready', null, ['v1']],
+        ['shop/b', 'not ready', 'z', ['v1']],
+        ['shop/c', 'ready', null, ['v2']],
+      ],
+    );
+    assert.deepEqual(serviceEndpoints({ snapshot, registry }, web, { ...dialled, port: 9 }), []);
+  });
+});
