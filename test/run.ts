@@ -149,9 +149,10 @@ function argsOfLane({ filter, agentWorkers }: RunOptions): string[] {
 
 /** With --times every file has a process of its own, so that its time is its own. */
 function groupsOf({ suite, files }: SuitePlan, { times }: RunOptions, entryDirectory: string): FileGroup[] {
-  const { filesPerProcess = 1, slowest: alone = /^$/ }: TestSuite = suites[suite];
+  const { filesPerProcess = 1, secondsPerProcess = Infinity }: TestSuite = suites[suite];
   if (filesPerProcess === 1 || times === true) return files.map((entry) => ({ entry, files: [entry] }));
-  return groupFiles({ files, filesPerProcess, alone, builtDirectory: import.meta.dirname, entryDirectory });
+  const builtDirectory = import.meta.dirname;
+  return groupFiles({ files, filesPerProcess, secondsPerProcess, builtDirectory, entryDirectory });
 }
 
 function findEmpty(plan: readonly { suite: SuiteName; files: string[] }[], filter: RegExp | null): string[] {

@@ -97,18 +97,20 @@ function findCompiler() {
   });
 }
 
-function isUpToDate() {
+/** Those that are missing, or older than what they are made of. A header counts for all of them. */
+function findStale() {
   const headers = [here, ...['helper', 'cni', 'cni-install'].map((part) => join(here, part))].flatMap((directory) =>
     filesOf(directory, '.h'),
   );
-  const parts = [...targets.flatMap(({ sources }) => sources), ...headers, fileURLToPath(import.meta.url)];
-  const newest = Math.max(...parts.map((path) => statSync(path).mtimeMs));
-  return targets.every(({ file }) => existsSync(file) && statSync(file).mtimeMs >= newest);
+  return targets.filter(({ file, sources }) => {
+    const parts = [...sources, ...headers, fileURLToPath(import.meta.url)];
+    return !existsSync(file) || parts.some((path) => statSync(path).mtimeMs > statSync(file).mtimeMs);
+  });
 }
 
-function compile(compiler, headers) {
-  for (const { file } of targets) mkdirSync(dirname(file), { recursive: true });
-  for (const { file, sources, flags: own, first } of targets) {
+function compile(compiler, headers, wanted) {
+  for (const { file } of wanted) mkdirSync(dirname(file), { recursive: true });
+  for (const { file, sources, flags: own, first } of wanted) {
     const temporary = `${file}.${process.pid}.tmp`;
     const args = [...flags, ...own, '-I', headers, '-o', temporary, ...sources];
     try {
@@ -132,8 +134,8 @@ function isCompiled(compiler, args) {
   }
 }
 
-/** Returns an error line if the addon cannot be built, or undefined. */
-function build() {
+/** Returns an error line if these targets cannot be built, or undefined. */
+function build(wanted) {
   const compiler = findCompiler();
   if (compiler === undefined) {
     const wanted = process.env.CC ? `CC=${process.env.CC} cannot be run` : 'there is no C compiler';
@@ -144,7 +146,7 @@ function build() {
     return "native addon not built: Node's headers were not found. Run: npm install (it brings node-api-headers), then: npm run build";
   }
   try {
-    compile(compiler, headers);
+    compile(compiler, headers, wanted);
     console.log(`native addon built with ${compiler}`);
     return undefined;
   } catch (error) {
@@ -157,8 +159,9 @@ if (process.platform !== 'linux') {
   console.log(
     `native addon not built: the agent runs on Linux only, this is ${process.platform}. The culvert command works.`,
   );
-} else if (!(ifMissing && isUpToDate())) {
-  const problem = build();
+} else {
+  const wanted = ifMissing ? findStale() : targets;
+  const problem = wanted.length === 0 ? undefined : build(wanted);
   if (problem !== undefined) {
     console.error(problem);
     // An installation of just the command line continues without the addon; a build does not.

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { secondsOf } from './file-seconds.js';
 
 /** Test files that one process runs, one after another. */
 export type FileGroup = {
@@ -12,39 +13,60 @@ export type FileGroup = {
 /** A file that measures its process, or changes it for good, has a process of its own. */
 const needsOwnProcess = /\bprlimit\b|\bgetHeapStatistics\b|\bprocess\.(?:chdir|memoryUsage|on|once)\b/;
 
+/** With a quarter of the time that files of one process may take together, a file has a process of its own. */
+const aloneShare = 1 / 4;
+
 /**
  * Starting Node, loading the product and compiling its functions takes longer than most tests. So up to `filesPerProcess` files
- * share a process, but for those that match `alone`. `entryDirectory` is where the entries are written; the caller removes it.
+ * share a process, if they do not take more than `secondsPerProcess` together: what runs at the end of a suite should be short.
+ * The groups that take longest come first. `entryDirectory` is where the entries are written; the caller removes it.
  */
 export function groupFiles(init: {
   readonly files: readonly string[];
   readonly filesPerProcess: number;
-  readonly alone: RegExp;
+  readonly secondsPerProcess: number;
   readonly builtDirectory: string;
   readonly entryDirectory: string;
 }): FileGroup[] {
-  const { files, filesPerProcess, alone, builtDirectory, entryDirectory } = init;
+  const { files, filesPerProcess, secondsPerProcess, builtDirectory, entryDirectory } = init;
+  const seconds = (file: string): number => secondsOf(file, builtDirectory);
   const single: FileGroup[] = [];
   const shared: string[] = [];
   for (const file of files) {
-    if (alone.test(path.relative(builtDirectory, file)) || needsOwnProcess.test(readFileSync(file, 'utf8'))) {
+    if (seconds(file) >= secondsPerProcess * aloneShare || needsOwnProcess.test(readFileSync(file, 'utf8'))) {
       single.push({ entry: file, files: [file] });
     } else shared.push(file);
   }
   const suite = path.relative(builtDirectory, shared[0] ?? '').split(path.sep)[0];
-  const groups = chunks(shared, filesPerProcess).map((part, index) =>
+  // Neighbours test the same room and load the same modules.
+  const groups = chunks(shared.sort(), { filesPerProcess, secondsPerProcess, seconds }).map((part, index) =>
     writeGroup({ entry: path.join(entryDirectory, `${suite}-${index + 1}.mjs`), files: part, builtDirectory }),
   );
-  // The slowest begin first.
-  const slowest = single.filter(({ entry }) => alone.test(path.relative(builtDirectory, entry)));
-  return [...slowest, ...groups, ...single.filter((each) => !slowest.includes(each))];
+  const secondsOfGroup = (group: FileGroup): number => group.files.reduce((sum, file) => sum + seconds(file), 0);
+  return [...single, ...groups].sort((a, b) => secondsOfGroup(b) - secondsOfGroup(a));
 }
 
-function chunks(files: readonly string[], most: number): string[][] {
-  const count = Math.ceil(files.length / most);
-  // Neighbours test the same room and load the same modules.
-  const size = Math.ceil(files.length / count);
-  return Array.from({ length: count }, (_, index) => files.slice(index * size, (index + 1) * size));
+function chunks(
+  files: readonly string[],
+  most: {
+    readonly filesPerProcess: number;
+    readonly secondsPerProcess: number;
+    readonly seconds: (file: string) => number;
+  },
+): string[][] {
+  const size = Math.ceil(files.length / Math.ceil(files.length / most.filesPerProcess));
+  const parts: string[][] = [];
+  let left = 0;
+  for (const file of files) {
+    const part = parts.at(-1);
+    left -= most.seconds(file);
+    if (part !== undefined && part.length < size && left >= 0) part.push(file);
+    else {
+      parts.push([file]);
+      left = most.secondsPerProcess - most.seconds(file);
+    }
+  }
+  return parts;
 }
 
 /** Each file is a suite, so that its hooks run around its own tests only, and is loaded when the one before it has ended. */

@@ -136,26 +136,25 @@ describe('the test runner', { timeout: patientMs(60_000) }, () => {
   });
 
   function groupOf(files: readonly string[]): FileGroup[] {
-    const each = { filesPerProcess: 2, alone: /^$/, builtDirectory: directory, entryDirectory: directory };
-    return groupFiles({ ...each, files });
+    const most = { filesPerProcess: 2, secondsPerProcess: Infinity };
+    return groupFiles({ ...most, builtDirectory: directory, entryDirectory: directory, files });
   }
 
-  it('runs suites of a mesh and suites without one side by side, and again with another Node', () => {
+  it('runs integration and the other suites side by side, and those without a mesh again with another Node', () => {
     const lanes = (suites: readonly SuiteName[], otherNode?: string) =>
       lanesOf({ suites, node: 'own', otherNode, worlds: 0.5 }).map(
         ({ node, suites: of, worlds, isSecondNode = false }) =>
           `${node} ${worlds} ${of.join()}${isSecondNode ? ' without what ends alike' : ''}`,
       );
-    assert.deepEqual(lanes(['unit', 'contract']), ['own 0.5 unit,contract']);
+    assert.deepEqual(lanes(['contract', 'unit']), ['own 0.5 contract,unit']);
     assert.deepEqual(lanes(['e2e', 'systemd']), ['own 0.5 e2e,systemd']);
-    assert.deepEqual(lanes(['unit', 'e2e']), ['own 0.5 e2e', 'own 0.5 unit']);
+    assert.deepEqual(lanes(['integration', 'unit']), ['own 0.5 unit', 'own 0.5 integration']);
     const all = [
-      'own 0.5 e2e,e2e-one-worker',
-      'own 0.5 unit,contract',
+      'own 0.5 e2e,e2e-one-worker,contract,unit',
       'own 0.5 integration',
-      'other 0.2 unit,contract,integration without what ends alike',
+      'other 0.2 integration,contract,unit without what ends alike',
     ];
-    assert.deepEqual(lanes(['unit', 'contract', 'integration', 'e2e', 'e2e-one-worker'], 'other'), all);
+    assert.deepEqual(lanes(['integration', 'e2e', 'e2e-one-worker', 'contract', 'unit'], 'other'), all);
   });
 
   it('runs a lane in a process with a Node of its own, and shows what it printed and how it ended', async () => {

@@ -49,7 +49,14 @@ describe('the search for test files', () => {
         /controller\/(?:api|ca|resources|store)\//,
         /published\//,
       ],
-      integration: [/agent\/native\//, /dataplane\/tunnel\//, /agent-process/, /controller-process/, /shared\/bus\//],
+      integration: [
+        /agent\/native\/(?!build\.)/,
+        /dataplane\/tunnel\//,
+        /agent-process/,
+        /controller-process/,
+        /shared\/bus\//,
+        /kubernetes\/(?:reflector|kubernetes-source|admission|lease)\./,
+      ],
     };
     for (const suite of ['unit', 'integration'] as const) {
       const search = { suite, filter: null, builtDirectory, sourceDirectory } as const;

@@ -121,13 +121,21 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
   assert.deepEqual(Object.keys(loaded).toSorted(), calls);
 });
 
-test('it is built again only when the source is newer', () => {
-  const builtAt = statSync(addon).mtimeMs;
+test('what is made of a source is built again only when that is newer', () => {
+  const times = (): number[] => [...programs, '../../shared/native/file-lock.node'].map((name) => builtAt(name));
+  const builtAt = (name: string): number => statSync(join(dirname(addon), name)).mtimeMs;
+  const before = times();
   assert.equal(build(['--if-missing']).out, '');
-  assert.equal(statSync(addon).mtimeMs, builtAt);
-  const future = new Date(builtAt + 5000);
-  utimesSync(join(root, 'agent', 'native', 'culvert.c'), future, future);
-  assert.match(build(['--if-missing']).out, /native addon built/);
+  assert.deepEqual(times(), before);
+  const rebuiltFor = (source: string): string[] => {
+    const was = new Map(programs.map((name) => [name, builtAt(name)]));
+    const future = new Date(Math.max(...was.values()) + 1);
+    utimesSync(join(root, 'agent', 'native', source), future, future);
+    assert.match(build(['--if-missing']).out, /native addon built/);
+    return programs.filter((name) => builtAt(name) !== was.get(name));
+  };
+  assert.deepEqual(rebuiltFor('culvert.c'), ['culvert.node']);
+  assert.deepEqual(rebuiltFor('cni/json.c'), ['culvert-cni', 'culvert-cni-install']);
 });
 
 test('a source that does not compile fails the build and leaves the last good addon', () => {
