@@ -52,6 +52,13 @@ export const reasons = {
     text: 'This workload has reached its limit of open connections, or of bytes that wait in them.',
     next: 'culvert status',
   },
+  CIRCUIT_OPEN: {
+    side: 'policy',
+    level: 'warn',
+    status: 429,
+    text: 'As many connections to this destination are open or being opened as its DestinationRule allows.',
+    next: 'culvert get DestinationRule NAME -n NAMESPACE -o yaml',
+  },
   NO_ENDPOINT: {
     side: 'server',
     level: 'warn',

@@ -4,9 +4,22 @@ export const maxSlots = 4096;
 /** The cells of one slot in a row. */
 const cell = { connections: 0, waitingKibibytes: 1, isServed: 2 } as const;
 const cellsPerSlot = 3;
+/** Destinations whose connections are counted; see `DestinationUsage`. */
+export const maxDestinations = 2048;
+const cellsPerDestination = 2;
 /** After the slots: what waits in all of them. */
 const inAll = { waitingKibibytes: maxSlots * cellsPerSlot, waitingSlots: maxSlots * cellsPerSlot + 1 } as const;
-const rowCells = maxSlots * cellsPerSlot + Object.keys(inAll).length;
+const destinationsAt = maxSlots * cellsPerSlot + Object.keys(inAll).length;
+const rowCells = destinationsAt + maxDestinations * cellsPerDestination;
+
+/** Where the same memory counts connections by destination: in the row of each worker, and names after the rows. */
+export const destinationArea = {
+  /** Index of a cell. */
+  cell: (workerIndex: number, slot: number, which: 0 | 1): number =>
+    workerIndex * rowCells + destinationsAt + slot * cellsPerDestination + which,
+  /** In bytes, a multiple of eight. */
+  namesAt: (workers: number): number => workers * rowCells * Int32Array.BYTES_PER_ELEMENT,
+};
 
 /**
  * What each workload uses across all workers, so that its limits apply to the workload and not to each thread: open
@@ -24,7 +37,8 @@ export class WorkloadUsage {
   }
 
   static allocate(workers: number): SharedArrayBuffer {
-    return new SharedArrayBuffer(workers * rowCells * Int32Array.BYTES_PER_ELEMENT);
+    const namesBytes = maxDestinations * BigInt64Array.BYTES_PER_ELEMENT;
+    return new SharedArrayBuffer(destinationArea.namesAt(workers) + namesBytes);
   }
 
   addConnections(workerIndex: number, slot: number, delta: 1 | -1): void {

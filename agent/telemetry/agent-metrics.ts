@@ -36,6 +36,7 @@ export class AgentMetrics {
   readonly #received: CappedCounter<(typeof workloadLabels)[number]>;
   readonly #audited: CappedCounter<'rule'>;
   readonly #routed: CappedCounter<(typeof routeLabels)[number]>;
+  readonly #circuits: CappedCounter<'service'>;
   readonly #opened: Counter;
   readonly #lost: Counter;
   readonly #connect: Histogram<'direction' | 'path'>;
@@ -95,6 +96,13 @@ export class AgentMetrics {
       help: 'Closed connections that a route of a VirtualService led, by route, the subset that was drawn (none: all endpoints) and reason.',
       labelNames: routeLabels,
       openLabels: ['route', 'subset'],
+    });
+    this.#circuits = new CappedCounter({
+      ...capped,
+      name: 'culvert_connections_circuit_open_total',
+      help: 'Connections refused because their service has as many as a DestinationRule allows.',
+      labelNames: ['service'],
+      openLabels: ['service'],
     });
     const registers = [registry];
     this.#opened = new Counter({
@@ -222,6 +230,8 @@ export class AgentMetrics {
       const { route, subset } = connection.route;
       this.#routed.add({ route, subset: subset ?? noSubset, reason }, 1);
     }
+    if (reason === 'CIRCUIT_OPEN' && connection.service !== null)
+      this.#circuits.add({ service: connection.service }, 1);
     if (connection.connectMs !== null) this.#connect.observe({ direction, path }, connection.connectMs / 1000);
     if (connection.firstByteMs !== null) this.#firstByte.observe({ direction, path }, connection.firstByteMs / 1000);
     this.#duration.observe({ direction, path }, connection.durationMs / 1000);

@@ -1,9 +1,15 @@
 import { completeHost } from '../../shared/routing/service-hosts.js';
-import type { Balancing, CompiledDestinationRule, TrafficPolicy } from '../../shared/policy/snapshot.js';
+import type {
+  Balancing,
+  CompiledDestinationRule,
+  ConnectionLimits,
+  TrafficPolicy,
+} from '../../shared/policy/snapshot.js';
 import type { DestinationRule } from '../resources/kinds/destination-rule.js';
+import { takenDurationMs } from '../resources/kinds/duration-field.js';
 import { byNamespaceAndName } from './compile-authorization.js';
 
-type Policy = Pick<NonNullable<DestinationRule['spec']['trafficPolicy']>, 'loadBalancer'>;
+type Policy = Pick<NonNullable<DestinationRule['spec']['trafficPolicy']>, 'loadBalancer' | 'connectionPool'>;
 
 /** Compiles DestinationRules, sorted by namespace and name. */
 export function compileDestinationRules(rules: readonly DestinationRule[]): CompiledDestinationRule[] {
@@ -73,8 +79,26 @@ const balancingOf = {
   LEAST_CONN: 'least-connections',
 } as const satisfies Record<string, Balancing | null>;
 
-function policyOf({ loadBalancer }: Policy): TrafficPolicy {
-  if (loadBalancer?.consistentHash !== undefined) return { balancing: 'source-ip' };
-  const balancing = balancingOf[loadBalancer?.simple ?? 'UNSPECIFIED'];
-  return balancing === null ? {} : { balancing };
+/** Without anything to say, a policy has no field for it. */
+function policyOf({ loadBalancer, connectionPool }: Policy): TrafficPolicy {
+  const balancing =
+    loadBalancer?.consistentHash === undefined
+      ? balancingOf[loadBalancer?.simple ?? 'UNSPECIFIED']
+      : ('source-ip' as const);
+  const connections = limitsOf(connectionPool?.tcp ?? {});
+  return {
+    ...(balancing === null ? {} : { balancing }),
+    ...(Object.keys(connections).length === 0 ? {} : { connections }),
+  };
+}
+
+function limitsOf(tcp: NonNullable<NonNullable<Policy['connectionPool']>['tcp']>): ConnectionLimits {
+  const { maxConnections, maxPendingConnections, connectTimeout, idleTimeout, maxConnectionDuration } = tcp;
+  return {
+    ...(maxConnections === undefined ? {} : { max: maxConnections }),
+    ...(maxPendingConnections === undefined ? {} : { maxPending: maxPendingConnections }),
+    ...(connectTimeout === undefined ? {} : { connectTimeoutMs: takenDurationMs(connectTimeout) }),
+    ...(idleTimeout === undefined ? {} : { idleTimeoutMs: takenDurationMs(idleTimeout) }),
+    ...(maxConnectionDuration === undefined ? {} : { maxDurationMs: takenDurationMs(maxConnectionDuration) }),
+  };
 }

@@ -338,6 +338,21 @@ export type WeightedSubset = { readonly subset: string | null; readonly weight: 
 export type TrafficPolicy = {
   /** Absent: in turns, or by the client's address where the service itself is sticky. */
   readonly balancing?: Balancing;
+  readonly connections?: ConnectionLimits;
+};
+
+/** Of connections to a destination. What is absent the agent's settings say. */
+export type ConnectionLimits = {
+  /** Open ones of an agent, and those that it is opening. */
+  readonly max?: number;
+  /** Those that it is opening. */
+  readonly maxPending?: number;
+  /** To one endpoint. At least 1. */
+  readonly connectTimeoutMs?: number;
+  /** Without a byte; 0: without limit. */
+  readonly idleTimeoutMs?: number;
+  /** At least 1. */
+  readonly maxDurationMs?: number;
 };
 
 /**

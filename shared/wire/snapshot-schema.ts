@@ -164,7 +164,19 @@ const external = z.strictObject({
   lateAcceptPorts: z.array(port).readonly().exactOptional(),
 });
 
-const trafficPolicy = z.strictObject({ balancing: z.enum(balancings).exactOptional() });
+const positive = z.int().min(1);
+const trafficPolicy = z.strictObject({
+  balancing: z.enum(balancings).exactOptional(),
+  connections: z
+    .strictObject({
+      max: positive.exactOptional(),
+      maxPending: positive.exactOptional(),
+      connectTimeoutMs: positive.exactOptional(),
+      idleTimeoutMs: z.int().min(0).exactOptional(),
+      maxDurationMs: positive.exactOptional(),
+    })
+    .exactOptional(),
+});
 const destinationRule = z.strictObject({
   namespace: z.string().min(1),
   name: z.string().min(1),

@@ -17,7 +17,7 @@ type Chosen = {
   readonly ok: true;
   readonly endpoints: readonly Endpoint[];
   readonly policy: TrafficPolicy | null;
-  /** For the record, where there is no endpoint. */
+  /** For the record, where there is no endpoint or too many connections. */
   readonly of: string;
 };
 

@@ -3,6 +3,7 @@ import type { Clock } from '../../../shared/policy/connection.js';
 import type { SlowEnds } from '../../../shared/slow-ends.js';
 import type { DescriptorReserve } from '../sockets/descriptor-reserve.js';
 import type { EndpointBalancer } from '../balance/endpoint-balancer.js';
+import type { DestinationLimits } from '../limit/destination-limits.js';
 import type { DataplaneSettings } from '../settings.js';
 import type { BackpressureTracker } from '../relay/backpressure-tracker.js';
 import type { Reporter } from './reporter.js';
@@ -23,6 +24,7 @@ export type FlowContext = {
   readonly backpressure: BackpressureTracker;
   readonly tunnels: TunnelClient;
   readonly balancer: EndpointBalancer;
+  readonly destinations: DestinationLimits;
   readonly reporter: Reporter;
   readonly descriptors: DescriptorReserve;
   /** Clients that are refused; see `refuseClient`. */

@@ -78,7 +78,7 @@ export class LiveConnections {
   remove(connection: TrackedConnection): boolean {
     if (!this.#open.delete(connection)) return false;
     connection.endGrace();
-    connection.leaveEndpoint(false);
+    connection.leave();
     this.release(connection);
     if (this.#open.size === 0) for (const resolve of this.#onEmpty) resolve();
     return true;

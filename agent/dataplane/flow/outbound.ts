@@ -5,6 +5,7 @@ import { isOwnPort, type CapturedDestination } from '../listen/captured-destinat
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
 import { workloadName } from '../../../shared/routing/names.js';
+import { Attempt } from './attempt.js';
 import { chooseEndpoints } from './choose-endpoints.js';
 import { outboundFacts } from './facts.js';
 import type { FlowContext } from './flow-context.js';
@@ -48,10 +49,18 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
   if (!chosen.ok) return chosen;
   const { endpoints, policy } = chosen;
   const { connection, context } = arrival;
+  const limits = policy?.connections;
+  if (limits !== undefined) {
+    const place = context.destinations.enter(`${chosen.of}:${identified.dialled.port}`, limits);
+    if (typeof place === 'string') return refused('CIRCUIT_OPEN', place);
+    connection.take(place);
+    connection.limits = limits;
+  }
   let failed: Refused | null = null;
   for (const endpoint of endpoints) {
     connection.goTo(context.balancer.begin(endpoint, policy));
     const connected = await tryEndpoint(arrival, identified, endpoint);
+    if (connected.ok) connection.reached();
     if (connected.ok || !connected.isRetryable) return connected;
     connection.leaveEndpoint(true);
     failed = connected;
@@ -73,9 +82,13 @@ async function tryEndpoint(
     return refused('LOOP_DETECTED', `port ${address.port}`);
   }
   const facts = outboundFacts({ source: entry, clientIp: client.ip, endpoint });
-  const authorized = connection.authorize(context.state, address, facts);
-  if (!authorized.ok) return authorized;
-  const opened = await openPath(authorized, { context, connection, source: workload, entry, client, endpoint });
+  const timeoutMs = connection.limits?.connectTimeoutMs;
+  const attempt = timeoutMs === undefined ? null : new Attempt(connection.signal, timeoutMs);
+  const authorized = connection.authorize(context.state, address, facts, attempt?.signal);
+  const reached = authorized.ok
+    ? await openPath(authorized, { context, connection, source: workload, entry, client, endpoint })
+    : authorized;
+  const opened = attempt === null ? reached : attempt.end(reached, address);
   if (!opened.ok) return opened;
   record.destination = { address, workload: name, identity: opened.provedIdentity };
   record.connected(opened.path, opened.from);

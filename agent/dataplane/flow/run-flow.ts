@@ -110,6 +110,7 @@ function refuseSafely(flow: Flow, ending: Ending): void {
 
 function carry(context: FlowContext, connection: TrackedConnection, reached: Reached): void {
   const { settings } = context;
+  const { limits } = connection;
   const { source, destination } = reached;
   connection.ends = reached;
   const init = {
@@ -117,8 +118,8 @@ function carry(context: FlowContext, connection: TrackedConnection, reached: Rea
     destination,
     counters: connection.record,
     halfCloseTimeoutMs: settings.halfCloseTimeoutMs,
-    idleTimeoutMs: settings.idleTimeoutMs,
-    maxDurationMs: settings.maxConnectionDurationMs,
+    idleTimeoutMs: limits?.idleTimeoutMs ?? settings.idleTimeoutMs,
+    maxDurationMs: limits?.maxDurationMs ?? settings.maxConnectionDurationMs,
     signal: connection.signal,
     workloads: connection.workloads,
     backpressure: context.backpressure,

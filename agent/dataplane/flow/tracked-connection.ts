@@ -2,6 +2,8 @@ import type { HostPort } from '../../../shared/address.js';
 import { evaluate } from '../../../shared/policy/evaluate.js';
 import type { Clock, Connection, Decision } from '../../../shared/policy/connection.js';
 import type { Reason } from '../../../shared/reasons.js';
+import type { ConnectionLimits } from '../../../shared/policy/snapshot.js';
+import type { DestinationPlace } from '../limit/destination-limits.js';
 import type { EndpointUse } from '../balance/endpoint-loads.js';
 import { Authorized } from '../connection/authorized.js';
 import type { ConnectionRecord } from '../connection/connection-record.js';
@@ -58,6 +60,9 @@ export class TrackedConnection {
   care: Care | null = null;
   /** Of the tunnel that carries it; null on other paths. */
   pulse: TunnelPulse | null = null;
+  /** What a DestinationRule says of it, once it is routed; undefined: nothing. */
+  limits: ConnectionLimits | undefined;
+  #place: DestinationPlace | null = null;
   #use: EndpointUse | null = null;
   #seenBytes = -1;
   #silentRounds = 0;
@@ -98,6 +103,23 @@ export class TrackedConnection {
     this.#use = use;
   }
 
+  /** It counts for a limit of its destination, until {@link leave}. */
+  take(place: DestinationPlace | null): void {
+    this.#place = place;
+  }
+
+  /** The far side is connected. */
+  reached(): void {
+    this.#place?.connected();
+  }
+
+  /** The connection is over. */
+  leave(): void {
+    this.leaveEndpoint(false);
+    this.#place?.leave();
+    this.#place = null;
+  }
+
   /** The connection is over, or (`isFailed`) its endpoint could not be reached. */
   leaveEndpoint(isFailed: boolean): void {
     this.#use?.end(isFailed);
@@ -111,9 +133,15 @@ export class TrackedConnection {
 
   /**
    * Decides by the rules whether the connection may go to `address`, now and again after every change of the state. The
-   * result is what a dial requires, so nothing is sent to the destination before.
+   * result is what a dial requires, so nothing is sent to the destination before. `signal`: what gives the dial up, of an attempt
+   * that may end before the connection.
    */
-  authorize(state: WorkerState, address: HostPort, source: FactsSource): Authorized | Refused {
+  authorize(
+    state: WorkerState,
+    address: HostPort,
+    source: FactsSource,
+    signal: TerminationSignal = this.signal,
+  ): Authorized | Refused {
     this.#facts = source;
     this.endGrace();
     this.record.undecided();
@@ -125,7 +153,7 @@ export class TrackedConnection {
     if (state.snapshot === null) return refused('NO_RULES_YET', 'no rules yet');
     const decision = evaluate(state.snapshot, facts.connection, this.#clock);
     this.record.decided(decision, state.snapshot.revision);
-    if (decision.verdict === 'allow') return new Authorized({ address, signal: this.signal });
+    if (decision.verdict === 'allow') return new Authorized({ address, signal });
     return refused(decision.reason, '', decision.rule);
   }
 

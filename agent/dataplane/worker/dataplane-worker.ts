@@ -36,6 +36,8 @@ import type {
 } from '../messages.js';
 import { ConnectionCut } from '../connection/termination-signal.js';
 import { BackpressureTracker } from '../relay/backpressure-tracker.js';
+import { DestinationUsage } from '../destination-usage.js';
+import { DestinationLimits } from '../limit/destination-limits.js';
 import { EndpointBalancer } from '../balance/endpoint-balancer.js';
 import { resetSocket } from '../../native/addon.js';
 import { capturePorts } from '../../ports.js';
@@ -130,6 +132,9 @@ export class DataplaneWorker {
       backpressure: this.#backpressure,
       tunnels: this.#client,
       balancer: new EndpointBalancer({ random: Math.random, nowMs: () => performance.now() }),
+      destinations: new DestinationLimits({
+        usage: new DestinationUsage({ buffer: init.workloadUsage, workers: init.workers, workerIndex }),
+      }),
       reporter: this.#reporter,
       descriptors: DescriptorReserve.ofProcess(),
       refusals: new SlowEnds({ ...refusalPace, sharers: 2 * init.workers }),

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { completeHost, meantHost } from '../../../shared/routing/service-hosts.js';
+import { connectionPoolField } from './connection-pool.js';
 import { fieldNotes } from './field-notes.js';
 import { namespaceField, portField, selectorField } from './field-schemas.js';
 import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
@@ -86,7 +87,6 @@ const tls = z
   });
 
 const refusedPolicies = {
-  connectionPool: `${notYet}: connections of a workload are limited by maxConnectionsPerWorkload of its agent`,
   outlierDetection: `${notYet}: an endpoint that cannot be reached is passed over, for each connection`,
   retryBudget: `${notYet}: how many endpoints a connection tries is connectRetries of the agent`,
   proxyProtocol: 'applications see the address of the client without it',
@@ -95,6 +95,7 @@ const refusedPolicies = {
 
 const levels = {
   loadBalancer: loadBalancer.exactOptional().describe('Which endpoint a connection goes to.'),
+  connectionPool: connectionPoolField.exactOptional().describe('How many connections there may be, and for how long.'),
   tls: tls.exactOptional().describe('How the connection is encrypted.'),
 };
 
@@ -213,8 +214,37 @@ export const destinationRuleSchema = z
         },
       }),
   })
+  .superRefine(({ apiVersion, spec }, context) => {
+    if (apiVersion === culvertApiVersion) return;
+    for (const { path, policy } of policiesOf(spec)) {
+      if (policy.connectionPool?.tcp?.maxPendingConnections === undefined) continue;
+      const message = `is no field of Istio: write apiVersion ${culvertApiVersion}`;
+      context.addIssue({ code: 'custom', path: [...path, 'connectionPool', 'tcp', 'maxPendingConnections'], message });
+    }
+  })
   .describe(
-    'DestinationRule of Istio, as far as it is about how connections to a service are shared among its endpoints. Of several the first counts: that of the namespace of the client, of that of the service, of the root namespace. It changes nothing that is allowed.',
+    'DestinationRule of Istio, as far as it is about TCP: how connections to a service are shared among its endpoints, and how many there may be. Of several the first counts: that of the namespace of the client, of that of the service, of the root namespace. It changes nothing that is allowed.',
   );
+
+type Policy = z.output<typeof trafficPolicy>;
+type PolicyAt = { readonly path: readonly PropertyKey[]; readonly policy: Omit<Policy, 'portLevelSettings'> };
+
+/** All levels of a document that have a policy. */
+function* policiesOf(spec: { trafficPolicy?: Policy; subsets?: z.output<typeof subset>[] }): Generator<PolicyAt> {
+  const wholes = [
+    { path: ['spec', 'trafficPolicy'], policy: spec.trafficPolicy },
+    ...(spec.subsets ?? []).map((each, index) => ({
+      path: ['spec', 'subsets', index, 'trafficPolicy'],
+      policy: each.trafficPolicy,
+    })),
+  ];
+  for (const { path, policy } of wholes) {
+    if (policy === undefined) continue;
+    yield { path, policy };
+    for (const [index, each] of (policy.portLevelSettings ?? []).entries()) {
+      yield { path: [...path, 'portLevelSettings', index], policy: each };
+    }
+  }
+}
 
 export type DestinationRule = z.output<typeof destinationRuleSchema>;

@@ -165,6 +165,14 @@ test('connections that routes lead are counted by route and subset, and beyond t
   assert.equal(await count('route="other",subset="other",reason="OK"'), 2);
 });
 
+test('connections that a full circuit refuses are counted by service', async () => {
+  const { metrics, registry } = newMetrics();
+  const refused = { ...denied, reason: 'CIRCUIT_OPEN', service: 'shop/db' } as const;
+  metrics.report(report({ closed: [refused, refused, { ...refused, reason: 'CONN_LIMIT' }] }), 0);
+  assert.equal(await valueOf(registry, /^culvert_connections_circuit_open_total\{service="shop\/db"\}/), 2);
+  assert.equal(await valueOf(registry, /^culvert_connections_denied_total\{.*reason="CIRCUIT_OPEN"/), 2);
+});
+
 test('bytes are counted once, while connections live', async () => {
   const { metrics, registry } = newMetrics();
   const live = {

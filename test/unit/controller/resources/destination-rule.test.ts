@@ -64,6 +64,34 @@ describe('a DestinationRule of Istio becomes', () => {
         ],
       },
     ],
+    [
+      'limits of connections',
+      {
+        host: 'web',
+        trafficPolicy: {
+          connectionPool: {
+            tcp: {
+              maxConnections: 100,
+              connectTimeout: '1.5s',
+              idleTimeout: '0s',
+              maxConnectionDuration: '1h30m',
+            },
+          },
+          portLevelSettings: [{ port: { number: 80 }, connectionPool: { tcp: { maxConnections: 1 } } }],
+        },
+        subsets: [
+          { name: 'v1', labels: { v: '1' }, trafficPolicy: { connectionPool: { tcp: { idleTimeout: '5m' } } } },
+        ],
+      },
+      {
+        policy: {
+          connections: { max: 100, connectTimeoutMs: 1500, idleTimeoutMs: 0, maxDurationMs: 5_400_000 },
+        },
+        ports: { '80': { connections: { max: 1 } } },
+        subsets: [{ name: 'v1', labels: { v: '1' }, policy: { connections: { idleTimeoutMs: 300_000 } }, ports: {} }],
+      },
+    ],
+    ['an empty connection pool', { host: 'web', trafficPolicy: { connectionPool: { tcp: {} } } }, {}],
     ['no subset', { host: 'web', subsets: [] }, {}],
     ['for all', { host: 'web', exportTo: ['*', 'billing'] }, {}],
     ['for all, by an empty list', { host: 'web', exportTo: [] }, {}],
@@ -73,6 +101,12 @@ describe('a DestinationRule of Istio becomes', () => {
   for (const [what, spec, expected] of rows) {
     it(what, () => assert.deepEqual(compiled(spec), { ...plain, ...expected }));
   }
+
+  it('with a limit of pending connections, of culvert.dev/v1 alone', () => {
+    const spec = { host: 'web', trafficPolicy: { connectionPool: { tcp: { maxPendingConnections: 5 } } } };
+    const { destinationRules } = compileDocuments(document(spec, { apiVersion: 'culvert.dev/v1' }));
+    assert.deepEqual(destinationRules?.[0]?.policy, { connections: { maxPending: 5 } });
+  });
 
   for (const apiVersion of ['networking.istio.io/v1beta1', 'networking.istio.io/v1alpha3', 'culvert.dev/v1']) {
     it(`the same in ${apiVersion}`, () => {
@@ -84,6 +118,7 @@ describe('a DestinationRule of Istio becomes', () => {
 /** What is not served is refused with its place and what to do: a document that was taken would steer nothing. */
 describe('a DestinationRule is refused for', () => {
   const policy = (trafficPolicy: unknown) => ({ host: 'web', trafficPolicy });
+  const pool = (tcp: unknown) => ({ connectionPool: { tcp } });
   const rows: readonly (readonly [path: string, spec: unknown, why: RegExp])[] = [
     ['spec.host', {}, /is missing/],
     [
@@ -106,13 +141,30 @@ describe('a DestinationRule is refused for', () => {
       /is listed twice/,
     ],
     [
-      'spec.subsets[0].trafficPolicy.connectionPool',
-      { host: 'web', subsets: [{ name: 'v1', labels: { a: 'b' }, trafficPolicy: { connectionPool: {} } }] },
-      /maxConnectionsPerWorkload/,
+      'spec.subsets[0].trafficPolicy.connectionPool.tcp.maxPendingConnections',
+      { host: 'web', subsets: [{ name: 'v1', labels: { a: 'b' }, trafficPolicy: pool({ maxPendingConnections: 5 }) }] },
+      /is no field of Istio: write apiVersion culvert\.dev\/v1/,
     ],
+    [
+      'spec.trafficPolicy.portLevelSettings[0].connectionPool.tcp.maxPendingConnections',
+      policy({ portLevelSettings: [{ port: { number: 80 }, ...pool({ maxPendingConnections: 5 }) }] }),
+      /is no field of Istio/,
+    ],
+    ['spec.trafficPolicy.connectionPool.tcp.maxConnections', policy(pool({ maxConnections: 0 })), /at least 1/],
+    ['spec.trafficPolicy.connectionPool.tcp.maxConnections', policy(pool({ maxConnections: 1.5 })), /whole number/],
+    ['spec.trafficPolicy.connectionPool.tcp.maxConnections', policy(pool({ maxConnections: 2 ** 31 })), /at most/],
+    ['spec.trafficPolicy.connectionPool.tcp.connectTimeout', policy(pool({ connectTimeout: '0s' })), /at least 1ms/],
+    ['spec.trafficPolicy.connectionPool.tcp.connectTimeout', policy(pool({ connectTimeout: '5' })), /such as 2s/],
+    ['spec.trafficPolicy.connectionPool.tcp.idleTimeout', policy(pool({ idleTimeout: '-1s' })), /such as 1h/],
+    [
+      'spec.trafficPolicy.connectionPool.tcp.maxConnectionDuration',
+      policy(pool({ maxConnectionDuration: '0s' })),
+      /at least 1ms/,
+    ],
+    ['spec.trafficPolicy.connectionPool.tcp.tcpKeepalive', policy(pool({ tcpKeepalive: {} })), /leave it out/],
     ['spec.workloadSelector', { host: 'web', workloadSelector: {} }, /does not serve it/],
     ['spec.exportTo[0]', { host: 'web', exportTo: ['~'] }, /must be a namespace, "\." or "\*"/],
-    ['spec.trafficPolicy.connectionPool', policy({ connectionPool: {} }), /maxConnectionsPerWorkload/],
+    ['spec.trafficPolicy.connectionPool.http', policy({ connectionPool: { http: {} } }), /write tcp/],
     ['spec.trafficPolicy.outlierDetection', policy({ outlierDetection: {} }), /is passed over/],
     ['spec.trafficPolicy.retryBudget', policy({ retryBudget: {} }), /connectRetries/],
     ['spec.trafficPolicy.proxyProtocol', policy({ proxyProtocol: {} }), /address of the client/],

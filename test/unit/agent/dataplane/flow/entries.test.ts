@@ -153,6 +153,7 @@ function contextWith(
     settings,
     connections: new LiveConnections({ state, limits: new WorkloadLimits({ settings, usage, workerIndex: 0 }) }),
     balancer: { order: ({ endpoints }: { endpoints: unknown }) => endpoints, begin: () => null },
+    destinations: { enter: () => null },
     reporter: { closed },
     refusals: new SlowEnds({ atOnce: 100 }),
     descriptors: new DescriptorReserve({ limit: has.has('descriptors') ? 4 : 1_000_000 }),

@@ -1,0 +1,40 @@
+import { formatHostPort, type HostPort } from '../../../shared/address.js';
+import { unreachable, type Refused } from '../connection/ending.js';
+import { ConnectionCut, TerminationSignal } from '../connection/termination-signal.js';
+
+/**
+ * The connect to one endpoint, with a time limit of its own: when it is over, this attempt alone is given up, and another
+ * endpoint may be tried. It is given up with the connection, too.
+ */
+export class Attempt {
+  readonly signal = new TerminationSignal();
+  readonly #connection: TerminationSignal;
+  readonly #timer: NodeJS.Timeout;
+  readonly #onCut: () => void;
+  #isLate = false;
+
+  /** `afterMs`: at least 1. The caller ends it. */
+  constructor(connection: TerminationSignal, afterMs: number) {
+    this.#connection = connection;
+    this.#onCut = () => {
+      if (connection.cut !== null) this.signal.raise(connection.cut);
+    };
+    if (connection.cut === null) connection.onCut(this.#onCut);
+    else this.#onCut();
+    this.#timer = setTimeout(() => {
+      this.#isLate = true;
+      this.signal.raise(new ConnectionCut({ reason: 'CONNECT_TIMEOUT' }));
+    }, afterMs);
+  }
+
+  /** What became of it, where the endpoint was not reached in time. */
+  end<T extends { readonly ok: true }>(result: T | Refused, address: HostPort): T | Refused {
+    clearTimeout(this.#timer);
+    this.#connection.offCut(this.#onCut);
+    if (result.ok || !this.#isLate || this.#connection.cut !== null) return result;
+    return unreachable(
+      'CONNECT_TIMEOUT',
+      `ETIMEDOUT ${formatHostPort(address)}: connectTimeout of its DestinationRule`,
+    );
+  }
+}

@@ -1,0 +1,41 @@
+import { z } from 'zod';
+import { fieldNotes } from './field-notes.js';
+
+const unitMs: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 };
+const wholeDuration = /^(?:\d+(?:\.\d+)?(?:h|ms|m|s))+$/;
+
+/**
+ * In milliseconds, a duration as documents of Istio have it: `1h30m` or `0.5s`. Undefined for other texts, and for parts of a
+ * millisecond.
+ */
+export function durationMs(text: string): number | undefined {
+  if (text === '0') return 0;
+  if (!wholeDuration.test(text)) return undefined;
+  let sum = 0;
+  for (const [, value, unit] of text.matchAll(/(\d+(?:\.\d+)?)(h|ms|m|s)/g))
+    sum += Number(value) * (unitMs[unit ?? ''] ?? 0);
+  const ms = Math.round(sum);
+  return Math.abs(ms - sum) < 1e-6 && Number.isSafeInteger(ms) ? ms : undefined;
+}
+
+/** `atLeastMs`: 0 or 1, where 0 would mean something else. */
+export function durationField(example: string, atLeastMs: 0 | 1) {
+  return z
+    .string()
+    .refine(
+      (text) => (durationMs(text) ?? -1) >= atLeastMs,
+      `must be a time such as ${example}, of at least ${atLeastMs}ms`,
+    )
+    .register(fieldNotes, {
+      example,
+      type: 'time',
+      limits: `hours, minutes, seconds and milliseconds, at least ${atLeastMs}ms`,
+    });
+}
+
+/** Of a text that the schema has taken. Throws Error otherwise. */
+export function takenDurationMs(text: string): number {
+  const ms = durationMs(text);
+  if (ms === undefined) throw new Error(`the schema takes no duration ${text}`);
+  return ms;
+}

@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import type { Socket } from 'node:net';
+import { after, before, describe, test } from 'node:test';
+import type { ConnectionLimits, TrafficPolicy } from '../../../../shared/policy/snapshot.js';
+import { patientMs } from '../../../lab/patience.js';
+import type { LabServer } from '../../../lab/namespace-sockets.js';
+import { waitUntil } from '../../../lab/wait-until.js';
+import { errorOf, exchange, greetAndEcho, outbound, refusal } from '../../../support/agent/dataplane-applications.js';
+import { allowAll, DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
+
+const port = 8080;
+
+/** Real connections to a service whose DestinationRule bounds them. Two workers, whose counts are one. */
+describe('connections to a service with a connectionPool', { timeout: patientMs(120_000) }, () => {
+  let mesh: DataplaneMesh;
+  let revision = 1;
+  const servers: LabServer[] = [];
+
+  before(async () => {
+    const spec = (name: string, app: string) => ({ name, namespace: 'shop', serviceAccount: name, labels: { app } });
+    const topology = {
+      hosts: [
+        { name: 'node1', workloads: [spec('client', 'client'), spec('near', 'near')] },
+        { name: 'node2', workloads: [spec('a', 'web'), spec('b', 'web')] },
+      ],
+      services: [
+        { name: 'web', namespace: 'shop', ports: [{ port: 80, targetPort: port }], selector: { app: 'web' } },
+        { name: 'near', namespace: 'shop', ports: [{ port: 80, targetPort: port }], selector: { app: 'near' } },
+      ],
+    };
+    mesh = await DataplaneMesh.start(topology, { workers: 2 });
+    for (const name of ['a', 'b', 'near']) servers.push(await mesh.workload(name).listen({ port }, greetAndEcho));
+  });
+  after(async () => {
+    for (const server of servers) await server.close();
+    await mesh[Symbol.asyncDispose]();
+  });
+
+  async function limit(connections: ConnectionLimits, rest: TrafficPolicy = {}): Promise<void> {
+    const rule = { namespace: 'shop', name: 'r', host: '*.shop.svc.cluster.local', ports: {} };
+    const destinationRules = [{ ...rule, policy: { ...rest, connections } }];
+    await mesh.apply(allowAll({ revision: ++revision, destinationRules }));
+  }
+
+  const vip = (name = 'web') => ({ ip: mesh.lab.vip(name).ipv4, port: 80 });
+
+  async function opened(name = 'web'): Promise<Socket> {
+    const socket = await mesh.workload('client').connect(vip(name));
+    await once(socket, 'data');
+    return socket;
+  }
+
+  /** Drops SYNs to the application, as a host does that is gone. */
+  async function silent(name: string, isSilent: boolean): Promise<void> {
+    const rule = ['INPUT', '-p', 'tcp', '--dport', String(port), '--syn', '-j', 'DROP'];
+    await mesh.workload(name).check(['iptables', '-w', '5', isSilent ? '-I' : '-D', ...rule]);
+  }
+
+  test('are refused beyond maxConnections as CIRCUIT_OPEN, over all workers, and taken again when one ends', async () => {
+    await limit({ max: 4 });
+    const open: Socket[] = [];
+    for (let i = 0; i < 4; i++) open.push(await opened());
+    for (let i = 0; i < 3; i++) {
+      assert.equal(await refusal(mesh.workload('client'), vip()), 'ECONNRESET');
+      const { reason, detail, service, rule } = await mesh.closed('node1', outbound);
+      assert.deepEqual([reason, service, rule], ['CIRCUIT_OPEN', 'shop/web', null]);
+      assert.equal(detail, '4 connections to shop/web:80 are open, the limit (maxConnections)');
+    }
+    // Another destination has a circuit of its own.
+    assert.match(await exchange(await opened('near'), 'x'), /x$/);
+    await mesh.closed('node1', outbound);
+    await exchange(open.pop()!, 'bye');
+    await mesh.closed('node1', outbound);
+    open.push(await opened());
+    for (const socket of open) assert.match(await exchange(socket, 'still'), /still$/);
+    for (let i = 0; i < 4; i++) assert.equal((await mesh.closed('node1', outbound)).reason, 'OK');
+  });
+
+  test('keep the places of a limit no longer than they live, also those that cannot be opened', async () => {
+    await limit({ max: 1 });
+    await servers[0]!.close();
+    await servers[1]!.close();
+    for (let i = 0; i < 4; i++) {
+      assert.equal(await refusal(mesh.workload('client'), vip()), 'ECONNRESET');
+      assert.equal((await mesh.closed('node1', outbound)).reason, 'CONNECT_REFUSED');
+    }
+    for (const [index, name] of ['a', 'b'].entries()) {
+      servers[index] = await mesh.workload(name).listen({ port }, greetAndEcho);
+    }
+  });
+
+  test('try the next endpoint when one does not answer within connectTimeout', async () => {
+    await limit({ connectTimeoutMs: 250 });
+    await silent('a', true);
+    for (let i = 0; i < 4; i++) {
+      assert.match(await exchange(await opened(), 'x'), /x$/);
+      assert.equal((await mesh.closed('node1', outbound)).destination.workload, 'shop/b');
+    }
+    await silent('b', true);
+    assert.equal(await refusal(mesh.workload('client'), vip()), 'ECONNRESET');
+    const { reason, detail } = await mesh.closed('node1', outbound);
+    assert.equal(reason, 'CONNECT_TIMEOUT');
+    assert.match(detail, /^ETIMEDOUT .*:8080: connectTimeout of its DestinationRule$/);
+    await silent('near', true);
+    assert.equal(await refusal(mesh.workload('client'), vip('near')), 'ECONNRESET');
+    assert.equal((await mesh.closed('node1', outbound)).reason, 'CONNECT_TIMEOUT');
+    for (const name of ['a', 'b', 'near']) await silent(name, false);
+  });
+
+  test('are refused while as many are being opened as maxPendingConnections says, and not for those that are open', async () => {
+    await limit({ maxPending: 2 });
+    const open = [await opened(), await opened(), await opened()];
+    await silent('a', true);
+    await silent('b', true);
+    const waiting = [await mesh.workload('client').connect(vip()), await mesh.workload('client').connect(vip())];
+    assert.equal(await refusal(mesh.workload('client'), vip()), 'ECONNRESET');
+    const { reason, detail } = await mesh.closed('node1', outbound);
+    assert.deepEqual(
+      [reason, detail],
+      ['CIRCUIT_OPEN', '2 connections to shop/web:80 are being opened, the limit (maxPendingConnections)'],
+    );
+    for (const socket of waiting) socket.destroy();
+    await silent('a', false);
+    await silent('b', false);
+    await waitUntil(
+      'a place',
+      async () => {
+        const socket = await mesh.workload('client').connect(vip());
+        const answered = await Promise.race([once(socket, 'data'), errorOf(socket).catch(() => 'closed')]);
+        socket.destroy();
+        return Array.isArray(answered) ? true : undefined;
+      },
+      20_000,
+    );
+    for (const socket of open) assert.match(await exchange(socket, 'still'), /still$/);
+    await waitUntil('no connection', async () => {
+      const dumps = await mesh.pool('node1').dump();
+      return dumps.every(({ connections }) => connections.length === 0) ? true : undefined;
+    });
+  });
+
+  test('end after idleTimeout without a byte, and after maxConnectionDuration whatever moves', async () => {
+    await limit({ idleTimeoutMs: 300 });
+    const idle = await opened();
+    assert.equal(await errorOf(idle), 'ECONNRESET');
+    await mesh.closed('node1', ({ reason }) => reason === 'IDLE_TIMEOUT');
+    await limit({ maxDurationMs: 600 });
+    const busy = await opened();
+    const moving = setInterval(() => busy.write('x'), 50);
+    assert.equal(await errorOf(busy), 'ECONNRESET');
+    clearInterval(moving);
+    await mesh.closed('node1', ({ reason }) => reason === 'MAX_DURATION');
+  });
+});
