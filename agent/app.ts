@@ -316,9 +316,9 @@ export async function startAgent({
       log,
     });
     if (probers.length > 0) {
-      const onOpen = (sockets: readonly number[]): void => pool.send({ type: 'probes', sockets });
-      view.probeSockets = new ProbeSockets({ backlog: settings.listenBacklog, onOpen });
-      // Not before the rules lead here: the agent that still serves would share its probes with this one.
+      const init = { backlog: settings.listenBacklog, kept: takingOver.takeProbeSockets() };
+      view.probeSockets = new ProbeSockets({ ...init, onOpen: (sockets) => pool.send({ type: 'probes', sockets }) });
+      // Not before the rules are this one's: the agent that still serves would share its probes with it.
       void takingOver.inCharge.then(() => abort.signal.aborted || view.probeSockets?.open()).catch(() => undefined);
     }
     await plane.start(state, statements);
@@ -350,7 +350,7 @@ export async function startAgent({
       onOpen: () => onSockets?.(),
       sockets: {
         ofWorkloads: () => view.pool?.sockets.all() ?? [],
-        ofEndpoints: () => endpoints?.sockets() ?? [],
+        ofEndpoints: () => [...(endpoints?.sockets() ?? []), ...(view.probeSockets?.sockets ?? [])],
       },
       letGo: async () => {
         isSucceeded = true;

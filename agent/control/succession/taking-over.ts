@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { CulvertError } from '../../../shared/errors.js';
 import { listenerOf } from '../../native/passed-sockets.js';
 import { ownNetnsInode } from '../../native/netns.js';
+import { hostPorts } from '../../ports.js';
 import { Predecessor, requireNoAgent } from './predecessor.js';
 
 /** How long a starting agent may take until it listens for every workload; the running one serves meanwhile. */
@@ -16,6 +17,7 @@ export class TakingOver {
   /** Inodes of the namespaces that the running agent listens in; empty: none runs. */
   readonly servedBefore: ReadonlySet<number>;
   readonly #endpointSockets: number[];
+  readonly #probeSockets: number[];
   /** When no other agent manages this host any more. Rejects if that never comes. */
   readonly inCharge: Promise<void>;
   readonly #predecessor: Predecessor | null;
@@ -35,7 +37,9 @@ export class TakingOver {
     const sockets = this.#predecessor?.sockets ?? init.kept;
     const own = ownNetnsInode();
     const isOwn = (fd: number): boolean => listenerOf(fd)?.netnsInode === own;
-    this.#endpointSockets = sockets.filter(isOwn);
+    const isForProbes = (fd: number): boolean => listenerOf(fd)?.port === hostPorts.probes;
+    this.#endpointSockets = sockets.filter((fd) => isOwn(fd) && !isForProbes(fd));
+    this.#probeSockets = sockets.filter((fd) => isOwn(fd) && isForProbes(fd));
     this.workloadSockets = sockets.filter((fd) => !isOwn(fd));
     const before = this.#predecessor === null ? [] : this.workloadSockets;
     this.servedBefore = new Set(before.flatMap((fd) => listenerOf(fd)?.netnsInode ?? []));
@@ -65,6 +69,11 @@ export class TakingOver {
     return this.#endpointSockets.splice(0);
   }
 
+  /** Those to which the host's rules lead probes, which become the caller's. Who wants none takes none, and they are closed. */
+  takeProbeSockets(): readonly number[] {
+    return this.#probeSockets.splice(0);
+  }
+
   /**
    * Resolves when this process listens for every workload. `missing` says what keeps it from that; null: nothing. Throws
    * CulvertError `TAKE_OVER`: it takes too long.
@@ -86,6 +95,7 @@ export class TakingOver {
   /** Resolves when the running agent has let go: from now on this process manages the host. Throws `AGENT_SILENT`. */
   async takeCharge(): Promise<void> {
     await this.#predecessor?.takeOver();
+    for (const fd of this.takeProbeSockets()) closeSync(fd);
     this.#take();
   }
 
@@ -100,6 +110,7 @@ export class TakingOver {
   /** The start failed: the running agent goes on as before. */
   giveUp(): void {
     this.#predecessor?.giveUp();
+    for (const fd of this.takeProbeSockets()) closeSync(fd);
     this.#refuse(new CulvertError({ code: 'STOPPED', message: 'this agent stops before it was in charge' }));
   }
 }

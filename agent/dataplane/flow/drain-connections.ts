@@ -19,7 +19,7 @@ export async function drainConnections(init: {
 }): Promise<DrainedConnections> {
   const { connections, graceMs, cutMs, giveUp } = init;
   await connections.whenEmpty(graceMs);
-  // Those without a workload have ended, and only their records are open.
+  // Those without a workload have ended, and only their records are open, or have found none yet.
   const left = [...connections].filter(({ workloads }) => workloads.length > 0);
   const named = left.slice(0, mostNamed).map(dumpOf);
   connections.cutAll(new ConnectionCut({ reason: 'DRAIN', detail: 'the agent shuts down' }));

@@ -94,7 +94,7 @@ function noteParties({ connection, workload, captured, peerIdentity, shownClient
 }
 
 /** A client that leaves before it is accepted is no fault of the mesh. */
-function unreadable({ hasLeft, detail }: UnreadableDestination): Refused {
+export function unreadable({ hasLeft, detail }: UnreadableDestination): Refused {
   if (hasLeft) return refused('CLIENT_RESET', 'closed before it was accepted');
   return refused('DESTINATION_UNREADABLE', detail);
 }

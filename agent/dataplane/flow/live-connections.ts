@@ -55,7 +55,7 @@ export class LiveConnections {
     for (const workload of connection.workloads) this.#limits.count(workload, 1);
   }
 
-  /** On the local path a connection has a second workload of this node, and counts for it too. */
+  /** A connection counts for this workload too: on the local path it is the second one, and of a probe the one it found. */
   join(connection: TrackedConnection, workload: HostedWorkload): void {
     connection.workloads.push(workload);
     this.#limits.count(workload, 1);

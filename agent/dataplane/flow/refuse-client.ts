@@ -10,7 +10,8 @@ import type { FlowContext } from './flow-context.js';
 /** A client of which the connection is refused: a workload's application, or who connects to one. */
 export type RefusedClient = {
   readonly socket: net.Socket;
-  readonly workload: HostedWorkload;
+  /** Null: an inbound connection of which none was found. */
+  readonly workload: HostedWorkload | null;
   readonly captured: CapturedDestination;
   readonly direction: 'outbound' | 'inbound';
 };
@@ -28,8 +29,8 @@ export function refuseClient(context: FlowContext, client: RefusedClient, { reas
   }
   context.refusals.end({
     socket,
-    source: direction === 'outbound' ? workload.name : sourceOf(captured.client?.ip ?? ''),
-    group: workload.name,
+    source: direction === 'outbound' && workload !== null ? workload.name : sourceOf(captured.client?.ip ?? ''),
+    ...(workload === null ? {} : { group: workload.name }),
     end: () => resetSocket(socket),
   });
 }

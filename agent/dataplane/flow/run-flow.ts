@@ -16,8 +16,8 @@ export type Reached = { readonly ok: true } & Pick<RelayOptions, 'source' | 'des
 
 export type Flow = {
   readonly direction: 'outbound' | 'inbound';
-  /** The workload of this node whose listener took the connection. */
-  readonly workload: HostedWorkload;
+  /** The workload of this node whose listener took the connection; null: a step finds it, and has the connection join it. */
+  readonly workload: HostedWorkload | null;
   /** From the other agent, so that both records share it. */
   readonly traceId?: string | undefined;
   /** All steps from captured to connected. */

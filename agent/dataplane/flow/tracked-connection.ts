@@ -47,7 +47,7 @@ const noGrace: Pick<GracePeriod, 'kind' | 'rule'> = { kind: null, rule: null };
  */
 export class TrackedConnection {
   readonly record: ConnectionRecord;
-  /** The workloads of this node at its ends: one, or two on the local path. */
+  /** The workloads of this node at its ends: one, or two on the local path; none while it is not known whose it is. */
   readonly workloads: HostedWorkload[];
   readonly signal = new TerminationSignal();
   readonly #clock: Clock;
@@ -73,12 +73,12 @@ export class TrackedConnection {
   /** `inGrace`: the counts of all connections, which its grace period keeps right. */
   constructor(init: {
     readonly record: ConnectionRecord;
-    readonly workload: HostedWorkload;
+    readonly workload: HostedWorkload | null;
     readonly clock: Clock;
     readonly inGrace: GraceCounts;
   }) {
     this.record = init.record;
-    this.workloads = [init.workload];
+    this.workloads = init.workload === null ? [] : [init.workload];
     this.#clock = init.clock;
     this.#inGrace = init.inGrace;
   }

@@ -1,5 +1,5 @@
-import type { WorkloadName } from '../../../shared/routing/names.js';
 import type { TerminationSignal } from '../connection/termination-signal.js';
+import type { Awaited } from '../state/arrivals.js';
 import type { FlowContext } from './flow-context.js';
 
 /**
@@ -9,7 +9,7 @@ import type { FlowContext } from './flow-context.js';
  */
 export async function whenArrived(
   { arrivals }: Pick<FlowContext, 'arrivals'>,
-  init: { readonly workload: WorkloadName; readonly signal: TerminationSignal; readonly isReady: () => boolean },
+  init: { readonly workload: Awaited; readonly signal: TerminationSignal; readonly isReady: () => boolean },
 ): Promise<void> {
   const { workload, signal, isReady } = init;
   if (isReady() && !arrivals.isAwaited(workload)) {

@@ -1,9 +1,13 @@
+import type { IpAddress } from '../../../shared/address.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** Reading its registry entry, loading its rules and getting its certificate take less, also on a busy host. */
 const arrivalMs = 2000;
 /** Between two looks at whether a workload has become ready. */
 const lookMs = 20;
+
+/** What a connection waits for: a workload, or the one that has an address. */
+export type Awaited = WorkloadName | IpAddress;
 
 /** A connection that waits for a workload. */
 export type Waiter = { readonly isReady: () => boolean; readonly goOn: () => void };
@@ -22,20 +26,20 @@ type Arrival = {
  * was ready. One look at a time for each workload lets its connections go on, in the order in which they came.
  */
 export class Arrivals {
-  readonly #arrivals = new Map<WorkloadName, Arrival>();
+  readonly #arrivals = new Map<Awaited, Arrival>();
 
   /** Whether connections wait for it: a later one must not be served before them. */
-  isAwaited(workload: WorkloadName): boolean {
+  isAwaited(workload: Awaited): boolean {
     return this.#arrivals.size > 0 && (this.#arrivals.get(workload)?.waiting.size ?? 0) > 0;
   }
 
   /** A connection found it ready while none waited: should it leave and come again, connections wait again. */
-  wasReady(workload: WorkloadName): void {
+  wasReady(workload: Awaited): void {
     if (this.#arrivals.size > 0 && !this.isAwaited(workload)) this.#arrivals.delete(workload);
   }
 
   /** A connection begins to wait. Returns false if it may not, because others have waited in vain. */
-  join(workload: WorkloadName, waiter: Waiter): boolean {
+  join(workload: Awaited, waiter: Waiter): boolean {
     const arrival = this.#arrivals.get(workload) ?? {
       sinceMs: performance.now(),
       waiting: new Set<Waiter>(),
@@ -49,11 +53,11 @@ export class Arrivals {
   }
 
   /** It waits no longer, for a reason of its own. */
-  leave(workload: WorkloadName, waiter: Waiter): void {
+  leave(workload: Awaited, waiter: Waiter): void {
     this.#arrivals.get(workload)?.waiting.delete(waiter);
   }
 
-  #look(workload: WorkloadName, arrival: Arrival): void {
+  #look(workload: Awaited, arrival: Arrival): void {
     arrival.timer = null;
     const isOver = performance.now() >= arrival.sinceMs + arrivalMs;
     const { waiting } = arrival;

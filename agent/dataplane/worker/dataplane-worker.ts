@@ -23,6 +23,7 @@ import { ignoreError } from '../sockets/ignore-error.js';
 import { DescriptorReserve } from '../sockets/descriptor-reserve.js';
 import { peerIp } from '../sockets/socket-addresses.js';
 import { ProbeListener } from '../listen/probe-listener.js';
+import { capturedDestination } from '../listen/captured-destination.js';
 import { Hosting } from '../listen/hosting.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type {
@@ -284,7 +285,8 @@ export class DataplaneWorker {
     this.#probes?.close();
     const onConnection = (socket: net.Socket): void => {
       socket.on('error', ignoreError);
-      this.#turns.take('host', () => void serveHostProbe(this.#context, socket));
+      const captured = capturedDestination(socket);
+      this.#turns.take('host', () => void serveHostProbe(this.#context, socket, captured));
     };
     this.#probes = new ProbeListener({ sockets, backlog: this.#context.settings.listenBacklog, onConnection });
   }

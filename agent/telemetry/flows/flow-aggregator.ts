@@ -135,6 +135,8 @@ export class FlowAggregator {
   addClosed(connection: ClosedConnection): void {
     const { direction, reason, revision, startedAtMs, reportedOpen } = connection;
     if (connection.rule === null && notRefused.has(reason)) return;
+    // A probe that came to no workload of this host is no flow: the controller takes a host's word for its own workloads only.
+    if (connection[direction === 'outbound' ? 'source' : 'destination'].workload === null) return;
     const verdict = verdictOf(reason);
     const port = ruledPort(connection);
     this.#add({

@@ -6,7 +6,7 @@ import { type Mesh, startMesh } from '../../lab/mesh.js';
 import { waitUntil } from '../../lab/wait-until.js';
 import type { FlowsAnswer } from '../../../controller/api/api-types.js';
 import { hostPorts } from '../../../agent/ports.js';
-import { markedDial } from '../../support/agent/marked-dial.js';
+import { dialOnAndOn, markedDial } from '../../support/agent/marked-dial.js';
 import { serveSeenAddress } from '../../support/mesh/attempt.js';
 import { HeldConnection, startEcho } from '../../support/mesh/echo-traffic.js';
 import { loggedIn } from '../../support/mesh/log-lines.js';
@@ -180,23 +180,36 @@ describe('a program of the host', () => {
     assert.match(await dialAs(0, mesh.lab.host('outside'), host().ipv4, hostPorts.probes), /^refused: /);
   });
 
-  test('reaches workloads through the agent that took over, while the one before lets its connections end', async () => {
+  test('reaches workloads all the while that another agent takes over, also when the one before has closed', async () => {
     await mesh.apply(documents(meshOf('{ mtls: STRICT, defaultAction: allow, outbound: allow }')));
     await using echo = await startEcho(server());
     const held = await HeldConnection.open(mesh.lab.workload('client'), { ip: server().ipv4, port: echo.port });
     const node2 = mesh.agent('node2');
     const old = node2.process;
+    // One after the other: some come before the new agent serves the workload, and some while the old one closes its listeners.
+    const as = ['setpriv', `--reuid=${prober}`, '--clear-groups', 'perl', '-e'];
+    await using probing = await host().spawn([...as, dialOnAndOn, server().ipv4, String(port)]);
+    const probed = async (more: number): Promise<void> => {
+      const upTo = probing.lines.length + more;
+      await waitUntil('more probes', () => probing.lines.length >= upTo || undefined);
+    };
+    await probed(20);
     await node2.start();
     await waitUntil('it took over', () => loggedIn(node2.logFile, 'this agent took over')[0], 30_000);
-    // In a group with a socket of the old one, on which nothing accepts, some probes would wait in vain.
+    // Others would share the probes with those of the old one, and what waits there is lost when it closes them.
     const listening = ['ss', '-Hltn', `sport = :${hostPorts.probes}`];
     const listeners = async (): Promise<number> => (await host().check(listening)).trim().split('\n').length;
-    await waitUntil('one socket for each address', async () => (await listeners()) === 2 || undefined);
+    assert.equal(await listeners(), 2, 'both agents have the same two sockets');
+    await probed(100);
     assert.equal(old.hasExited, false);
-    for (let probe = 0; probe < 20; probe++) assert.match(await dialAs(prober, host(), server().ipv4), /^server /);
     await held.exchange();
     await held.close();
     assert.deepEqual(await old.exited, { code: 0, signal: null });
+    await probed(20);
+    await probing.stop();
+    const refused = probing.lines.filter((line) => !line.startsWith('server '));
+    const records = node2.records().filter(({ direction, reason }) => direction === 'inbound' && reason !== 'OK');
+    assert.deepEqual(refused, [], `at the agents: ${JSON.stringify(records)}`);
   });
 });
 

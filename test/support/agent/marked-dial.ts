@@ -16,3 +16,23 @@ export const markedDial = `
   my $got = sysread($socket, my $text, 4096);
   print defined $got ? ($got ? $text : "CLOSED\\n") : "reset: $!\\n";
 `;
+
+/**
+ * A program in Perl that dials `IP PORT` again and again until it is stopped, and prints a line for each: the first one that it
+ * gets, or why it got none.
+ */
+export const dialOnAndOn = `
+  use strict;
+  use Socket qw(:all);
+  $| = 1;
+  my $to = pack_sockaddr_in($ARGV[1], inet_aton($ARGV[0]));
+  while (1) {
+    socket(my $socket, AF_INET, SOCK_STREAM, 0) or die "socket: $!";
+    if (!connect($socket, $to)) { print "refused: $!\\n" }
+    else {
+      my $got = sysread($socket, my $text, 4096);
+      print defined $got ? ($got ? $text : "CLOSED") : "reset: $!", "\\n";
+    }
+    select undef, undef, undef, 0.003;
+  }
+`;

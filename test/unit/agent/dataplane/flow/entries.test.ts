@@ -5,8 +5,9 @@ import type net from 'node:net';
 import { describe, it } from 'node:test';
 import type { ConnectionRecord } from '../../../../../agent/dataplane/connection/connection-record.js';
 import type { Ending } from '../../../../../agent/dataplane/connection/ending.js';
-import { TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
+import { ConnectionCut, TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
 import type { FlowContext } from '../../../../../agent/dataplane/flow/flow-context.js';
+import { serveHostProbe } from '../../../../../agent/dataplane/flow/host-probe.js';
 import { serveInboundPlaintext } from '../../../../../agent/dataplane/flow/inbound-plaintext.js';
 import { serveTunnelRequest } from '../../../../../agent/dataplane/flow/inbound-tunnel.js';
 import { LiveConnections } from '../../../../../agent/dataplane/flow/live-connections.js';
@@ -322,5 +323,98 @@ describe('a captured connection', () => {
       const left = { kind: 'unreadable', dialled, client: null, hasLeft: true, detail: '' } as const;
       assert.deepEqual(await serve(left), { answers: ['closed'], reasons: [] });
     }
+  });
+});
+
+describe('a probe of the host', () => {
+  const dialled = { ip: dbIp, port: 5432 } as OriginalDestination;
+  const toDb: CapturedDestination = { kind: 'redirected', dialled, client };
+
+  /** Serves one while db is not hosted; `meanwhile` is what happens before it is answered. */
+  async function serve(
+    captured: CapturedDestination,
+    meanwhile: (world: { context: FlowContext; arrive: () => void }) => void = () => undefined,
+    has: ReadonlySet<Fault> = new Set(),
+  ): Promise<{ answer: string; records: readonly ClosedConnection[] }> {
+    const netnsPath = '/proc/self/ns/net';
+    const netnsInode = statSync(netnsPath).ino;
+    const state = stateWith(has, db);
+    const records: ClosedConnection[] = [];
+    const context = contextWith(has, state, (record, ending) => records.push(record.close(ending)));
+    const arrived: HostedWorkload[] = [];
+    const arrive = (): void => {
+      const at = { name: workloadNamed('shop/db'), netnsPath, netnsInode, slot: 0, hasRules: true as const };
+      const workload = HostedWorkload.open(at);
+      arrived.push(workload);
+      state.hosted.set(workload.name, workload);
+    };
+    const [peer, socket] = await socketPair();
+    const served = serveHostProbe(context, socket, captured);
+    meanwhile({ context, arrive });
+    await served;
+    const answer = await answerTo(peer);
+    await endOf(peer, socket);
+    for (const workload of arrived) workload.close();
+    assert.equal(context.connections.size, 0);
+    return { answer, records };
+  }
+
+  it('waits for its workload, and goes on when that is served', async () => {
+    // The first thing that is wrong once it goes on.
+    const { records } = await serve(toDb, ({ arrive }) => arrive(), new Set(['limit']));
+    assert.deepEqual(
+      records.map(({ reason, path, direction, destination }) => [reason, path, direction, destination.workload]),
+      [['CONN_LIMIT', 'probe', 'inbound', 'shop/db']],
+    );
+  });
+
+  it('is refused with a reason and a record when that takes too long', async ({ mock }) => {
+    let nowMs = 5000;
+    mock.method(performance, 'now', () => nowMs);
+    const { answer, records } = await serve(toDb, () => (nowMs += 3000));
+    assert.equal(answer, 'RST');
+    const [record] = records;
+    const detail = 'shop/db is not captured on this node yet';
+    assert.deepEqual(
+      [records.length, record?.reason, record?.path, record?.detail],
+      [1, 'NOT_MESHED_PEER', 'probe', detail],
+    );
+    assert.deepEqual([record?.source.address, record?.requested], [client, dialled]);
+    assert.deepEqual(record?.destination, { address: dialled, workload: 'shop/db', identity: db.identity });
+  });
+
+  it('that waits is cut when the agent drains', async () => {
+    const cut = new ConnectionCut({ reason: 'DRAIN', detail: 'the agent shuts down' });
+    const { records } = await serve(toDb, ({ context }) => context.connections.cutAll(cut));
+    assert.deepEqual(
+      records.map(({ reason, detail }) => [reason, detail]),
+      [['DRAIN', 'the agent shuts down']],
+    );
+  });
+
+  it('to no workload of this node has a record that says so', async ({ mock }) => {
+    let nowMs = 5000;
+    mock.method(performance, 'now', () => nowMs);
+    const nowhere = { kind: 'redirected', dialled: { ip: otherIp, port: 80 } as OriginalDestination, client } as const;
+    const { records } = await serve(nowhere, () => (nowMs += 3000));
+    assert.deepEqual(
+      records.map(({ reason, detail }) => [reason, detail]),
+      [['DRAIN', `no workload is registered at ${otherIp}`]],
+    );
+  });
+
+  it('is no connection to the listener itself, nor one of which the kernel does not say where it went', async () => {
+    const port = { ip: '127.0.0.1', port: 15_004 } as OriginalDestination;
+    const direct = await serve({ kind: 'direct', dialled: port, client });
+    const unread = await serve({ kind: 'unreadable', dialled: null, client: null, hasLeft: false, detail: 'ENOENT' });
+    const seen = [direct, unread].flatMap(({ answer, records }) => records.map((record) => [answer, record.reason]));
+    assert.deepEqual(seen, [
+      ['RST', 'LOOP_DETECTED'],
+      ['RST', 'DESTINATION_UNREADABLE'],
+    ]);
+    assert.deepEqual(
+      [...direct.records, ...unread.records].map(({ path }) => path),
+      ['none', 'none'],
+    );
   });
 });
