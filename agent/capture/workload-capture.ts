@@ -7,6 +7,7 @@ import type { CapturedNetns, CaptureRepair, CaptureStatus, CheckResult } from '.
 import { CommandRunner } from './firewall/command-runner.js';
 import { isRuled, readInstalled } from './firewall/installed-rules.js';
 import { HostCapture } from './host-capture.js';
+import { LeftNamespaces } from './left-namespaces.js';
 import { NamespaceCapture } from './namespace-capture.js';
 import { type CgroupFound, lookForMove, movedFrom, type OwnCgroup } from './own-cgroup.js';
 import type { Prober } from './firewall/probers.js';
@@ -60,6 +61,8 @@ export class WorkloadCapture {
   readonly #ownership: RuleOwnership;
   readonly #runner: CommandRunner;
   readonly #entries = new Map<string, Entry>();
+  /** Probes of the host go to the agent for these too, until they are applied here, or the caller removes them. */
+  readonly left = new LeftNamespaces();
   #parts: Promise<{ backend: NetfilterBackend; host: HostCapture }> | undefined;
   #backend: Promise<NetfilterBackend> | undefined;
   #host: HostCapture | undefined;
@@ -341,6 +344,7 @@ export class WorkloadCapture {
       failures: 0,
     };
     this.#entries.set(workload.name, entry);
+    this.left.remove(inode);
     // Spread over time, however the workloads were applied.
     this.#watch(entry, Math.random() * this.#settings.selfTestIntervalMs);
     return entry;
@@ -359,12 +363,13 @@ export class WorkloadCapture {
    */
   #addresses(): CapturedNetns['addresses'] {
     if (this.#probers.length === 0) return [];
-    return [...this.#entries.values()]
+    const hostPath = '/proc/self/ns/net';
+    const own = [...this.#entries.values()]
       .filter(({ capture: { state, workload } }) =>
         state === 'captured' ? workload.isClosed !== true : state === 'failed',
       )
-      .flatMap(({ capture: { workload } }) => addressesOnlyThere({ ...workload, hostPath: '/proc/self/ns/net' }))
-      .toSorted();
+      .flatMap(({ capture: { workload } }) => addressesOnlyThere({ ...workload, hostPath }));
+    return [...own, ...this.left.addresses(hostPath)].toSorted();
   }
 
   /** Collects the changes that the kernel reported since the last poll. */

@@ -23,7 +23,11 @@ export function captureControl(capture: WorkloadCapture, inCharge: Promise<void>
       capture.status().some((status) => status.name === name && status.netnsInode === netnsInode),
     isRuled: (netnsPath, netnsInode) => capture.isRuled(netnsPath, netnsInode),
     followCgroup: () => capture.followCgroup(),
-    removeLeftover,
+    expect: (left) => capture.left.add(left),
+    removeLeftover: async (leftover) => {
+      await removeLeftover(leftover);
+      capture.left.remove(leftover.netnsInode);
+    },
   };
 }
 

@@ -41,6 +41,7 @@ export class HeldWorkloads {
     this.#ownInode = init.ownInode;
     this.#ownCgroup = init.ownCgroup;
     this.#onDropped = init.onDropped;
+    this.#capture.expect(this.#ledger.entries);
   }
 
   get all(): readonly Held[] {

@@ -22,6 +22,8 @@ export type CaptureControl = {
    * (null: none); undefined: it was not moved.
    */
   followCgroup(): Promise<number | null | undefined>;
+  /** Namespaces that an earlier run captured. Their workloads are applied, or they are removed as leftovers. */
+  expect(left: readonly LedgerEntry[]): void;
   /** Removes what an earlier run of the agent left in a namespace. Finding nothing is not an error. */
   removeLeftover(leftover: LedgerEntry): Promise<void>;
 };

@@ -11,7 +11,9 @@ import { noExclusions } from '../../../../agent/capture/namespace-capture.js';
 import { detectBackend } from '../../../../agent/capture/firewall/netfilter-backend.js';
 import { parseProbers } from '../../../../agent/capture/firewall/probers.js';
 import { WorkloadCapture } from '../../../../agent/capture/workload-capture.js';
+import { captureControl } from '../../../../agent/control/workloads/capture-control.js';
 import { addressesOnlyThere, missingAddresses } from '../../../../agent/capture/namespace-addresses.js';
+import { netnsInode } from '../../../../agent/native/netns.js';
 import { hostPorts, ownTrafficMark } from '../../../../agent/ports.js';
 import { formatHostPort, type IpAddress } from '../../../../shared/address.js';
 import { CaptureNetwork } from '../../../support/agent/capture-network.js';
@@ -139,6 +141,35 @@ test('the addresses that a namespace lacks are found, and none where it cannot b
   const addresses = [a.ip[4], b.ip[4], a.ip[6], b.ip[6], '127.0.0.1', '::1'] as IpAddress[];
   assert.deepEqual(missingAddresses(a.path, addresses), [b.ip[4], b.ip[6]]);
   assert.deepEqual(missingAddresses('/run/netns/culvert-test-not-there', addresses), []);
+});
+
+test('while one workload after the other is captured again, probes of all that were captured before go to the agent', async ({
+  mock,
+}) => {
+  const { a, b } = network;
+  const addressesOf = ({ ip }: typeof a): readonly IpAddress[] => [ip[4], ip[6]];
+  const led: (readonly IpAddress[])[] = [];
+  // The host of this capture is the machine itself.
+  mock.method(HostCapture.prototype, 'setAddresses', (addresses: readonly IpAddress[]) => {
+    led.push(addresses);
+    return Promise.resolve();
+  });
+  await using next = new WorkloadCapture({ log: silent, probers: parseProbers(['uid:65534']) });
+  const control = captureControl(next, Promise.resolve());
+  const left = [a, b].map((place, index) => ({
+    workload: workloadNamed(`t/${index}`),
+    netnsPath: place.path,
+    netnsInode: netnsInode(place.path) ?? 0,
+    addresses: addressesOf(place),
+  }));
+  const gone = { ...left[1]!, netnsInode: 1, addresses: ['203.0.113.9' as IpAddress, ...addressesOf(b)] };
+  control.expect([...left, gone]);
+  const workload = { ...left[0]!, name: workloadNamed('t/a'), exclusions: noExclusions };
+  await control.apply(workload);
+  assert.deepEqual(led.pop(), [...addressesOf(a), ...addressesOf(b)].toSorted());
+  await control.removeLeftover(left[1]!);
+  await control.apply(workload);
+  assert.deepEqual(led.pop(), addressesOf(a).toSorted());
 });
 
 test('a cgroup that is named reaches the agent, also after it went and came again', async () => {

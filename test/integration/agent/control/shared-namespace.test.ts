@@ -119,6 +119,7 @@ async function startWith(o: { ledger?: readonly WorkloadName[]; isListening?: ()
     capture: {
       whenInCharge: () => Promise.resolve(),
       followCgroup: () => Promise.resolve(undefined),
+      expect: () => undefined,
       apply: async ({ name, isClosed }) => {
         assert.ok([...holding.keys()].every((each) => each === name));
         holding.set(name, 'captured');
