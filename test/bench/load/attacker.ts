@@ -64,25 +64,31 @@ async function firstAnswer(): Promise<void> {
 
 /** Resolves when all were opened once, or after a while. */
 async function hold(says: string): Promise<void> {
+  // They may all be open before the last has begun.
+  const allOpened = new Promise((resolve) => void opened.once('all', resolve));
   await keep(count, () => held(says));
-  await new Promise<void>((resolve) => {
-    opened.once('all', resolve);
-    setTimeout(resolve, longestOpeningMs);
-  });
+  await Promise.race([allOpened, delay(longestOpeningMs)]);
 }
 
-/** Does `step` this many times at once, and again whenever one is over. Resolves when all have begun. */
+/**
+ * Does `step` this many times at once, and again whenever one is over. Resolves when all have begun. Until then none begins again:
+ * where they end at once, those that began would leave no time to begin the others.
+ */
 async function keep(times: number, step: () => Promise<void>): Promise<void> {
+  let allBegan = (): void => {};
+  const begun = new Promise<void>((resolve) => (allBegan = resolve));
   const again = async (): Promise<never> => {
     for (;;) {
       await step();
       done.connections += 1;
+      await begun;
     }
   };
   for (let index = 0; index < times; index++) {
     void again();
     if (index % 50 === 49) await new Promise(setImmediate);
   }
+  allBegan();
 }
 
 /** A socket that has ended, in whatever way. */
