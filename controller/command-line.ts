@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { Argument, type Command } from 'commander';
 import { CulvertError } from '../shared/errors.js';
 import type { LoadedSettings } from '../shared/config/load-settings.js';
@@ -6,24 +5,18 @@ import { formatConfiguration } from '../shared/config/shown-configuration.js';
 import { addSettingOptions, settingsOfCommand } from '../shared/config/setting-options.js';
 import { createLog, flushLog } from '../shared/log.js';
 import { daemonExitCodes, programCommand, type ProgramOutput } from '../shared/program/program-command.js';
-import { startController, type ControllerOptions } from './app.js';
-import { changeKeys, exportCa, importCa, rotateCa } from './ca/ca-commands.js';
-import { takeUpOf } from './ca/open-mesh-ca.js';
-import { rotationSteps, type RotationStep } from './ca/root-rotation.js';
-import { parseListenAddress } from '../shared/config/listen-address.js';
-import { controllerSettings, type ControllerSettings } from './config/settings.js';
-import { awaitTurn, type Turn } from './stand-by.js';
+import type { RotationStep } from './ca/root-rotation.js';
+import { controllerSettings } from './config/settings.js';
+import type { Cut } from './run.js';
 
-/** For a start that a signal stops: a crash at any point is mended by the next one. */
-const startGraceMs = 10_000;
+// Each command loads only its own code: all of it takes four times as long as Node itself.
+
+const rotationSteps = ['prepare', 'activate', 'finish'] as const satisfies readonly RotationStep[];
 
 type Loaded = LoadedSettings<typeof controllerSettings>;
 
 /** Runs a command and ends the process. */
 export type Finish = (task: () => Promise<void>) => Promise<void>;
-
-/** Ends the process at once, without closing anything. */
-export type Cut = (error: unknown) => never;
 
 /** The command line of `culvert-controller`. */
 export function controllerCommandLine(finish: Finish, output: ProgramOutput, cut: Cut = thrown): Command {
@@ -41,6 +34,7 @@ export function controllerCommandLine(finish: Finish, output: ProgramOutput, cut
       const { values } = await settingsOf(run);
       const log = createLog({ name: 'culvert-controller', level: values.logLevel });
       try {
+        const { runController } = await import('./run.js');
         await runController({ settings: values, log }, cut);
       } finally {
         await flushLog(log);
@@ -61,6 +55,7 @@ export function controllerCommandLine(finish: Finish, output: ProgramOutput, cut
   exporting.action((options: { out: string; passwordFile: string; remove: boolean }) =>
     finish(async () => {
       const { out, passwordFile, remove: removesRoot } = options;
+      const { exportCa } = await import('./ca/ca-commands.js');
       print(await exportCa((await settingsOf(exporting)).values, out, passwordFile, { removesRoot }));
     }),
   );
@@ -79,6 +74,7 @@ export function controllerCommandLine(finish: Finish, output: ProgramOutput, cut
     finish(async () => {
       const { in: file, passwordFile, replace: replaces, force: isForced, withoutRoot } = options;
       const source = { file, passwordFile, replaces, isForced, withoutRoot };
+      const { importCa } = await import('./ca/ca-commands.js');
       print(await importCa((await settingsOf(importing)).values, source));
     }),
   );
@@ -89,6 +85,8 @@ export function controllerCommandLine(finish: Finish, output: ProgramOutput, cut
   rotating.action((step: RotationStep, { force }: { force: boolean }) =>
     finish(async () => {
       const { values } = await settingsOf(rotating);
+      const { rotateCa } = await import('./ca/ca-commands.js');
+      const { takeUpOf } = await import('./ca/open-mesh-ca.js');
       print(await rotateCa(values, step, { isForced: force, takeUp: takeUpOf(values) }));
     }),
   );
@@ -104,6 +102,7 @@ export function controllerCommandLine(finish: Finish, output: ProgramOutput, cut
   changing.action(({ newPassphraseFile, plain }: { newPassphraseFile?: string; plain: boolean }) =>
     finish(async () => {
       if (plain === (newPassphraseFile !== undefined)) throw unclearChange();
+      const { changeKeys } = await import('./ca/ca-commands.js');
       print(await changeKeys((await settingsOf(changing)).values, newPassphraseFile ?? null));
     }),
   );
@@ -130,56 +129,6 @@ type ImportOptions = {
   readonly force: boolean;
   readonly withoutRoot: boolean;
 };
-
-/**
- * Runs until SIGTERM, SIGINT or SIGHUP, then closes everything in order. A second signal ends the process at once. With a
- * lease it stands by until its turn. `cut` ends it when the turn is over before its time, or the lock of its state lost.
- */
-async function runController(options: ControllerOptions, cut: Cut): Promise<void> {
-  const { settings, log } = options;
-  const stopped = new Promise<NodeJS.Signals>((resolve) => {
-    for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(name, resolve);
-  });
-  const { kubernetesLease: lease } = settings;
-  if (lease === null) return await serve({ ...options, onStateLost: cut }, stopped);
-  const stop = new AbortController();
-  void stopped.then(() => stop.abort());
-  const turn = await awaitTurn({ settings, lease, signal: stop.signal, log });
-  if (turn === null) return log.info({ signal: await stopped }, 'stopping');
-  void turn.lost.then(cut);
-  log.info({ lease }, 'this controller has the lease, and serves');
-  try {
-    await serve({ ...options, onStateLost: cut }, stopped, turn);
-  } finally {
-    await turn[Symbol.asyncDispose]();
-  }
-}
-
-async function serve(options: ControllerOptions, stopped: Promise<NodeJS.Signals>, turn?: Turn): Promise<void> {
-  const { settings, log } = options;
-  const starting = startController({ ...options, ...(turn === undefined ? {} : { replicas: turn.replicas }) });
-  const tooLate = stopped.then(async (signal) => {
-    await delay(startGraceMs, undefined, { ref: false });
-    throw new CulvertError({
-      code: 'START_CUT',
-      message: `stopped by ${signal} while it started, which did not end within ${startGraceMs / 1000} s`,
-      hint: 'see in its log what the start waited for',
-    });
-  });
-  // It may come when the controller runs, and then says nothing.
-  tooLate.catch(() => undefined);
-  const controller = await Promise.race([starting, tooLate]);
-  const ports = { https: controller.port, ...natsPortOf(settings) };
-  void controller.ready.then(() => turn?.serve(ports)).catch(() => undefined);
-  const signal = await stopped;
-  log.info({ signal }, 'stopping');
-  await controller[Symbol.asyncDispose]();
-}
-
-/** Of the embedded server; others have addresses of their own. */
-function natsPortOf({ nats, natsListen }: ControllerSettings): Readonly<Record<string, number>> {
-  return nats === 'embedded' ? { nats: parseListenAddress(natsListen, '--nats-listen').port } : {};
-}
 
 /** A command with an option for every setting. */
 function command(parent: Command, name: string, description: string, isDefault = false): Command {

@@ -13,8 +13,7 @@ import { certificateHash } from '../../shared/pki/certificate-info.js';
 import type { TrustConfirmation } from './rotation-confirmations.js';
 import { nodesUnknown, notProving, notTrusting, stepUnconfirmed } from './unconfirmed.js';
 
-export const rotationSteps = ['prepare', 'activate', 'finish'] as const;
-export type RotationStep = (typeof rotationSteps)[number];
+export type RotationStep = 'prepare' | 'activate' | 'finish';
 
 /**
  * Replaces the root CA so that every peer can verify every certificate at any time. `prepare` creates a new root that all

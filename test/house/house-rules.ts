@@ -78,6 +78,16 @@ export const lateLibraries: readonly {
     names: ['zod', 'nats', 'prom-client', 'pino', 'yaml'],
     why: 'each data-plane thread loads its code by itself',
   },
+  {
+    file: 'controller/main.ts',
+    names: ['zod', 'nats', 'prom-client', '@peculiar/x509', 'node-forge'],
+    why: 'a wrong command line is refused, and help is given, before what a command needs is loaded',
+  },
+  {
+    file: 'controller/run.ts',
+    names: ['node-forge'],
+    why: 'a controller that runs reads and writes no PKCS#12',
+  },
 ];
 
 /** Which thread of the agent runs a room. What is in neither list may be imported by both. */
@@ -234,6 +244,7 @@ export const buildings: Readonly<Record<string, readonly string[]>> = {
   'the controller': [
     'controller/main.ts',
     'controller/command-line.ts',
+    'controller/run.ts',
     'controller/app.ts controller/stand-by.ts controller/mesh-link.ts controller/maintenance.ts controller/closing-stack.ts',
     'controller/cli/main.ts',
     'controller/cli/program.ts',

@@ -9,7 +9,6 @@ import { exportCa, importCa, rotateCa } from '../../../controller/ca/ca-commands
 import { CaFiles } from '../../../controller/ca/ca-files.js';
 import { MeshCa } from '../../../controller/ca/mesh-ca.js';
 import { ConfirmationFile, type TrustConfirmation } from '../../../controller/ca/rotation-confirmations.js';
-import { rotationSteps } from '../../../controller/ca/root-rotation.js';
 import { proveAuthority } from '../../../controller/ca/prove-authority.js';
 import { createIssuingCa, createRootCa } from '../../../controller/ca/x509/certificate-authority.js';
 import { lockState } from '../../../controller/store/state-lock.js';
@@ -204,7 +203,7 @@ test('a state directory that is not there is neither exported from, nor rotated,
     const typo = { ...place, stateDir: path.join(place.scratch, 'typo') };
     const out = path.join(place.scratch, 'ca.p12');
     await assert.rejects(exportCa(typo, out, place.password), { code: 'CA_MISSING', hint: /--state-dir/ });
-    for (const step of rotationSteps) {
+    for (const step of ['prepare', 'activate', 'finish'] as const) {
       for (const isForced of [false, true]) {
         await assert.rejects(rotateCa(typo, step, { isForced }), { code: 'CA_MISSING', message: /typo/ });
       }
