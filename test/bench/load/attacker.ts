@@ -71,8 +71,8 @@ async function hold(says: string): Promise<void> {
 }
 
 /**
- * Does `step` this many times at once, and again whenever one is over. Resolves when all have begun. Until then none begins again:
- * where they end at once, those that began would leave no time to begin the others.
+ * Does `step` this many times at once, and again whenever one is over. Resolves when all have begun. Until then none begins
+ * again: where they end at once, those that began would leave no time to begin the others.
  */
 async function keep(times: number, step: () => Promise<void>): Promise<void> {
   let allBegan = (): void => {};
