@@ -240,7 +240,7 @@ export async function startAgent({
       ...(onSockets === undefined ? {} : { onSockets }),
       sharesSockets: () => !takingOver.isInCharge || isSucceeded || agentSocket?.hasSuccessor === true,
     });
-    view.pool = pool;
+    view.follow(pool);
     const flows = new FlowPublisher({
       aggregator: new FlowAggregator({
         nameExternal: externalNames(() => view.plane?.snapshot?.externals ?? []),
@@ -261,7 +261,7 @@ export async function startAgent({
     pool.on('report', (report, workerIndex) => {
       flows.report(report, workerIndex);
       metrics.report(report, workerIndex);
-      for (const connection of report.closed) accessLog.write(connection);
+      accessLog.report(report);
     });
     pool.on('workerLost', (workerIndex) => metrics.workerLost(workerIndex));
     const enrolment =

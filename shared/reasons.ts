@@ -56,8 +56,8 @@ export const reasons = {
     side: 'policy',
     level: 'warn',
     status: 429,
-    text: 'As many connections to this destination are open or being opened as its DestinationRule allows.',
-    next: 'culvert get DestinationRule NAME -n NAMESPACE -o yaml',
+    text: 'As many connections to this destination are open or being opened as its DestinationRule allows, or all of its endpoints are ejected.',
+    next: 'culvert endpoints NAMESPACE/NAME',
   },
   NO_ENDPOINT: {
     side: 'server',

@@ -7,6 +7,7 @@ import type { ControlPlane } from '../control/control-plane.js';
 import type { ProtectedWorkload } from '../control/workloads/refusals.js';
 import { maxAlarmLength } from '../control/workloads/reported-workload.js';
 import type { AgentSocket } from '../control/succession/agent-socket.js';
+import { EjectionBoard } from '../telemetry/ejection-board.js';
 import type { FlowPublisher } from '../telemetry/flows/flow-publisher.js';
 import type { ProbeSockets } from '../dataplane/pool/probe-sockets.js';
 import type { WorkerPool } from '../dataplane/pool/worker-pool.js';
@@ -35,6 +36,7 @@ export type AgentFacts = {
 export class AgentView {
   readonly #init: AgentFacts;
   readonly #filesProblem: string | null;
+  readonly #ejections = new EjectionBoard();
   pool: WorkerPool | null = null;
   plane: ControlPlane | null = null;
   flows: FlowPublisher | null = null;
@@ -49,6 +51,13 @@ export class AgentView {
   constructor(init: AgentFacts) {
     this.#init = init;
     this.#filesProblem = filesProblem(init);
+  }
+
+  /** Of the data plane, from now on. */
+  follow(pool: WorkerPool): void {
+    this.pool = pool;
+    pool.on('report', (report, workerIndex) => this.#ejections.report(report, workerIndex));
+    pool.on('workerLost', (workerIndex) => this.#ejections.workerLost(workerIndex));
   }
 
   /** Throws `BUS_DISCONNECTED` before the join: what needs it is tried again. */
@@ -91,8 +100,8 @@ export class AgentView {
     });
   }
 
-  /** For heartbeats: names of what /readyz lists as pending, what capture here cannot promise, and who may probe. */
-  said(): Pick<Heartbeat, 'pending' | 'weaknesses' | 'hostProbes' | 'cniProblem'> {
+  /** For heartbeats: names of what /readyz lists as pending, what capture here cannot promise, who may probe, what is ejected. */
+  said(): Pick<Heartbeat, 'pending' | 'weaknesses' | 'hostProbes' | 'cniProblem' | 'ejected'> {
     const { capture, hostProbes } = this.#init;
     const watchProblem = this.plane?.watchProblem ?? null;
     const weaknesses = [
@@ -102,7 +111,9 @@ export class AgentView {
       this.cni?.problem ?? null,
       this.#filesProblem,
     ].filter((it) => it !== null);
+    const ejected = this.#ejections.told();
     return {
+      ...(ejected.length === 0 ? {} : { ejected }),
       pending: this.readiness().pending.map(({ name }) => name),
       ...(hostProbes.length === 0 ? {} : { hostProbes: [...hostProbes] }),
       ...(this.cni === null ? {} : { cniProblem: this.cni.problem?.slice(0, maxAlarmLength) ?? null }),

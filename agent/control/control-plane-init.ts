@@ -35,7 +35,7 @@ export type ControlPlaneInit = {
   readonly metrics: AgentMetrics;
   readonly log: Log;
   /** What heartbeats say of the agent as a whole. */
-  readonly said: () => Pick<Heartbeat, 'pending' | 'weaknesses' | 'hostProbes' | 'cniProblem'>;
+  readonly said: () => Pick<Heartbeat, 'pending' | 'weaknesses' | 'hostProbes' | 'cniProblem' | 'ejected'>;
   /** See `RootsRecovery`. */
   readonly onOtherKeys: () => void;
   /** What is captured may have changed. */

@@ -4,6 +4,7 @@ import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import type { ClosedConnection } from './report/closed-connection.js';
+import type { EjectedEndpoint, Ejection } from './report/ejections.js';
 import type { LiveBytes, OpenConnections } from './report/open-connections.js';
 import type { RegistryChange } from './image/registry-image.js';
 import type { CapturePortName } from '../ports.js';
@@ -202,6 +203,10 @@ export type WorkerReport = {
   readonly open?: readonly OpenConnections[];
   /** Open connections of the last sweep that are in no report, without those that have closed since. */
   readonly openUnreported?: number;
+  /** Endpoints that were ejected since the last report; absent: none was. */
+  readonly ejections?: readonly Ejection[];
+  /** Those that are ejected now; absent where none is, and in reports between two sweeps. */
+  readonly ejected?: readonly EjectedEndpoint[];
   readonly gauges: WorkerGauges;
 };
 
@@ -210,6 +215,8 @@ export type WorkerGauges = {
   readonly openConnections: number;
   /** Connections among them that the rules deny and that stay open because a rule says `onChange: keep`. */
   readonly keptConnections: number;
+  /** Endpoints that this worker has ejected. */
+  readonly ejectedEndpoints: number;
   /** Connections among them that a rule gives a grace period (`onChange: drain`). */
   readonly drainingConnections: number;
   /** Clients that wait in connect(2) for their far side (`earlyAccept: false`). */

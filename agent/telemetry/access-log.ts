@@ -2,6 +2,7 @@ import { formatHostPort } from '../../shared/address.js';
 import type { Log } from '../../shared/log.js';
 import { formatRuleRef } from '../../shared/policy/connection.js';
 import { reasonInfo } from '../../shared/reasons.js';
+import type { WorkerReport } from '../dataplane/messages.js';
 import type { ClosedConnection } from '../dataplane/report/closed-connection.js';
 
 export type AccessLogMode = 'on' | 'denied' | 'off';
@@ -60,6 +61,17 @@ export class AccessLog {
   constructor(init: { readonly log: Log; readonly mode: AccessLogMode }) {
     this.#log = init.log;
     this.#mode = init.mode;
+  }
+
+  /** What a worker tells: connections that ended, and endpoints that were ejected, which count as refusals. */
+  report({ closed, ejections = [] }: Pick<WorkerReport, 'closed' | 'ejections'>): void {
+    for (const connection of closed) this.write(connection);
+    if (this.#mode === 'off') return;
+    for (const { destination, workload, address, reason, count, forMs } of ejections) {
+      const endpoint = { ...(workload === null ? {} : { workload }), address: formatHostPort(address) };
+      const line = { kind: 'ejection', destination, ...endpoint, reason, count, forMs: Math.round(forMs) };
+      this.#log.warn(line, 'An endpoint failed so often in a row that it gets no connection for a while.');
+    }
   }
 
   write(connection: ClosedConnection): void {

@@ -37,6 +37,7 @@ export class AgentMetrics {
   readonly #audited: CappedCounter<'rule'>;
   readonly #routed: CappedCounter<(typeof routeLabels)[number]>;
   readonly #circuits: CappedCounter<'service'>;
+  readonly #ejections: CappedCounter<'destination' | 'reason'>;
   readonly #opened: Counter;
   readonly #lost: Counter;
   readonly #connect: Histogram<'direction' | 'path'>;
@@ -100,9 +101,16 @@ export class AgentMetrics {
     this.#circuits = new CappedCounter({
       ...capped,
       name: 'culvert_connections_circuit_open_total',
-      help: 'Connections refused because their service has as many as a DestinationRule allows.',
+      help: 'Connections refused because their service has as many as a DestinationRule allows, or none of its endpoints is left.',
       labelNames: ['service'],
       openLabels: ['service'],
+    });
+    this.#ejections = new CappedCounter({
+      ...capped,
+      name: 'culvert_endpoint_ejections_total',
+      help: 'How often a thread ejected an endpoint that failed (outlierDetection), by destination and the reason of the last failure.',
+      labelNames: ['destination', 'reason'],
+      openLabels: ['destination'],
     });
     const registers = [registry];
     this.#opened = new Counter({
@@ -178,6 +186,7 @@ export class AgentMetrics {
   report(report: WorkerReport, workerIndex: number): void {
     for (const connection of report.closed) this.#closedOne(connection);
     for (const live of report.live) this.#moved(live);
+    for (const { destination, reason } of report.ejections ?? []) this.#ejections.add({ destination, reason }, 1);
     const opened = this.#board.take(workerIndex, report.gauges) + report.closed.length;
     if (opened > 0) this.#opened.inc(opened);
   }

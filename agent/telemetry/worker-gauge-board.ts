@@ -40,6 +40,11 @@ export class WorkerGaugeBoard {
       'Connections that were refused and are still open: of those that come faster than one in 5 ms, each is ended in its turn.',
       (gauges) => gauges.heldRefusals,
     );
+    sum(
+      'culvert_endpoints_ejected',
+      'Endpoints that are ejected now, each counted for every thread that has ejected it.',
+      (gauges) => gauges.ejectedEndpoints,
+    );
     sum('culvert_open_tunnels', 'Open mutual-TLS tunnels.', (gauges) => gauges.openTunnels);
     sum('culvert_open_streams', 'Open connections inside tunnels.', (gauges) => gauges.openStreams);
     sum(

@@ -3,13 +3,18 @@ import type {
   Balancing,
   CompiledDestinationRule,
   ConnectionLimits,
+  OutlierPolicy,
   TrafficPolicy,
 } from '../../shared/policy/snapshot.js';
 import type { DestinationRule } from '../resources/kinds/destination-rule.js';
 import { takenDurationMs } from '../resources/kinds/duration-field.js';
+import type { OutlierDetection } from '../resources/kinds/outlier-detection.js';
 import { byNamespaceAndName } from './compile-authorization.js';
 
-type Policy = Pick<NonNullable<DestinationRule['spec']['trafficPolicy']>, 'loadBalancer' | 'connectionPool'>;
+type Policy = Pick<
+  NonNullable<DestinationRule['spec']['trafficPolicy']>,
+  'loadBalancer' | 'connectionPool' | 'outlierDetection'
+>;
 
 /** Compiles DestinationRules, sorted by namespace and name. */
 export function compileDestinationRules(rules: readonly DestinationRule[]): CompiledDestinationRule[] {
@@ -80,15 +85,35 @@ const balancingOf = {
 } as const satisfies Record<string, Balancing | null>;
 
 /** Without anything to say, a policy has no field for it. */
-function policyOf({ loadBalancer, connectionPool }: Policy): TrafficPolicy {
+function policyOf({ loadBalancer, connectionPool, outlierDetection }: Policy): TrafficPolicy {
   const balancing =
     loadBalancer?.consistentHash === undefined
       ? balancingOf[loadBalancer?.simple ?? 'UNSPECIFIED']
       : ('source-ip' as const);
   const connections = limitsOf(connectionPool?.tcp ?? {});
+  const outliers = outlierDetection === undefined ? null : outliersOf(outlierDetection);
   return {
     ...(balancing === null ? {} : { balancing }),
     ...(Object.keys(connections).length === 0 ? {} : { connections }),
+    ...(outliers === null ? {} : { outliers }),
+  };
+}
+
+/** Null: no number of failures ejects. Values that are absent are those of Istio. */
+function outliersOf(detection: OutlierDetection): OutlierPolicy | null {
+  const { consecutive5xxErrors = 5, consecutiveGatewayErrors = 0, consecutiveLocalOriginFailures = 5 } = detection;
+  const counted =
+    detection.splitExternalLocalOriginErrors === true
+      ? [consecutiveLocalOriginFailures]
+      : [consecutive5xxErrors, consecutiveGatewayErrors];
+  const failures = Math.min(...counted.filter((count) => count > 0));
+  if (!Number.isFinite(failures)) return null;
+  return {
+    failures,
+    baseEjectionMs: takenDurationMs(detection.baseEjectionTime ?? '30s'),
+    decayMs: takenDurationMs(detection.interval ?? '10s'),
+    maxEjectionPercent: detection.maxEjectionPercent ?? 10,
+    minHealthPercent: detection.minHealthPercent ?? 0,
   };
 }
 

@@ -339,6 +339,20 @@ export type TrafficPolicy = {
   /** Absent: in turns, or by the client's address where the service itself is sticky. */
   readonly balancing?: Balancing;
   readonly connections?: ConnectionLimits;
+  /** Absent: no endpoint is ejected. */
+  readonly outliers?: OutlierPolicy;
+};
+
+/** When an endpoint that fails is left out, and for how long. Percentages are whole numbers from 0 to 100. */
+export type OutlierPolicy = {
+  /** In a row; at least 1. */
+  readonly failures: number;
+  /** The first time; later ones are longer. At least 1. */
+  readonly baseEjectionMs: number;
+  /** Healthy time that takes one ejection back. At least 1. */
+  readonly decayMs: number;
+  readonly maxEjectionPercent: number;
+  readonly minHealthPercent: number;
 };
 
 /** Of connections to a destination. What is absent the agent's settings say. */

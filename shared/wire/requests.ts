@@ -149,6 +149,26 @@ export const heartbeatSchema = z.object({
   cniProblem: z.string().max(2048).nullable().exactOptional(),
   /** The setting `hostProbes`: whose connections from this host pass without a rule; absent: no program's, or not said. */
   hostProbes: z.array(z.string().max(512)).max(16).exactOptional(),
+  /** Endpoints that workers of this agent have ejected; absent: none is, or the agent's version does not say. */
+  ejected: z
+    .array(
+      z.object({
+        /** `shop/web:80`, or `subset v2 of shop/web:80`. */
+        destination: z.string().max(1024),
+        /** Null: the endpoint is no workload of the mesh. */
+        workload: z.string().max(512).nullable(),
+        /** Address and port. */
+        address: z.string().max(64),
+        state: z.enum(['ejected', 'to be tried', 'on trial']),
+        reason: z.string().max(64),
+        count: z.number().int().nonnegative(),
+        forMs: z.number().int().nonnegative(),
+        /** Of the agent's data plane, that have ejected it. */
+        threads: z.number().int().positive(),
+      }),
+    )
+    .max(256)
+    .exactOptional(),
 });
 export type Heartbeat = z.infer<typeof heartbeatSchema>;
 

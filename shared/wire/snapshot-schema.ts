@@ -165,6 +165,7 @@ const external = z.strictObject({
 });
 
 const positive = z.int().min(1);
+const percent = z.int().min(0).max(100);
 const trafficPolicy = z.strictObject({
   balancing: z.enum(balancings).exactOptional(),
   connections: z
@@ -174,6 +175,15 @@ const trafficPolicy = z.strictObject({
       connectTimeoutMs: positive.exactOptional(),
       idleTimeoutMs: z.int().min(0).exactOptional(),
       maxDurationMs: positive.exactOptional(),
+    })
+    .exactOptional(),
+  outliers: z
+    .strictObject({
+      failures: positive,
+      baseEjectionMs: positive,
+      decayMs: positive,
+      maxEjectionPercent: percent,
+      minHealthPercent: percent,
     })
     .exactOptional(),
 });

@@ -41,6 +41,14 @@ metadata: { name: billing }
 spec: { tests: [{ from: billing/api, to: "billing/db:5432", expect: allow, by: db-from-api }] }
 `;
 
+/** The service that deploy/docs/traffic.md speaks of. */
+const ledger = `
+apiVersion: culvert.dev/v1
+kind: Service
+metadata: { name: ledger, namespace: billing }
+spec: { vips: [198.19.255.1], ports: [{ port: 80 }], selector: { app: ledger } }
+`;
+
 let mesh: Mesh;
 let directory: string;
 let controller: ReaderMachine;
@@ -133,6 +141,13 @@ const runs: readonly Shown[] = [
     run: async (command) => {
       await succeeds(controller, command);
       await recordConnection();
+    },
+  },
+  {
+    command: /^culvert (?:routes|endpoints) /,
+    run: async (command) => {
+      await mesh.controller.culvert(['apply', '-f', '-'], ledger);
+      await onController(command);
     },
   },
   { command: /^culvert (?:audit|get|learn|lint|history|why|test|allow|promote|rollback)\b/, run: onController },

@@ -1,4 +1,4 @@
-import type { DestinationSubset, TrafficPolicy } from '../../../shared/policy/snapshot.js';
+import type { DestinationSubset, OutlierPolicy, TrafficPolicy } from '../../../shared/policy/snapshot.js';
 import {
   resolveDestination,
   type Destination,
@@ -12,11 +12,16 @@ import { refused, type Refused } from '../connection/ending.js';
 import type { FlowContext } from './flow-context.js';
 import type { Arrival, Identified } from './identify.js';
 
+/** `among`: how many endpoints there are, ejected ones included. */
+type ChosenHealth = { readonly policy: OutlierPolicy; readonly among: number; readonly isPanic: boolean };
+
 /** Endpoints in the order in which to try them, and what is said of connections to them. */
-type Chosen = {
+export type Chosen = {
   readonly ok: true;
   readonly endpoints: readonly Endpoint[];
   readonly policy: TrafficPolicy | null;
+  /** What decides which of them fail too often; null: nothing does. */
+  readonly health: ChosenHealth | null;
   /** For the record, where there is no endpoint or too many connections. */
   readonly of: string;
 };
@@ -40,9 +45,28 @@ export function chooseEndpoints({ context, connection }: Arrival, identified: Id
   if (!steered.ok) return steered;
   const atMost = 1 + context.settings.connectRetries;
   const how = { dialledPort: dialled.port, client: client.ip, policy: steered.policy, atMost };
-  const { subset } = steered;
+  const { subset, policy } = steered;
   const of = `${subset === null ? '' : `subset ${subset.name} of `}${record.service}`;
-  return { ok: true, endpoints: context.balancer.order(steered.destination, how), policy: steered.policy, of };
+  const outliers = policy?.outliers;
+  if (outliers === undefined || steered.destination.kind !== 'service') {
+    return { ok: true, endpoints: context.balancer.order(steered.destination, how), policy, of, health: null };
+  }
+  const all = steered.destination.endpoints;
+  const { endpoints, isPanic } = context.health.usable(`${of}:${dialled.port}`, all, outliers);
+  if (endpoints.length === 0 && all.length > 0) return refused('CIRCUIT_OPEN', allEjected(all.length, of));
+  const health = { policy: outliers, among: all.length, isPanic };
+  return {
+    ok: true,
+    endpoints: context.balancer.order({ ...steered.destination, endpoints }, how),
+    policy,
+    of,
+    health,
+  };
+}
+
+/** The detail of a refusal. */
+export function allEjected(count: number, of: string): string {
+  return `all ${count} endpoints of ${of} are ejected, or tried by another connection (outlierDetection)`;
 }
 
 function unsteered(destination: Destination): Steered {

@@ -2,6 +2,7 @@ import type { IpAddress } from '../../../shared/address.js';
 import type { Clock } from '../../../shared/policy/connection.js';
 import type { SlowEnds } from '../../../shared/slow-ends.js';
 import type { DescriptorReserve } from '../sockets/descriptor-reserve.js';
+import type { EndpointHealth } from '../balance/endpoint-health.js';
 import type { EndpointBalancer } from '../balance/endpoint-balancer.js';
 import type { DestinationLimits } from '../limit/destination-limits.js';
 import type { DataplaneSettings } from '../settings.js';
@@ -25,6 +26,7 @@ export type FlowContext = {
   readonly tunnels: TunnelClient;
   readonly balancer: EndpointBalancer;
   readonly destinations: DestinationLimits;
+  readonly health: EndpointHealth;
   readonly reporter: Reporter;
   readonly descriptors: DescriptorReserve;
   /** Clients that are refused; see `refuseClient`. */

@@ -1,12 +1,13 @@
 import type net from 'node:net';
 import { isSelfTest } from '../../self-test-target.js';
+import type { HealthUse } from '../balance/endpoint-health.js';
 import { refused, type Refused } from '../connection/ending.js';
 import { isOwnPort, type CapturedDestination } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
 import { workloadName } from '../../../shared/routing/names.js';
 import { Attempt } from './attempt.js';
-import { chooseEndpoints } from './choose-endpoints.js';
+import { allEjected, chooseEndpoints, type Chosen } from './choose-endpoints.js';
 import { outboundFacts } from './facts.js';
 import type { FlowContext } from './flow-context.js';
 import { identify, type Arrival, type Identified, type SocketArrival } from './identify.js';
@@ -57,15 +58,35 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
     connection.limits = limits;
   }
   let failed: Refused | null = null;
+  let isEjected = false;
   for (const endpoint of endpoints) {
-    connection.goTo(context.balancer.begin(endpoint, policy));
+    const health = watched(arrival, chosen, identified.dialled.port, endpoint);
+    if (health === 'ejected') {
+      isEjected = true;
+      continue;
+    }
+    connection.goTo(context.balancer.begin(endpoint, policy), health);
     const connected = await tryEndpoint(arrival, identified, endpoint);
     if (connected.ok) connection.reached();
     if (connected.ok || !connected.isRetryable) return connected;
-    connection.leaveEndpoint(true);
+    connection.leaveEndpoint(connected);
     failed = connected;
   }
+  if (failed === null && isEjected) return refused('CIRCUIT_OPEN', allEjected(chosen.health?.among ?? 0, chosen.of));
   return failed ?? refused('NO_ENDPOINT', `${chosen.of} has none for port ${identified.dialled.port}`);
+}
+
+/** The place of the connection at an endpoint that may be ejected; null where none may. */
+function watched(
+  { context, connection }: Arrival,
+  { health, of }: Chosen,
+  dialledPort: number,
+  endpoint: Endpoint,
+): HealthUse | 'ejected' | null {
+  if (health === null) return null;
+  const { record } = connection;
+  const hasAnswered = (): boolean => record.firstByteAtMs !== null;
+  return context.health.begin(`${of}:${dialledPort}`, endpoint, { ...health, hasAnswered }) ?? 'ejected';
 }
 
 /** authorized → connected, for one endpoint. */

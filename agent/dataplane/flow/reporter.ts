@@ -1,4 +1,5 @@
 import type { ClosedConnection } from '../report/closed-connection.js';
+import type { EndpointHealth } from '../balance/endpoint-health.js';
 import type { ConnectionRecord } from '../connection/connection-record.js';
 import type { Ending } from '../connection/ending.js';
 import { EventLoopDelay } from '../../thread/event-loop-delay.js';
@@ -17,7 +18,8 @@ const openEveryMs = 60_000;
 export type ReporterSource = {
   /** Records of open connections. */
   readonly openRecords: () => Iterable<ConnectionRecord>;
-  readonly gauges: () => Omit<WorkerGauges, 'eventLoopDelayP99Ms'>;
+  readonly gauges: () => Omit<WorkerGauges, 'eventLoopDelayP99Ms' | 'ejectedEndpoints'>;
+  readonly health: Pick<EndpointHealth, 'take'>;
 };
 
 /**
@@ -30,6 +32,7 @@ export class Reporter {
   readonly #openEveryMs: number;
   readonly #delay = new EventLoopDelay();
   #delayP99Ms = 0;
+  #ejectedEndpoints = 0;
   readonly #sweep: NodeJS.Timeout;
   #batch: NodeJS.Timeout | null = null;
   #closed: ClosedConnection[] = [];
@@ -81,10 +84,17 @@ export class Reporter {
     }
     // A batch repeats the last sweep's value: 100 ms have too few samples of the loop.
     if (withOpen) this.#delayP99Ms = this.#delay.takeP99Ms();
-    const gauges = { ...this.#source.gauges(), eventLoopDelayP99Ms: this.#delayP99Ms };
+    const health = withOpen ? this.#source.health.take() : null;
+    if (health !== null) this.#ejectedEndpoints = health.ejected.length;
+    const gauges = {
+      ...this.#source.gauges(),
+      eventLoopDelayP99Ms: this.#delayP99Ms,
+      ejectedEndpoints: this.#ejectedEndpoints,
+    };
     const flows = open.length === 0 ? {} : { open: sumOpenConnections(open) };
     const openUnreported = this.#openUnreported;
-    this.#post({ type: 'report', closed, live: [...bytes.values()], ...flows, openUnreported, gauges });
+    const ofHealth = health === null ? {} : presentOf(health);
+    this.#post({ type: 'report', closed, live: [...bytes.values()], ...flows, openUnreported, ...ofHealth, gauges });
   }
 
   /** Sends what is left, then stops. */
@@ -93,6 +103,11 @@ export class Reporter {
     clearInterval(this.#sweep);
     this.#delay.stop();
   }
+}
+
+/** Most sweeps have nothing to tell. */
+function presentOf({ ejections, ejected }: ReturnType<EndpointHealth['take']>): Partial<WorkerReport> {
+  return { ...(ejections.length === 0 ? {} : { ejections }), ...(ejected.length === 0 ? {} : { ejected }) };
 }
 
 /** Adds up by labels: the length of a report follows the pairs of workloads and not the connections. */

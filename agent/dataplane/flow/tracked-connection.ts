@@ -4,6 +4,8 @@ import type { Clock, Connection, Decision } from '../../../shared/policy/connect
 import type { Reason } from '../../../shared/reasons.js';
 import type { ConnectionLimits } from '../../../shared/policy/snapshot.js';
 import type { DestinationPlace } from '../limit/destination-limits.js';
+import type { HealthUse } from '../balance/endpoint-health.js';
+import { verdictOf } from '../balance/verdict.js';
 import type { EndpointUse } from '../balance/endpoint-loads.js';
 import { Authorized } from '../connection/authorized.js';
 import type { ConnectionRecord } from '../connection/connection-record.js';
@@ -64,6 +66,7 @@ export class TrackedConnection {
   limits: ConnectionLimits | undefined;
   #place: DestinationPlace | null = null;
   #use: EndpointUse | null = null;
+  #health: HealthUse | null = null;
   #seenBytes = -1;
   #silentRounds = 0;
   #facts: FactsSource | null = null;
@@ -99,8 +102,9 @@ export class TrackedConnection {
   }
 
   /** It is at an endpoint whose connections are counted, until {@link leaveEndpoint}. */
-  goTo(use: EndpointUse | null): void {
+  goTo(use: EndpointUse | null, health: HealthUse | null): void {
     this.#use = use;
+    this.#health = health;
   }
 
   /** It counts for a limit of its destination, until {@link leave}. */
@@ -111,18 +115,27 @@ export class TrackedConnection {
   /** The far side is connected. */
   reached(): void {
     this.#place?.connected();
+    this.#health?.connected();
+  }
+
+  /** Its endpoint is judged by how it ended, once. */
+  judge(reason: Reason): void {
+    this.#health?.end(verdictOf(reason, { hasAnswered: this.record.firstByteAtMs !== null }), reason);
+    this.#health = null;
   }
 
   /** The connection is over. */
   leave(): void {
-    this.leaveEndpoint(false);
+    this.#use?.end(false);
+    this.#use = null;
     this.#place?.leave();
     this.#place = null;
   }
 
-  /** The connection is over, or (`isFailed`) its endpoint could not be reached. */
-  leaveEndpoint(isFailed: boolean): void {
-    this.#use?.end(isFailed);
+  /** Its endpoint could not be reached. */
+  leaveEndpoint({ reason }: Refused): void {
+    this.judge(reason);
+    this.#use?.end(true);
     this.#use = null;
   }
 

@@ -33,16 +33,16 @@ import type {
   RegistryCommand,
   WorkerCommand,
   WorkerDump,
-  WorkerGauges,
 } from '../messages.js';
 import { ConnectionCut } from '../connection/termination-signal.js';
 import { BackpressureTracker } from '../relay/backpressure-tracker.js';
 import { DestinationUsage } from '../destination-usage.js';
 import { DestinationLimits } from '../limit/destination-limits.js';
+import { EndpointHealth } from '../balance/endpoint-health.js';
 import { EndpointBalancer } from '../balance/endpoint-balancer.js';
 import { resetSocket } from '../../native/addon.js';
 import { capturePorts } from '../../ports.js';
-import { Reporter } from '../flow/reporter.js';
+import { Reporter, type ReporterSource } from '../flow/reporter.js';
 import { Entrance } from './entrance.js';
 import { Arrivals } from '../state/arrivals.js';
 import { RuleClock } from '../state/rule-clock.js';
@@ -120,9 +120,10 @@ export class DataplaneWorker {
       onConnect: (request) =>
         this.#turns.take(request.peerAddress.ip, () => void serveTunnelRequest(this.#context, request)),
     });
+    const health = new EndpointHealth({ random: Math.random, nowMs: () => performance.now() });
     this.#reporter = new Reporter({
       post,
-      source: { openRecords: () => this.#openRecords(), gauges: () => this.#gauges() },
+      source: { openRecords: () => this.#openRecords(), gauges: () => this.#gauges(), health },
     });
     this.#context = {
       node: init.node,
@@ -136,6 +137,7 @@ export class DataplaneWorker {
       destinations: new DestinationLimits({
         usage: new DestinationUsage({ buffer: init.workloadUsage, workers: init.workers, workerIndex }),
       }),
+      health,
       reporter: this.#reporter,
       descriptors: DescriptorReserve.ofProcess(),
       refusals: new SlowEnds({ ...refusalPace, sharers: 2 * init.workers }),
@@ -338,7 +340,7 @@ export class DataplaneWorker {
     for (const { record } of this.#connections) yield record;
   }
 
-  #gauges(): Omit<WorkerGauges, 'eventLoopDelayP99Ms'> {
+  #gauges(): ReturnType<ReporterSource['gauges']> {
     const client = this.#client.counts();
     const server = this.#server.counts();
     return {

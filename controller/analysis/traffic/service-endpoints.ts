@@ -1,9 +1,10 @@
 import { formatHostPort, type HostPort } from '../../../shared/address.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import { everyEndpoint, hasLabels, servedPort } from '../../../shared/routing/destination.js';
-import { workloadName } from '../../../shared/routing/names.js';
+import { serviceName, workloadName } from '../../../shared/routing/names.js';
 import type { RegistryService } from '../../../shared/routing/registry-entry.js';
 import type { RegistryView } from '../../../shared/routing/registry-view.js';
+import type { Heartbeat } from '../../../shared/wire/requests.js';
 import { TrafficPolicies } from '../../../shared/routing/traffic-policies.js';
 
 /** One endpoint of a service, as the registry has it. */
@@ -18,17 +19,32 @@ export type ServiceEndpoint = {
   readonly zone: string | null;
   /** Of the DestinationRule for clients of the service's own namespace. */
   readonly subsets: readonly string[];
+  /** Agents that have ejected it from this service or a subset of it; an agent says so in its heartbeats, every five seconds. */
+  readonly ejected: readonly EjectedBy[];
 };
+
+/** `forMs`: for how long still, when the agent said so. `threads`: of the agent, that have ejected it. */
+type EjectedBy = Omit<NonNullable<Heartbeat['ejected']>[number], 'address' | 'workload'> & { readonly node: string };
+
+/** What agents tell: their last heartbeats. */
+type Agents = readonly { readonly node: string; readonly heartbeat: Pick<Heartbeat, 'ejected'> | null }[];
 
 /** All endpoints of a port of a service, also those that get no connection now. */
 export function serviceEndpoints(
   { snapshot, registry }: { readonly snapshot: Snapshot; readonly registry: RegistryView },
   service: RegistryService,
   dialled: HostPort,
+  agents: Agents = [],
 ): ServiceEndpoint[] {
   const served = servedPort(service, dialled.port);
   if (served === undefined) return [];
   const { subsets = [] } = new TrafficPolicies(snapshot).ruleFor(service, service.namespace) ?? {};
+  const of = `${serviceName(service)}:${dialled.port}`;
+  const ejections = agents.flatMap(({ node, heartbeat }) =>
+    (heartbeat?.ejected ?? [])
+      .filter(({ destination }) => destination === of || destination.endsWith(` of ${of}`))
+      .map((each) => ({ ...each, node })),
+  );
   return everyEndpoint(registry, service, served, dialled.ip).map(({ workload, address, availability, locality }) => ({
     workload: workload === null ? null : workloadName(workload),
     address: formatHostPort(address),
@@ -36,6 +52,9 @@ export function serviceEndpoints(
     node: workload?.node ?? locality?.host ?? null,
     zone: locality?.zone ?? null,
     subsets: subsets.filter(({ labels }) => hasLabels(workload, labels)).map(({ name }) => name),
+    ejected: ejections
+      .filter((each) => each.address === formatHostPort(address))
+      .map(({ address: _address, workload: _workload, ...rest }) => rest),
   }));
 }
 

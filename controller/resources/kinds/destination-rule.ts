@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { completeHost, meantHost } from '../../../shared/routing/service-hosts.js';
 import { connectionPoolField } from './connection-pool.js';
 import { fieldNotes } from './field-notes.js';
+import { outlierDetectionField } from './outlier-detection.js';
 import { namespaceField, portField, selectorField } from './field-schemas.js';
 import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
 import { istioNetworkingApiVersions } from './service-entry.js';
@@ -87,7 +88,6 @@ const tls = z
   });
 
 const refusedPolicies = {
-  outlierDetection: `${notYet}: an endpoint that cannot be reached is passed over, for each connection`,
   retryBudget: `${notYet}: how many endpoints a connection tries is connectRetries of the agent`,
   proxyProtocol: 'applications see the address of the client without it',
   tunnel: 'connections go through the tunnels of the mesh',
@@ -96,6 +96,11 @@ const refusedPolicies = {
 const levels = {
   loadBalancer: loadBalancer.exactOptional().describe('Which endpoint a connection goes to.'),
   connectionPool: connectionPoolField.exactOptional().describe('How many connections there may be, and for how long.'),
+  outlierDetection: outlierDetectionField
+    .exactOptional()
+    .describe(
+      'When an endpoint that fails is ejected: left out for a while. `{}` is with the values that are given below.',
+    ),
   tls: tls.exactOptional().describe('How the connection is encrypted.'),
 };
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Reporter } from '../../../../agent/dataplane/flow/reporter.js';
-import type { WorkerGauges, WorkerReport } from '../../../../agent/dataplane/messages.js';
+import { Reporter, type ReporterSource } from '../../../../agent/dataplane/flow/reporter.js';
+import type { WorkerReport } from '../../../../agent/dataplane/messages.js';
 import { addressClass } from '../../../../shared/wire/flows.js';
 import type { ClosedConnection } from '../../../../agent/dataplane/report/closed-connection.js';
 import { ConnectionRecord } from '../../../../agent/dataplane/connection/connection-record.js';
@@ -21,7 +21,7 @@ import { workloadNamed } from '../../../support/routing/names.js';
 import { patientMs } from '../../../lab/patience.js';
 
 /** Of a worker with this many open connections. */
-function gaugesOf(openConnections: number): Omit<WorkerGauges, 'eventLoopDelayP99Ms'> {
+function gaugesOf(openConnections: number): ReturnType<ReporterSource['gauges']> {
   return {
     openConnections,
     keptConnections: 0,
@@ -35,6 +35,7 @@ function gaugesOf(openConnections: number): Omit<WorkerGauges, 'eventLoopDelayP9
   };
 }
 
+const noEjections = { take: () => ({ ejections: [], ejected: [] }) };
 const nothing = { flows: [], notKept: 0 };
 
 function at(text: string): HostPort {
@@ -300,7 +301,7 @@ test('the sweep of a worker tells open connections added up', { timeout: patient
   const told = new Promise<void>((resolve) => (wake = resolve));
   const reporter = new Reporter({
     openEveryMs: 0,
-    source: { openRecords: () => records, gauges: () => gaugesOf(2) },
+    source: { openRecords: () => records, gauges: () => gaugesOf(2), health: noEjections },
     post: (report) => {
       if (report.open === undefined) return;
       reports.set('open', report);
@@ -323,7 +324,7 @@ test('a connection that closes after a sweep counted it as open counts once', as
   let wake: () => void = () => undefined;
   const swept = new Promise<void>((resolve) => (wake = resolve));
   const reporter = new Reporter({
-    source: { openRecords: () => records, gauges: () => gaugesOf(1) },
+    source: { openRecords: () => records, gauges: () => gaugesOf(1), health: noEjections },
     post: (report) => {
       reports.push(report);
       wake();

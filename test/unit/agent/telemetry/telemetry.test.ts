@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Registry } from 'prom-client';
 import { AccessLog, accessLogLine } from '../../../../agent/telemetry/access-log.js';
+import { EjectionBoard } from '../../../../agent/telemetry/ejection-board.js';
 import { AgentMetrics } from '../../../../agent/telemetry/agent-metrics.js';
 import type { ClosedConnection } from '../../../../agent/dataplane/report/closed-connection.js';
 import { parseNamespaceUse } from '../../../../agent/telemetry/namespace-probe.js';
@@ -60,6 +61,7 @@ const gauges: WorkerGauges = {
   bufferedBytes: 0,
   eventLoopDelayP99Ms: 1,
   keptConnections: 0,
+  ejectedEndpoints: 0,
   drainingConnections: 0,
   refusedHandshakes: {},
 };
@@ -171,6 +173,57 @@ test('connections that a full circuit refuses are counted by service', async () 
   metrics.report(report({ closed: [refused, refused, { ...refused, reason: 'CONN_LIMIT' }] }), 0);
   assert.equal(await valueOf(registry, /^culvert_connections_circuit_open_total\{service="shop\/db"\}/), 2);
   assert.equal(await valueOf(registry, /^culvert_connections_denied_total\{.*reason="CIRCUIT_OPEN"/), 2);
+});
+
+const ejection = {
+  destination: 'shop/db:5432',
+  workload: workloadNamed('shop/db'),
+  address: { ip: '198.18.11.2' as IpAddress, port: 5432 },
+  reason: 'CONNECT_REFUSED',
+  count: 2,
+  forMs: 60_000.4,
+} as const;
+
+test('ejections are counted by destination and reason, and logged as refusals are', async () => {
+  const { metrics, registry } = newMetrics();
+  metrics.report(report({ ejections: [ejection], gauges: { ...gauges, ejectedEndpoints: 2 } }), 0);
+  metrics.report(report({ gauges: { ...gauges, ejectedEndpoints: 1 } }), 1);
+  const counted = /^culvert_endpoint_ejections_total\{destination="shop\/db:5432",reason="CONNECT_REFUSED"\}/;
+  assert.equal(await valueOf(registry, counted), 1);
+  assert.equal(await valueOf(registry, /^culvert_endpoints_ejected /), 3);
+  for (const mode of ['on', 'denied', 'off'] as const) {
+    const lines: unknown[] = [];
+    const stream = { write: (line: string) => void lines.push(JSON.parse(line)) };
+    const accessLog = new AccessLog({ log: createLog({ name: 'test', level: 'info', stream }), mode });
+    accessLog.report({ closed: [denied], ejections: [ejection] });
+    assert.equal(lines.length, mode === 'off' ? 0 : 2);
+    if (mode === 'off') continue;
+    const { kind, destination, workload, address, reason, count, forMs, level } = lines[1] as Record<string, unknown>;
+    const shown = { kind, destination, workload, address, reason, count, forMs, level };
+    const expected = { ...ejection, address: '198.18.11.2:5432', forMs: 60_000, kind: 'ejection', level: 'warn' };
+    assert.deepEqual(shown, expected);
+  }
+});
+
+test('heartbeats have one row for each ejected endpoint, with the longest time of a thread', () => {
+  const board = new EjectionBoard();
+  const state = 'ejected' as const;
+  board.report(report({ ejected: [{ ...ejection, state }] }), 0);
+  board.report(report({ ejected: [{ ...ejection, state, count: 3, forMs: 90_000 }] }), 1);
+  board.report(report({ gauges: { ...gauges, ejectedEndpoints: 1 } }), 1);
+  const row = { ...ejection, address: '198.18.11.2:5432', state };
+  assert.deepEqual(board.told(), [{ ...row, count: 3, forMs: 90_000, threads: 2 }]);
+  board.report(report({}), 1);
+  assert.deepEqual(board.told(), [{ ...row, forMs: 60_001, threads: 1 }]);
+  board.workerLost(0);
+  assert.deepEqual(board.told(), []);
+  const many = Array.from({ length: 300 }, (_, port) => ({
+    ...ejection,
+    state,
+    address: { ...ejection.address, port },
+  }));
+  board.report(report({ ejected: many }), 0);
+  assert.equal(board.told().length, 256);
 });
 
 test('bytes are counted once, while connections live', async () => {

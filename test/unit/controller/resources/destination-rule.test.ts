@@ -91,6 +91,43 @@ describe('a DestinationRule of Istio becomes', () => {
         subsets: [{ name: 'v1', labels: { v: '1' }, policy: { connections: { idleTimeoutMs: 300_000 } }, ports: {} }],
       },
     ],
+    ...(
+      [
+        ['the values of Istio', {}, {}],
+        ['the smaller of two counts', { consecutive5xxErrors: 7, consecutiveGatewayErrors: 3 }, { failures: 3 }],
+        ['one count alone', { consecutive5xxErrors: 0, consecutiveGatewayErrors: 9 }, { failures: 9 }],
+        [
+          'failures of its own side',
+          { consecutive5xxErrors: 1, splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 4 },
+          { failures: 4 },
+        ],
+        [
+          'times and shares',
+          { interval: '1m', baseEjectionTime: '5s', maxEjectionPercent: 0, minHealthPercent: 100 },
+          { decayMs: 60_000, baseEjectionMs: 5000, maxEjectionPercent: 0, minHealthPercent: 100 },
+        ],
+      ] as const
+    ).map(([what, outlierDetection, outliers]): [string, unknown, Partial<CompiledDestinationRule>] => [
+      `outlier detection with ${what}`,
+      { host: 'web', trafficPolicy: { outlierDetection } },
+      {
+        policy: {
+          outliers: {
+            failures: 5,
+            baseEjectionMs: 30_000,
+            decayMs: 10_000,
+            maxEjectionPercent: 10,
+            minHealthPercent: 0,
+            ...outliers,
+          },
+        },
+      },
+    ]),
+    [
+      'outlier detection that counts nothing',
+      { host: 'web', trafficPolicy: { outlierDetection: { consecutive5xxErrors: 0 } } },
+      {},
+    ],
     ['an empty connection pool', { host: 'web', trafficPolicy: { connectionPool: { tcp: {} } } }, {}],
     ['no subset', { host: 'web', subsets: [] }, {}],
     ['for all', { host: 'web', exportTo: ['*', 'billing'] }, {}],
@@ -165,7 +202,26 @@ describe('a DestinationRule is refused for', () => {
     ['spec.workloadSelector', { host: 'web', workloadSelector: {} }, /does not serve it/],
     ['spec.exportTo[0]', { host: 'web', exportTo: ['~'] }, /must be a namespace, "\." or "\*"/],
     ['spec.trafficPolicy.connectionPool.http', policy({ connectionPool: { http: {} } }), /write tcp/],
-    ['spec.trafficPolicy.outlierDetection', policy({ outlierDetection: {} }), /is passed over/],
+    ...(
+      [
+        ['consecutive5xxErrors', -1, /not be negative/],
+        ['consecutive5xxErrors', 1.5, /whole number/],
+        ['consecutiveGatewayErrors', 1001, /at most 1000/],
+        ['consecutiveLocalOriginFailures', 3, /counts only with splitExternalLocalOriginErrors: true/],
+        ['consecutiveErrors', 3, /write that/],
+        ['interval', '0s', /at least 1ms/],
+        ['baseEjectionTime', '30', /such as 30s/],
+        ['maxEjectionPercent', 101, /from 0 to 100/],
+        ['minHealthPercent', -1, /from 0 to 100/],
+      ] as const
+    ).map(
+      ([field, value, why]) =>
+        [
+          `spec.trafficPolicy.outlierDetection.${field}`,
+          policy({ outlierDetection: { [field]: value } }),
+          why,
+        ] as const,
+    ),
     ['spec.trafficPolicy.retryBudget', policy({ retryBudget: {} }), /connectRetries/],
     ['spec.trafficPolicy.proxyProtocol', policy({ proxyProtocol: {} }), /address of the client/],
     ['spec.trafficPolicy.tunnel', policy({ tunnel: {} }), /tunnels of the mesh/],
@@ -212,8 +268,8 @@ describe('a DestinationRule is refused for', () => {
     ['spec.trafficPolicy.portLevelSettings[0].port', policy({ portLevelSettings: [{}] }), /is missing/],
     [
       'spec.trafficPolicy.portLevelSettings[0].outlierDetection',
-      policy({ portLevelSettings: [{ port: { number: 80 }, outlierDetection: {} }] }),
-      /is passed over/,
+      policy({ portLevelSettings: [{ port: { number: 80 }, outlierDetection: 5 }] }),
+      /must be/,
     ],
     [
       'spec.trafficPolicy.portLevelSettings[1].port.number',

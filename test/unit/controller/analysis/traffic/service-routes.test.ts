@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { lookupOf } from '../../../../../controller/analysis/registry/registry-lookup.js';
 import { serviceEndpoints } from '../../../../../controller/analysis/traffic/service-endpoints.js';
 import { TrafficView, type ServiceRoutes } from '../../../../../controller/analysis/traffic/service-routes.js';
+import { renderEndpoints } from '../../../../../controller/cli/view/render-traffic.js';
 import { EndpointBalancer } from '../../../../../agent/dataplane/balance/endpoint-balancer.js';
 import { resolveService } from '../../../../../shared/routing/destination.js';
 import type { Balancing } from '../../../../../shared/policy/snapshot.js';
@@ -129,5 +130,46 @@ describe('the endpoints of a service', () => {
       ],
     );
     assert.deepEqual(serviceEndpoints({ snapshot, registry }, web, { ...dialled, port: 9 }), []);
+  });
+
+  it('have what agents say of them, of the service and its subsets alone', () => {
+    const { snapshot } = steeredSet({ destinationRules: [steeredRule] });
+    const ejected = (destination: string, address = '198.18.1.3:8080') => ({
+      destination,
+      workload: 'shop/c',
+      address,
+      state: 'ejected' as const,
+      reason: 'CONNECT_REFUSED',
+      count: 1,
+      forMs: 29_500,
+      threads: 2,
+    });
+    const told = [
+      ejected('shop/web:80'),
+      ejected('subset v2 of shop/web:80'),
+      ejected('shop/web:81'),
+      ejected('a-shop/web:80'),
+    ];
+    const agents = [
+      { node: 'n1', heartbeat: { ejected: told } },
+      { node: 'n2', heartbeat: null },
+      { node: 'n3', heartbeat: { ejected: [ejected('shop/web:80', '198.18.1.3:9')] } },
+    ];
+    const found = serviceEndpoints({ snapshot, registry }, web, dialled, agents);
+    assert.deepEqual(
+      found.map((each) => each.ejected.map(({ node, destination }) => [node, destination])),
+      [
+        [],
+        [],
+        [
+          ['n1', 'shop/web:80'],
+          ['n1', 'subset v2 of shop/web:80'],
+        ],
+      ],
+    );
+    assert.match(
+      renderEndpoints(found),
+      /Ejected, as agents said last:\n.*\nshop\/c +n1 +2 +shop\/web:80 +ejected +CONNECT_REFUSED +1 +30s\n/,
+    );
   });
 });

@@ -1,0 +1,317 @@
+import type { OutlierPolicy } from '../../../shared/policy/snapshot.js';
+import type { Endpoint } from '../../../shared/routing/destination.js';
+import { workloadName } from '../../../shared/routing/names.js';
+import type { Reason } from '../../../shared/reasons.js';
+import type { EjectedEndpoint, Ejection } from '../report/ejections.js';
+
+/** What a connection tells of its endpoint. `unknown`: nothing, for example because a rule refused it. */
+export type Verdict = 'worked' | 'failed' | 'unknown';
+
+/** The place of one connection at its endpoint. Its owner ends it once. */
+export interface HealthUse {
+  connected(): void;
+  /** `reason`: why it failed. */
+  end(verdict: Verdict, reason: Reason): void;
+}
+
+export type UsableEndpoints = {
+  readonly endpoints: readonly Endpoint[];
+  /** So few are healthy that all of them are used. */
+  readonly isPanic: boolean;
+};
+
+/** A trial that stays connected this long without a reset has worked, although no byte came. */
+const silentTrialMs = 5000;
+/** The longest addition by chance, as a share: endpoints that failed together do not come back together. */
+const jitter = 0.1;
+/** The longest penalty that grows; a longer one of the policy stays as it is. */
+const longestPenaltyMs = 300_000;
+/** An ejected endpoint that no connection asked for is forgotten this long after its time is over. */
+const forgottenAfterMs = 600_000;
+/** Most ejections, and most ejected endpoints, in one report. */
+const maxTold = 256;
+
+type Health = {
+  readonly endpoint: Endpoint;
+  /** In a row. */
+  failures: number;
+  /** How often it was ejected, less what healthy time has taken back: the penalty grows with it. */
+  ejections: number;
+  /** Null: it is whole. */
+  untilMs: number | null;
+  /** Since when it is whole, for what its penalties lose with time. */
+  wholeSinceMs: number;
+  /** The one connection that may try it after its penalty. */
+  trial: Use | null;
+  /** The connection that reached it last, while it is whole. */
+  latest: Use | null;
+  reason: Reason;
+};
+
+type Group = { readonly healths: Map<string, Health>; readonly ejectedIps: Map<string, number>; ejected: number };
+
+/**
+ * Which endpoints of a destination failed so often in a row that they are left out for a while. An endpoint is `whole`, until
+ * as many connections in a row failed as its policy says; then `ejected`, for a time that grows with each ejection; then one
+ * connection may try it: if that works the endpoint is whole again, else it is ejected for longer. Endpoints of one destination
+ * have a state of their own. Clock and chance are arguments. Costs one look-up where no endpoint of the destination is ejected.
+ */
+export class EndpointHealth {
+  readonly #nowMs: () => number;
+  readonly #random: () => number;
+  readonly #groups = new Map<string, Group>();
+  #news: Ejection[] = [];
+
+  /** `nowMs`: a clock that is never set back. `random`: from 0 to just below 1. */
+  constructor(init: { readonly nowMs: () => number; readonly random: () => number }) {
+    this.#nowMs = init.nowMs;
+    this.#random = init.random;
+  }
+
+  /** Number of endpoints of which something is known. */
+  get size(): number {
+    return [...this.#groups.values()].reduce((sum, { healths }) => sum + healths.size, 0);
+  }
+
+  /** The endpoints that a new connection may go to. */
+  usable(destination: string, endpoints: readonly Endpoint[], { minHealthPercent }: OutlierPolicy): UsableEndpoints {
+    const group = this.#groups.get(destination);
+    if (group === undefined || group.ejected === 0) return { endpoints, isPanic: false };
+    const nowMs = this.#nowMs();
+    const left = endpoints.filter((endpoint) => {
+      if (!group.ejectedIps.has(endpoint.address.ip)) return true;
+      const health = group.healths.get(keyOf(endpoint));
+      return health === undefined || this.#mayBegin(group, health, nowMs);
+    });
+    if (left.length * 100 < minHealthPercent * endpoints.length) return { endpoints, isPanic: true };
+    return { endpoints: left, isPanic: false };
+  }
+
+  /**
+   * A connection is opened to the endpoint. Null: it is ejected, or another connection tries it, since it was found usable.
+   * `among`: how many endpoints the destination has. `hasAnswered`: whether a byte came from it. The caller owns what is
+   * returned.
+   */
+  begin(
+    destination: string,
+    endpoint: Endpoint,
+    how: {
+      readonly policy: OutlierPolicy;
+      readonly among: number;
+      readonly isPanic: boolean;
+      readonly hasAnswered: () => boolean;
+    },
+  ): HealthUse | null {
+    const group = this.#groupOf(destination);
+    const health = this.#healthOf(group, endpoint);
+    if (!how.isPanic && !this.#mayBegin(group, health, this.#nowMs())) return null;
+    const use = new Use({
+      nowMs: this.#nowMs,
+      hasAnswered: how.hasAnswered,
+      onConnected: () => this.#connected(health, use),
+      onEnd: (verdict, reason) => this.#ended({ destination, group, health, use, ...how }, verdict, reason),
+    });
+    if (this.#isDue(health) && health.trial === null) health.trial = use;
+    return use;
+  }
+
+  /** What happened since the last call, and which endpoints are ejected now. Forgets what does not matter any more. */
+  take(): { readonly ejections: readonly Ejection[]; readonly ejected: readonly EjectedEndpoint[] } {
+    const ejections = this.#news;
+    this.#news = [];
+    const ejected: EjectedEndpoint[] = [];
+    const nowMs = this.#nowMs();
+    for (const [destination, group] of this.#groups) {
+      for (const [key, health] of group.healths) {
+        this.#refresh(group, health);
+        const { untilMs, trial, latest } = health;
+        if (untilMs === null) {
+          const isQuiet = latest?.isOver !== false && health.failures === 0;
+          if (isQuiet && nowMs - health.wholeSinceMs > forgottenAfterMs) group.healths.delete(key);
+        } else if (trial === null && nowMs - untilMs > forgottenAfterMs) {
+          this.#makeWhole(group, health);
+        } else if (ejected.length < maxTold) {
+          const state = trial !== null ? 'on trial' : untilMs <= nowMs ? 'to be tried' : 'ejected';
+          const { reason, ejections: count } = health;
+          ejected.push({
+            destination,
+            ...namesOf(health.endpoint),
+            state,
+            reason,
+            count,
+            forMs: Math.max(0, untilMs - nowMs),
+          });
+        }
+      }
+      if (group.healths.size === 0) this.#groups.delete(destination);
+    }
+    return { ejections, ejected };
+  }
+
+  #mayBegin(group: Group, health: Health, nowMs: number): boolean {
+    this.#refresh(group, health);
+    return health.untilMs === null || (health.untilMs <= nowMs && health.trial === null);
+  }
+
+  #isDue({ untilMs }: Health): boolean {
+    return untilMs !== null && untilMs <= this.#nowMs();
+  }
+
+  /** A trial that has worked makes its endpoint whole, although it goes on. */
+  #refresh(group: Group, health: Health): void {
+    if (health.trial?.hasWorked() === true) this.#makeWhole(group, health);
+  }
+
+  /** The failures before a connection that has worked do not count, although it goes on. */
+  #connected(health: Health, use: Use): void {
+    if (health.untilMs !== null) return;
+    if (health.latest?.hasWorked() === true) health.failures = 0;
+    health.latest = use;
+  }
+
+  #ended({ destination, group, health, use, policy, among }: Ended, verdict: Verdict, reason: Reason): void {
+    const isTrial = health.trial === use;
+    if (isTrial) health.trial = null;
+    if (health.untilMs !== null) {
+      if (!isTrial || verdict === 'unknown') return;
+      if (verdict === 'worked') this.#makeWhole(group, health);
+      else this.#eject(destination, group, health, policy, reason);
+      return;
+    }
+    if (verdict === 'worked') health.failures = 0;
+    if (verdict !== 'failed') return;
+    if (health.latest !== use && health.latest?.hasWorked() === true) health.failures = 0;
+    health.failures += 1;
+    if (health.failures < policy.failures || group.ejected >= mostEjected(among, policy)) return;
+    this.#eject(destination, group, health, policy, reason);
+  }
+
+  #eject(destination: string, group: Group, health: Health, policy: OutlierPolicy, reason: Reason): void {
+    const nowMs = this.#nowMs();
+    if (health.untilMs === null) {
+      const healthyMs = nowMs - health.wholeSinceMs;
+      health.ejections = Math.max(0, health.ejections - Math.floor(healthyMs / policy.decayMs));
+      group.ejected += 1;
+      const { ip } = health.endpoint.address;
+      group.ejectedIps.set(ip, (group.ejectedIps.get(ip) ?? 0) + 1);
+    }
+    health.ejections += 1;
+    health.failures = 0;
+    health.latest = null;
+    health.reason = reason;
+    const forMs = penaltyMs(health.ejections, policy) * (1 + jitter * this.#random());
+    health.untilMs = nowMs + forMs;
+    if (this.#news.length >= maxTold) return;
+    this.#news.push({ destination, ...namesOf(health.endpoint), reason, count: health.ejections, forMs });
+  }
+
+  #makeWhole(group: Group, health: Health): void {
+    if (health.untilMs !== null) {
+      group.ejected -= 1;
+      const { ip } = health.endpoint.address;
+      const left = (group.ejectedIps.get(ip) ?? 1) - 1;
+      if (left === 0) group.ejectedIps.delete(ip);
+      else group.ejectedIps.set(ip, left);
+    }
+    health.untilMs = null;
+    health.latest = health.trial;
+    health.trial = null;
+    health.failures = 0;
+    health.wholeSinceMs = this.#nowMs();
+  }
+
+  #groupOf(destination: string): Group {
+    const present = this.#groups.get(destination);
+    if (present !== undefined) return present;
+    const group: Group = { healths: new Map(), ejectedIps: new Map(), ejected: 0 };
+    this.#groups.set(destination, group);
+    return group;
+  }
+
+  #healthOf({ healths }: Group, endpoint: Endpoint): Health {
+    const key = keyOf(endpoint);
+    const present = healths.get(key);
+    if (present !== undefined) return present;
+    const health: Health = {
+      endpoint,
+      failures: 0,
+      ejections: 0,
+      untilMs: null,
+      wholeSinceMs: this.#nowMs(),
+      trial: null,
+      latest: null,
+      reason: 'OK',
+    };
+    healths.set(key, health);
+    return health;
+  }
+}
+
+type Ended = {
+  readonly destination: string;
+  readonly group: Group;
+  readonly health: Health;
+  readonly use: Use;
+  readonly policy: OutlierPolicy;
+  readonly among: number;
+};
+
+class Use implements HealthUse {
+  readonly #nowMs: () => number;
+  readonly #onConnected: () => void;
+  readonly #onEnd: (verdict: Verdict, reason: Reason) => void;
+  #hasAnswered: () => boolean;
+  #connectedAtMs: number | null = null;
+  isOver = false;
+  #worked = false;
+
+  constructor(init: {
+    readonly nowMs: () => number;
+    readonly hasAnswered: () => boolean;
+    readonly onConnected: () => void;
+    readonly onEnd: (verdict: Verdict, reason: Reason) => void;
+  }) {
+    this.#nowMs = init.nowMs;
+    this.#hasAnswered = init.hasAnswered;
+    this.#onConnected = init.onConnected;
+    this.#onEnd = init.onEnd;
+  }
+
+  connected(): void {
+    this.#connectedAtMs = this.#nowMs();
+    this.#onConnected();
+  }
+
+  hasWorked(): boolean {
+    if (this.isOver || this.#connectedAtMs === null) return this.#worked;
+    return this.#hasAnswered() || this.#nowMs() - this.#connectedAtMs >= silentTrialMs;
+  }
+
+  end(verdict: Verdict, reason: Reason): void {
+    if (this.isOver) return;
+    this.#worked = verdict === 'worked';
+    this.isOver = true;
+    // It may be remembered as the last one for long, and its connection must not be.
+    this.#hasAnswered = () => false;
+    this.#onEnd(verdict, reason);
+  }
+}
+
+/** How many endpoints may be ejected at once: at least one, unless the policy says that none may. */
+function mostEjected(among: number, { maxEjectionPercent }: OutlierPolicy): number {
+  if (maxEjectionPercent === 0) return 0;
+  return Math.max(1, Math.floor((among * maxEjectionPercent) / 100));
+}
+
+/** Before chance adds to it. */
+function penaltyMs(ejections: number, { baseEjectionMs }: OutlierPolicy): number {
+  return Math.max(baseEjectionMs, Math.min(baseEjectionMs * ejections, longestPenaltyMs));
+}
+
+function namesOf({ workload, address }: Endpoint): Pick<EjectedEndpoint, 'workload' | 'address'> {
+  return { workload: workload === null ? null : workloadName(workload), address };
+}
+
+function keyOf({ address: { ip, port } }: Endpoint): string {
+  return `${ip} ${port}`;
+}

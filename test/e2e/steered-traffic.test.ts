@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import type { Socket } from 'node:net';
+import type { LabServer } from '../lab/namespace-sockets.js';
+import { type Mesh, startMesh } from '../lab/mesh.js';
+import { patientMs } from '../lab/patience.js';
+import { waitUntil } from '../lab/wait-until.js';
+import { exchange, greetAndEcho, refusal } from '../support/agent/dataplane-applications.js';
+import { documents, meshOf } from '../support/mesh/rule-world.js';
+
+const port = 8080;
+
+const destinationRule = (spec: string): string => `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: web, namespace: shop }
+spec: { host: web, subsets: [{ name: v1, labels: { version: v1 } }, { name: v2, labels: { version: v2 } }], ${spec} }
+`;
+const virtualService = (routes: string): string => `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: web, namespace: shop }
+spec: { hosts: [web], tcp: [${routes}] }
+`;
+const to = (v1: number, v2: number): string =>
+  `{ route: [{ destination: { host: web, subset: v1 }, weight: ${v1} }, { destination: { host: web, subset: v2 }, weight: ${v2} }] }`;
+
+/** Documents about traffic, from `culvert apply` to the figures of agents, with real processes. */
+describe('traffic that documents steer', { timeout: patientMs(180_000) }, () => {
+  let mesh: Mesh;
+  const servers = new Map<string, LabServer>();
+
+  before(async () => {
+    const spec = (name: string, labels: Record<string, string>) => ({
+      name,
+      namespace: 'shop',
+      serviceAccount: name,
+      labels,
+    });
+    mesh = await startMesh({
+      topology: {
+        hosts: [
+          { name: 'node1', workloads: [spec('client', { app: 'client' })] },
+          {
+            name: 'node2',
+            workloads: [
+              spec('a', { app: 'web', version: 'v1' }),
+              spec('b', { app: 'web', version: 'v1' }),
+              spec('c', { app: 'web', version: 'v2' }),
+            ],
+          },
+        ],
+        services: [
+          { name: 'web', namespace: 'shop', ports: [{ port: 80, targetPort: port }], selector: { app: 'web' } },
+        ],
+      },
+    });
+    for (const name of ['a', 'b', 'c']) await serve(name, greetAndEcho);
+    await mesh.apply(documents(meshOf('{ defaultAction: allow, outbound: allow }')));
+  });
+  after(async () => {
+    for (const server of servers.values()) await server.close();
+    await mesh[Symbol.asyncDispose]();
+  });
+
+  async function serve(name: string, how: ((socket: Socket) => void) | null): Promise<void> {
+    await servers.get(name)?.close();
+    servers.delete(name);
+    if (how !== null) servers.set(name, await mesh.lab.workload(name).listen({ port }, how));
+  }
+
+  const vip = () => ({ ip: mesh.lab.vip('web').ipv4, port: 80 });
+  const culvert = async (...args: readonly string[]): Promise<string> => (await mesh.controller.culvert(args)).stdout;
+
+  async function served(times: number): Promise<void> {
+    for (let i = 0; i < times; i++) {
+      assert.match(await exchange(await mesh.lab.workload('client').connect(vip()), 'x'), /x$/);
+    }
+  }
+
+  test('a canary gets its share, and the log, the figures and culvert routes say the same', async () => {
+    await mesh.apply(documents(destinationRule(''), virtualService(to(80, 20))));
+    const times = 60;
+    await served(times);
+    const route = 'VirtualService/shop/web spec.tcp[0]';
+    const agent = mesh.agent('node1');
+    const count = (subset: string): Promise<number> =>
+      agent.metric('culvert_connections_routed_total', { route, subset, reason: 'OK' });
+    await waitUntil('all of them counted', async () =>
+      (await count('v1')) + (await count('v2')) === times ? true : undefined,
+    );
+    const ofCanary = await count('v2');
+    // Five standard deviations around a fifth; chance here is the agent's own.
+    assert.ok(Math.abs(ofCanary - times / 5) <= 5 * Math.sqrt(times * 0.2 * 0.8), `${ofCanary} of ${times}`);
+    const logged = agent.records().filter((record) => record.subset === 'v2');
+    assert.equal(logged.length, ofCanary);
+    for (const record of logged) assert.deepEqual([record.route, record.destinationWorkload], [route, 'shop/c']);
+    assert.match(
+      await culvert('routes', 'shop/client', 'shop/web'),
+      /spec\.tcp\[0\][^]*v1 +80 % +round-robin +shop\/a .* 40 %\n.*shop\/b .* 40 %\n +v2 +20 % +round-robin +shop\/c .* 20 %/,
+    );
+  });
+
+  test('an endpoint that is killed fails no client, is shown as ejected, and comes back after a trial', async () => {
+    const detection = 'outlierDetection: { consecutive5xxErrors: 2, baseEjectionTime: 2s, maxEjectionPercent: 50 }';
+    await mesh.apply(documents(destinationRule(`trafficPolicy: { ${detection} }`), virtualService(to(100, 0))));
+    await serve('a', null);
+    // Both threads of the agent may have to see it fail. No client does.
+    const shown = await waitUntil('an ejected endpoint', async () => {
+      await served(8);
+      const text = await culvert('endpoints', 'shop/web');
+      return /^Ejected, as agents said last:/m.test(text) ? text : undefined;
+    });
+    assert.match(
+      shown,
+      /shop\/a +node1 +[12] +subset v1 of shop\/web:80 +(?:ejected|to be tried|on trial) +CONNECT_REFUSED +\d+/,
+    );
+    const agent = mesh.agent('node1');
+    const labels = { destination: 'subset v1 of shop/web:80', reason: 'CONNECT_REFUSED' };
+    assert.ok((await agent.metric('culvert_endpoint_ejections_total', labels)) >= 1);
+    await serve('a', greetAndEcho);
+    await waitUntil(
+      'it is whole',
+      async () => {
+        await served(4);
+        const text = await culvert('endpoints', 'shop/web');
+        return /^Ejected/m.test(text) ? undefined : text;
+      },
+      60_000,
+    );
+    assert.equal(await agent.metric('culvert_endpoints_ejected'), 0);
+  });
+
+  test('a breaker opens at its limit, says so, and closes', async () => {
+    await mesh.delete('VirtualService', 'web', '-n', 'shop');
+    await mesh.apply(documents(destinationRule('trafficPolicy: { connectionPool: { tcp: { maxConnections: 3 } } }')));
+    const open: Socket[] = [];
+    const agent = mesh.agent('node1');
+    await waitUntil('an open circuit', async () => {
+      if (open.length < 3) {
+        const socket = await mesh.lab.workload('client').connect(vip());
+        await new Promise((resolve) => socket.once('data', resolve));
+        open.push(socket);
+        return undefined;
+      }
+      assert.equal(await refusal(mesh.lab.workload('client'), vip()), 'ECONNRESET');
+      return true;
+    });
+    const { service, detail } = await agent.waitForRecord('a refusal', ({ reason }) => reason === 'CIRCUIT_OPEN');
+    assert.equal(service, 'shop/web');
+    assert.match(detail ?? '', /^3 connections to shop\/web:80 are open/);
+    await waitUntil('it is counted', async () =>
+      (await agent.metric('culvert_connections_circuit_open_total', { service: 'shop/web' })) >= 1 ? true : undefined,
+    );
+    for (const socket of open) await exchange(socket, 'bye');
+    await waitUntil('a closed circuit', async () => {
+      const socket = await mesh.lab.workload('client').connect(vip());
+      const answer = await exchange(socket, 'x').catch(() => '');
+      return answer.endsWith('x') ? true : undefined;
+    });
+  });
+});
