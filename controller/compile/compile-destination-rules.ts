@@ -4,6 +4,7 @@ import type {
   CompiledDestinationRule,
   ConnectionLimits,
   OutlierPolicy,
+  RetryBudgetPolicy,
   TrafficPolicy,
 } from '../../shared/policy/snapshot.js';
 import type { DestinationRule } from '../resources/kinds/destination-rule.js';
@@ -13,7 +14,7 @@ import { byNamespaceAndName } from './compile-authorization.js';
 
 type Policy = Pick<
   NonNullable<DestinationRule['spec']['trafficPolicy']>,
-  'loadBalancer' | 'connectionPool' | 'outlierDetection'
+  'loadBalancer' | 'connectionPool' | 'outlierDetection' | 'retryBudget'
 >;
 
 /** Compiles DestinationRules, sorted by namespace and name. */
@@ -85,7 +86,7 @@ const balancingOf = {
 } as const satisfies Record<string, Balancing | null>;
 
 /** Without anything to say, a policy has no field for it. */
-function policyOf({ loadBalancer, connectionPool, outlierDetection }: Policy): TrafficPolicy {
+function policyOf({ loadBalancer, connectionPool, outlierDetection, retryBudget }: Policy): TrafficPolicy {
   const balancing =
     loadBalancer?.consistentHash === undefined
       ? balancingOf[loadBalancer?.simple ?? 'UNSPECIFIED']
@@ -96,7 +97,13 @@ function policyOf({ loadBalancer, connectionPool, outlierDetection }: Policy): T
     ...(balancing === null ? {} : { balancing }),
     ...(Object.keys(connections).length === 0 ? {} : { connections }),
     ...(outliers === null ? {} : { outliers }),
+    ...(retryBudget === undefined ? {} : { retries: budgetOf(retryBudget) }),
   };
+}
+
+/** Values that are absent are those of Istio. */
+function budgetOf({ percent = 20, minRetryConcurrency = 3 }: NonNullable<Policy['retryBudget']>): RetryBudgetPolicy {
+  return { percent, minConcurrency: minRetryConcurrency };
 }
 
 /** Null: no number of failures ejects. Values that are absent are those of Istio. */

@@ -1,5 +1,6 @@
 import type { CompiledVirtualService, RouteMatch } from '../../shared/policy/snapshot.js';
 import type { VirtualService } from '../resources/kinds/virtual-service.js';
+import { takenDurationMs } from '../resources/kinds/duration-field.js';
 import { byNamespaceAndName } from './compile-authorization.js';
 import { exportOf, hostOf } from './compile-destination-rules.js';
 
@@ -26,12 +27,15 @@ function compileUncached({ metadata, spec }: VirtualService): CompiledVirtualSer
     name,
     host: hostOf(spec.hosts[0] ?? '', namespace),
     ...exportOf(spec.exportTo ?? [], namespace),
-    routes: spec.tcp.map(({ match = [], route }) => ({
+    routes: spec.tcp.map(({ match = [], route, retries, timeout }) => ({
       matches: match.map(compileMatch),
       choices: route.map(({ destination, weight = route.length === 1 ? 1 : 0 }) => ({
         subset: destination.subset ?? null,
         weight,
       })),
+      ...(retries === undefined ? {} : { attempts: retries.attempts }),
+      ...(retries?.perTryTimeout === undefined ? {} : { perTryTimeoutMs: takenDurationMs(retries.perTryTimeout) }),
+      ...(timeout === undefined ? {} : { timeoutMs: takenDurationMs(timeout) }),
     })),
   };
 }

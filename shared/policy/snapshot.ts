@@ -320,7 +320,16 @@ export type CompiledVirtualService = {
 };
 
 /** `matches`: alternatives; an empty list matches every connection. */
-export type TrafficRoute = { readonly matches: readonly RouteMatch[]; readonly choices: readonly WeightedSubset[] };
+export type TrafficRoute = {
+  readonly matches: readonly RouteMatch[];
+  readonly choices: readonly WeightedSubset[];
+  /** How many more endpoints are tried when one cannot be reached; absent: as the agent says. */
+  readonly attempts?: number;
+  /** For connecting to one of them. At least 1. */
+  readonly perTryTimeoutMs?: number;
+  /** For connecting at all. At least 1. */
+  readonly timeoutMs?: number;
+};
 
 /** All fields that are there must match. */
 export type RouteMatch = {
@@ -341,6 +350,15 @@ export type TrafficPolicy = {
   readonly connections?: ConnectionLimits;
   /** Absent: no endpoint is ejected. */
   readonly outliers?: OutlierPolicy;
+  /** Absent: each connection may try as many endpoints as its route or the agent says. */
+  readonly retries?: RetryBudgetPolicy;
+};
+
+/** Of the new connections of the last ten seconds this share may try another endpoint, and at any time this many. */
+export type RetryBudgetPolicy = {
+  /** From 0 to 100. */
+  readonly percent: number;
+  readonly minConcurrency: number;
 };
 
 /** When an endpoint that fails is left out, and for how long. Percentages are whole numbers from 0 to 100. */

@@ -177,6 +177,7 @@ const trafficPolicy = z.strictObject({
       maxDurationMs: positive.exactOptional(),
     })
     .exactOptional(),
+  retries: z.strictObject({ percent: z.number().min(0).max(100), minConcurrency: z.int().min(0) }).exactOptional(),
   outliers: z
     .strictObject({
       failures: positive,
@@ -224,6 +225,9 @@ const virtualService = z.strictObject({
       z.strictObject({
         matches: z.array(routeMatch).readonly(),
         choices: z.array(weightedSubset).readonly(),
+        attempts: z.int().min(0).exactOptional(),
+        perTryTimeoutMs: positive.exactOptional(),
+        timeoutMs: positive.exactOptional(),
       }),
     )
     .readonly(),

@@ -2,6 +2,14 @@ import { formatHostPort, type HostPort } from '../../../shared/address.js';
 import { unreachable, type Refused } from '../connection/ending.js';
 import { ConnectionCut, TerminationSignal } from '../connection/termination-signal.js';
 
+/** `by`: the field of a document that says it, for the record. */
+export type AttemptLimit = { readonly afterMs: number; readonly by: string };
+
+/** The shortest of several limits; null: there is none. */
+export function shortest(...limits: readonly (AttemptLimit | null)[]): AttemptLimit | null {
+  return limits.reduce((a, b) => (a === null || (b !== null && b.afterMs < a.afterMs) ? b : a), null);
+}
+
 /**
  * The connect to one endpoint, with a time limit of its own: when it is over, this attempt alone is given up, and another
  * endpoint may be tried. It is given up with the connection, too.
@@ -9,13 +17,15 @@ import { ConnectionCut, TerminationSignal } from '../connection/termination-sign
 export class Attempt {
   readonly signal = new TerminationSignal();
   readonly #connection: TerminationSignal;
+  readonly #limit: AttemptLimit;
   readonly #timer: NodeJS.Timeout;
   readonly #onCut: () => void;
   #isLate = false;
 
-  /** `afterMs`: at least 1. The caller ends it. */
-  constructor(connection: TerminationSignal, afterMs: number) {
+  /** The caller ends it. */
+  constructor(connection: TerminationSignal, limit: AttemptLimit) {
     this.#connection = connection;
+    this.#limit = limit;
     this.#onCut = () => {
       if (connection.cut !== null) this.signal.raise(connection.cut);
     };
@@ -24,7 +34,7 @@ export class Attempt {
     this.#timer = setTimeout(() => {
       this.#isLate = true;
       this.signal.raise(new ConnectionCut({ reason: 'CONNECT_TIMEOUT' }));
-    }, afterMs);
+    }, limit.afterMs);
   }
 
   /** What became of it, where the endpoint was not reached in time. */
@@ -32,9 +42,6 @@ export class Attempt {
     clearTimeout(this.#timer);
     this.#connection.offCut(this.#onCut);
     if (result.ok || !this.#isLate || this.#connection.cut !== null) return result;
-    return unreachable(
-      'CONNECT_TIMEOUT',
-      `ETIMEDOUT ${formatHostPort(address)}: connectTimeout of its DestinationRule`,
-    );
+    return unreachable('CONNECT_TIMEOUT', `ETIMEDOUT ${formatHostPort(address)}: ${this.#limit.by}`);
   }
 }

@@ -1,4 +1,4 @@
-import type { DestinationSubset, OutlierPolicy, TrafficPolicy } from '../../../shared/policy/snapshot.js';
+import type { DestinationSubset, OutlierPolicy, TrafficPolicy, TrafficRoute } from '../../../shared/policy/snapshot.js';
 import {
   resolveDestination,
   type Destination,
@@ -20,6 +20,8 @@ export type Chosen = {
   readonly ok: true;
   readonly endpoints: readonly Endpoint[];
   readonly policy: TrafficPolicy | null;
+  /** The route that leads it; null: none does. */
+  readonly route: TrafficRoute | null;
   /** What decides which of them fail too often; null: nothing does. */
   readonly health: ChosenHealth | null;
   /** For the record, where there is no endpoint or too many connections. */
@@ -31,6 +33,7 @@ type Steered = {
   readonly destination: Destination;
   readonly policy: TrafficPolicy | null;
   readonly subset: DestinationSubset | null;
+  readonly route: TrafficRoute | null;
 };
 
 /** The step "routed": what was dialled, and which endpoints of it the documents choose. Names the service in the record. */
@@ -43,13 +46,14 @@ export function chooseEndpoints({ context, connection }: Arrival, identified: Id
   const steered =
     destination.kind === 'service' ? steer(context, record, destination, identified) : unsteered(destination);
   if (!steered.ok) return steered;
-  const atMost = 1 + context.settings.connectRetries;
+  const { route } = steered;
+  const atMost = 1 + (route?.attempts ?? context.settings.connectRetries);
   const how = { dialledPort: dialled.port, client: client.ip, policy: steered.policy, atMost };
   const { subset, policy } = steered;
   const of = `${subset === null ? '' : `subset ${subset.name} of `}${record.service}`;
   const outliers = policy?.outliers;
   if (outliers === undefined || steered.destination.kind !== 'service') {
-    return { ok: true, endpoints: context.balancer.order(steered.destination, how), policy, of, health: null };
+    return { ok: true, endpoints: context.balancer.order(steered.destination, how), policy, route, of, health: null };
   }
   const all = steered.destination.endpoints;
   const { endpoints, isPanic } = context.health.usable(`${of}:${dialled.port}`, all, outliers);
@@ -59,6 +63,7 @@ export function chooseEndpoints({ context, connection }: Arrival, identified: Id
     ok: true,
     endpoints: context.balancer.order({ ...steered.destination, endpoints }, how),
     policy,
+    route,
     of,
     health,
   };
@@ -70,7 +75,7 @@ export function allEjected(count: number, of: string): string {
 }
 
 function unsteered(destination: Destination): Steered {
-  return { ok: true, destination, policy: null, subset: null };
+  return { ok: true, destination, policy: null, subset: null, route: null };
 }
 
 /** First the VirtualService, then the DestinationRule, as in Istio. Costs nothing where the rules have neither. */
@@ -89,5 +94,6 @@ function steer(
   if (route !== null) record.route = { route: routeText(route), subset };
   const drawn = route === null || subset === null ? null : { route, subset };
   const target = routeTarget({ registry, policies }, destination, connection, drawn);
-  return target.ok ? target : refused('NO_ENDPOINT', target.detail);
+  if (!target.ok) return refused('NO_ENDPOINT', target.detail);
+  return { ...target, route: route?.document.routes[route.index] ?? null };
 }

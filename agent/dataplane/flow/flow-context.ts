@@ -3,6 +3,7 @@ import type { Clock } from '../../../shared/policy/connection.js';
 import type { SlowEnds } from '../../../shared/slow-ends.js';
 import type { DescriptorReserve } from '../sockets/descriptor-reserve.js';
 import type { EndpointHealth } from '../balance/endpoint-health.js';
+import type { RetryBudget } from '../balance/retry-budget.js';
 import type { EndpointBalancer } from '../balance/endpoint-balancer.js';
 import type { DestinationLimits } from '../limit/destination-limits.js';
 import type { DataplaneSettings } from '../settings.js';
@@ -27,6 +28,7 @@ export type FlowContext = {
   readonly balancer: EndpointBalancer;
   readonly destinations: DestinationLimits;
   readonly health: EndpointHealth;
+  readonly retryBudget: RetryBudget;
   readonly reporter: Reporter;
   readonly descriptors: DescriptorReserve;
   /** Clients that are refused; see `refuseClient`. */

@@ -6,7 +6,7 @@ import { isOwnPort, type CapturedDestination } from '../listen/captured-destinat
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
 import { workloadName } from '../../../shared/routing/names.js';
-import { Attempt } from './attempt.js';
+import { Attempt, shortest, type AttemptLimit } from './attempt.js';
 import { allEjected, chooseEndpoints, type Chosen } from './choose-endpoints.js';
 import { outboundFacts } from './facts.js';
 import type { FlowContext } from './flow-context.js';
@@ -57,6 +57,9 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
     connection.take(place);
     connection.limits = limits;
   }
+  const budget = policy?.retries;
+  if (budget !== undefined) context.retryBudget.connects(`${chosen.of}:${identified.dialled.port}`);
+  const untilMs = chosen.route?.timeoutMs === undefined ? null : performance.now() + chosen.route.timeoutMs;
   let failed: Refused | null = null;
   let isEjected = false;
   for (const endpoint of endpoints) {
@@ -65,8 +68,17 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
       isEjected = true;
       continue;
     }
+    const retry =
+      failed === null || budget === undefined
+        ? null
+        : context.retryBudget.retry(`${chosen.of}:${identified.dialled.port}`, budget);
+    if (failed !== null && (isOver(untilMs) || (budget !== undefined && retry === null))) {
+      health?.end('unknown', failed.reason);
+      return isOver(untilMs) ? failed : { ...failed, detail: `${failed.detail}; not tried again: retryBudget` };
+    }
     connection.goTo(context.balancer.begin(endpoint, policy), health);
-    const connected = await tryEndpoint(arrival, identified, endpoint);
+    const connected = await tryEndpoint(arrival, identified, endpoint, limitOf(chosen, untilMs));
+    retry?.end();
     if (connected.ok) connection.reached();
     if (connected.ok || !connected.isRetryable) return connected;
     connection.leaveEndpoint(connected);
@@ -74,6 +86,23 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
   }
   if (failed === null && isEjected) return refused('CIRCUIT_OPEN', allEjected(chosen.health?.among ?? 0, chosen.of));
   return failed ?? refused('NO_ENDPOINT', `${chosen.of} has none for port ${identified.dialled.port}`);
+}
+
+/** `untilMs`: of `performance.now()`; null: there is no limit. */
+function isOver(untilMs: number | null): boolean {
+  return untilMs !== null && performance.now() >= untilMs;
+}
+
+/** How long documents let connecting to one endpoint take; null: the agent's settings alone count. */
+function limitOf({ policy, route }: Chosen, untilMs: number | null): AttemptLimit | null {
+  if (policy?.connections === undefined && route === null) return null;
+  const limit = (afterMs: number | undefined, by: string): AttemptLimit | null =>
+    afterMs === undefined ? null : { afterMs, by };
+  return shortest(
+    limit(policy?.connections?.connectTimeoutMs, 'connectTimeout of its DestinationRule'),
+    limit(route?.perTryTimeoutMs, 'perTryTimeout of its VirtualService'),
+    limit(untilMs === null ? undefined : Math.max(1, untilMs - performance.now()), 'timeout of its VirtualService'),
+  );
 }
 
 /** The place of the connection at an endpoint that may be ejected; null where none may. */
@@ -94,6 +123,7 @@ async function tryEndpoint(
   { context, connection, workload }: Arrival,
   { client, entry }: Identified,
   endpoint: Endpoint,
+  limit: AttemptLimit | null,
 ): Promise<OpenedPath | Refused> {
   const { record } = connection;
   const { address, workload: destination } = endpoint;
@@ -103,8 +133,7 @@ async function tryEndpoint(
     return refused('LOOP_DETECTED', `port ${address.port}`);
   }
   const facts = outboundFacts({ source: entry, clientIp: client.ip, endpoint });
-  const timeoutMs = connection.limits?.connectTimeoutMs;
-  const attempt = timeoutMs === undefined ? null : new Attempt(connection.signal, timeoutMs);
+  const attempt = limit === null ? null : new Attempt(connection.signal, limit);
   const authorized = connection.authorize(context.state, address, facts, attempt?.signal);
   const reached = authorized.ok
     ? await openPath(authorized, { context, connection, source: workload, entry, client, endpoint })

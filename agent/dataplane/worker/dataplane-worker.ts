@@ -39,6 +39,7 @@ import { BackpressureTracker } from '../relay/backpressure-tracker.js';
 import { DestinationUsage } from '../destination-usage.js';
 import { DestinationLimits } from '../limit/destination-limits.js';
 import { EndpointHealth } from '../balance/endpoint-health.js';
+import { RetryBudget } from '../balance/retry-budget.js';
 import { EndpointBalancer } from '../balance/endpoint-balancer.js';
 import { resetSocket } from '../../native/addon.js';
 import { capturePorts } from '../../ports.js';
@@ -138,6 +139,7 @@ export class DataplaneWorker {
         usage: new DestinationUsage({ buffer: init.workloadUsage, workers: init.workers, workerIndex }),
       }),
       health,
+      retryBudget: new RetryBudget({ nowMs: () => performance.now() }),
       reporter: this.#reporter,
       descriptors: DescriptorReserve.ofProcess(),
       refusals: new SlowEnds({ ...refusalPace, sharers: 2 * init.workers }),

@@ -88,10 +88,28 @@ const tls = z
   });
 
 const refusedPolicies = {
-  retryBudget: `${notYet}: how many endpoints a connection tries is connectRetries of the agent`,
   proxyProtocol: 'applications see the address of the client without it',
   tunnel: 'connections go through the tunnels of the mesh',
 };
+
+const retryBudget = z
+  .strictObject({
+    percent: z
+      .number()
+      .min(0, 'must be from 0 to 100')
+      .max(100, 'must be from 0 to 100')
+      .exactOptional()
+      .describe('Of the new connections of the last ten seconds, how many may try another endpoint. Without it 20.')
+      .register(fieldNotes, { example: '20' }),
+    minRetryConcurrency: z
+      .int('must be a whole number')
+      .min(0, 'must not be negative')
+      .max(10_000, 'must be at most 10000')
+      .exactOptional()
+      .describe('How many may do so at any time, whatever the share. Without it 3.')
+      .register(fieldNotes, { example: '3', openApi: { type: 'integer', minimum: 0, maximum: 10_000 } }),
+  })
+  .register(fieldNotes, { example: '{ percent: 20 }' });
 
 const levels = {
   loadBalancer: loadBalancer.exactOptional().describe('Which endpoint a connection goes to.'),
@@ -100,6 +118,11 @@ const levels = {
     .exactOptional()
     .describe(
       'When an endpoint that fails is ejected: left out for a while. `{}` is with the values that are given below.',
+    ),
+  retryBudget: retryBudget
+    .exactOptional()
+    .describe(
+      'How many connections may try another endpoint, so that retries do not multiply the load of a service that fails.',
     ),
   tls: tls.exactOptional().describe('How the connection is encrypted.'),
 };

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { completeHost, isWildcard } from '../../../shared/routing/service-hosts.js';
+import { durationField } from './duration-field.js';
 import { exportToField, hostField, subsetNameField } from './destination-rule.js';
 import { fieldNotes } from './field-notes.js';
 import { labelsField, namespaceField, networkField, portField } from './field-schemas.js';
@@ -54,6 +55,34 @@ const weighted = z
   })
   .register(fieldNotes, { example: '{ destination: { host: web, subset: v2 }, weight: 10 }' });
 
+const retries = z
+  .strictObject({
+    attempts: z
+      .int('must be a whole number')
+      .min(0, 'must not be negative')
+      .max(10, 'must be at most 10')
+      .describe('How many more endpoints are tried when one cannot be reached. 0: none.')
+      .register(fieldNotes, { example: '2', openApi: { type: 'integer', minimum: 0, maximum: 10 } }),
+    perTryTimeout: durationField('1s', 1)
+      .exactOptional()
+      .describe('How long connecting to one of them may take. `connectTimeout` counts where it is shorter.'),
+    retryOn: z
+      .enum(['connect-failure'])
+      .exactOptional()
+      .describe(
+        '`connect-failure` is what is done anyway: only while no byte of the client has reached an application.',
+      )
+      .register(fieldNotes, { limits: '`connect-failure` alone: other conditions of Istio are about HTTP' }),
+  })
+  .register(fieldNotes, {
+    example: '{ attempts: 2, perTryTimeout: 1s }',
+    refusedFields: {
+      retryRemoteLocalities: 'the endpoints that are near enough are those of the service: leave it out',
+      retryIgnorePreviousHosts: 'an endpoint that failed is never tried again by the same connection: leave it out',
+      backoff: 'another endpoint is tried at once, within retryBudget of a DestinationRule: leave it out',
+    },
+  });
+
 const tcpRoute = z
   .strictObject({
     match: z.array(match).exactOptional().describe('Alternatives. Without any the route is for all connections.'),
@@ -66,14 +95,22 @@ const tcpRoute = z
       })
       .describe('Among which destinations connections are shared, each by its weight.')
       .register(fieldNotes, { example: '[{ destination: { host: web, subset: v2 } }]' }),
+    retries: retries
+      .exactOptional()
+      .describe(
+        'How often another endpoint is tried, in place of `connectRetries` of the agent. Only of `culvert.dev/v1`: Istio has it for HTTP.',
+      ),
+    timeout: durationField('5s', 1)
+      .exactOptional()
+      .describe(
+        'How long it may take until an endpoint is connected, all tries together. Only of `culvert.dev/v1`: Istio has it for HTTP.',
+      ),
   })
   .register(fieldNotes, {
     example: '{ route: [{ destination: { host: web, subset: v2 } }] }',
     refusedFields: {
       mirror: notYet,
       mirrorPercentage: notYet,
-      retries: `${notYet}: how many endpoints a connection tries is connectRetries of the agent`,
-      timeout: `${notYet}: how long a connect may take is connectTimeout of the agent`,
       fault: notYet,
     },
   });
@@ -114,6 +151,16 @@ export const virtualServiceSchema = z
           tls: `${notYet}: write tcp, whose routes are by port and client`,
         },
       }),
+  })
+  .superRefine(({ apiVersion, spec }, context) => {
+    if (apiVersion === culvertApiVersion) return;
+    for (const [at, route] of spec.tcp.entries()) {
+      for (const field of ['retries', 'timeout'] as const) {
+        if (route[field] === undefined) continue;
+        const message = `is no field of Istio for TCP: write apiVersion ${culvertApiVersion}`;
+        context.addIssue({ code: 'custom', path: ['spec', 'tcp', at, field], message });
+      }
+    }
   })
   .superRefine(({ metadata, spec }, context) => {
     const [host = ''] = spec.hosts;

@@ -125,10 +125,10 @@ test('a document of the page with a field that is not served is refused, and the
   const rule = (rest: string) =>
     `{ apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: { name: db, namespace: billing }, spec: { host: db${rest} } }\n`;
   assert.equal((await run(['apply', '-f', '-'], service + `---\n${rule('')}`)).code, 0);
-  const refused = await run(['apply', '-f', '-'], rule(', trafficPolicy: { retryBudget: {} }'));
+  const refused = await run(['apply', '-f', '-'], rule(', trafficPolicy: { proxyProtocol: {} }'));
   assert.equal(refused.code, 1);
-  assert.match(refused.err, /spec\.trafficPolicy\.retryBudget: is not supported/);
+  assert.match(refused.err, /spec\.trafficPolicy\.proxyProtocol: is not supported/);
   const { out } = await run(['get', 'destinationrule', 'billing/db', '-o', 'yaml']);
-  assert.doesNotMatch(out, /retryBudget/);
+  assert.doesNotMatch(out, /proxyProtocol/);
   assert.match(out, /host: db/);
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
-import type { ConnectionLimits, TrafficPolicy } from '../../../../shared/policy/snapshot.js';
+import type { ConnectionLimits, TrafficPolicy, TrafficRoute } from '../../../../shared/policy/snapshot.js';
 import { patientMs } from '../../../lab/patience.js';
 import type { LabServer } from '../../../lab/namespace-sockets.js';
 import { waitUntil } from '../../../lab/wait-until.js';
@@ -106,6 +106,46 @@ describe('connections to a service with a connectionPool', { timeout: patientMs(
     assert.equal(await refusal(mesh.workload('client'), vip('near')), 'ECONNRESET');
     assert.equal((await mesh.closed('node1', outbound)).reason, 'CONNECT_TIMEOUT');
     for (const name of ['a', 'b', 'near']) await silent(name, false);
+  });
+
+  test('try as many endpoints as their route says, for as long as it says', async () => {
+    const rule = { namespace: 'shop', name: 'r', host: 'web.shop.svc.cluster.local', ports: {}, policy: {} };
+    const lead = async (route: Partial<TrafficRoute>, policy: TrafficPolicy = {}): Promise<void> => {
+      const routes = [{ matches: [], choices: [{ subset: null, weight: 1 }], ...route }];
+      const virtualServices = [{ namespace: 'shop', name: 'web', host: rule.host, routes }];
+      await mesh.apply(allowAll({ revision: ++revision, destinationRules: [{ ...rule, policy }], virtualServices }));
+    };
+    /** How often one of four connections failed, and why the last one did. */
+    const failures = async (): Promise<[number, string]> => {
+      const records = [];
+      for (let i = 0; i < 4; i++) {
+        const socket = await mesh.workload('client').connect(vip());
+        await exchange(socket, 'x').catch(() => '');
+        records.push(await mesh.closed('node1', outbound));
+      }
+      const failed = records.filter(({ reason }) => reason !== 'OK');
+      return [failed.length, failed.at(-1)?.detail.replace(/^.*8080: /, '') ?? ''];
+    };
+    await servers[0]!.close();
+    await lead({ attempts: 0 });
+    assert.equal((await failures())[0], 2);
+    await lead({ attempts: 1 });
+    assert.equal((await failures())[0], 0);
+    await lead({ attempts: 1 }, { retries: { percent: 0, minConcurrency: 0 } });
+    const [withoutBudget, why] = await failures();
+    assert.ok(withoutBudget >= 1);
+    assert.match(why, /; not tried again: retryBudget$/);
+    await lead({ attempts: 1 }, { retries: { percent: 100, minConcurrency: 0 } });
+    assert.equal((await failures())[0], 0);
+    servers[0] = await mesh.workload('a').listen({ port }, greetAndEcho);
+    await silent('a', true);
+    await lead({ attempts: 1, perTryTimeoutMs: 200 });
+    assert.equal((await failures())[0], 0);
+    await lead({ attempts: 0, perTryTimeoutMs: 200 });
+    assert.deepEqual(await failures(), [2, 'perTryTimeout of its VirtualService']);
+    await lead({ attempts: 1, timeoutMs: 200 });
+    assert.deepEqual(await failures(), [2, 'timeout of its VirtualService']);
+    await silent('a', false);
   });
 
   test('are refused while as many are being opened as maxPendingConnections says, and not for those that are open', async () => {

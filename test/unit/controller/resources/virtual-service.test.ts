@@ -4,7 +4,7 @@ import { validateSet } from '../../../../controller/compile/check/validate-set.j
 import { compileSnapshot } from '../../../../controller/compile/compile-snapshot.js';
 import { formatProblem } from '../../../../controller/resources/kinds/problem.js';
 import { parseDocuments } from '../../../../controller/resources/parse/parse-documents.js';
-import { assertRefused } from '../../../support/controller/compiled-documents.js';
+import { assertRefused, compileDocuments } from '../../../support/controller/compiled-documents.js';
 
 const metadata = { name: 'r', namespace: 'shop' };
 
@@ -14,6 +14,28 @@ function document(spec: unknown, rest: object = {}): string {
 
 const to = (subset?: string, host = 'web') => ({ destination: { host, ...(subset === undefined ? {} : { subset }) } });
 const tcp = (...routes: readonly unknown[]) => ({ hosts: ['web'], tcp: routes });
+
+for (const [path, route, why] of [
+  ['spec.tcp[0].timeout', { timeout: '0s' }, /at least 1ms/],
+  ['spec.tcp[0].retries.attempts', { retries: { attempts: 11 } }, /at most 10/],
+  ['spec.tcp[0].retries.attempts', { retries: { attempts: -1 } }, /not be negative/],
+  ['spec.tcp[0].retries.perTryTimeout', { retries: { attempts: 1, perTryTimeout: '1' } }, /such as 1s/],
+] as const) {
+  it(`a VirtualService of culvert.dev/v1 is refused for ${path}: ${JSON.stringify(route)}`, () => {
+    assertRefused(document(tcp({ ...route, route: [to()] }), { apiVersion: 'culvert.dev/v1' }), path, why);
+  });
+}
+
+it('a VirtualService of culvert.dev/v1 may say how often and for how long endpoints are tried', () => {
+  const retries = { attempts: 3, perTryTimeout: '500ms', retryOn: 'connect-failure' };
+  const spec = tcp({ retries, timeout: '2s', route: [to()] }, { retries: { attempts: 0 }, route: [to()] });
+  const { virtualServices = [] } = compileDocuments(document(spec, { apiVersion: 'culvert.dev/v1' }));
+  const choices = [{ subset: null, weight: 1 }];
+  assert.deepEqual(virtualServices[0]?.routes, [
+    { matches: [], choices, attempts: 3, perTryTimeoutMs: 500, timeoutMs: 2000 },
+    { matches: [], choices, attempts: 0 },
+  ]);
+});
 
 it('a VirtualService of Istio becomes routes among the subsets of its service', () => {
   const { resources, problems } = parseDocuments(
@@ -89,8 +111,21 @@ describe('a VirtualService is refused for', () => {
     ...['mirror', 'mirrorPercentage', 'fault'].map(
       (field) => [`spec.tcp[0].${field}`, tcp({ [field]: {}, route }), /does not serve it/] as const,
     ),
-    ['spec.tcp[0].retries', tcp({ retries: {}, route }), /connectRetries/],
-    ['spec.tcp[0].timeout', tcp({ timeout: '1s', route }), /connectTimeout/],
+    ['spec.tcp[0].retries', tcp({ retries: { attempts: 2 }, route }), /is no field of Istio for TCP: write apiVersion/],
+    ['spec.tcp[0].timeout', tcp({ timeout: '1s', route }), /is no field of Istio for TCP: write apiVersion/],
+    ['spec.tcp[0].retries.attempts', tcp({ retries: {}, route }), /is missing/],
+    ['spec.tcp[0].retries.retryOn', tcp({ retries: { attempts: 1, retryOn: '5xx' }, route }), /connect-failure/],
+    ['spec.tcp[0].retries.backoff', tcp({ retries: { attempts: 1, backoff: '1s' }, route }), /leave it out/],
+    [
+      'spec.tcp[0].retries.retryRemoteLocalities',
+      tcp({ retries: { attempts: 1, retryRemoteLocalities: true }, route }),
+      /leave it out/,
+    ],
+    [
+      'spec.tcp[0].retries.retryIgnorePreviousHosts',
+      tcp({ retries: { attempts: 1, retryIgnorePreviousHosts: true }, route }),
+      /leave it out/,
+    ],
   ];
   for (const [path, spec, why] of rows) {
     it(`${path}: ${JSON.stringify(spec)}`, () => {
