@@ -27,7 +27,7 @@ const shared = [
 const targets = [
   {
     file: join(built, 'culvert.node'),
-    sources: filesOf(here, '.c'),
+    sources: [...filesOf(here, '.c'), ...filesOf(join(here, 'io'), '.c')],
     flags: ['-fPIC', '-shared', '-fvisibility=hidden'],
   },
   {
@@ -99,8 +99,8 @@ function findCompiler() {
 
 /** Those that are missing, or older than what they are made of. A header counts for all of them. */
 function findStale() {
-  const headers = [here, ...['helper', 'cni', 'cni-install'].map((part) => join(here, part))].flatMap((directory) =>
-    filesOf(directory, '.h'),
+  const headers = [here, ...['helper', 'cni', 'cni-install', 'io'].map((part) => join(here, part))].flatMap(
+    (directory) => filesOf(directory, '.h'),
   );
   return targets.filter(({ file, sources }) => {
     const parts = [...sources, ...headers, fileURLToPath(import.meta.url)];

@@ -141,5 +141,6 @@ NAPI_MODULE_INIT() {
   add_sock_diag(env, exports);
   add_helper(env, exports);
   add_confinement(env, exports);
+  add_io(env, exports);
   return exports;
 }

@@ -70,7 +70,7 @@ static inline bool read_text(napi_env env, napi_value value, char *out, size_t s
 
 /*
  * Each adds the functions of one file to the addon: add_sockets those of sockets.c, and so on. What tcp-life.c and
- * sock-diag.c do without Node is bound in tcp-life-calls.c and sock-diag-calls.c.
+ * sock-diag.c do without Node is bound in tcp-life-calls.c and sock-diag-calls.c. add_io: the folder io, see io/io.h.
  */
 void add_sockets(napi_env env, napi_value exports);
 void add_dials(napi_env env, napi_value exports);
@@ -81,5 +81,6 @@ void add_passed_sockets(napi_env env, napi_value exports);
 void add_sock_diag(napi_env env, napi_value exports);
 void add_helper(napi_env env, napi_value exports);
 void add_confinement(napi_env env, napi_value exports);
+void add_io(napi_env env, napi_value exports);
 
 #endif

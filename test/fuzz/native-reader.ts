@@ -17,8 +17,8 @@ export class NativeReader {
   #problem = '';
   #answer: { readonly resolve: (line: string) => void; readonly reject: (error: Error) => void } | null = null;
 
-  private constructor(program: string) {
-    this.#child = spawn(program, [], { stdio: ['pipe', 'pipe', 'pipe'], env: {} });
+  private constructor(program: string, args: readonly string[] = [], env: NodeJS.ProcessEnv = {}) {
+    this.#child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], env });
     const { stdin, stdout, stderr } = this.#child;
     stdin.on('error', () => undefined);
     stdout.setEncoding('latin1').on('data', (text: string) => this.#hear(text));
@@ -27,6 +27,11 @@ export class NativeReader {
       this.#answer?.reject(new Error(`the reader ended with ${code ?? signal}: ${this.#problem.slice(0, 2000)}`));
     });
     this.#keepProcess(false);
+  }
+
+  /** Another program that reads and answers in this way. */
+  static start(program: string, args: readonly string[], env: NodeJS.ProcessEnv): NativeReader {
+    return new NativeReader(program, args, env);
   }
 
   /** `sources` and `include` are paths in the repository. */

@@ -2,6 +2,7 @@ import type { FuzzTarget } from './target.js';
 import { addressTarget } from './targets/addresses.js';
 import { certificateTarget, certificateRequestTarget } from './targets/certificates.js';
 import { applyBodyTarget, documentTarget } from './targets/documents.js';
+import { engineTarget } from './targets/engine.js';
 import { hpackTarget, http2ClientTarget, http2ServerTarget } from './targets/http2.js';
 import { helperTarget } from './targets/helper.js';
 import { clusterTarget } from './targets/cluster.js';
@@ -28,4 +29,5 @@ export const targets: readonly FuzzTarget[] = [
   auditLogTarget,
   helperTarget,
   clusterTarget,
+  engineTarget,
 ];

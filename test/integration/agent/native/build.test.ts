@@ -27,7 +27,7 @@ before(() => {
   mkdirSync(join(root, 'agent', 'native'), { recursive: true });
   const files = readdirSync(source).filter((name) => /\.(?:c|h|mjs)$/.test(name));
   for (const file of files) cpSync(join(source, file), join(root, 'agent', 'native', file));
-  for (const part of ['helper', 'cni', 'cni-install']) {
+  for (const part of ['helper', 'cni', 'cni-install', 'io']) {
     cpSync(join(source, part), join(root, 'agent', 'native', part), { recursive: true });
   }
   cpSync(join(source, '../../shared/native'), join(root, 'shared/native'), { recursive: true });
@@ -84,6 +84,35 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
     'giveVerdict',
     'hasUnread',
     'helperPair',
+    'ioAccept',
+    'ioAdopt',
+    'ioAsk',
+    'ioClose',
+    'ioConnect',
+    'ioCounts',
+    'ioDescriptor',
+    'ioFreeTlsContext',
+    'ioPoll',
+    'ioReceive',
+    'ioRelease',
+    'ioSend',
+    'ioSendParts',
+    'ioSetOption',
+    'ioShutdown',
+    'ioSocket',
+    'ioSplice',
+    'ioStart',
+    'ioTlsAdmit',
+    'ioTlsBegin',
+    'ioTlsContext',
+    'ioTlsEnd',
+    'ioTlsFailure',
+    'ioTlsFlush',
+    'ioTlsHandshake',
+    'ioTlsPeer',
+    'ioTlsReceive',
+    'ioTlsSend',
+    'ioWatch',
     'isTracked',
     'keepUrgentInline',
     'listenTcp',

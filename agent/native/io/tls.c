@@ -1,0 +1,454 @@
+/*
+ * TLS on a socket, in batches: one recv() of up to 512 KiB and all its records, one or many writes and one send(). OpenSSL
+ * reads and writes memory: what came is in the scratch of the environment while a call lasts, and what goes out is sent at
+ * its end. A session keeps only what the kernel did not take.
+ *
+ * A session belongs to its socket and ends with it. Nothing of the peer's application is readable before ioTlsAdmit, which
+ * the caller makes after its own judgement of what ioTlsPeer says.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "io.h"
+
+/* openssl/ssl.h and openssl/bio.h. */
+#define ERROR_WANT_READ 2
+#define ERROR_ZERO_RETURN 6
+#define KEY_UPDATE_NOT_REQUESTED 0
+#define KEY_UPDATE_REQUESTED 1
+#define BIO_SOURCE_SINK 0x0400
+#define BIO_CONTROL_FLUSH 11
+#define BIO_READ_RETRY (0x01 | 0x08)
+
+#define RECORD_BYTES 16384
+/* Header, type and tag; and the whole of one record that waits inside of OpenSSL. */
+#define RECORD_EXTRA 22
+#define WAITING_RECORD (RECORD_BYTES + 256 + 5)
+#define MOST_BYTES (1 << 19)
+#define IN_BYTES MOST_BYTES
+#define OUT_BYTES (MOST_BYTES + (MOST_BYTES / RECORD_BYTES + 64) * RECORD_EXTRA + RECORD_BYTES)
+/* Handshakes and answers that a peer does not fetch. */
+#define MOST_WAITING (OUT_BYTES + 262144)
+#define HANDSHAKE_READ 65536
+#define CHAIN_MOST 16
+
+struct tls_session {
+  io *self;
+  tls_context *context;
+  SSL *ssl;
+  uint8_t *waiting; /* ciphertext that the kernel did not take */
+  size_t waiting_at, waiting_length;
+  uint8_t *kept; /* ciphertext that came behind the handshake */
+  size_t kept_length;
+  unsigned long error;
+  uint64_t records_per_key, sealed, opened;
+  bool is_done, is_admitted, has_failed, has_ended;
+};
+
+/* Of an environment, while a call lasts. */
+struct tls_scratch {
+  uint8_t in[IN_BYTES + WAITING_RECORD];
+  uint8_t out[OUT_BYTES];
+  size_t in_at, in_length, out_length;
+};
+
+void free_scratch(io *self) {
+  free(self->scratch);
+  self->scratch = NULL;
+}
+
+static bool is_waiting(const tls_session *session) { return session->waiting_at < session->waiting_length; }
+
+/* Behind what waits already, or as the first. */
+static bool let_wait(tls_session *session, const uint8_t *bytes, size_t length) {
+  const size_t left = session->waiting_length - session->waiting_at;
+  if (left + length > MOST_WAITING) return false;
+  uint8_t *grown = malloc(left + length);
+  if (grown == NULL) return false;
+  if (left > 0) memcpy(grown, session->waiting + session->waiting_at, left);
+  memcpy(grown + left, bytes, length);
+  free(session->waiting);
+  session->waiting = grown;
+  session->waiting_at = 0;
+  session->waiting_length = left + length;
+  return true;
+}
+
+static int bio_write(BIO *bio, const char *bytes, int length) {
+  struct tls_scratch *scratch = ((tls_session *)node.BIO_get_data(bio))->self->scratch;
+  if (length < 0 || (size_t)length > OUT_BYTES - scratch->out_length) return -1;
+  memcpy(scratch->out + scratch->out_length, bytes, (size_t)length);
+  scratch->out_length += (size_t)length;
+  return length;
+}
+
+static int bio_read(BIO *bio, char *bytes, int length) {
+  struct tls_scratch *scratch = ((tls_session *)node.BIO_get_data(bio))->self->scratch;
+  const size_t have = scratch->in_length - scratch->in_at;
+  node.BIO_clear_flags(bio, 0x0f);
+  if (have == 0) {
+    node.BIO_set_flags(bio, BIO_READ_RETRY);
+    return -1;
+  }
+  const size_t count = (size_t)length < have ? (size_t)length : have;
+  memcpy(bytes, scratch->in + scratch->in_at, count);
+  scratch->in_at += count;
+  return (int)count;
+}
+
+static long bio_control(BIO *bio, int what, long number, void *data) {
+  (void)bio;
+  (void)number;
+  (void)data;
+  return what == BIO_CONTROL_FLUSH;
+}
+
+static BIO_METHOD *batch_method;
+static pthread_once_t method_made = PTHREAD_ONCE_INIT;
+static void make_method(void) {
+  batch_method = node.BIO_meth_new(BIO_SOURCE_SINK | 0x7f, "batch");
+  if (batch_method == NULL) return;
+  node.BIO_meth_set_write(batch_method, bio_write);
+  node.BIO_meth_set_read(batch_method, bio_read);
+  node.BIO_meth_set_ctrl(batch_method, bio_control);
+}
+
+void free_session(tls_session *session) {
+  node.SSL_free(session->ssl);
+  drop_context(session->context);
+  free(session->waiting);
+  free(session->kept);
+  free(session);
+}
+
+static tls_session *make_session(io *self, tls_context *context) {
+  pthread_once(&method_made, make_method);
+  if (self->scratch == NULL) self->scratch = calloc(1, sizeof *self->scratch);
+  tls_session *made = calloc(1, sizeof *made);
+  BIO *bio = batch_method == NULL || made == NULL || self->scratch == NULL ? NULL : node.BIO_new(batch_method);
+  if (bio == NULL || (made->ssl = new_ssl(context, &made->records_per_key)) == NULL) {
+    if (bio != NULL) node.BIO_free(bio);
+    free(made);
+    return NULL;
+  }
+  made->self = self;
+  made->context = context;
+  node.BIO_set_data(bio, made);
+  node.BIO_set_init(bio, 1);
+  node.SSL_set_bio(made->ssl, bio, bio);
+  return made;
+}
+
+/* Before each call of OpenSSL: its scratch holds nothing, its queue no error of another. */
+static void begin_call(tls_session *session) {
+  struct tls_scratch *scratch = session->self->scratch;
+  scratch->in_at = scratch->in_length = scratch->out_length = 0;
+  node.ERR_clear_error();
+}
+
+/* Tries the kernel. Returns how many bytes it took, or a negated errno other than EAGAIN. */
+static ssize_t send_some(int fd, const uint8_t *bytes, size_t length) {
+  size_t sent = 0;
+  while (sent < length) {
+    const ssize_t count = send(fd, bytes + sent, length - sent, MSG_NOSIGNAL);
+    if (count < 0 && errno == EAGAIN) break;
+    if (count < 0) return -errno;
+    sent += (size_t)count;
+  }
+  return (ssize_t)sent;
+}
+
+/* What OpenSSL wrote in this call, after what waited. Returns what waits then, or a negated errno. */
+static int64_t flush(tls_session *session, int fd) {
+  struct tls_scratch *scratch = session->self->scratch;
+  const size_t length = scratch->out_length;
+  size_t at = 0;
+  scratch->out_length = 0;
+  if (is_waiting(session)) {
+    const ssize_t sent = send_some(fd, session->waiting + session->waiting_at, session->waiting_length - session->waiting_at);
+    if (sent < 0) return sent;
+    session->waiting_at += (size_t)sent;
+  }
+  if (!is_waiting(session)) {
+    free(session->waiting);
+    session->waiting = NULL;
+    session->waiting_at = session->waiting_length = 0;
+    const ssize_t sent = send_some(fd, scratch->out, length);
+    if (sent < 0) return sent;
+    at = (size_t)sent;
+  }
+  if (at < length && !let_wait(session, scratch->out + at, length - at)) return -ENOBUFS;
+  return (int64_t)(session->waiting_length - session->waiting_at);
+}
+
+static void note_failure(tls_session *session) {
+  session->has_failed = true;
+  if (session->error == 0) session->error = node.ERR_get_error();
+  node.ERR_clear_error();
+}
+
+static bool keep_rest(tls_session *session) {
+  const struct tls_scratch *scratch = session->self->scratch;
+  const size_t length = scratch->in_length - scratch->in_at;
+  if (length == 0) return true;
+  session->kept = malloc(length);
+  if (session->kept == NULL) return false;
+  memcpy(session->kept, scratch->in + scratch->in_at, length);
+  session->kept_length = length;
+  return true;
+}
+
+/* A short read is the last one, unless the end is behind it. */
+static bool is_dry(const slot *socket_of, ssize_t count, size_t most) {
+  return count < 0 || ((size_t)count < most && !socket_of->has_peer_ended);
+}
+
+#define SESSION(count) \
+  int32_t in[count]; \
+  io *self; \
+  if (!read_integers(env, info, count, in, &self)) return integer(env, -EINVAL); \
+  slot *socket_of = find_slot(self, in[0], SLOT_SOCKET); \
+  if (socket_of == NULL) return integer(env, -EBADF); \
+  tls_session *session = socket_of->tls; \
+  if (session == NULL) return integer(env, -ENOTCONN)
+
+/* ioTlsBegin(socket, context) -> 0. TLS on a connected socket from its next byte on; -EALREADY where there is TLS. */
+static napi_value begin(napi_env env, napi_callback_info info) {
+  int32_t in[2];
+  io *self;
+  if (!read_integers(env, info, 2, in, &self)) return integer(env, -EINVAL);
+  slot *socket_of = find_slot(self, in[0], SLOT_SOCKET), *context = find_slot(self, in[1], SLOT_TLS_CONTEXT);
+  if (socket_of == NULL || context == NULL) return integer(env, -EBADF);
+  if (socket_of->tls != NULL) return integer(env, -EALREADY);
+  socket_of->tls = make_session(self, context->context);
+  return integer(env, socket_of->tls == NULL ? -ENOMEM : 0);
+}
+
+/*
+ * ioTlsHandshake(socket) -> 1: done; 0: goes on with the next event, or at once where the status does not say DRY. One step
+ * with what has come, which has at most one operation with the private key. -EPROTO: failed, ioTlsFailure says how, and the
+ * alert is on its way. -ECONNABORTED: the peer ended the connection. Otherwise the errno of the socket.
+ */
+static napi_value handshake(napi_env env, napi_callback_info info) {
+  SESSION(1);
+  if (session->has_failed) return integer(env, -EPROTO);
+  if (session->is_done) return integer(env, -EISCONN);
+  struct tls_scratch *scratch = self->scratch;
+  begin_call(session);
+  const ssize_t count = recv(socket_of->fd, scratch->in, HANDSHAKE_READ, 0);
+  desk(self, STATUS_AT)[0] = is_dry(socket_of, count, HANDSHAKE_READ) ? STATUS_DRY : 0;
+  if (count < 0 && errno != EAGAIN) return integer(env, -errno);
+  if (count == 0) return integer(env, -ECONNABORTED);
+  if (count > 0) scratch->in_length = (size_t)count;
+  const int result = node.SSL_do_handshake(session->ssl);
+  session->is_done = result == 1;
+  const bool goes_on = result != 1 && node.SSL_get_error(session->ssl, result) == ERROR_WANT_READ;
+  if (result != 1 && !goes_on) note_failure(session);
+  const int64_t waiting = flush(session, socket_of->fd);
+  if (session->has_failed) return integer(env, -EPROTO);
+  if (waiting < 0) return integer(env, waiting);
+  if (session->is_done && !keep_rest(session)) return integer(env, -ENOMEM);
+  return integer(env, session->is_done);
+}
+
+static bool add_der(napi_env env, napi_value list, uint32_t at, const X509 *certificate) {
+  napi_value buffer;
+  uint8_t *bytes;
+  const int length = node.i2d_X509(certificate, NULL);
+  if (length <= 0 || napi_create_buffer(env, (size_t)length, (void **)&bytes, &buffer) != napi_ok) return false;
+  return node.i2d_X509(certificate, &bytes) == length && napi_set_element(env, list, at, buffer) == napi_ok;
+}
+
+/*
+ * ioTlsPeer(socket) -> [verification result (0: fine, see openssl-verification-options(1)), ALPN, was a session resumed,
+ * certificates in DER, the leaf first]; null before the handshake is done. Without a certificate the result says fine.
+ */
+static napi_value peer(napi_env env, napi_callback_info info) {
+  int32_t in[1];
+  io *self;
+  napi_value result, value;
+  napi_get_null(env, &result);
+  if (!read_integers(env, info, 1, in, &self)) return result;
+  slot *socket_of = find_slot(self, in[0], SLOT_SOCKET);
+  if (socket_of == NULL || socket_of->tls == NULL || !socket_of->tls->is_done) return result;
+  SSL *ssl = socket_of->tls->ssl;
+  const uint8_t *alpn = NULL;
+  unsigned length = 0;
+  uint32_t at = 3;
+  napi_create_array(env, &result);
+  napi_create_int64(env, node.SSL_get_verify_result(ssl), &value);
+  napi_set_element(env, result, 0, value);
+  node.SSL_get0_alpn_selected(ssl, &alpn, &length);
+  napi_create_string_latin1(env, alpn == NULL ? "" : (const char *)alpn, length, &value);
+  napi_set_element(env, result, 1, value);
+  napi_get_boolean(env, node.SSL_session_reused(ssl) == 1, &value);
+  napi_set_element(env, result, 2, value);
+  X509 *leaf = node.SSL_get1_peer_certificate(ssl);
+  if (leaf == NULL) return result;
+  const bool has_leaf = add_der(env, result, at++, leaf);
+  node.X509_free(leaf);
+  /* At a client the chain has the leaf, at a server it does not; the reader tells by comparing. */
+  const STACK *chain = node.SSL_get_peer_cert_chain(ssl);
+  const int count = chain == NULL ? 0 : node.OPENSSL_sk_num(chain);
+  for (int of = 0; has_leaf && of < count && of < CHAIN_MOST; of++)
+    if (!add_der(env, result, at++, node.OPENSSL_sk_value(chain, of))) break;
+  return result;
+}
+
+/* ioTlsFailure(socket) -> OpenSSL's words for what failed, "" if nothing did: "tlsv1 alert unknown ca", for example. */
+static napi_value failure_of(napi_env env, napi_callback_info info) {
+  int32_t in[1];
+  io *self;
+  napi_value result;
+  const char *text = NULL;
+  if (read_integers(env, info, 1, in, &self)) {
+    const slot *socket_of = find_slot(self, in[0], SLOT_SOCKET);
+    const tls_session *session = socket_of == NULL ? NULL : socket_of->tls;
+    if (session != NULL && session->has_failed) text = node.ERR_reason_error_string(session->error);
+    if (session != NULL && session->has_failed && text == NULL) text = "unknown failure";
+  }
+  napi_create_string_utf8(env, text == NULL ? "" : text, NAPI_AUTO_LENGTH, &result);
+  return result;
+}
+
+/* ioTlsAdmit(socket) -> 0. The peer is who it must be: from now on its bytes may be read. */
+static napi_value admit(napi_env env, napi_callback_info info) {
+  SESSION(1);
+  if (!session->is_done || session->has_failed) return integer(env, -ENOTCONN);
+  session->is_admitted = true;
+  return integer(env, 0);
+}
+
+/* All complete records of the scratch to `out`. Returns the bits of the status. */
+static int32_t open_records(tls_session *session, uint8_t *out, size_t room, size_t *got) {
+  for (;;) {
+    size_t count;
+    if (*got < room && node.SSL_read_ex(session->ssl, out + *got, room - *got, &count) == 1) {
+      *got += count;
+      session->opened++;
+      continue;
+    }
+    if (*got == room) return 0;
+    const int error = node.SSL_get_error(session->ssl, 0);
+    if (error == ERROR_WANT_READ) return 0;
+    if (error == ERROR_ZERO_RETURN) return STATUS_CLOSED;
+    note_failure(session);
+    return STATUS_FAILED;
+  }
+}
+
+/*
+ * ioTlsReceive(socket, offset, most, room) -> bytes of the application at `offset`, from at most `most` (to 512 KiB) bytes
+ * of the network. `room` must be at least 65536 more than `most`. The status says DRY, END, CLOSED and FAILED. Bytes that
+ * came before a failure are good. -EACCES before ioTlsAdmit.
+ */
+static napi_value receive(napi_env env, napi_callback_info info) {
+  SESSION(4);
+  if (!is_inside(self, in[1], in[3])) return integer(env, -EFAULT);
+  if (in[2] < 1 || in[2] > MOST_BYTES || in[3] < in[2] + 65536) return integer(env, -EINVAL);
+  if (!session->is_admitted) return integer(env, -EACCES);
+  int32_t *status = desk(self, STATUS_AT);
+  struct tls_scratch *scratch = self->scratch;
+  status[0] = session->has_failed ? STATUS_FAILED : 0;
+  status[1] = session->has_failed ? EPROTO : 0;
+  if (session->has_failed) return integer(env, 0);
+  begin_call(session);
+  size_t most = (size_t)in[2];
+  if (session->kept != NULL) { /* at most HANDSHAKE_READ */
+    memcpy(scratch->in, session->kept, session->kept_length);
+    scratch->in_length = session->kept_length;
+    free(session->kept);
+    session->kept = NULL;
+    if (most > IN_BYTES - scratch->in_length) most = IN_BYTES - scratch->in_length;
+  }
+  const ssize_t count = recv(socket_of->fd, scratch->in + scratch->in_length, most, 0);
+  if (count > 0) scratch->in_length += (size_t)count;
+  if (count == 0) status[0] |= STATUS_END;
+  else if (count < 0 && errno != EAGAIN) status[0] |= STATUS_FAILED, status[1] = errno;
+  else if (is_dry(socket_of, count, most)) status[0] |= STATUS_DRY;
+  size_t got = 0;
+  int32_t bits = open_records(session, self->memory + in[1], (size_t)in[3], &got);
+  /* It never happens: with that much room OpenSSL has taken all. */
+  if (bits == 0 && scratch->in_at < scratch->in_length) session->has_failed = true, bits = STATUS_FAILED;
+  if ((bits & STATUS_FAILED) && !(status[0] & STATUS_FAILED)) status[1] = EPROTO;
+  status[0] |= bits;
+  /* Answers to a KeyUpdate, and alerts. */
+  const int64_t waiting = flush(session, socket_of->fd);
+  if (waiting < 0 && !(status[0] & STATUS_FAILED)) status[0] |= STATUS_FAILED, status[1] = (int32_t)-waiting;
+  return integer(env, (int64_t)got);
+}
+
+/* RFC 8446 section 5.5: a key seals 2^24.5 records of AES-GCM. The peer is asked for another one of its own, too. */
+static bool renew_keys(tls_session *session, size_t length) {
+  const uint64_t next = length / RECORD_BYTES + 1;
+  const bool asks = session->opened >= session->records_per_key;
+  if (!asks && session->sealed + next <= session->records_per_key) {
+    session->sealed += next;
+    return true;
+  }
+  session->sealed = next;
+  if (asks) session->opened = 0;
+  return node.SSL_key_update(session->ssl, asks ? KEY_UPDATE_REQUESTED : KEY_UPDATE_NOT_REQUESTED) == 1;
+}
+
+/*
+ * ioTlsSend(socket, offset, length) -> bytes of the network that wait for the kernel. Takes all, up to 512 KiB; or nothing
+ * (-EAGAIN) while something waits: EPOLLOUT, then ioTlsFlush. The bytes are the caller's again when it returns.
+ * -EPIPE after ioTlsEnd. A peer that is not admitted can be sent something, for why it is not.
+ */
+static napi_value send_records(napi_env env, napi_callback_info info) {
+  SESSION(3);
+  if (!is_inside(self, in[1], in[2])) return integer(env, -EFAULT);
+  if (in[2] > MOST_BYTES) return integer(env, -EINVAL);
+  if (session->has_failed) return integer(env, -EPROTO);
+  if (!session->is_done) return integer(env, -ENOTCONN);
+  if (session->has_ended) return integer(env, -EPIPE);
+  begin_call(session);
+  if (is_waiting(session)) {
+    const int64_t waiting = flush(session, socket_of->fd);
+    if (waiting != 0) return integer(env, waiting < 0 ? waiting : -EAGAIN);
+  }
+  size_t count;
+  if (in[2] > 0 && (!renew_keys(session, (size_t)in[2]) ||
+                    node.SSL_write_ex(session->ssl, self->memory + in[1], (size_t)in[2], &count) != 1)) {
+    note_failure(session);
+    return integer(env, -EPROTO);
+  }
+  return integer(env, flush(session, socket_of->fd));
+}
+
+/* ioTlsFlush(socket) -> bytes that still wait for the kernel. */
+static napi_value flush_waiting(napi_env env, napi_callback_info info) {
+  SESSION(1);
+  begin_call(session);
+  return integer(env, flush(session, socket_of->fd));
+}
+
+/* ioTlsEnd(socket) -> bytes that wait. close_notify, behind all that was sent; the other direction goes on. */
+static napi_value end(napi_env env, napi_callback_info info) {
+  SESSION(1);
+  if (session->has_failed) return integer(env, -EPROTO);
+  if (!session->is_done) return integer(env, -ENOTCONN);
+  begin_call(session);
+  if (!session->has_ended && node.SSL_shutdown(session->ssl) < 0) {
+    note_failure(session);
+    return integer(env, -EPROTO);
+  }
+  session->has_ended = true;
+  return integer(env, flush(session, socket_of->fd));
+}
+
+void add_io_tls(napi_env env, napi_value exports, io *self) {
+  const napi_property_descriptor functions[] = {
+      FUNCTION_OF("ioTlsBegin", begin, self),       FUNCTION_OF("ioTlsHandshake", handshake, self),
+      FUNCTION_OF("ioTlsPeer", peer, self),         FUNCTION_OF("ioTlsFailure", failure_of, self),
+      FUNCTION_OF("ioTlsAdmit", admit, self),       FUNCTION_OF("ioTlsReceive", receive, self),
+      FUNCTION_OF("ioTlsSend", send_records, self), FUNCTION_OF("ioTlsFlush", flush_waiting, self),
+      FUNCTION_OF("ioTlsEnd", end, self),
+  };
+  ADD_FUNCTIONS(env, exports, functions);
+}

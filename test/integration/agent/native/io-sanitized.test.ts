@@ -1,0 +1,25 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import path from 'node:path';
+import { test } from 'node:test';
+import { buildSanitizedAddon } from '../../../support/program/sanitized-addon.js';
+
+const folder = path.join(import.meta.dirname, 'io');
+
+test("the contract of the engine's floor holds under AddressSanitizer and UndefinedBehaviorSanitizer", () => {
+  using addon = buildSanitizedAddon();
+  const { NODE_TEST_CONTEXT: _, ...environment } = addon.environment;
+  // The one that hides a symbol has a library of its own in front.
+  for (const name of ['handles', 'sockets', 'tls', 'environment']) {
+    const file = path.join(folder, `${name}.test.js`);
+    const options = ['--test-reporter=tap', '--test-name-pattern=/^(?!a Node that hides)/'];
+    const { status, stdout, stderr } = spawnSync(process.execPath, [...addon.nodeArguments, ...options, file], {
+      env: environment,
+      encoding: 'utf8',
+      timeout: 240_000,
+    });
+    assert.equal(status, 0, `${name}: ${stdout.slice(-4000)}${stderr.slice(-4000)}`);
+    assert.doesNotMatch(stderr, /Sanitizer|runtime error/);
+    assert.match(stdout, /^# fail 0$/m);
+  }
+});
