@@ -43,7 +43,7 @@ type Health = {
   wholeSinceMs: number;
   /** The one connection that may try it after its penalty. */
   trial: Use | null;
-  /** The connection that reached it last, while it is whole. */
+  /** The open connection that reached it last, while it is whole and until it has worked. */
   latest: Use | null;
   reason: Reason;
 };
@@ -162,10 +162,16 @@ export class EndpointHealth {
     if (health.trial?.hasWorked() === true) this.#makeWhole(group, health);
   }
 
-  /** The failures before a connection that has worked do not count, although it goes on. */
+  /** An open connection that has worked ends the row of failures, once: those after that count. */
+  #countLatest(health: Health): void {
+    if (health.latest?.hasWorked() !== true) return;
+    health.failures = 0;
+    health.latest = null;
+  }
+
   #connected(health: Health, use: Use): void {
     if (health.untilMs !== null) return;
-    if (health.latest?.hasWorked() === true) health.failures = 0;
+    this.#countLatest(health);
     health.latest = use;
   }
 
@@ -178,9 +184,10 @@ export class EndpointHealth {
       else this.#eject(destination, group, health, policy, reason);
       return;
     }
+    if (health.latest === use) health.latest = null;
     if (verdict === 'worked') health.failures = 0;
     if (verdict !== 'failed') return;
-    if (health.latest !== use && health.latest?.hasWorked() === true) health.failures = 0;
+    this.#countLatest(health);
     health.failures += 1;
     if (health.failures < policy.failures || group.ejected >= mostEjected(among, policy)) return;
     this.#eject(destination, group, health, policy, reason);
@@ -214,7 +221,7 @@ export class EndpointHealth {
       else group.ejectedIps.set(ip, left);
     }
     health.untilMs = null;
-    health.latest = health.trial;
+    health.latest = null;
     health.trial = null;
     health.failures = 0;
     health.wholeSinceMs = this.#nowMs();
@@ -260,10 +267,9 @@ class Use implements HealthUse {
   readonly #nowMs: () => number;
   readonly #onConnected: () => void;
   readonly #onEnd: (verdict: Verdict, reason: Reason) => void;
-  #hasAnswered: () => boolean;
+  readonly #hasAnswered: () => boolean;
   #connectedAtMs: number | null = null;
   isOver = false;
-  #worked = false;
 
   constructor(init: {
     readonly nowMs: () => number;
@@ -283,16 +289,13 @@ class Use implements HealthUse {
   }
 
   hasWorked(): boolean {
-    if (this.isOver || this.#connectedAtMs === null) return this.#worked;
+    if (this.isOver || this.#connectedAtMs === null) return false;
     return this.#hasAnswered() || this.#nowMs() - this.#connectedAtMs >= silentTrialMs;
   }
 
   end(verdict: Verdict, reason: Reason): void {
     if (this.isOver) return;
-    this.#worked = verdict === 'worked';
     this.isOver = true;
-    // It may be remembered as the last one for long, and its connection must not be.
-    this.#hasAnswered = () => false;
     this.#onEnd(verdict, reason);
   }
 }

@@ -6,6 +6,8 @@ export type NaiveUse = {
   connectedAtMs: number | null;
   hasAnswered: boolean;
   verdict: 'worked' | 'failed' | 'unknown' | null;
+  /** It has ended a row of failures. */
+  isCounted: boolean;
 };
 
 type State = {
@@ -50,7 +52,7 @@ export class NaiveHealth {
   begin(endpoint: number, isPanic: boolean): NaiveUse | null {
     const state = this.#states[endpoint]!;
     if (!isPanic && !this.#mayBegin(state)) return null;
-    const use: NaiveUse = { endpoint, connectedAtMs: null, hasAnswered: false, verdict: null };
+    const use: NaiveUse = { endpoint, connectedAtMs: null, hasAnswered: false, verdict: null, isCounted: false };
     if (state.untilMs !== null && this.#mayBegin(state)) state.trial = use;
     return use;
   }
@@ -59,7 +61,7 @@ export class NaiveHealth {
     use.connectedAtMs = this.#nowMs();
     const state = this.#states[use.endpoint]!;
     if (state.untilMs !== null) return;
-    if (state.latest !== null && this.#hasWorked(state.latest)) state.failures = 0;
+    this.#countLatest(state);
     state.latest = use;
   }
 
@@ -73,9 +75,10 @@ export class NaiveHealth {
       return;
     }
     if (state.untilMs !== null) return;
+    use.isCounted = true;
     if (verdict === 'worked') state.failures = 0;
     if (verdict !== 'failed') return;
-    if (state.latest !== null && state.latest !== use && this.#hasWorked(state.latest)) state.failures = 0;
+    this.#countLatest(state);
     state.failures += 1;
     const { failures, maxEjectionPercent } = this.#policy;
     const ejected = this.#states.filter(({ untilMs }) => untilMs !== null).length;
@@ -92,6 +95,13 @@ export class NaiveHealth {
     );
   }
 
+  #countLatest(state: State): void {
+    const { latest } = state;
+    if (latest === null || latest.isCounted || !this.#hasWorked(latest)) return;
+    latest.isCounted = true;
+    state.failures = 0;
+  }
+
   #settle(state: State): void {
     if (state.trial !== null && this.#hasWorked(state.trial)) this.#makeWhole(state);
   }
@@ -106,8 +116,7 @@ export class NaiveHealth {
   }
 
   #makeWhole(state: State): void {
-    state.latest = state.trial;
-    Object.assign(state, { untilMs: null, trial: null, failures: 0, wholeSinceMs: this.#nowMs() });
+    Object.assign(state, { untilMs: null, trial: null, latest: null, failures: 0, wholeSinceMs: this.#nowMs() });
   }
 
   #eject(state: State): void {

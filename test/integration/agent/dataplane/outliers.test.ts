@@ -94,6 +94,8 @@ describe('an endpoint of a service with outlierDetection', { timeout: patientMs(
 
   test('that refuses is ejected without a failed client, and told with the reason', async () => {
     await detect();
+    // What worked before does not keep it from being ejected.
+    assert.equal(new Set(await several('web', 8)).size, 4);
     await servers.get('a')!.close();
     servers.delete('a');
     // Each connection that meets it is served by the next one.

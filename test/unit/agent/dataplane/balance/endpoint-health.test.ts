@@ -138,12 +138,24 @@ describe('an endpoint', () => {
     }
   });
 
+  it('is ejected although it worked before, and while a connection to it that has worked is still open', () => {
+    const world = new World();
+    const old = world.begin(1, () => true);
+    old?.connected();
+    old?.end('worked', 'OK');
+    world.begin(1, () => true)?.connected();
+    world.fail(1, 3);
+    assert.deepEqual(world.usable(), [0, 2, 3]);
+  });
+
   it('is not ejected by failures that a later connection has outlived', () => {
     const world = new World();
     world.fail(1, 2);
     world.begin(1, () => true)?.connected();
-    world.fail(1);
+    world.fail(1, 2);
     assert.deepEqual(world.usable(), [0, 1, 2, 3]);
+    world.fail(1);
+    assert.deepEqual(world.usable(), [0, 2, 3]);
   });
 });
 
