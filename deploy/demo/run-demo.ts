@@ -3,6 +3,7 @@ import { Narrator } from './narrator.js';
 import { renderOtherDemos, renderPlayGuide, writePlayFiles } from './play.js';
 import { Stage } from './stage.js';
 import type { Step, StepResult } from './step.js';
+import { canaryAndEjection } from './steps/canary-and-ejection.js';
 import { encryptedByTheMesh } from './steps/encrypted-by-the-mesh.js';
 import { identities } from './steps/identities.js';
 import { liveCut } from './steps/live-cut.js';
@@ -18,6 +19,7 @@ const steps: readonly Step[] = [
   tryBeforeItBites,
   segmentationRule,
   liveCut,
+  canaryAndEjection,
   nodeMetrics,
 ];
 

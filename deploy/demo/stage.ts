@@ -4,7 +4,27 @@ import { startNginx, startRedis, startSshd, type SshApplication } from '../../te
 import type { Narrator } from './narrator.js';
 import { prepareMesh, type Mesh } from '../../test/lab/mesh.js';
 import { patientMs } from '../../test/lab/patience.js';
-import { defaultTopology } from '../../test/lab/topology.js';
+import { defaultTopology, type LabTopology } from '../../test/lab/topology.js';
+
+/** Which workloads also run the greeter of a later step, in which version. */
+const greeters: Readonly<Record<string, string>> = { cache: 'v1', site: 'v1', api: 'v2' };
+
+/** The default one, with a service whose workloads are of two versions. */
+const topology: LabTopology = {
+  ...defaultTopology,
+  hosts: defaultTopology.hosts.map((host) => ({
+    ...host,
+    workloads: (host.workloads ?? []).map((workload) => {
+      const greeter = greeters[workload.name];
+      const labels = greeter === undefined ? {} : { greets: 'yes', greeter };
+      return { ...workload, labels: { ...workload.labels, ...labels } };
+    }),
+  })),
+  services: [
+    ...(defaultTopology.services ?? []),
+    { name: 'greeter', namespace: 'shop', ports: [{ port: 80, targetPort: 8080 }], selector: { greets: 'yes' } },
+  ],
+};
 
 /** The environment of all steps: the lab with its controller, and unmodified applications of the distribution. */
 export class Stage implements AsyncDisposable {
@@ -19,7 +39,7 @@ export class Stage implements AsyncDisposable {
   /** Starts the controller and the applications, but no agent. */
   static async build(narrator: Narrator): Promise<Stage> {
     narrator.doing('the controller starts nats-server and its store');
-    const mesh = await prepareMesh({ topology: defaultTopology, culvert: 'program', agentArgs: ['--workers', '1'] });
+    const mesh = await prepareMesh({ topology, culvert: 'program', agentArgs: ['--workers', '1'] });
     try {
       const { lab } = mesh;
       narrator.doing('redis, nginx and sshd start');

@@ -14,7 +14,7 @@ export type NodeMetrics = {
   readonly certificateExpiresInSeconds: number;
 };
 
-/** Step 7: the metrics of both nodes, read as Prometheus would read them. */
+/** Step 8: the metrics of both nodes, read as Prometheus would read them. */
 export const nodeMetrics: Step = {
   id: 'node-metrics',
   title: 'What the agents measured',
