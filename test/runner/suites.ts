@@ -65,7 +65,7 @@ const sameWithAnyNode = [
   /attacks\/(?:compromised-node|consumer-names|flooded-nats|invented-flows)\./,
   /controller\/(?:atomic-apply|audit-log|audit-log-kill|ca|disk-full|history|inventory-kill)\./,
   /controller\/(?:check-before|delete|node-removal|nodes-without-agent)\./,
-  /controller\/(?:recovery|scope|sealed-keys|uninstall|users|why)\./,
+  /controller\/(?:recovery|scope|sealed-keys|stand-by|uninstall|users|why)\./,
   /controller\/cli\/(?:everyday|history|offline|rule-tools|secret-output)\./,
   /controller\/flows\/flow-history\./,
   /controller\/kubernetes\/(?:cluster-events|cluster-rules|installation)\./,

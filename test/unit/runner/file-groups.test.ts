@@ -50,10 +50,15 @@ describe('test files that share a process', () => {
   });
 
   it('begin in the order of what they take, and a file that takes long has a process of its own', () => {
-    const names = ['integration/a', 'integration/b', 'integration/package', 'integration/agent/agent-process'];
+    const names = [
+      'integration/a',
+      'integration/b',
+      'integration/controller/kubernetes/cluster-rules',
+      'integration/controller/stand-by',
+    ];
     assert.deepEqual(grouped(names, { filesPerProcess: 12, secondsPerProcess: 150 }), [
-      ['integration/agent/agent-process'],
-      ['integration/package'],
+      ['integration/controller/stand-by'],
+      ['integration/controller/kubernetes/cluster-rules'],
       ['integration/a', 'integration/b'],
     ]);
   });
