@@ -42,6 +42,8 @@ const ordinary = [
 export class OpensslCas implements AsyncDisposable {
   readonly directory: string;
   readonly passwordFile: string;
+  /** To make an RSA key takes up to seconds, so those of one kind share it, but for a CA and the one above it. */
+  readonly #rsaKeys = new Map<OpensslCa['key'], string>();
   #count = 0;
 
   private constructor(directory: string) {
@@ -57,10 +59,10 @@ export class OpensslCas implements AsyncDisposable {
 
   async make({ key, extensions = ordinary, digest = 'sha256', under, days = 30 }: OpensslCa): Promise<MadeCa> {
     const number = ++this.#count;
-    const [keyFile, requestFile, certificateFile, extensionFile] = ['key', 'csr', 'pem', 'ext'].map((kind) =>
+    const [requestFile, certificateFile, extensionFile] = ['csr', 'pem', 'ext'].map((kind) =>
       path.join(this.directory, `${number}.${kind}`),
-    ) as [string, string, string, string];
-    await run('openssl', ['genpkey', ...keyOptions[key], '-out', keyFile]);
+    ) as [string, string, string];
+    const keyFile = await this.#keyOf(key, number, under);
     await run('openssl', [
       'req',
       '-new',
@@ -80,6 +82,15 @@ export class OpensslCas implements AsyncDisposable {
     await run('openssl', [...what, ...signer, ...hash, ...extended]);
     const above = under === undefined ? [] : [under.certificateFile, ...under.above];
     return { keyFile, certificateFile, above };
+  }
+
+  async #keyOf(key: OpensslCa['key'], number: number, under: MadeCa | undefined): Promise<string> {
+    const kept = this.#rsaKeys.get(key);
+    if (kept !== undefined && kept !== under?.keyFile) return kept;
+    const file = path.join(this.directory, `${number}.key`);
+    await run('openssl', ['genpkey', ...keyOptions[key], '-out', file]);
+    if (key.startsWith('rsa')) this.#rsaKeys.set(key, file);
+    return file;
   }
 
   /** A PKCS#12 file with the key, its certificate and those above it. */
