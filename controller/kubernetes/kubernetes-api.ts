@@ -72,9 +72,15 @@ export class KubernetesApi {
     return this.#parse(bytes.toString('utf8'));
   }
 
-  /** The events of a watch, until the server ends it. A consumer that takes no more ends the request. */
-  async *watch(path: string, signal: AbortSignal): AsyncGenerator<unknown, void> {
-    const response = await this.#ask({ method: 'GET', path, body: null }, signal);
+  /**
+   * Resolves when the server has begun a watch, with its events until the server ends it. A consumer that takes no more ends
+   * the request.
+   */
+  async watch(path: string, signal: AbortSignal): Promise<AsyncGenerator<unknown, void>> {
+    return this.#eventsOf(await this.#ask({ method: 'GET', path, body: null }, signal), signal);
+  }
+
+  async *#eventsOf(response: IncomingMessage, signal: AbortSignal): AsyncGenerator<unknown, void> {
     try {
       for await (const line of splitLines(response, maxEventBytes)) yield this.#parse(line);
     } catch (error) {

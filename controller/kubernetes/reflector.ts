@@ -13,6 +13,8 @@ const watchSeconds = 240;
 const watchGraceMs = 30_000;
 /** A watch that told nothing counts as one that works when it lasted for this long. */
 const soundWatchMs = 10_000;
+/** A server that refuses a watch in its first event does so at once: one that is open for longer tells all changes. */
+const openWatchMs = 1000;
 /** After how many failures a kind that the cluster does not have is asked for: every 2 to 4 s, so that it counts soon. */
 const absentFailures = 2;
 /** One controller of a cluster asks: a server that comes back is noticed soon, and a dead one gets some requests a second. */
@@ -174,16 +176,20 @@ export class Reflector<T> {
     const deadline = timeoutSignal(watchSeconds * 1000 + watchGraceMs);
     const startedAtMs = performance.now();
     let hadEvents = false;
-    for await (const line of this.#api.watch(
-      `${path}?${query}${this.#selector}`,
-      AbortSignal.any([signal, deadline]),
-    )) {
-      const event = eventSchema.safeParse(line);
-      if (!event.success) throw this.#unlike('an event of a watch');
-      this.#onEvent(event.data.type, event.data.object);
-      hadEvents = true;
-      this.#failures = 0;
-      this.#recovered();
+    const events = await this.#api.watch(`${path}?${query}${this.#selector}`, AbortSignal.any([signal, deadline]));
+    // Where nothing changes, the first event is a bookmark, after a minute.
+    const opened = setTimeout(() => this.#recovered(), openWatchMs);
+    try {
+      for await (const line of events) {
+        const event = eventSchema.safeParse(line);
+        if (!event.success) throw this.#unlike('an event of a watch');
+        this.#onEvent(event.data.type, event.data.object);
+        hadEvents = true;
+        this.#failures = 0;
+        this.#recovered();
+      }
+    } finally {
+      clearTimeout(opened);
     }
     return hadEvents || performance.now() - startedAtMs >= soundWatchMs;
   }

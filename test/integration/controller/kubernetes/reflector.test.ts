@@ -157,7 +157,7 @@ test('a server that is down, busy, silent or no API server costs nothing that is
     assert.deepEqual([...known.things], [['shop/a', 'a']]);
     cure();
     await known.watches();
-    server.bookmark(path);
+    // The server tells nothing in the watch.
     await waitFor('nothing is wrong any more', () => known.reflector.problem === null);
   }
   assert.equal(known.lists, 1);
