@@ -208,7 +208,9 @@ async function open(
   });
   kubernetes?.followRules({ store: asRuleStore(store, trail), facts: new MeshRuleFacts({ store, agents, nowMs }) });
   const nodes = new NodesWithoutAgent({ agents, members, tokens });
-  kubernetes?.tellEvents(new MeshEventFacts({ store, agents, nodes, version }));
+  const eventFacts = new MeshEventFacts({ store, agents, nodes, version });
+  kubernetes?.tellEvents(eventFacts);
+  kubernetes?.takeTaints(eventFacts);
   const onRefused = ({ operation }: { operation: string }): void => metrics.natsRefused(operation);
   const nats = await openMeshNats({
     settings,

@@ -47,6 +47,15 @@ export const kubernetesSettings = defineSettings({
     help: "Understand the label of Istio's ambient mode on namespaces and pods: istio.io/dataplane-mode=ambient is as culvert.dev/mesh=enabled, and none as disabled. Where an object has both, ours counts.",
     example: 'true',
   },
+  kubernetesStartupTaint: {
+    kind: 'boolean',
+    flag: '--kubernetes-startup-taint',
+    env: 'CULVERT_CONTROLLER_KUBERNETES_STARTUP_TAINT',
+    key: 'kubernetesStartupTaint',
+    default: false,
+    help: 'Take the taint culvert.dev/agent-not-ready off each node whose agent captures new pods. For nodes that register with it, so that nothing starts there before its agent. The service account must be allowed to patch nodes.',
+    example: 'true',
+  },
   kubernetesLease: {
     kind: 'string',
     flag: '--kubernetes-lease',

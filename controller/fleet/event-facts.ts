@@ -1,5 +1,6 @@
-import type { WorkloadName } from '../../shared/routing/names.js';
+import type { NodeName, WorkloadName } from '../../shared/routing/names.js';
 import type { EventFacts, NodeProblem } from '../kubernetes/cluster-events.js';
+import type { NodeFacts } from '../kubernetes/startup-taint.js';
 import type { InventoryConflict } from '../inventory/inventory-source.js';
 import type { ResourceStore } from '../store/resource-store.js';
 import type { AgentRegistry, AgentStatus } from './agent-registry.js';
@@ -12,8 +13,8 @@ const usualMs = 60_000;
 /** While agents are replaced one after another, they have two versions. */
 const versionMs = 15 * 60_000;
 
-/** What the events of a cluster say of the mesh. */
-export class MeshEventFacts implements EventFacts {
+/** What the events of a cluster say of the mesh, and what decides whether a node may take pods. */
+export class MeshEventFacts implements EventFacts, NodeFacts {
   readonly #store: Pick<ResourceStore, 'inventory' | 'release'>;
   readonly #agents: Pick<AgentRegistry, 'list' | 'statusOf'>;
   readonly #nodes: Pick<NodesWithoutAgent, 'among'>;
@@ -42,6 +43,14 @@ export class MeshEventFacts implements EventFacts {
     if (entry?.kind !== 'workload' || entry.node === null) return false;
     const agent = this.#agents.statusOf(entry.node, positionOf(this.#store));
     return agent !== undefined && unservedProblem(workload as WorkloadName, agent) === null;
+  }
+
+  capturesNewPods(node: string, sinceMs: number): boolean {
+    const agent = this.#agents.statusOf(node as NodeName, positionOf(this.#store));
+    if (agent === undefined || agent.heartbeat === null || (agent.lastSeenMs ?? 0) < sinceMs) return false;
+    if (['stale', 'stopped', 'joined'].includes(agent.state)) return false;
+    // An agent without the plugin says nothing of it, and captures as soon as it sees a pod.
+    return (agent.heartbeat.cniProblem ?? null) === null;
   }
 
   nodes(): ReadonlyMap<string, readonly NodeProblem[]> {

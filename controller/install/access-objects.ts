@@ -24,6 +24,7 @@ export function accessObjects({
   policies,
   controller,
   openShift,
+  startupTaint,
 }: InstallOptions): readonly KubernetesObject[] {
   const account = (name: string, component: 'controller' | 'agent'): KubernetesObject => ({
     apiVersion: 'v1',
@@ -44,11 +45,12 @@ export function accessObjects({
         labels,
         annotations: {
           'culvert.dev/why':
-            'list and watch: pods and services are workloads and services of the mesh, a label of a namespace brings its pods in, nodes have zones, endpointslices have the endpoints that no selector finds, and objects of culvert.dev are rules; their status says whether they are in force; customresourcedefinitions: while one is deleted, its rules stay; tokenreviews: agents join with the tokens of their service account; events: what people must know of a pod, a service or a node is shown with it; the validatingwebhookconfiguration: the controller writes its address and the roots of the mesh into it, and puts right what others change of that; policies of others: the kinds that the installation names',
+            'list and watch: pods and services are workloads and services of the mesh, a label of a namespace brings its pods in, nodes have zones (patch, where the installation says so: their startup taint is taken off), endpointslices have the endpoints that no selector finds, and objects of culvert.dev are rules; their status says whether they are in force; customresourcedefinitions: while one is deleted, its rules stay; tokenreviews: agents join with the tokens of their service account; events: what people must know of a pod, a service or a node is shown with it; the validatingwebhookconfiguration: the controller writes its address and the roots of the mesh into it, and puts right what others change of that; policies of others: the kinds that the installation names',
         },
       },
       rules: [
         { apiGroups: [''], resources: ['pods', 'services', 'namespaces', 'nodes'], verbs: ['list', 'watch'] },
+        ...itemsWhen<object>(startupTaint, { apiGroups: [''], resources: ['nodes'], verbs: ['patch'] }),
         { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['list', 'watch'] },
         { apiGroups: [customGroup], resources: customPlurals, verbs: ['list', 'watch'] },
         { apiGroups: [customGroup], resources: customPlurals.map((plural) => `${plural}/status`), verbs: ['patch'] },

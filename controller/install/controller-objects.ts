@@ -84,7 +84,7 @@ function claim({ namespace, controller: { storage } }: InstallOptions): Kubernet
 }
 
 function deployment(options: InstallOptions): KubernetesObject {
-  const { namespace, image, imagePullSecrets, trustDomain, ambientLabels, controller, webhook, policies } = options;
+  const { namespace, image, imagePullSecrets, trustDomain, controller, webhook, policies } = options;
   const { nodeSelector, nodeAffinity, tolerations, podAnnotations, replicas, resources, storage } = controller;
   const labels = labelsOf('controller');
   const name = `${controllerName}.${namespace}.svc`;
@@ -135,7 +135,8 @@ function deployment(options: InstallOptions): KubernetesObject {
                 ...itemsWhen(isNumber(replicas, 2), `--kubernetes-lease=${leaseName}`),
                 ...itemsWhen(webhook.enabled, `--kubernetes-webhook=${webhookName}`),
                 ...itemsWhen(isSet(policies), `--kubernetes-policies=${joined(policies)}`),
-                ...itemsWhen(ambientLabels, '--kubernetes-ambient'),
+                ...itemsWhen(options.ambientLabels, '--kubernetes-ambient'),
+                ...itemsWhen(options.startupTaint, '--kubernetes-startup-taint'),
                 ...itemsOf(controller.extraArgs),
               ],
               env: [{ name: 'CULVERT_CONTEXT', value: `${statePath}/admin.yaml` }, ...itemsOf(controller.extraEnv)],

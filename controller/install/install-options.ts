@@ -12,6 +12,7 @@ export type InstallValues<Flag = boolean> = {
   readonly trustDomain: string;
   readonly hostProbes: string;
   readonly ambientLabels: Flag;
+  readonly startupTaint: Flag;
   readonly controller: {
     readonly replicas: number;
     readonly storage: {
@@ -102,6 +103,7 @@ export function defaultValues(version: string): InstallValues {
     trustDomain: 'culvert.local',
     hostProbes: 'uid:0',
     ambientLabels: false,
+    startupTaint: false,
     controller: {
       replicas: 1,
       storage: { kind: 'claim', accessMode: 'ReadWriteOnce', size: '5Gi', className: '', path: '' },

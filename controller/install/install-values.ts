@@ -96,6 +96,9 @@ export const valueNotes: Leaves = {
   ambientLabels: {
     help: "Whether istio.io/dataplane-mode=ambient on a namespace or a pod brings pods into the mesh, as culvert.dev/mesh=enabled does, and none keeps them out. Only where Istio's own ambient mode does not run.",
   },
+  startupTaint: {
+    help: 'Whether the controller takes the taint culvert.dev/agent-not-ready off a node as soon as its agent captures new pods. For nodes that register with it, so that no pod of the mesh starts there before. The controller may then change nodes.',
+  },
   'controller.replicas': {
     help: 'Controllers: with 2, one stands by and takes over when the other dies. Both need the same state: claim or host-path, not empty-dir.',
     schema: { type: 'integer', enum: [1, 2] },

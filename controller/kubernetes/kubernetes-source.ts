@@ -14,7 +14,7 @@ import type { KubernetesState } from './kubernetes-state.js';
 import { readNamespace, type ClusterNamespace } from './namespace.js';
 import { NamedEndpoints } from './named-endpoints.js';
 import { nodeEnrolments, type NodeEnrolments } from './node-enrolments.js';
-import { readNode } from './node.js';
+import { readNode, type ClusterNode } from './node.js';
 import { readPod, type Pod } from './pod.js';
 import { podEntry } from './pod-entry.js';
 import { Reflector, type ReflectedKind } from './reflector.js';
@@ -164,6 +164,10 @@ export class KubernetesSource implements AsyncDisposable, EventObjects {
   startedPod(key: string): Regarding | null {
     const pod = this.#pods.get(key);
     return pod === undefined || pod.addresses.length === 0 ? null : regarding('Pod', pod);
+  }
+
+  get nodes(): Iterable<ClusterNode> {
+    return this.#named.nodes.values();
   }
 
   node(name: string): Regarding | null {

@@ -16,6 +16,7 @@ import { KubernetesApi } from './kubernetes-api.js';
 import { KubernetesSource } from './kubernetes-source.js';
 import type { KubernetesState } from './kubernetes-state.js';
 import { PublishedRoots, publishEveryMs, rootsForAgents, rootsForWebhook } from './published-roots.js';
+import { StartupTaint, type NodeFacts } from './startup-taint.js';
 import { reviewToken, type ReviewedToken } from './token-review.js';
 import { timeoutSignal } from '../../shared/timeout-signal.js';
 
@@ -40,6 +41,8 @@ export interface Cluster extends AsyncDisposable {
   readonly followRules: (init: { readonly store: RuleStore; readonly facts: RuleFacts }) => void;
   /** Tells what the mesh knows of objects of the cluster as events from now on; call it once. */
   readonly tellEvents: (facts: EventFacts) => void;
+  /** Takes the startup taint off nodes from now on, where the settings say so; call it once. */
+  readonly takeTaints: (facts: NodeFacts) => void;
 }
 
 const reviewTimeoutMs = 10_000;
@@ -55,6 +58,7 @@ export function openCluster(init: {
     | 'kubernetesWebhook'
     | 'kubernetesPolicies'
     | 'kubernetesAmbient'
+    | 'kubernetesStartupTaint'
     | 'trustDomain'
   >;
   readonly source: (name: string) => InventorySource;
@@ -125,11 +129,14 @@ export function openCluster(init: {
   void keepRoots();
   let rules: ClusterRules | null = null;
   let events: ClusterEvents | null = null;
+  let taints: StartupTaint | null = null;
   const account = `${kubernetesNamespace}:${agentAccount}`;
   return {
     get state() {
       const { state } = source;
-      const more = [...roots.map(({ problem }) => problem), enrolments.problem].filter((problem) => problem !== null);
+      const more = [...roots.map(({ problem }) => problem), enrolments.problem, taints?.problem ?? null].filter(
+        (problem) => problem !== null,
+      );
       const problems = [...state.problems, ...more];
       return {
         ...state,
@@ -146,6 +153,11 @@ export function openCluster(init: {
     tellEvents: (facts) => {
       events = new ClusterEvents({ api, facts, objects: source, instance: hostname(), nowMs: init.nowMs, log });
       events.start();
+    },
+    takeTaints: (facts) => {
+      if (!init.settings.kubernetesStartupTaint) return;
+      taints = new StartupTaint({ api, nodes: () => source.nodes, facts, log });
+      taints.start();
     },
     enrolments,
     get isUninstalled() {
@@ -165,6 +177,7 @@ export function openCluster(init: {
       isClosed = true;
       clearTimeout(again);
       await events?.[Symbol.asyncDispose]();
+      await taints?.[Symbol.asyncDispose]();
       await rules?.[Symbol.asyncDispose]();
       await Promise.all([source, installation].map((each) => each[Symbol.asyncDispose]()));
       api.close();

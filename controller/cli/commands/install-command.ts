@@ -22,6 +22,7 @@ type Flags = {
   readonly trustDomain: string;
   readonly hostProbes: string;
   readonly ambientLabels?: true;
+  readonly startupTaint?: true;
   readonly replicas: string;
   readonly storage: string;
   readonly storageAccessMode: string;
@@ -68,6 +69,10 @@ export function addInstallCommand(program: Command, cli: Cli): void {
     .option(
       '--ambient-labels',
       "istio.io/dataplane-mode=ambient brings pods into the mesh, too, and none keeps them out; only without Istio's own ambient mode",
+    )
+    .option(
+      '--startup-taint',
+      'the controller takes the taint culvert.dev/agent-not-ready off a node whose agent captures new pods; for nodes that register with it',
     )
     .option(
       '--replicas <number>',
@@ -174,6 +179,7 @@ function valuesOf(flags: Flags): InstallValues {
     trustDomain,
     hostProbes,
     ambientLabels: flags.ambientLabels ?? false,
+    startupTaint: flags.startupTaint ?? false,
     controller: {
       ...defaults.controller,
       replicas: replicasOf(flags),

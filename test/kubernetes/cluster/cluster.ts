@@ -112,6 +112,24 @@ export class Cluster {
     await startKubelet(this.plan, node);
   }
 
+  /**
+   * After `unplug`: boots a machine in the place of the node, with its images, that registers as a new node with these taints. Of
+   * what agents and network plugins had written it has nothing.
+   */
+  async bootAsNew(name: NodePlan['name'], taints: readonly object[]): Promise<void> {
+    const node = this.node(name);
+    await this.kubectl.succeed(['delete', 'node', name]);
+    await node.boot();
+    await node.succeed([
+      'sh',
+      '-c',
+      'rm -rf /etc/cni/net.d/* /opt/cni/bin/culvert-cni /var/lib/culvert /var/lib/kubelet/pods',
+    ]);
+    await startContainerd(this.plan, node);
+    await startKubelet(this.plan, node, taints);
+    await this.#until(`${name} is known`, ['get', 'node', name], 'kubelet', node);
+  }
+
   /** Copies the logs of the daemons, and of the pods that are still there, into a folder for each node. */
   keepLogs(directory: string): void {
     for (const node of this.nodes) {

@@ -19,10 +19,15 @@ export async function startContainerd(plan: ClusterPlan, node: ClusterNode): Pro
   await waitUntil(`containerd of ${node.name} answers`, ask, 60_000);
 }
 
-/** Starts the kubelet and kube-proxy on a node with containerd. */
-export async function startKubelet(plan: ClusterPlan, node: ClusterNode): Promise<void> {
+/** Starts the kubelet and kube-proxy on a node with containerd. `taints`: with which a new node registers. */
+export async function startKubelet(
+  plan: ClusterPlan,
+  node: ClusterNode,
+  taints: readonly object[] = [],
+): Promise<void> {
   const keys = keysOf(plan);
-  await node.write('/etc/kube/kubelet.yaml', JSON.stringify(kubeletConfig(plan, node)));
+  const config = { ...kubeletConfig(plan, node), registerWithTaints: taints };
+  await node.write('/etc/kube/kubelet.yaml', JSON.stringify(config));
   node.startDaemon('kubelet', [
     'kubelet',
     '--config=/etc/kube/kubelet.yaml',

@@ -23,6 +23,7 @@ export const installValueSets: Readonly<Record<string, InstallValues>> = {
   'everything that can be asked for': {
     ...defaults,
     imagePullSecrets: [{ name: 'registry' }, { name: 'mirror' }],
+    startupTaint: true,
     quotaForCriticalPods: true,
     webhook: { enabled: true, failurePolicy: 'Fail' },
     policies: [

@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { httpsIdentity } from '../http/https-identity.js';
 
 type KubernetesObject = {
@@ -211,6 +212,7 @@ export class FakeApiServer implements AsyncDisposable {
     if (path.startsWith(definitions)) return this.#definition(path.slice(definitions.length), response);
     if (path.startsWith('/apis/events.k8s.io/v1/')) return void this.#event(method, path, request, response);
     if (/\/leases\/[^/]+$/.test(path)) return void this.#lease(path, request, response);
+    if (method === 'PATCH' && path.startsWith(`${nodes}/`)) return void this.#patchNode(path, request, response);
     if (method === 'PATCH') return void this.#patch(path, request, response);
     if (isSingle(path)) return void response.end(JSON.stringify(this.#single.get(path) ?? {}));
     const selector = query.get('labelSelector') ?? '';
@@ -263,6 +265,25 @@ export class FakeApiServer implements AsyncDisposable {
     this.patches.push({ path, type: request.headers['content-type'] ?? '', body });
     if (isSingle(path)) this.#single.set(path, merged(this.#single.get(path) ?? {}, body) as object);
     if (path.endsWith('/status')) this.#putStatus(path, body.status ?? {});
+    response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
+  }
+
+  /** A JSON patch (RFC 6902) of one taint: a test and a removal, of which either both count or none. */
+  async #patchNode(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const body = await json(request);
+    this.patches.push({ path, type: request.headers['content-type'] ?? '', body });
+    const node = this.get(nodes, path.slice(nodes.length));
+    if (node === undefined) return refuse(response, 404, 'not found', null);
+    const [check, removal] = body as readonly {
+      readonly op: string;
+      readonly path: string;
+      readonly value?: unknown;
+    }[];
+    assert.deepEqual([check?.op, removal?.op, removal?.path], ['test', 'remove', check?.path]);
+    const index = Number(/^\/spec\/taints\/(\d+)$/.exec(check?.path ?? '')?.[1]);
+    const { taints = [] } = node['spec'] as { readonly taints?: readonly unknown[] };
+    if (!isDeepStrictEqual(taints[index], check?.value)) return refuse(response, 422, 'the test failed', null);
+    this.put(nodes, { ...node, spec: { taints: taints.filter((_, at) => at !== index) } });
     response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
   }
 
@@ -329,6 +350,7 @@ function wrongInEvent(path: string, event: StoredEvent & KubernetesObject): read
   return Object.entries(rules).flatMap(([field, isRight]) => (isRight ? [] : [field]));
 }
 
+const nodes = '/api/v1/nodes';
 const definitions = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions/';
 
 /** `segments.culvert.dev` of `/apis/culvert.dev/v1/segments`. */

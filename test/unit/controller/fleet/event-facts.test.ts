@@ -137,3 +137,17 @@ test('the one that goes without what both claim has an event', () => {
     'Service web Clash: goes without what another one has: 10.0.0.1 is that of service.shop.db (documents) too',
   ]);
 });
+
+test('a node may take pods when its agent, heard of since it was made, has the CNI plugin in place', () => {
+  const heard = { lastSeenMs: 5000 };
+  const asked = (agent: AgentStatus | null, sinceMs = 1000): boolean =>
+    facts({ agents: agent === null ? [] : [{ ...agent, ...heard }] }).capturesNewPods('n1', sinceMs);
+  assert.equal(asked(agentOf({ cniProblem: null })), true);
+  assert.equal(asked(agentOf({ cniProblem: null }, 'behind')), true);
+  assert.equal(asked(agentOf({})), true, 'installed without the plugin');
+  assert.equal(asked(agentOf({ cniProblem: 'the file cannot be written' })), false);
+  assert.equal(asked(agentOf({ cniProblem: null }), 6000), false, 'an earlier node of this name');
+  for (const state of ['stale', 'stopped', 'joined'] as const) assert.equal(asked(agentOf({}, state)), false, state);
+  assert.equal(asked(agentOf(null, 'joined')), false);
+  assert.equal(asked(null), false);
+});

@@ -46,6 +46,14 @@ test('conditions say whether a service uses an endpoint; what is not said counts
 
 test('a node has a zone, or none', () => {
   const node = (labels?: object) => readNode({ metadata: { name: 'n1', ...(labels === undefined ? {} : { labels }) } });
-  assert.deepEqual(node({ 'topology.kubernetes.io/zone': 'a' }), { name: 'n1', zone: 'a', uid: '' });
+  assert.equal(node({ 'topology.kubernetes.io/zone': 'a' }).zone, 'a');
   for (const labels of [undefined, {}, { 'topology.kubernetes.io/zone': '' }]) assert.equal(node(labels).zone, null);
+});
+
+test('a node has the startup taint as it is and where it is, or has none', () => {
+  const taint = { key: 'culvert.dev/agent-not-ready', effect: 'NoExecute', timeAdded: '2026-01-01T00:00:00Z' };
+  const other = { key: 'example.net/infra', effect: 'NoSchedule' };
+  const of = (spec: object | undefined) => readNode({ metadata: { name: 'n1' }, ...(spec && { spec }) }).startupTaint;
+  assert.deepEqual(of({ taints: [other, taint] }), { index: 1, taint });
+  for (const spec of [undefined, {}, { taints: null }, { taints: [other] }]) assert.equal(of(spec), null);
 });
