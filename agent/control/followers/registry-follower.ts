@@ -9,7 +9,7 @@ import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryMessage } from '../../dataplane/messages.js';
 import type { ManifestEntries, ReleasedEntry } from './manifest-entries.js';
 import { RegistryManifest, type DroppedPage } from './registry-manifest.js';
-import { RegistryRefusals, restoredBackup } from './registry-refusals.js';
+import { assertNotOlder, RegistryRefusals } from './registry-refusals.js';
 import type { RegistrySource, StoredRegistry } from '../state/registry-file.js';
 import { keyOfStored, UnreadableEntries } from './unreadable-entries.js';
 
@@ -91,14 +91,16 @@ export class RegistryFollower implements RegistrySource {
 
   /**
    * Restores what {@link stored} returned. Each entry is used only if its signature is valid, or if the root is and proves
-   * its bytes. Emits the whole registry; without a root that counts, as of another mesh, nothing is known.
+   * its bytes. Emits the whole registry; without a root that counts, as of another mesh, nothing is known. What is refused is
+   * forgotten, and is no {@link alarm}: NATS need not have it.
    */
   restore({ entries, isComplete }: StoredRegistry): void {
     const stored = new Map(entries.map(({ key, sealed }) => [key, sealed]));
     const root = stored.get(registryRootKey);
     if (root !== undefined) this.#takeRoot(root);
     for (const [key, sealed] of stored) {
-      const page = isPageKey(key) ? this.#manifest.takePage(key, sealed) : null;
+      if (isPageKey(key) && !this.#manifest.hasRoot) this.#unsaved.add(key);
+      const page = isPageKey(key) && this.#manifest.hasRoot ? this.#manifest.takePage(key, sealed) : null;
       if (page !== null) this.#add(page);
     }
     const proven = new Set<string>();
@@ -107,7 +109,7 @@ export class RegistryFollower implements RegistrySource {
     }
     for (const [key, sealed] of stored) {
       if (isManifestKey(key) || keyOfStored(key) !== null) continue;
-      this.#take(key, sealed, proven.has(key) ? this.#openProven : this.#open);
+      if (!this.#take(key, sealed, proven.has(key) ? this.#openProven : this.#open)) this.#unsaved.add(key);
     }
     // After those that it may be a newer version of.
     for (const [storedKey, sealed] of stored) {
@@ -118,6 +120,7 @@ export class RegistryFollower implements RegistrySource {
     }
     this.#removeUnlisted();
     this.#changed.clear();
+    this.#refusals.clear();
     this.#isComplete = isComplete && this.#manifest.hasRoot;
     if (this.#isComplete) this.#emitFull();
   }
@@ -182,10 +185,12 @@ export class RegistryFollower implements RegistrySource {
   }
 
   takeUnsaved(): ReadonlyMap<string, Uint8Array | null> {
-    const unsaved = new Map<string, Uint8Array | null>(this.#manifest.takeChanged());
+    const unsaved = new Map<string, Uint8Array | null>();
     for (const key of this.#unsaved) unsaved.set(key, this.#held.get(key)?.sealed ?? null);
     this.#unsaved = new Set();
-    for (const [key, sealed] of this.#unreadable.takeUnsaved()) unsaved.set(key, sealed);
+    for (const changed of [this.#manifest.takeChanged(), this.#unreadable.takeUnsaved()]) {
+      for (const [key, sealed] of changed) unsaved.set(key, sealed);
+    }
     return unsaved;
   }
 
@@ -442,9 +447,4 @@ export class RegistryFollower implements RegistrySource {
 
 function isManifestKey(key: string): boolean {
   return key === registryRootKey || isPageKey(key);
-}
-
-function assertNotOlder(sequence: number, held: number | undefined): void {
-  if (held === undefined || sequence >= held) return;
-  throw new Error(`its sequence ${sequence} is older than ${held}, which this agent has: ${restoredBackup}`);
 }

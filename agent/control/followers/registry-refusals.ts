@@ -16,6 +16,10 @@ export class RegistryRefusals {
     this.#problems.delete(key);
   }
 
+  clear(): void {
+    this.#problems.clear();
+  }
+
   /** For people; null: nothing is refused. */
   get alarm(): string | null {
     const [first] = this.#problems;
@@ -27,6 +31,12 @@ export class RegistryRefusals {
 
 /** Behind the numbers of an alarm about something that is older than what this agent has. */
 export const restoredBackup = 'an older backup of the controller may have been restored';
+
+/** `held`: the sequence of what this agent has; undefined: it has nothing. Throws where the other one is older. */
+export function assertNotOlder(sequence: number, held: number | undefined): void {
+  if (held === undefined || sequence >= held) return;
+  throw new Error(`its sequence ${sequence} is older than ${held}, which this agent has: ${restoredBackup}`);
+}
 
 /** Why the newest rules, or something of the registry, are refused; null: nothing is. */
 export type RefusalAlarms = { readonly rulesAlarm: string | null; readonly registryAlarm: string | null };

@@ -49,6 +49,21 @@ describe('a registry from disk', () => {
     assert.deepEqual([seen.signatures, seen.alarms], [count, count + 1]);
     // As of a mesh that this host has left. An empty registry would take every workload out of this one.
     assert.deepEqual([follower.isComplete, seen.messages], [false, []]);
+    // The NATS of the mesh that it joined need not have those keys, and no alarm about them would ever end.
+    assert.equal(follower.alarm, null);
+    const unsaved = follower.takeUnsaved();
+    const { pages } = listOf(forged, { key: foreignKey });
+    assert.deepEqual(new Set(unsaved.keys()), new Set([...keys, ...pages.keys()]));
+    assert.ok(
+      [...unsaved.values()].every((value) => value === null),
+      'the file loses them',
+    );
+    // What the new mesh has under the same keys is kept.
+    putAll(follower, bucketOf(sealed, listOf(sealed)));
+    assert.equal(follower.isComplete, false, 'in the next turn');
+    const kept = follower.takeUnsaved();
+    for (const key of listOf(sealed).pages.keys()) assert.ok(kept.get(key) !== null, key);
+    follower.close();
   });
 
   test('may be newer than its pages in one entry, which is then checked by its signature', () => {
