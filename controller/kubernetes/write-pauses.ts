@@ -1,9 +1,13 @@
 import { describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
+import { KubernetesError } from './kubernetes-error.js';
+
+/** A server that does not answer is not spared by a longer pause, and when it is back, people wait for what is written. */
+const unansweredLongestMs = 5000;
 
 /**
- * When one that writes to the API server may ask it again: the pauses are longer and longer while it refuses, or is away.
- * Each problem is one line of the log.
+ * When one that writes to the API server may ask it again: the pauses are longer and longer while it refuses, and up to
+ * {@link unansweredLongestMs} while it is away. Each problem is one line of the log.
  */
 export class WritePauses {
   readonly #what: string;
@@ -12,6 +16,7 @@ export class WritePauses {
   readonly #longestMs: number;
   readonly #elapsedMs: () => number;
   #failures = 0;
+  #wasAnswered = true;
   #notBeforeMs = 0;
   #problem: string | null = null;
 
@@ -51,7 +56,12 @@ export class WritePauses {
   }
 
   failed(error: unknown): void {
-    this.#notBeforeMs = this.#elapsedMs() + this.pauseMs(this.#failures++);
+    const isAnswered = !(error instanceof KubernetesError) || error.status !== null;
+    // One that is back may refuse a moment longer, which has nothing to do with how long it was away.
+    if (isAnswered !== this.#wasAnswered) this.#failures = 0;
+    this.#wasAnswered = isAnswered;
+    const pauseMs = this.pauseMs(this.#failures++);
+    this.#notBeforeMs = this.#elapsedMs() + (isAnswered ? pauseMs : Math.min(pauseMs, unansweredLongestMs));
     const problem = `${this.#what} cannot be written: ${describeError(error)}`;
     if (problem !== this.#problem) this.#log.warn({ err: error }, `${this.#what} cannot be written`);
     this.#problem = problem;
