@@ -113,17 +113,16 @@ export class Cluster {
   }
 
   /**
-   * After `unplug`: boots a machine in the place of the node, with its images, that registers as a new node with these taints. Of
-   * what agents and network plugins had written it has nothing.
+   * After `unplug`, when its Node object was deleted: boots a machine in the place of the node, with its images, that
+   * registers as a new node with these taints. Of what agents and network plugins had written it has nothing.
    */
   async bootAsNew(name: NodePlan['name'], taints: readonly object[]): Promise<void> {
     const node = this.node(name);
-    await this.kubectl.succeed(['delete', 'node', name]);
     await node.boot();
     await node.succeed([
       'sh',
       '-c',
-      'rm -rf /etc/cni/net.d/* /opt/cni/bin/culvert-cni /var/lib/culvert /var/lib/kubelet/pods',
+      'rm -rf /etc/cni/net.d/* /opt/cni/bin/culvert-cni /var/lib/culvert/* /var/lib/kubelet/pods/*',
     ]);
     await startContainerd(this.plan, node);
     await startKubelet(this.plan, node, taints);

@@ -138,6 +138,20 @@ export class InstalledCulvert implements AsyncDisposable {
     return found;
   }
 
+  /** The last lines of both agents, for a test that failed. */
+  async lastRecords(): Promise<string> {
+    const { nodes } = this.#cluster;
+    const lines = await Promise.all(
+      nodes.map(async ({ name: node }) =>
+        (await this.records(node)).slice(-6).map(({ startedAt, direction, path: way, reason, detail, ...line }) => {
+          const ends = `${line.sourceAddress} to ${line.requested ?? line.destinationAddress}`;
+          return `${node} ${startedAt} ${direction} ${way} ${ends}: ${reason} ${detail ?? ''}`;
+        }),
+      ),
+    );
+    return lines.flat().join(' | ');
+  }
+
   /** The last access-log lines of the agent of a node. */
   async records(node: NodePlan['name']): Promise<AccessLogLine[]> {
     const { kubectl } = this.#cluster;

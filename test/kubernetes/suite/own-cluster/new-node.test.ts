@@ -18,8 +18,15 @@ before(async () => {
 });
 after(async () => {
   await culvert[Symbol.asyncDispose]();
+  await startShopAgain();
   await shop[Symbol.asyncDispose]();
 });
+
+/** As at the beginning: pods of the node that was taken away are not there where the test ended early. */
+async function startShopAgain(): Promise<void> {
+  await kubectl.succeed(['-n', 'shop', 'delete', 'deployment,replicaset,pod', '--all', '--timeout=60s']);
+  await shop.start();
+}
 
 /** Asks db once, as the first thing that it does. */
 const first = `apiVersion: v1
@@ -50,6 +57,7 @@ test('the first pod of a new node is in the mesh from its first connection', { t
   ] as const) {
     await kubectl.succeed(['-n', namespace, 'delete', 'pod', name, '--force', '--grace-period=0']);
   }
+  await kubectl.succeed(['delete', 'node', 'n2']);
   await kubectl.apply(first);
   const startedAt = performance.now();
   await cluster.bootAsNew('n2', [taint]);
@@ -65,7 +73,8 @@ test('the first pod of a new node is in the mesh from its first connection', { t
   );
   t.diagnostic(`its first pod ended ${((performance.now() - startedAt) / 1000).toFixed(0)} s after power on`);
   const said = await kubectl.succeed(['-n', 'shop', 'logs', 'first']);
-  assert.deepEqual([phase, said.includes('"host":"db-')], ['Succeeded', true], said);
+  if (!said.includes('"host":"db-')) assert.fail(`it was not greeted: ${said}; ${await culvert.lastRecords()}`);
+  assert.equal(phase, 'Succeeded');
   assert.equal((await value(['get', 'node', 'n2'], '{.spec.taints[*].key}')).includes(taint.key), false);
 
   const scheduled = await value(
@@ -79,6 +88,6 @@ test('the first pod of a new node is in the mesh from its first connection', { t
     '{.items[0].status.containerStatuses[0].state.running.startedAt}',
   );
   assert.ok(scheduled >= agentRuns && agentRuns !== '', `scheduled ${scheduled}, the agent runs since ${agentRuns}`);
-  await shop.start();
+  await startShopAgain();
   await culvert.captures(3);
 });
