@@ -28,7 +28,11 @@ async function heldWorkloads(entries: readonly LedgerEntry[] = []): Promise<Asyn
     parse: (value) => capturedNamespacesSchema.parse(value),
   });
   // No step of this test loads or removes a rule.
-  const capture: Pick<CaptureControl, 'isRuled' | 'isHolding'> = { isRuled: async () => false, isHolding: () => false };
+  const capture: Pick<CaptureControl, 'isRuled' | 'isHolding' | 'expect'> = {
+    isRuled: async () => false,
+    isHolding: () => false,
+    expect: () => undefined,
+  };
   const held = new HeldWorkloads({
     capture: capture as CaptureControl,
     ledger: new CaptureLedger({ file, entries, log }),
