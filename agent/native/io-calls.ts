@@ -3,8 +3,8 @@ import { callAddon } from './addon.js';
 
 /**
  * The engine's floor, see `io/io.h` and the contract above each function in the files of `io/`. A handle is a checked number.
- * Functions return a result of at least 0 or a negated errno; what sets something up throws. The product does not call
- * them yet.
+ * Functions return a result of at least 0 or a negated errno; what sets something up throws. Only `agent/dataplane/io` calls
+ * them.
  */
 export type IoCalls = {
   ioStart(bytes: number, onTurn: (events: number) => void): ArrayBuffer;

@@ -220,7 +220,7 @@ export const buildings: Readonly<Record<string, readonly string[]>> = {
     'agent/dataplane/state/ agent/dataplane/listen/ agent/dataplane/limit/ agent/dataplane/balance/',
     'agent/dataplane/tunnel/ agent/dataplane/relay/',
     'agent/dataplane/engine/',
-    'agent/dataplane/sockets/ agent/dataplane/connection/ agent/dataplane/route/',
+    'agent/dataplane/io/ agent/dataplane/sockets/ agent/dataplane/connection/ agent/dataplane/route/',
     'agent/dataplane/image/ agent/dataplane/report/ agent/dataplane/messages.ts agent/dataplane/settings.ts agent/dataplane/workload-usage.ts',
     'agent/native/ agent/ports.ts agent/thread/',
   ],

@@ -123,7 +123,7 @@ static bool read_bytes(napi_env env, napi_value value, bytes *out) {
   return napi_get_buffer_info(env, value, &out->bytes, &out->length) == napi_ok && out->length <= 1 << 20;
 }
 
-/* What failed, in OpenSSL's words where it has some. */
+/* What cannot be used; NULL when all can. */
 static const char *fill(tls_context *context, const bytes *chain, const bytes *key, const bytes *roots, const char *ciphers) {
   SSL_CTX *ssl = context->ssl;
   if (node.SSL_CTX_ctrl(ssl, CTRL_MIN_VERSION, VERSION_1_3, NULL) != 1 ||

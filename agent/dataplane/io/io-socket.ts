@@ -1,0 +1,252 @@
+import { getSystemErrorName } from 'node:util';
+import { closeFd } from '../../native/addon.js';
+import { epollEvent, socketQuestion } from '../../native/io-calls.js';
+import { scratchAt, scratchBytes, type Reactor, type Turnable, type Watched } from './reactor.js';
+
+/** Whose socket it is. Nothing is called after `onBroken`, or after the owner has closed the socket. */
+export interface SocketOwner {
+  /** The connection that was dialled is there. */
+  onConnected?(): void;
+  /** There may be something to read, or the end. Reads one quantum, or leaves it: {@link IoSocket.readLater} asks again. */
+  onReadable(): void;
+  /** The kernel has taken all that waited. */
+  onDrained?(): void;
+  /** The socket is closed. `code` is the name of the errno, `ECONNRESET` for example, which `failure-reasons.ts` knows. */
+  onBroken(code: string): void;
+}
+
+/** More than this waits for no reader: its owner has to stop when {@link IoSocket.waiting} is not 0. */
+const mostWaiting = 4 * 1024 * 1024;
+const [again, inProgress] = [-11, -115];
+const onEdge = epollEvent.in | epollEvent.peerEnded | epollEvent.onEdge;
+const brokenEvents = epollEvent.error | epollEvent.hangUp;
+
+/** What {@link IoSocket.read} returns in place of a number of bytes. */
+export const nothingYet = -1;
+export const atEnd = 0;
+
+/**
+ * A TCP connection as a number. Both directions end by themselves. What the kernel does not take waits here, is written before
+ * anything new, and is told when it is gone. Its owner closes or resets it.
+ */
+export class IoSocket implements Watched, Turnable {
+  readonly handle: number;
+  isQueued = false;
+  readonly #reactor: Reactor;
+  readonly #owner: SocketOwner;
+  #isOpen = true;
+  #isConnected: boolean;
+  #mayRead = true;
+  #mayWrite = true;
+  /** An event said that the end, or a failure, is behind what is still unread. */
+  #hasEndSeen = false;
+  #isEnding = false;
+  #hasEnded = false;
+  #watchesOutput: boolean;
+  #rest: Buffer[] = [];
+  #restBytes = 0;
+
+  private constructor(init: { reactor: Reactor; handle: number; owner: SocketOwner; isConnected: boolean }) {
+    this.handle = init.handle;
+    this.#reactor = init.reactor;
+    this.#owner = init.owner;
+    this.#isConnected = init.isConnected;
+    this.#watchesOutput = !init.isConnected;
+  }
+
+  /** Of an accepted connection, by its handle. */
+  static accepted(reactor: Reactor, handle: number, owner: SocketOwner): IoSocket {
+    const socket = new IoSocket({ reactor, handle, owner, isConnected: true });
+    socket.#watch();
+    return socket;
+  }
+
+  /**
+   * Dials with a socket that the caller made and owns no longer (`dialSocket` of agent/native/dial-sockets.ts). Returns the name
+   * of the errno when it is refused at once; then the socket is closed.
+   */
+  static dial(
+    reactor: Reactor,
+    to: { readonly fd: number; readonly ip: string; readonly port: number; readonly owner: SocketOwner },
+  ): IoSocket | string {
+    const handle = reactor.calls.ioAdopt(to.fd);
+    if (handle < 0) {
+      closeFd(to.fd);
+      return getSystemErrorName(handle);
+    }
+    const result = reactor.calls.ioConnect(handle, to.ip, to.port);
+    if (result < 0 && result !== inProgress) {
+      reactor.calls.ioClose(handle, 0);
+      return getSystemErrorName(result);
+    }
+    const socket = new IoSocket({ reactor, handle, owner: to.owner, isConnected: false });
+    // Connected at once or later, its first event says so.
+    socket.#watch();
+    return socket;
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** Bytes that the kernel has not taken. */
+  get waiting(): number {
+    return this.#restBytes;
+  }
+
+  /** The descriptor, for a question to the kernel; null when it is closed. */
+  get fd(): number | null {
+    const fd = this.#isOpen ? this.#reactor.calls.ioDescriptor(this.handle) : -1;
+    return fd < 0 ? null : fd;
+  }
+
+  /**
+   * Reads at most `most` bytes to `offset` of the reactor's memory. {@link nothingYet}: `onReadable` comes when there is more;
+   * {@link atEnd}: no more will come. A failure closes the socket, and `onBroken` comes before this returns.
+   */
+  read(offset: number, most: number): number {
+    if (!this.#isOpen || !this.#mayRead) return nothingYet;
+    const count = this.#reactor.calls.ioReceive(this.handle, offset, most);
+    if (count === again) {
+      this.#mayRead = false;
+      return nothingYet;
+    }
+    if (count < 0) {
+      this.#break(count);
+      return nothingYet;
+    }
+    // A short read is the last one, unless the end is behind it.
+    if (count < most && !this.#hasEndSeen) this.#mayRead = count === 0;
+    if (count > 0 && this.#mayRead) this.readLater();
+    return count;
+  }
+
+  /** `onReadable` comes in a later round. For an owner that stopped to read and goes on. */
+  readLater(): void {
+    if (this.#isOpen && this.#mayRead) this.#reactor.queue(this);
+  }
+
+  /**
+   * Writes bytes of the reactor's memory, which are the caller's again when this returns. Returns what waits then: 0, or the
+   * owner has to stop until `onDrained`. Throws a RangeError where more than 4 MiB would wait, an Error after {@link end}.
+   */
+  write(offset: number, length: number): number {
+    if (!this.#isOpen) return 0;
+    if (this.#isEnding) throw new Error('written after the end');
+    if (this.#restBytes + length > mostWaiting) throw new RangeError('more waits than an owner may let wait');
+    let sent = 0;
+    if (this.#isConnected && this.#mayWrite && this.#restBytes === 0) {
+      const count = this.#reactor.calls.ioSend(this.handle, offset, length);
+      if (count < 0 && count !== again) {
+        this.#break(count);
+        return 0;
+      }
+      sent = Math.max(0, count);
+    }
+    if (sent < length) this.#keep(Buffer.from(this.#reactor.memory.subarray(offset + sent, offset + length)));
+    return this.#restBytes;
+  }
+
+  /** FIN behind what waits. The other direction goes on. */
+  end(): void {
+    if (!this.#isOpen || this.#isEnding) return;
+    this.#isEnding = true;
+    this.#endWhenWritten();
+  }
+
+  /** What waits here is lost; what the kernel took is still sent. */
+  close(): void {
+    this.#close(0);
+  }
+
+  /** RST: what has not left is lost. */
+  reset(): void {
+    this.#close(1);
+  }
+
+  onEvents(events: number): void {
+    if ((events & (epollEvent.peerEnded | brokenEvents)) !== 0) this.#hasEndSeen = true;
+    if (!this.#isConnected) {
+      if ((events & (epollEvent.out | brokenEvents)) === 0) return;
+      const error = this.#reactor.calls.ioAsk(this.handle, socketQuestion.error);
+      if (error !== 0) {
+        this.#break(-Math.abs(error));
+        return;
+      }
+      this.#isConnected = true;
+      this.#owner.onConnected?.();
+    }
+    if ((events & (epollEvent.out | brokenEvents)) !== 0) {
+      this.#mayWrite = true;
+      this.#flush();
+    }
+    if ((events & (epollEvent.in | epollEvent.peerEnded | brokenEvents)) === 0) return;
+    this.#mayRead = true;
+    this.readLater();
+  }
+
+  onTurn(): void {
+    if (this.#isOpen && this.#mayRead) this.#owner.onReadable();
+  }
+
+  #keep(rest: Buffer): void {
+    this.#rest.push(rest);
+    this.#restBytes += rest.length;
+    this.#mayWrite = false;
+    if (this.#watchesOutput) return;
+    this.#watchesOutput = true;
+    this.#watch();
+  }
+
+  #flush(): void {
+    if (!this.#isOpen) return;
+    const hadRest = this.#restBytes > 0;
+    while (this.#restBytes > 0 && this.#isOpen) {
+      const [piece] = this.#rest;
+      if (piece === undefined) return;
+      const length = Math.min(piece.length, scratchBytes);
+      this.#reactor.memory.set(piece.subarray(0, length), scratchAt);
+      const count = this.#reactor.calls.ioSend(this.handle, scratchAt, length);
+      if (count === again) {
+        this.#mayWrite = false;
+        return;
+      }
+      if (count < 0) {
+        this.#break(count);
+        return;
+      }
+      this.#restBytes -= count;
+      if (count === piece.length) this.#rest.shift();
+      else this.#rest[0] = piece.subarray(count);
+    }
+    if (hadRest && !this.#isEnding) this.#owner.onDrained?.();
+    this.#endWhenWritten();
+  }
+
+  #endWhenWritten(): void {
+    if (!this.#isOpen || !this.#isEnding || this.#hasEnded || !this.#isConnected || this.#restBytes > 0) return;
+    this.#hasEnded = true;
+    // It fails where the peer has reset the connection, which reading tells.
+    this.#reactor.calls.ioShutdown(this.handle);
+  }
+
+  #watch(): void {
+    const result = this.#reactor.watch(this, this.#watchesOutput ? onEdge | epollEvent.out : onEdge);
+    if (result < 0) this.#break(result);
+  }
+
+  #break(number: number): void {
+    if (!this.#isOpen) return;
+    this.#close(0);
+    this.#owner.onBroken(getSystemErrorName(number));
+  }
+
+  #close(isReset: 0 | 1): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.#rest = [];
+    this.#restBytes = 0;
+    this.#reactor.forget(this);
+    this.#reactor.calls.ioClose(this.handle, isReset);
+  }
+}

@@ -1,0 +1,118 @@
+import { desk, ioCalls, startReactor, type IoCalls } from '../../native/io-calls.js';
+import { TimerWheel } from './timer-wheel.js';
+
+/** What a handle belongs to. */
+export interface Watched {
+  readonly handle: number;
+  /** Events of epoll. Only notes what is ready, and queues itself where that is work. */
+  onEvents(events: number): void;
+}
+
+/** Work of one connection. */
+export interface Turnable {
+  /** The reactor's: whether it waits for its turn. */
+  isQueued: boolean;
+  /** Does one quantum, and queues itself again where there is more. */
+  onTurn(): void;
+}
+
+/** Where sockets read to; no longer than the turn of the one that reads. */
+export const scratchAt = desk.bytes;
+export const scratchBytes = 655_360;
+const memoryBytes = scratchAt + scratchBytes;
+
+/** After this many rounds, or this long, other work of the thread has its turn. */
+const mostRounds = 16;
+const mostTurnMs = 2;
+const slotMask = 2 ** 19 - 1;
+const tickMs = 100;
+
+/**
+ * Runs the sockets of a thread, which has one of it. In each round it first hands out all events, then gives each connection that
+ * has work one quantum, so that none waits for more than one quantum of each of the others.
+ */
+export class Reactor {
+  readonly calls: IoCalls = ioCalls();
+  readonly memory: Buffer;
+  readonly words: Int32Array;
+  readonly timers = new TimerWheel({ tickMs, slots: 512, nowMs: performance.now() });
+  /** By slot of the handle. */
+  readonly #watched: (Watched | undefined)[] = [];
+  #queue: Turnable[] = [];
+  #running: Turnable[] = [];
+  #later: NodeJS.Immediate | null = null;
+  #tick: NodeJS.Timeout | null = null;
+
+  private constructor() {
+    const memory = startReactor(memoryBytes, (count) => this.#turn(count));
+    this.memory = Buffer.from(memory);
+    this.words = new Int32Array(memory);
+  }
+
+  /** Starts it at the first call. Throws `NATIVE_ENGINE`. */
+  static ofThread(): Reactor {
+    return (only ??= new Reactor());
+  }
+
+  /** The `at`th word of the status of the last call. */
+  status(at: 0 | 1 | 2 | 3): number {
+    return this.words[desk.status / 4 + at] ?? 0;
+  }
+
+  /** Its events go to `watched` from now on. Returns a negated errno, or 0. */
+  watch(watched: Watched, events: number): number {
+    this.#watched[watched.handle & slotMask] = watched;
+    return this.calls.ioWatch(watched.handle, events);
+  }
+
+  /** Before its handle is closed. */
+  forget(watched: Watched): void {
+    const slot = watched.handle & slotMask;
+    if (this.#watched[slot] === watched) this.#watched[slot] = undefined;
+  }
+
+  /** Gives it a turn, in this round or the next one. */
+  queue(work: Turnable): void {
+    if (work.isQueued) return;
+    work.isQueued = true;
+    this.#queue.push(work);
+    // Outside of a turn nothing else would come.
+    this.#later ??= setImmediate(() => this.#turn(this.calls.ioPoll()));
+  }
+
+  /** Call after setting a timer of {@link timers}: while it has any, a timer of Node advances it. */
+  keepTime(): void {
+    this.#tick ??= setInterval(() => {
+      this.timers.advance(performance.now());
+      if (this.timers.size > 0 || this.#tick === null) return;
+      clearInterval(this.#tick);
+      this.#tick = null;
+    }, tickMs).unref();
+  }
+
+  #turn(first: number): void {
+    const untilMs = performance.now() + mostTurnMs;
+    let count = first;
+    for (let round = 1; ; round += 1) {
+      for (let at = 0; at < 2 * count; at += 2) {
+        const handle = this.words[at] ?? 0;
+        const watched = this.#watched[handle & slotMask];
+        if (watched?.handle === handle) watched.onEvents(this.words[at + 1] ?? 0);
+      }
+      [this.#queue, this.#running] = [this.#running, this.#queue];
+      for (const work of this.#running) {
+        work.isQueued = false;
+        work.onTurn();
+      }
+      this.#running.length = 0;
+      // Events come once: what is polled is handed out.
+      if (round === mostRounds || performance.now() >= untilMs) break;
+      count = this.calls.ioPoll();
+      if (count === 0 && this.#queue.length === 0) break;
+    }
+    if (this.#later !== null) clearImmediate(this.#later);
+    this.#later = this.#queue.length > 0 ? setImmediate(() => this.#turn(this.calls.ioPoll())) : null;
+  }
+}
+
+let only: Reactor | undefined;

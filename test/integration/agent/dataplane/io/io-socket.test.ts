@@ -1,0 +1,179 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer, type Server, type Socket } from 'node:net';
+import { test } from 'node:test';
+import { atEnd, IoSocket, nothingYet, type SocketOwner } from '../../../../../agent/dataplane/io/io-socket.js';
+import { Reactor, scratchAt } from '../../../../../agent/dataplane/io/reactor.js';
+import { Timed } from '../../../../../agent/dataplane/io/timer-wheel.js';
+import { resetSocket } from '../../../../../agent/native/addon.js';
+import { dialSocket } from '../../../../../agent/native/dial-sockets.js';
+import { withDeadline } from '../../../../support/tunnel/tunnel-pair.js';
+
+/** A test that runs where `node:net` is the peer. */
+async function serve(onSocket: (socket: Socket) => void): Promise<{ readonly server: Server; readonly port: number }> {
+  const server = createServer({ allowHalfOpen: true }, (socket) => onSocket(socket.on('error', () => {})));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return { server, port: (server.address() as { port: number }).port };
+}
+
+type Client = SocketOwner & { socket: IoSocket; bytes: number; sha: ReturnType<typeof createHash>; turns: number };
+
+/** Reads all that comes, `most` bytes a turn. */
+function dial(port: number, what: Partial<SocketOwner> & { most?: number; onEnd?: () => void } = {}): Client {
+  const reactor = Reactor.ofThread();
+  const owner: Omit<Client, 'socket'> & { socket: IoSocket | null } = {
+    socket: null,
+    bytes: 0,
+    sha: createHash('sha256'),
+    turns: 0,
+    onReadable: () => {
+      owner.turns += 1;
+      const count = owner.socket?.read(scratchAt, what.most ?? 65_536) ?? nothingYet;
+      if (count === atEnd) what.onEnd?.();
+      if (count <= 0) return;
+      owner.bytes += count;
+      owner.sha.update(reactor.memory.subarray(scratchAt, scratchAt + count));
+    },
+    onBroken: (code) => assert.fail(code),
+    ...what,
+  };
+  const fd = dialSocket({ netnsFd: null, family: 4, mark: 0 });
+  const socket = IoSocket.dial(reactor, { fd, ip: '127.0.0.1', port, owner });
+  if (typeof socket === 'string') throw new Error(socket);
+  owner.socket = socket;
+  return owner as Client;
+}
+
+async function closed(server: Server): Promise<void> {
+  server.close();
+  await once(server, 'close');
+  assert.equal(Reactor.ofThread().calls.ioCounts(), 0);
+}
+
+test('bytes go both ways in order, what waits is written first, and the end comes behind it', async () => {
+  const { server, port } = await serve((socket) => socket.pause().once('resume', () => socket.pipe(socket)));
+  const accepted = once(server, 'connection') as Promise<[Socket]>;
+  const reactor = Reactor.ofThread();
+  const block = Buffer.alloc(300_000, 'abcdefghijklmnopqrstuvwxyz!');
+  const sent = createHash('sha256');
+  let left = 40;
+  let hasWaited = false;
+  const write = (): void => {
+    while (left > 0) {
+      block.writeUInt32BE(left, 0);
+      reactor.memory.set(block, scratchAt);
+      sent.update(block);
+      left -= 1;
+      if (client.socket.write(scratchAt, block.length) > 0) {
+        hasWaited = true;
+        return;
+      }
+    }
+    client.socket.end();
+  };
+  let finish = (): void => {};
+  const ended = new Promise<void>((resolve) => (finish = resolve));
+  const client = dial(port, { onConnected: () => write(), onDrained: () => write(), onEnd: () => finish() });
+  const [peer] = await accepted;
+  setImmediate(() => peer.resume());
+  await withDeadline('the end of the echo', ended);
+  assert.ok(hasWaited);
+  assert.equal(client.bytes, 40 * block.length);
+  assert.equal(client.sha.digest('hex'), sent.digest('hex'));
+  assert.throws(() => client.socket.write(scratchAt, 1), /after the end/);
+  client.socket.close();
+  assert.equal(client.socket.fd, null);
+  await closed(server);
+});
+
+test('what waits is bounded', async () => {
+  const { server, port } = await serve((socket) => socket.pause());
+  const client = dial(port);
+  assert.throws(() => {
+    for (;;) client.socket.write(scratchAt, 500_000);
+  }, RangeError);
+  client.socket.reset();
+  await closed(server);
+});
+
+test('a reset of the peer is told by its code, and ours is one there', async () => {
+  const { server, port } = await serve((socket) => setImmediate(() => resetSocket(socket)));
+  const code = await withDeadline('the reset', new Promise((resolve) => void dial(port, { onBroken: resolve })));
+  assert.equal(code, 'ECONNRESET');
+  await closed(server);
+
+  const other = await serve(() => {});
+  const accepted = once(other.server, 'connection') as Promise<[Socket]>;
+  const client = dial(other.port);
+  const [peer] = await accepted;
+  const failed = new Promise<NodeJS.ErrnoException>((resolve) => peer.once('error', resolve));
+  client.socket.reset();
+  peer.resume();
+  assert.equal((await withDeadline('the reset at the peer', failed)).code, 'ECONNRESET');
+  await closed(other.server);
+});
+
+test('timers of the wheel are due while it has any', async () => {
+  const { timers } = Reactor.ofThread();
+  let isDue = (): void => {};
+  const due = new Promise<void>((resolve) => (isDue = resolve));
+  class Once extends Timed {
+    override onDue(): void {
+      isDue();
+    }
+  }
+  timers.set(new Once(), performance.now() + 150);
+  Reactor.ofThread().keepTime();
+  // It keeps no process alive by itself.
+  const alive = setInterval(() => {}, 1000);
+  await withDeadline('the timer', due);
+  clearInterval(alive);
+  assert.equal(timers.size, 0);
+});
+
+test('a dial that is refused says so', async () => {
+  const { server, port } = await serve(() => {});
+  await closed(server);
+  const fd = dialSocket({ netnsFd: null, family: 4, mark: 0 });
+  const code = await new Promise((resolve) => {
+    const owner: SocketOwner = { onReadable: () => {}, onBroken: resolve };
+    const made = IoSocket.dial(Reactor.ofThread(), { fd, ip: '127.0.0.1', port, owner });
+    if (typeof made === 'string') resolve(made);
+  });
+  assert.equal(code, 'ECONNREFUSED');
+});
+
+test('a connection with much to read takes one quantum in a round, and no event is lost next to a busy one', async () => {
+  const bulk = Buffer.alloc(8 << 20);
+  const { server, port } = await serve((socket) =>
+    socket.once('data', (first) => {
+      if (first[0] === 1) socket.write(bulk);
+      else socket.on('data', (data) => socket.write(data)).write(first);
+    }),
+  );
+  const reactor = Reactor.ofThread();
+  const clients: Client[] = [];
+  const first = (kind: number) => (): void => {
+    reactor.memory[scratchAt] = kind;
+    clients[kind]?.socket.write(scratchAt, 1);
+  };
+  let echoes = 0;
+  const small = (): void => {
+    const count = clients[0]?.socket.read(scratchAt, 100) ?? 0;
+    if (count <= 0) return;
+    echoes += 1;
+    clients[0]?.socket.write(scratchAt, count);
+  };
+  clients.push(dial(port, { onConnected: first(0), onReadable: small }));
+  clients.push(dial(port, { onConnected: first(1), most: 4096 }));
+  const arrived = async (): Promise<void> => {
+    while ((clients[1]?.bytes ?? 0) < bulk.length) await new Promise(setImmediate);
+  };
+  await withDeadline('all of the bulk', arrived());
+  assert.ok((clients[1]?.turns ?? 0) >= bulk.length / 4096);
+  assert.ok(echoes > 10, `${echoes} echoes meanwhile`);
+  for (const { socket } of clients) socket.reset();
+  await closed(server);
+});
