@@ -228,6 +228,28 @@ export function runTunnelRotationContract(engine: TunnelEngine): void {
       assert.equal((await opening).length, 40);
     });
 
+    it('are sixteen at a time also where this thread did something else while they connected', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const { dialRaw } = pair;
+      const stall = new Int32Array(new SharedArrayBuffer(4));
+      pair.dialRaw = (target) => {
+        const socket = dialRaw(target);
+        // Longer than an address may take that does not answer.
+        if (pair.dialled.length === 16) Atomics.wait(stall, 0, 0, 400);
+        return socket;
+      };
+      const held: (() => void)[] = [];
+      const accept = pair.server.accept.bind(pair.server);
+      pair.server.accept = (socket, listener) => held.push(() => accept(socket, listener));
+      const opening = Promise.all(Array.from({ length: 40 }, async (_unused, at) => pair.stream(fromFront(at))));
+      await eventually('sixteen connections', () => held.length >= 16);
+      for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+      assert.deepEqual([held.length, pair.dialled.length], [16, 16]);
+      pair.server.accept = accept;
+      for (const release of held) release();
+      assert.equal((await opening).length, 40);
+    });
+
     it('take no turn for a connection that takes long, and one at once when it is there', async () => {
       await using pair = await TunnelPair.start(engine, ca);
       const { dialRaw } = pair;

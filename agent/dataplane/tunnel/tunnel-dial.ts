@@ -108,10 +108,15 @@ async function connectInTurn(
     raw.destroy();
   };
   signal.addEventListener('abort', giveUp, { once: true });
-  // An address that does not answer holds no places.
-  const slow = setTimeout(() => turn.leave(), slowConnectMs);
+  // An address that does not answer holds no places. What came while this thread did something else is read first.
+  let isSettled = false;
+  const leaveIfSlow = (): void => {
+    if (!isSettled) turn.leave();
+  };
+  const slow = setTimeout(() => setImmediate(leaveIfSlow), slowConnectMs);
   try {
     const dialError = await connected(raw, settings.connectTimeoutMs);
+    isSettled = true;
     clearTimeout(slow);
     if (dialError !== null) return tunnelConnectFailure(dialError, address);
     raw.setNoDelay(true);
@@ -124,6 +129,7 @@ async function connectInTurn(
     if (raw.destroyed) return tunnelConnectFailure(raw.errored ?? new Error('given up'), address);
     return await handshake({ ...init, raw });
   } finally {
+    isSettled = true;
     clearTimeout(slow);
     signal.removeEventListener('abort', giveUp);
   }
