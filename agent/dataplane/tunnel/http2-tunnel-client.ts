@@ -10,7 +10,8 @@ import type { TunnelSettings } from '../engine/session-options.js';
 import { Http2TunnelSide } from './http2-tunnel-side.js';
 import { IdentityContexts, type CertificateChange } from './identity-contexts.js';
 import { KeyedSemaphore } from './keyed-semaphore.js';
-import type { WaitForTunnel } from './stream-order.js';
+import type { StreamOrder } from './stream-order.js';
+import type { PlaceInLine, WaitForTunnel } from './waiting-line.js';
 import type { OpenResult, TunnelCertificates, TunnelClient, TunnelTarget } from './tunnel.js';
 import type { DialRaw, NoTunnel } from './tunnel-dial.js';
 import { spreadTunnels, TunnelPool, type PoolGates } from './tunnel-pool.js';
@@ -50,9 +51,17 @@ export class Http2TunnelClient extends Http2TunnelSide implements TunnelClient {
   }
 
   async open(authorized: Authorized, target: TunnelTarget): Promise<OpenResult> {
+    const standing: Standing = { stand: null };
+    try {
+      return await this.#open(authorized, target, standing);
+    } finally {
+      leave(standing, authorized);
+    }
+  }
+
+  async #open(authorized: Authorized, target: TunnelTarget, standing: Standing): Promise<OpenResult> {
     const { signal } = authorized;
     const { port } = authorized.address;
-    const untilCut = (wait: WaitForTunnel): WaitForTunnel => unlessCut(wait, signal);
     let isNew = true;
     let lost = 'no tunnel stayed open';
     let lostTunnels = 0;
@@ -63,27 +72,38 @@ export class Http2TunnelClient extends Http2TunnelSide implements TunnelClient {
       if ('ok' in own) return own;
       const pool = this.#poolFor(target);
       const order = pool.orderOf(port);
-      const tunnel = order.choose(pool.pick(own.context));
-      const line = isNew ? order.line : null;
+      // The pool that it stood in line for has ended.
+      if (standing.stand !== null && standing.stand.order !== order) leave(standing, authorized);
+      if (isNew && !order.line.isEmpty) standing.stand = { place: order.line.stand(), pool, order };
       isNew = false;
-      if (line !== null || tunnel === null || tunnel === undefined) {
+      let failure: NoTunnel | null;
+      if (standing.stand !== null && !standing.stand.place.isFirst) {
+        failure = await unlessCut(standing.stand.place.untilFirst(), signal);
+      } else {
+        const tunnel = order.choose(pool.pick(own.context));
+        if (tunnel !== null && tunnel !== undefined) {
+          const answer = tunnel.open(authorized, target.headers);
+          order.sent(tunnel);
+          // The next one follows at once.
+          leave(standing, authorized);
+          const result = await answer;
+          order.answered();
+          pool.forgetIdle(port, order);
+          if (result.ok !== 'lost') return result;
+          lost = result.detail;
+          lostTunnels += 1;
+          continue;
+        }
+        const stand = (standing.stand ??= { place: order.line.stand(), pool, order });
+        // One that lost its tunnel, and others have come to the line since.
+        if (!stand.place.isFirst) continue;
         if (tunnel === undefined) handshakes += 1;
-        const wait = line ?? (tunnel === null ? order.allAnswered() : pool.grow(own.context));
-        const failure = await order.waitFor(wait, untilCut);
-        pool.forgetIdle(port, order);
-        if (failure === null) continue;
-        if (failure.ok !== 'lost') return failure;
-        lost = failure.detail;
-        lostTunnels += 1;
-        continue;
+        failure = await unlessCut(tunnel === null ? order.allAnswered() : pool.grow(own.context), signal);
+        if (failure !== null && signal.cut === null) stand.place.fail(failure);
       }
-      const answer = tunnel.open(authorized, target.headers);
-      order.sent(tunnel);
-      const result = await answer;
-      order.answered();
-      pool.forgetIdle(port, order);
-      if (result.ok !== 'lost') return result;
-      lost = result.detail;
+      if (failure === null) continue;
+      if (failure.ok !== 'lost') return failure;
+      lost = failure.detail;
       lostTunnels += 1;
     }
     return unreachable('PEER_RESET', lost);
@@ -145,8 +165,21 @@ export class Http2TunnelClient extends Http2TunnelSide implements TunnelClient {
   }
 }
 
+/** Where a request stands in line for room in a tunnel; null: it does not. */
+type Standing = {
+  stand: { readonly place: PlaceInLine; readonly pool: TunnelPool; readonly order: StreamOrder } | null;
+};
+
+function leave(standing: Standing, { address }: Authorized): void {
+  const { stand } = standing;
+  if (stand === null) return;
+  standing.stand = null;
+  stand.place.leave();
+  stand.pool.forgetIdle(address.port, stand.order);
+}
+
 /** The handshake continues for the others who share it; the request that is cut returns at once. */
-async function unlessCut(growing: Promise<NoTunnel | null>, signal: TerminationSignal): Promise<NoTunnel | null> {
+async function unlessCut(growing: WaitForTunnel, signal: TerminationSignal): WaitForTunnel {
   let onCut = (): void => {};
   const cut = new Promise<Refused>((resolve) => {
     onCut = () => {

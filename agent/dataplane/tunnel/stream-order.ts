@@ -1,5 +1,5 @@
 import type { ClientTunnel } from './client-tunnel.js';
-import type { NoTunnel } from './tunnel-dial.js';
+import { WaitingLine, type WaitForTunnel } from './waiting-line.js';
 
 /**
  * How long a wait goes on while no CONNECT is answered: more than a round trip around the world. Then the other agent is
@@ -13,20 +13,17 @@ const patience = 4;
 /** The longest time for the answer to the question, and after it. */
 const longestBusyMs = 2000;
 
-/** Ends with null when a request may look for a tunnel again, otherwise with why it need not. */
-export type WaitForTunnel = Promise<NoTunnel | null>;
-
 /**
  * Keeps the streams to one port of an application in the order in which they were asked for. Streams of one tunnel stay in
  * order: one connection carries their CONNECTs, and one worker of the other agent answers them. Streams of two tunnels do
  * not. So while a CONNECT is not answered, the next ones follow it through the same tunnel; when that has no more room,
- * they wait for the answers. Requests that wait for the same thing go on in the order in which they came.
+ * they wait for the answers in {@link line}, and go on in the order in which they came.
  */
 export class StreamOrder {
+  /** Requests that found no room, and later ones behind them. */
+  readonly line = new WaitingLine();
   #tunnel: ClientTunnel | null = null;
   #unanswered = 0;
-  #waiting = 0;
-  #lastWait: WaitForTunnel | null = null;
   #allAnswered: {
     readonly promise: WaitForTunnel;
     readonly resolve: (ended: null) => void;
@@ -35,12 +32,7 @@ export class StreamOrder {
   } | null = null;
 
   get isIdle(): boolean {
-    return this.#unanswered === 0 && this.#waiting === 0;
-  }
-
-  /** What earlier requests wait for, and so a later one too; null when none waits. */
-  get line(): WaitForTunnel | null {
-    return this.#waiting === 0 ? null : this.#lastWait;
+    return this.#unanswered === 0 && this.line.isEmpty;
   }
 
   /** The tunnel to use where the pool would take `free`; null when the answers must come first. */
@@ -108,16 +100,5 @@ export class StreamOrder {
     clearTimeout(this.#allAnswered.timer);
     this.#allAnswered.resolve(null);
     this.#allAnswered = null;
-  }
-
-  /** Stands in the line until `wait` ends, or `giveUp` does. */
-  async waitFor(wait: WaitForTunnel, giveUp: (wait: WaitForTunnel) => WaitForTunnel): WaitForTunnel {
-    this.#lastWait = wait;
-    this.#waiting += 1;
-    try {
-      return await giveUp(wait);
-    } finally {
-      this.#waiting -= 1;
-    }
   }
 }

@@ -38,17 +38,23 @@ describe('the order of streams to one port', () => {
     assert.equal(order.choose(free), null);
     const wait = order.allAnswered();
     const ends: string[] = [];
-    const giveUp = <T>(pending: Promise<T>): Promise<T> => pending;
-    const waiting = order.waitFor(wait, giveUp).then(() => ends.push('first'));
-    assert.equal(order.line, wait);
-    const next = order.waitFor(wait, giveUp).then(() => ends.push('second'));
+    const [first, second] = [order.line.stand(), order.line.stand()];
+    const waiting = wait.then(() => {
+      ends.push('first');
+      first.leave();
+    });
+    assert.ok(!order.line.isEmpty);
+    const next = second.untilFirst().then(() => {
+      ends.push('second');
+      second.leave();
+    });
     order.answered();
     assert.ok(!order.isIdle);
     assert.equal(order.choose(free), null);
     order.answered();
     await Promise.all([waiting, next]);
     assert.deepEqual(ends, ['first', 'second']);
-    assert.deepEqual([order.line, order.isIdle, order.choose(free)], [null, true, free]);
+    assert.deepEqual([order.line.isEmpty, order.isIdle, order.choose(free)], [true, true, free]);
   });
 
   describe('while no answer comes', () => {
