@@ -81,7 +81,7 @@ const sameWithAnyNode = [
 export const suites = {
   integration: {
     directory: 'integration',
-    concurrency: 4,
+    concurrency: 3,
     filesPerProcess: 12,
     secondsPerProcess: 150,
     timeoutMs: 300_000,

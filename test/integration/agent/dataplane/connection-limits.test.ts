@@ -139,11 +139,11 @@ describe('connections to a service with a connectionPool', { timeout: patientMs(
     assert.equal((await failures())[0], 0);
     servers[0] = await mesh.workload('a').listen({ port }, greetAndEcho);
     await silent('a', true);
-    await lead({ attempts: 1, perTryTimeoutMs: 200 });
+    await lead({ attempts: 1, perTryTimeoutMs: 2000 });
     assert.equal((await failures())[0], 0);
-    await lead({ attempts: 0, perTryTimeoutMs: 200 });
+    await lead({ attempts: 0, perTryTimeoutMs: 2000 });
     assert.deepEqual(await failures(), [2, 'perTryTimeout of its VirtualService']);
-    await lead({ attempts: 1, timeoutMs: 200 });
+    await lead({ attempts: 1, timeoutMs: 2000 });
     assert.deepEqual(await failures(), [2, 'timeout of its VirtualService']);
     await silent('a', false);
   });
