@@ -101,7 +101,7 @@ export class AgentView {
   }
 
   /** For heartbeats: names of what /readyz lists as pending, what capture here cannot promise, who may probe, what is ejected. */
-  said(): Pick<Heartbeat, 'pending' | 'weaknesses' | 'hostProbes' | 'cniProblem' | 'ejected'> {
+  said(): Pick<Heartbeat, 'pending' | 'weaknesses' | 'hostProbes' | 'cniProblem' | 'knowsEnrolment' | 'ejected'> {
     const { capture, hostProbes } = this.#init;
     const watchProblem = this.plane?.watchProblem ?? null;
     const weaknesses = [
@@ -117,6 +117,7 @@ export class AgentView {
       pending: this.readiness().pending.map(({ name }) => name),
       ...(hostProbes.length === 0 ? {} : { hostProbes: [...hostProbes] }),
       ...(this.cni === null ? {} : { cniProblem: this.cni.problem?.slice(0, maxAlarmLength) ?? null }),
+      ...(this.cni?.knowsEnrolment === true ? { knowsEnrolment: true } : {}),
       ...(weaknesses.length === 0 ? {} : { weaknesses: weaknesses.map((text) => text.slice(0, maxAlarmLength)) }),
     };
   }

@@ -45,12 +45,21 @@ export class MeshEventFacts implements EventFacts, NodeFacts {
     return agent !== undefined && unservedProblem(workload as WorkloadName, agent) === null;
   }
 
-  capturesNewPods(node: string, sinceMs: number): boolean {
+  capturesNothingYet(node: string, sinceMs: number): string | null {
     const agent = this.#agents.statusOf(node as NodeName, positionOf(this.#store));
-    if (agent === undefined || agent.heartbeat === null || (agent.lastSeenMs ?? 0) < sinceMs) return false;
-    if (['stale', 'stopped', 'joined'].includes(agent.state)) return false;
+    if (agent === undefined || agent.heartbeat === null || (agent.lastSeenMs ?? 0) < sinceMs) {
+      return 'no agent of it has been heard: see the log of its agent';
+    }
+    if (['stale', 'stopped', 'joined'].includes(agent.state)) return 'its agent is silent: see its log';
+    const { cniProblem, appliedRevision, enforcedByAllWorkers, inventorySequence, knowsEnrolment } = agent.heartbeat;
+    if (appliedRevision === null || !enforcedByAllWorkers || (inventorySequence ?? null) === null) {
+      return 'its agent has no rules yet';
+    }
     // An agent without the plugin says nothing of it, and captures as soon as it sees a pod.
-    return (agent.heartbeat.cniProblem ?? null) === null;
+    if (cniProblem === undefined) return null;
+    return (
+      cniProblem ?? (knowsEnrolment === true ? null : 'its agent does not know yet which namespaces are in the mesh')
+    );
   }
 
   nodes(): ReadonlyMap<string, readonly NodeProblem[]> {

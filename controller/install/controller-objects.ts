@@ -7,6 +7,7 @@ import {
   natsPort,
   rootsConfigMap,
   selectorOf,
+  startupTaintKey,
   webhookName,
   type InstallOptions,
   type KubernetesObject,
@@ -112,7 +113,11 @@ function deployment(options: InstallOptions): KubernetesObject {
           ...fieldsWhen(isSet(imagePullSecrets), { imagePullSecrets }),
           ...fieldsWhen(isSet(nodeSelector), { nodeSelector }),
           affinity: { nodeAffinity, ...fieldsWhen(isNumber(replicas, 2), affinityOf(storage)) },
-          tolerations,
+          // Without a controller no node would lose the taint. Its pod is outside the mesh.
+          tolerations: [
+            ...itemsWhen<object>(options.startupTaint, { key: startupTaintKey, operator: 'Exists' }),
+            ...itemsOf(tolerations),
+          ],
           securityContext: {
             runAsUser: controllerUser,
             runAsGroup: controllerUser,

@@ -90,6 +90,9 @@ const leavesDeadNodes = ['not-ready', 'unreachable'].map((state) => ({
   tolerationSeconds: deadNodeSeconds,
 }));
 
+/** With it a node registers that takes no pod before its agent captures them. */
+export const startupTaintKey = 'culvert.dev/agent-not-ready';
+
 /** Values as they are, or slots for those of a chart. */
 export type InstallOptions = InstallValues<Condition>;
 

@@ -14,6 +14,8 @@ export type KubernetesState = {
   readonly overwritten?: readonly string[];
   /** Why events are not written; null: they are. A controller of an older version does not say. */
   readonly eventsProblem?: string | null;
+  /** Why nodes keep the startup taint, and take no pods; null: none does. A controller of an older version does not say. */
+  readonly taintsProblem?: string | null;
   /** Custom resources that are rules. A controller of an older version sends none. */
   readonly rules?: ClusterRulesState;
 };

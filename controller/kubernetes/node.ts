@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { startupTaintKey } from '../install/install-options.js';
 
 const taintSchema = z.looseObject({ key: z.string() });
 const nodeSchema = z.object({
@@ -11,8 +12,6 @@ const nodeSchema = z.object({
   spec: z.object({ taints: z.array(taintSchema).nullish() }).nullish(),
 });
 const zoneLabel = 'topology.kubernetes.io/zone';
-/** With it a node registers that takes no pod before its agent captures them. */
-export const startupTaintKey = 'culvert.dev/agent-not-ready';
 
 /** What the mesh has to know of a Node (core/v1). */
 export type ClusterNode = {

@@ -134,15 +134,14 @@ export function openCluster(init: {
   return {
     get state() {
       const { state } = source;
-      const more = [...roots.map(({ problem }) => problem), enrolments.problem, taints?.problem ?? null].filter(
-        (problem) => problem !== null,
-      );
+      const more = [...roots.map(({ problem }) => problem), enrolments.problem].filter((problem) => problem !== null);
       const problems = [...state.problems, ...more];
       return {
         ...state,
         problems,
         overwritten: roots.flatMap(({ overwritten }) => overwritten ?? []),
         eventsProblem: events?.problem ?? null,
+        taintsProblem: taints?.problem ?? null,
         ...(rules === null ? {} : { rules: rules.state }),
       };
     },

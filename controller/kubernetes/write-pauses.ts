@@ -17,6 +17,8 @@ export class WritePauses {
   readonly #elapsedMs: () => number;
   #failures = 0;
   #wasAnswered = true;
+  /** Since the last success. A server that answers now and then is spared all the same. */
+  #cameBack = false;
   #notBeforeMs = 0;
   #problem: string | null = null;
 
@@ -51,6 +53,7 @@ export class WritePauses {
   }
 
   succeeded(): void {
+    this.#cameBack = false;
     this.#failures = 0;
     this.#problem = null;
   }
@@ -58,7 +61,10 @@ export class WritePauses {
   failed(error: unknown): void {
     const isAnswered = !(error instanceof KubernetesError) || error.status !== null;
     // One that is back may refuse a moment longer, which has nothing to do with how long it was away.
-    if (isAnswered !== this.#wasAnswered) this.#failures = 0;
+    if (isAnswered && !this.#wasAnswered && !this.#cameBack) {
+      this.#failures = 0;
+      this.#cameBack = true;
+    }
     this.#wasAnswered = isAnswered;
     const pauseMs = this.pauseMs(this.#failures++);
     this.#notBeforeMs = this.#elapsedMs() + (isAnswered ? pauseMs : Math.min(pauseMs, unansweredLongestMs));

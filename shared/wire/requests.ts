@@ -147,6 +147,8 @@ export const heartbeatSchema = z.object({
    * version does not say.
    */
   cniProblem: z.string().max(2048).nullable().exactOptional(),
+  /** It has the list of the controller by which its CNI plugin knows which pods to wait for; absent: not, or not said. */
+  knowsEnrolment: z.literal(true).exactOptional(),
   /** The setting `hostProbes`: whose connections from this host pass without a rule; absent: no program's, or not said. */
   hostProbes: z.array(z.string().max(512)).max(16).exactOptional(),
   /** Endpoints that workers of this agent have ejected; absent: none is, or the agent's version does not say. */

@@ -42,6 +42,7 @@ export class Cni implements Disposable {
   readonly #socket: CniSocket;
   readonly #list: EnrolledList;
   readonly #installer: CniInstaller | null;
+  readonly #enrolment: Pick<EnrolmentFollower, 'current'> | null;
   readonly #log: Log;
   readonly #stop: () => void;
   #isInstalling = false;
@@ -71,6 +72,7 @@ export class Cni implements Disposable {
     const { isComplete, isCurrent, sandboxes, enrolment, installer, log } = init;
     const reconciler = alsoTelling(init.reconciler, enrolment);
     this.#installer = installer;
+    this.#enrolment = enrolment;
     this.#log = log;
     const pods = new RegisteredPods({
       wanted: () => init.reconciler.wanted,
@@ -99,6 +101,11 @@ export class Cni implements Disposable {
     installer?.onChange((said) => log.info(said, 'the CNI plugin in the chain of this node'));
     // Otherwise the start failed, and its caller says so.
     void init.inCharge.then(takeCharge, () => undefined);
+  }
+
+  /** Whether it is known, of a cluster, which namespaces are in the mesh. */
+  get knowsEnrolment(): boolean {
+    return (this.#enrolment?.current ?? null) !== null;
   }
 
   /** What is wrong and what it means; null: nothing. */

@@ -91,8 +91,8 @@ export class RegistryFollower implements RegistrySource {
 
   /**
    * Restores what {@link stored} returned. Each entry is used only if its signature is valid, or if the root is and proves
-   * its bytes. Emits the whole registry; without a root that counts, as of another mesh, nothing is known. What is refused is
-   * forgotten, and is no {@link alarm}: NATS need not have it.
+   * its bytes. Emits the whole registry; without a root that counts, as of another mesh, nothing is known, and what is
+   * refused is no {@link alarm}: the NATS of this mesh need not have it.
    */
   restore({ entries, isComplete }: StoredRegistry): void {
     const stored = new Map(entries.map(({ key, sealed }) => [key, sealed]));
@@ -120,7 +120,7 @@ export class RegistryFollower implements RegistrySource {
     }
     this.#removeUnlisted();
     this.#changed.clear();
-    this.#refusals.clear();
+    if (!this.#manifest.hasRoot) this.#refusals.clear();
     this.#isComplete = isComplete && this.#manifest.hasRoot;
     if (this.#isComplete) this.#emitFull();
   }

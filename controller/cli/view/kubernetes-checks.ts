@@ -13,7 +13,7 @@ export function kubernetesText({ pods, enrolled, services, rules }: KubernetesSt
 
 /** What is wrong with what the controller knows of its cluster. */
 export function kubernetesFindings(
-  { isSynced, problems, warnings, rules, eventsProblem, overwritten = [] }: KubernetesState,
+  { isSynced, problems, warnings, rules, eventsProblem, taintsProblem, overwritten = [] }: KubernetesState,
   agents: Agents,
 ): Finding[] {
   const old = isSynced
@@ -37,6 +37,7 @@ export function kubernetesFindings(
     ...(eventsProblem == null
       ? []
       : [warn(eventsProblem, 'apply what culvert install prints: the role of the controller allows events')]),
+    ...(taintsProblem == null ? [] : [warn(taintsProblem, 'see kubernetes.md, "New nodes"')]),
     ...(rules?.problems ?? []).map((problem) =>
       fail(`${problem}: rules that changed in the cluster since are not in force`, 'see the log of the controller'),
     ),

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { startupTaintKey } from '../../../../controller/install/install-options.js';
 import { KubernetesApi } from '../../../../controller/kubernetes/kubernetes-api.js';
 import { KubernetesSource } from '../../../../controller/kubernetes/kubernetes-source.js';
-import { startupTaintKey } from '../../../../controller/kubernetes/node.js';
 import { StartupTaint } from '../../../../controller/kubernetes/startup-taint.js';
 import { eventually, silentLog } from '../../../support/controller/controller-fixture.js';
 import { FakeApiServer } from '../../../support/kubernetes/fake-api-server.js';
@@ -24,6 +24,8 @@ class Followed implements AsyncDisposable {
   /** The last question about each node. */
   readonly askedSinceMs = new Map<string, number>();
   readonly taint: StartupTaint;
+  /** That much time has passed. */
+  laterMs = 0;
   readonly #api: KubernetesApi;
   readonly #source: KubernetesSource;
 
@@ -42,13 +44,14 @@ class Followed implements AsyncDisposable {
       api: this.#api,
       nodes: () => this.#source.nodes,
       facts: {
-        capturesNewPods: (name, sinceMs) => {
+        capturesNothingYet: (name, sinceMs) => {
           this.askedSinceMs.set(name, sinceMs);
-          return this.capturing.has(name);
+          return this.capturing.has(name) ? null : 'its agent is silent';
         },
       },
       log: silentLog,
       turnMs: 20,
+      elapsedMs: () => performance.now() + this.laterMs,
     });
     this.#source.start();
     this.taint.start();
@@ -110,15 +113,46 @@ test('with two effects both go, and a list that changed meanwhile loses nothing 
   await eventuallyTrue('both have gone', () => JSON.stringify(followed.taintsOf('n1')) === JSON.stringify([other]));
 });
 
-test('a server that refuses is told of, and asked again', async () => {
+test('a node whose change is refused keeps its taint, is named, and holds up no other', async () => {
   await using followed = new Followed(await FakeApiServer.start());
   const { server, capturing } = followed;
   server.put(path, node('n1', [startup]));
+  server.put(path, node('n2', [startup]));
   server.refuse(`${path}/n1`, 403);
-  capturing.add('n1');
+  capturing.add('n1').add('n2');
+  await eventuallyTrue('n2 has lost it', () => JSON.stringify(followed.taintsOf('n2')) === '[]');
   await eventuallyTrue('the problem is known', () => followed.taint.problem !== null);
-  assert.match(followed.taint.problem ?? '', /taints of nodes cannot be written: .*403.*its role must allow this/);
+  assert.match(
+    followed.taint.problem ?? '',
+    /startup taint of n1 cannot be taken off: .*403.*its role must allow this/,
+  );
   server.refuse(`${path}/n1`, null);
+  followed.laterMs = 60_000;
   await eventuallyTrue('the taint has gone', () => JSON.stringify(followed.taintsOf('n1')) === '[]');
+  await eventuallyTrue('the problem has gone', () => followed.taint.problem === null);
+});
+
+test('a refusal that could mean another list of taints is a problem when it comes again', async () => {
+  await using followed = new Followed(await FakeApiServer.start());
+  const { server, capturing } = followed;
+  server.put(path, node('n1', [startup]));
+  server.refuse(`${path}/n1`, 422);
+  capturing.add('n1');
+  await eventuallyTrue('it was tried', () => server.heard.includes(`PATCH ${path}/n1`));
+  assert.equal(followed.taint.problem, null);
+  followed.laterMs = 2000;
+  await eventuallyTrue('the problem is known', () => followed.taint.problem !== null);
+  assert.match(followed.taint.problem ?? '', /of n1 cannot be taken off: .*422/);
+});
+
+test('a node that keeps the taint for over two minutes is named, with the reason', async () => {
+  await using followed = new Followed(await FakeApiServer.start());
+  const { server, capturing } = followed;
+  server.put(path, node('n1', [startup]));
+  await eventuallyTrue('it is asked about', () => followed.askedSinceMs.has('n1'));
+  assert.equal(followed.taint.problem, null);
+  followed.laterMs = 120_000;
+  assert.match(followed.taint.problem ?? '', /over two minutes, and take no pods: n1 \(its agent is silent\)$/);
+  capturing.add('n1');
   await eventuallyTrue('the problem has gone', () => followed.taint.problem === null);
 });

@@ -329,6 +329,9 @@ describe('culvert check', () => {
     assert.deepEqual(unwell(inCluster({}, { eventsProblem: 'events cannot be written: 403' })), [
       'warn kubernetes: events cannot be written: 403',
     ]);
+    assert.deepEqual(unwell(inCluster({}, { taintsProblem: 'nodes take no pods: n3' })), [
+      'warn kubernetes: nodes take no pods: n3',
+    ]);
   });
 
   it('names an emergency rule once, with the time that it has left', () => {

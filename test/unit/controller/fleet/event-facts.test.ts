@@ -138,16 +138,25 @@ test('the one that goes without what both claim has an event', () => {
   ]);
 });
 
-test('a node may take pods when its agent, heard of since it was made, has the CNI plugin in place', () => {
+test('a node may take pods when its agent, heard of since it was made, has rules, the plugin and the list of namespaces', () => {
   const heard = { lastSeenMs: 5000 };
-  const asked = (agent: AgentStatus | null, sinceMs = 1000): boolean =>
-    facts({ agents: agent === null ? [] : [{ ...agent, ...heard }] }).capturesNewPods('n1', sinceMs);
-  assert.equal(asked(agentOf({ cniProblem: null })), true);
-  assert.equal(asked(agentOf({ cniProblem: null }, 'behind')), true);
-  assert.equal(asked(agentOf({})), true, 'installed without the plugin');
-  assert.equal(asked(agentOf({ cniProblem: 'the file cannot be written' })), false);
-  assert.equal(asked(agentOf({ cniProblem: null }), 6000), false, 'an earlier node of this name');
-  for (const state of ['stale', 'stopped', 'joined'] as const) assert.equal(asked(agentOf({}, state)), false, state);
-  assert.equal(asked(agentOf(null, 'joined')), false);
-  assert.equal(asked(null), false);
+  const ruled = { appliedRevision: 1, enforcedByAllWorkers: true, inventorySequence: 1 };
+  const whole = { ...ruled, cniProblem: null, knowsEnrolment: true } as const;
+  const asked = (agent: AgentStatus | null, sinceMs = 1000): string | null =>
+    facts({ agents: agent === null ? [] : [{ ...agent, ...heard }] }).capturesNothingYet('n1', sinceMs);
+  assert.equal(asked(agentOf(whole)), null);
+  assert.equal(asked(agentOf(whole, 'behind')), null);
+  assert.equal(asked(agentOf(ruled)), null, 'installed without the plugin');
+  assert.equal(asked(agentOf({ ...whole, cniProblem: 'the file cannot be written' })), 'the file cannot be written');
+  // It would let every pod pass as one of a namespace that is not in the mesh.
+  assert.match(asked(agentOf({ ...ruled, cniProblem: null })) ?? '', /does not know yet which namespaces/);
+  for (const lacking of [{ appliedRevision: null }, { enforcedByAllWorkers: false }, { inventorySequence: null }]) {
+    assert.match(asked(agentOf({ ...whole, ...lacking })) ?? '', /no rules yet/);
+  }
+  assert.match(asked(agentOf(whole), 6000) ?? '', /no agent of it/, 'an earlier node of this name');
+  for (const state of ['stale', 'stopped', 'joined'] as const) {
+    assert.match(asked(agentOf(whole, state)) ?? '', /silent/, state);
+  }
+  assert.match(asked(agentOf(null, 'joined')) ?? '', /no agent of it/);
+  assert.match(asked(null) ?? '', /no agent of it/);
 });

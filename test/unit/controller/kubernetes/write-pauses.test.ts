@@ -33,4 +33,6 @@ test('a server that refuses is spared longer and longer, one that is away is loo
 
 test('a server that comes back and refuses at first is asked again after a second', () => {
   assert.deepEqual(pausesAfter([away, away, away, away, refused, refused]), [1000, 2000, 4000, 5000, 1000, 2000]);
+  const now = [refused, away, refused, away, refused, away, refused];
+  assert.deepEqual(pausesAfter(now), [1000, 2000, 1000, 2000, 4000, 5000, 16_000], 'one that is overloaded is spared');
 });
