@@ -39,6 +39,9 @@ type Health = {
   ejections: number;
   /** Null: it is whole. */
   untilMs: number | null;
+  /** Connections that were begun and have not ended, and when that changed last. */
+  open: number;
+  usedAtMs: number;
   /** Since when it is whole, for what its penalties lose with time. */
   wholeSinceMs: number;
   /** The one connection that may try it after its penalty. */
@@ -112,6 +115,8 @@ export class EndpointHealth {
       onEnd: (verdict, reason) => this.#ended({ destination, group, health, use, ...how }, verdict, reason),
     });
     if (this.#isDue(health) && health.trial === null) health.trial = use;
+    health.open += 1;
+    health.usedAtMs = this.#nowMs();
     return use;
   }
 
@@ -124,10 +129,11 @@ export class EndpointHealth {
     for (const [destination, group] of this.#groups) {
       for (const [key, health] of group.healths) {
         this.#refresh(group, health);
-        const { untilMs, trial, latest } = health;
+        const { untilMs, trial } = health;
         if (untilMs === null) {
-          const isQuiet = latest?.isOver !== false && health.failures === 0;
-          if (isQuiet && nowMs - health.wholeSinceMs > forgottenAfterMs) group.healths.delete(key);
+          // Its address may be another pod's by now.
+          const sinceMs = Math.max(health.wholeSinceMs, health.usedAtMs);
+          if (health.open === 0 && nowMs - sinceMs > forgottenAfterMs) group.healths.delete(key);
         } else if (trial === null && nowMs - untilMs > forgottenAfterMs) {
           this.#makeWhole(group, health);
         } else if (ejected.length < maxTold) {
@@ -176,6 +182,8 @@ export class EndpointHealth {
   }
 
   #ended({ destination, group, health, use, policy, among }: Ended, verdict: Verdict, reason: Reason): void {
+    health.open -= 1;
+    health.usedAtMs = this.#nowMs();
     const isTrial = health.trial === use;
     if (isTrial) health.trial = null;
     if (health.untilMs !== null) {
@@ -244,6 +252,8 @@ export class EndpointHealth {
       failures: 0,
       ejections: 0,
       untilMs: null,
+      open: 0,
+      usedAtMs: this.#nowMs(),
       wholeSinceMs: this.#nowMs(),
       trial: null,
       latest: null,

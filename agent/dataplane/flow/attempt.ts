@@ -1,5 +1,6 @@
 import { formatHostPort, type HostPort } from '../../../shared/address.js';
 import { unreachable, type Refused } from '../connection/ending.js';
+import { longestTimerMs } from '../../thread/scheduler.js';
 import { ConnectionCut, TerminationSignal } from '../connection/termination-signal.js';
 
 /** `by`: the field of a document that says it, for the record. */
@@ -21,6 +22,7 @@ export class Attempt {
   readonly #timer: NodeJS.Timeout;
   readonly #onCut: () => void;
   #isLate = false;
+  #isOver = false;
 
   /** The caller ends it. */
   constructor(connection: TerminationSignal, limit: AttemptLimit) {
@@ -31,14 +33,19 @@ export class Attempt {
     };
     if (connection.cut === null) connection.onCut(this.#onCut);
     else this.#onCut();
-    this.#timer = setTimeout(() => {
-      this.#isLate = true;
-      this.signal.raise(new ConnectionCut({ reason: 'CONNECT_TIMEOUT' }));
-    }, limit.afterMs);
+    // A thread that stood still reads first what came meanwhile.
+    this.#timer = setTimeout(() => setImmediate(() => this.#giveUp()), Math.min(limit.afterMs, longestTimerMs));
+  }
+
+  #giveUp(): void {
+    if (this.#isOver) return;
+    this.#isLate = true;
+    this.signal.raise(new ConnectionCut({ reason: 'CONNECT_TIMEOUT' }));
   }
 
   /** What became of it, where the endpoint was not reached in time. */
   end<T extends { readonly ok: true }>(result: T | Refused, address: HostPort): T | Refused {
+    this.#isOver = true;
     clearTimeout(this.#timer);
     this.#connection.offCut(this.#onCut);
     if (result.ok || !this.#isLate || this.#connection.cut !== null) return result;

@@ -68,17 +68,22 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
       isEjected = true;
       continue;
     }
+    if (failed !== null && isOver(untilMs)) {
+      health?.end('unknown', failed.reason);
+      return failed;
+    }
     const retry =
       failed === null || budget === undefined
         ? null
         : context.retryBudget.retry(`${chosen.of}:${identified.dialled.port}`, budget);
-    if (failed !== null && (isOver(untilMs) || (budget !== undefined && retry === null))) {
+    if (failed !== null && budget !== undefined && retry === null) {
       health?.end('unknown', failed.reason);
-      return isOver(untilMs) ? failed : { ...failed, detail: `${failed.detail}; not tried again: retryBudget` };
+      return { ...failed, detail: `${failed.detail}; not tried again: retryBudget` };
     }
     connection.goTo(context.balancer.begin(endpoint, policy), health);
-    const connected = await tryEndpoint(arrival, identified, endpoint, limitOf(chosen, untilMs));
-    retry?.end();
+    const connected = await tryEndpoint(arrival, identified, endpoint, limitOf(chosen, untilMs)).finally(() =>
+      retry?.end(),
+    );
     if (connected.ok) connection.reached();
     if (connected.ok || !connected.isRetryable) return connected;
     connection.leaveEndpoint(connected);

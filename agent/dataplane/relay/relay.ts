@@ -43,6 +43,8 @@ export function relay(init: RelayOptions, onEnd: (outcome: RelayOutcome) => void
 
 /** Most connections have no time limit. */
 const noTimers: NodeJS.Timeout[] = [];
+/** How often an idle timeout is looked at, at most. */
+const shortestLookMs = 50;
 const nothing = (): void => {};
 
 class Relay {
@@ -183,7 +185,7 @@ class Relay {
           this.#end({ reason: 'IDLE_TIMEOUT', endedBy: 'agent', rule: null, detail: '' });
         }
       },
-      Math.ceil(idleTimeoutMs / 4),
+      Math.min(Math.max(Math.ceil(idleTimeoutMs / 4), shortestLookMs), longestTimerMs),
     );
     this.#timers = [...this.#timers, timer];
   }

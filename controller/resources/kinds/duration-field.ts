@@ -18,19 +18,26 @@ export function durationMs(text: string): number | undefined {
   return Math.abs(ms - sum) < 1e-6 && Number.isSafeInteger(ms) ? ms : undefined;
 }
 
-/** `atLeastMs`: 0 or 1, where 0 would mean something else. */
+/** A timer of Node waits for 2^31 - 1 ms at most. As settings have it. */
+const mostMs = 24 * 86_400_000;
+
+/** `atLeastMs`: 0 or 1, where 0 would mean something else. At most 24 days. */
 export function durationField(example: string, atLeastMs: 0 | 1) {
   return z
     .string()
     .refine(
-      (text) => (durationMs(text) ?? -1) >= atLeastMs,
-      `must be a time such as ${example}, of at least ${atLeastMs}ms`,
+      (text) => isBetween(durationMs(text) ?? -1, atLeastMs, mostMs),
+      `must be a time such as ${example}, of at least ${atLeastMs}ms and at most 576h`,
     )
     .register(fieldNotes, {
       example,
       type: 'time',
-      limits: `hours, minutes, seconds and milliseconds, at least ${atLeastMs}ms`,
+      limits: `hours, minutes, seconds and milliseconds, at least ${atLeastMs}ms, at most 576h`,
     });
+}
+
+function isBetween(value: number, least: number, most: number): boolean {
+  return value >= least && value <= most;
 }
 
 /** Of a text that the schema has taken. Throws Error otherwise. */

@@ -145,6 +145,12 @@ describe('connections to a service with a connectionPool', { timeout: patientMs(
     assert.deepEqual(await failures(), [2, 'perTryTimeout of its VirtualService']);
     await lead({ attempts: 1, timeoutMs: 2000 });
     assert.deepEqual(await failures(), [2, 'timeout of its VirtualService']);
+    // What was over in time has given its place in the budget back.
+    const one = { retries: { percent: 0, minConcurrency: 1 } };
+    await lead({ attempts: 1, timeoutMs: 2000 }, one);
+    assert.deepEqual(await failures(), [2, 'timeout of its VirtualService']);
+    await lead({ attempts: 1, perTryTimeoutMs: 2000 }, one);
+    assert.equal((await failures())[0], 0);
     await silent('a', false);
   });
 

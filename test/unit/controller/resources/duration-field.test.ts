@@ -27,3 +27,8 @@ for (const [text, ms] of [
     else assert.equal(takenDurationMs(text), ms);
   });
 }
+
+test('a duration of a document is one that a timer can wait for', () => {
+  assert.equal(durationField('1s', 1).safeParse('576h').success, true);
+  assert.match(String(durationField('1s', 1).safeParse('576h1ms').error), /at most 576h/);
+});
