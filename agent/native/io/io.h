@@ -94,7 +94,7 @@ napi_value integer(napi_env env, int64_t value);
 napi_value throw_text(napi_env env, const char *text);
 #define FUNCTION_OF(name, call, self) {name, NULL, call, NULL, NULL, NULL, napi_enumerable, self}
 
-/* splice.c, tls.c, tls-context.c: what belongs to a slot, and to the environment. */
+/* splice.c, tls-session.c, tls-context.c: what belongs to a slot, and to the environment. */
 void free_pipe(pipe_pair *pipe);
 void free_idle_pipes(io *self);
 void free_session(tls_session *session);

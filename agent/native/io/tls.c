@@ -1,206 +1,25 @@
 /*
- * TLS on a socket, in batches: one recv() of up to 512 KiB and all its records, one or many writes and one send(). OpenSSL
- * reads and writes memory: what came is in the scratch of the environment while a call lasts, and what goes out is sent at
- * its end. A session keeps only what the kernel did not take.
+ * TLS on a socket, in batches: one recv() of up to 512 KiB and all its records, one or many writes and one send().
  *
  * A session belongs to its socket and ends with it. Nothing of the peer's application is readable before ioTlsAdmit, which
  * the caller makes after its own judgement of what ioTlsPeer says.
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "io.h"
+#include "tls-session.h"
 
-/* openssl/ssl.h and openssl/bio.h. */
+/* openssl/ssl.h. */
 #define ERROR_WANT_READ 2
 #define ERROR_ZERO_RETURN 6
 #define KEY_UPDATE_NOT_REQUESTED 0
 #define KEY_UPDATE_REQUESTED 1
-#define BIO_SOURCE_SINK 0x0400
-#define BIO_CONTROL_FLUSH 11
-#define BIO_READ_RETRY (0x01 | 0x08)
 
-#define RECORD_BYTES 16384
-/* Header, type and tag; and the whole of one record that waits inside of OpenSSL. */
-#define RECORD_EXTRA 22
-#define WAITING_RECORD (RECORD_BYTES + 256 + 5)
-#define MOST_BYTES (1 << 19)
-#define IN_BYTES MOST_BYTES
-#define OUT_BYTES (MOST_BYTES + (MOST_BYTES / RECORD_BYTES + 64) * RECORD_EXTRA + RECORD_BYTES)
-/* Handshakes and answers that a peer does not fetch. */
-#define MOST_WAITING (OUT_BYTES + 262144)
 #define HANDSHAKE_READ 65536
 #define CHAIN_MOST 16
-
-struct tls_session {
-  io *self;
-  tls_context *context;
-  SSL *ssl;
-  uint8_t *waiting; /* ciphertext that the kernel did not take */
-  size_t waiting_at, waiting_length;
-  uint8_t *kept; /* ciphertext that came behind the handshake */
-  size_t kept_length;
-  unsigned long error;
-  uint64_t records_per_key, sealed, opened;
-  bool is_done, is_admitted, has_failed, has_ended;
-};
-
-/* Of an environment, while a call lasts. */
-struct tls_scratch {
-  uint8_t in[IN_BYTES + WAITING_RECORD];
-  uint8_t out[OUT_BYTES];
-  size_t in_at, in_length, out_length;
-};
-
-void free_scratch(io *self) {
-  free(self->scratch);
-  self->scratch = NULL;
-}
-
-static bool is_waiting(const tls_session *session) { return session->waiting_at < session->waiting_length; }
-
-/* Behind what waits already, or as the first. */
-static bool let_wait(tls_session *session, const uint8_t *bytes, size_t length) {
-  const size_t left = session->waiting_length - session->waiting_at;
-  if (left + length > MOST_WAITING) return false;
-  uint8_t *grown = malloc(left + length);
-  if (grown == NULL) return false;
-  if (left > 0) memcpy(grown, session->waiting + session->waiting_at, left);
-  memcpy(grown + left, bytes, length);
-  free(session->waiting);
-  session->waiting = grown;
-  session->waiting_at = 0;
-  session->waiting_length = left + length;
-  return true;
-}
-
-static int bio_write(BIO *bio, const char *bytes, int length) {
-  struct tls_scratch *scratch = ((tls_session *)node.BIO_get_data(bio))->self->scratch;
-  if (length < 0 || (size_t)length > OUT_BYTES - scratch->out_length) return -1;
-  memcpy(scratch->out + scratch->out_length, bytes, (size_t)length);
-  scratch->out_length += (size_t)length;
-  return length;
-}
-
-static int bio_read(BIO *bio, char *bytes, int length) {
-  struct tls_scratch *scratch = ((tls_session *)node.BIO_get_data(bio))->self->scratch;
-  const size_t have = scratch->in_length - scratch->in_at;
-  node.BIO_clear_flags(bio, 0x0f);
-  if (have == 0) {
-    node.BIO_set_flags(bio, BIO_READ_RETRY);
-    return -1;
-  }
-  const size_t count = (size_t)length < have ? (size_t)length : have;
-  memcpy(bytes, scratch->in + scratch->in_at, count);
-  scratch->in_at += count;
-  return (int)count;
-}
-
-static long bio_control(BIO *bio, int what, long number, void *data) {
-  (void)bio;
-  (void)number;
-  (void)data;
-  return what == BIO_CONTROL_FLUSH;
-}
-
-static BIO_METHOD *batch_method;
-static pthread_once_t method_made = PTHREAD_ONCE_INIT;
-static void make_method(void) {
-  batch_method = node.BIO_meth_new(BIO_SOURCE_SINK | 0x7f, "batch");
-  if (batch_method == NULL) return;
-  node.BIO_meth_set_write(batch_method, bio_write);
-  node.BIO_meth_set_read(batch_method, bio_read);
-  node.BIO_meth_set_ctrl(batch_method, bio_control);
-}
-
-void free_session(tls_session *session) {
-  node.SSL_free(session->ssl);
-  drop_context(session->context);
-  free(session->waiting);
-  free(session->kept);
-  free(session);
-}
-
-static tls_session *make_session(io *self, tls_context *context) {
-  pthread_once(&method_made, make_method);
-  if (self->scratch == NULL) self->scratch = calloc(1, sizeof *self->scratch);
-  tls_session *made = calloc(1, sizeof *made);
-  BIO *bio = batch_method == NULL || made == NULL || self->scratch == NULL ? NULL : node.BIO_new(batch_method);
-  if (bio == NULL || (made->ssl = new_ssl(context, &made->records_per_key)) == NULL) {
-    if (bio != NULL) node.BIO_free(bio);
-    free(made);
-    return NULL;
-  }
-  made->self = self;
-  made->context = context;
-  node.BIO_set_data(bio, made);
-  node.BIO_set_init(bio, 1);
-  node.SSL_set_bio(made->ssl, bio, bio);
-  return made;
-}
-
-/* Before each call of OpenSSL: its scratch holds nothing, its queue no error of another. */
-static void begin_call(tls_session *session) {
-  struct tls_scratch *scratch = session->self->scratch;
-  scratch->in_at = scratch->in_length = scratch->out_length = 0;
-  node.ERR_clear_error();
-}
-
-/* Tries the kernel. Returns how many bytes it took, or a negated errno other than EAGAIN. */
-static ssize_t send_some(int fd, const uint8_t *bytes, size_t length) {
-  size_t sent = 0;
-  while (sent < length) {
-    const ssize_t count = send(fd, bytes + sent, length - sent, MSG_NOSIGNAL);
-    if (count < 0 && errno == EAGAIN) break;
-    if (count < 0) return -errno;
-    sent += (size_t)count;
-  }
-  return (ssize_t)sent;
-}
-
-/* What OpenSSL wrote in this call, after what waited. Returns what waits then, or a negated errno. */
-static int64_t flush(tls_session *session, int fd) {
-  struct tls_scratch *scratch = session->self->scratch;
-  const size_t length = scratch->out_length;
-  size_t at = 0;
-  scratch->out_length = 0;
-  if (is_waiting(session)) {
-    const ssize_t sent = send_some(fd, session->waiting + session->waiting_at, session->waiting_length - session->waiting_at);
-    if (sent < 0) return sent;
-    session->waiting_at += (size_t)sent;
-  }
-  if (!is_waiting(session)) {
-    free(session->waiting);
-    session->waiting = NULL;
-    session->waiting_at = session->waiting_length = 0;
-    const ssize_t sent = send_some(fd, scratch->out, length);
-    if (sent < 0) return sent;
-    at = (size_t)sent;
-  }
-  if (at < length && !let_wait(session, scratch->out + at, length - at)) return -ENOBUFS;
-  return (int64_t)(session->waiting_length - session->waiting_at);
-}
-
-static void note_failure(tls_session *session) {
-  session->has_failed = true;
-  if (session->error == 0) session->error = node.ERR_get_error();
-  node.ERR_clear_error();
-}
-
-static bool keep_rest(tls_session *session) {
-  const struct tls_scratch *scratch = session->self->scratch;
-  const size_t length = scratch->in_length - scratch->in_at;
-  if (length == 0) return true;
-  session->kept = malloc(length);
-  if (session->kept == NULL) return false;
-  memcpy(session->kept, scratch->in + scratch->in_at, length);
-  session->kept_length = length;
-  return true;
-}
 
 /* A short read is the last one, unless the end is behind it. */
 static bool is_dry(const slot *socket_of, ssize_t count, size_t most) {
@@ -248,11 +67,12 @@ static napi_value handshake(napi_env env, napi_callback_info info) {
   session->is_done = result == 1;
   const bool goes_on = result != 1 && node.SSL_get_error(session->ssl, result) == ERROR_WANT_READ;
   if (result != 1 && !goes_on) note_failure(session);
-  const int64_t waiting = flush(session, socket_of->fd);
+  const int64_t waiting = flush_session(session, socket_of->fd);
   if (session->has_failed) return integer(env, -EPROTO);
-  if (waiting < 0) return integer(env, waiting);
-  if (session->is_done && !keep_rest(session)) return integer(env, -ENOMEM);
-  return integer(env, session->is_done);
+  const int64_t problem = waiting < 0 ? waiting : session->is_done && !keep_rest(session) ? -ENOMEM : 0;
+  /* Bytes are lost: nothing may go on behind them. */
+  if (problem != 0) session->has_failed = true;
+  return integer(env, problem != 0 ? problem : session->is_done);
 }
 
 static bool add_der(napi_env env, napi_value list, uint32_t at, const X509 *certificate) {
@@ -377,7 +197,7 @@ static napi_value receive(napi_env env, napi_callback_info info) {
   if ((bits & STATUS_FAILED) && !(status[0] & STATUS_FAILED)) status[1] = EPROTO;
   status[0] |= bits;
   /* Answers to a KeyUpdate, and alerts. */
-  const int64_t waiting = flush(session, socket_of->fd);
+  const int64_t waiting = flush_session(session, socket_of->fd);
   if (waiting < 0 && !(status[0] & STATUS_FAILED)) status[0] |= STATUS_FAILED, status[1] = (int32_t)-waiting;
   return integer(env, (int64_t)got);
 }
@@ -409,7 +229,7 @@ static napi_value send_records(napi_env env, napi_callback_info info) {
   if (session->has_ended) return integer(env, -EPIPE);
   begin_call(session);
   if (is_waiting(session)) {
-    const int64_t waiting = flush(session, socket_of->fd);
+    const int64_t waiting = flush_session(session, socket_of->fd);
     if (waiting != 0) return integer(env, waiting < 0 ? waiting : -EAGAIN);
   }
   size_t count;
@@ -418,14 +238,14 @@ static napi_value send_records(napi_env env, napi_callback_info info) {
     note_failure(session);
     return integer(env, -EPROTO);
   }
-  return integer(env, flush(session, socket_of->fd));
+  return integer(env, flush_session(session, socket_of->fd));
 }
 
 /* ioTlsFlush(socket) -> bytes that still wait for the kernel. */
 static napi_value flush_waiting(napi_env env, napi_callback_info info) {
   SESSION(1);
   begin_call(session);
-  return integer(env, flush(session, socket_of->fd));
+  return integer(env, flush_session(session, socket_of->fd));
 }
 
 /* ioTlsEnd(socket) -> bytes that wait. close_notify, behind all that was sent; the other direction goes on. */
@@ -439,7 +259,7 @@ static napi_value end(napi_env env, napi_callback_info info) {
     return integer(env, -EPROTO);
   }
   session->has_ended = true;
-  return integer(env, flush(session, socket_of->fd));
+  return integer(env, flush_session(session, socket_of->fd));
 }
 
 void add_io_tls(napi_env env, napi_value exports, io *self) {

@@ -1,0 +1,47 @@
+/* Of tls.c and tls-session.c: one TLS session, and the memory through which OpenSSL reads and writes. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "io.h"
+
+#define RECORD_BYTES 16384
+/* Header, type and tag; and the whole of one record that waits inside of OpenSSL. */
+#define RECORD_EXTRA 22
+#define WAITING_RECORD (RECORD_BYTES + 256 + 5)
+#define MOST_BYTES (1 << 19)
+#define IN_BYTES MOST_BYTES
+#define OUT_BYTES (MOST_BYTES + (MOST_BYTES / RECORD_BYTES + 64) * RECORD_EXTRA + RECORD_BYTES)
+
+struct tls_session {
+  io *self;
+  tls_context *context;
+  SSL *ssl;
+  uint8_t *waiting; /* ciphertext that the kernel did not take */
+  size_t waiting_at, waiting_length;
+  uint8_t *kept; /* ciphertext that came behind the handshake */
+  size_t kept_length;
+  unsigned long error;
+  uint64_t records_per_key, sealed, opened;
+  bool is_done, is_admitted, has_failed, has_ended;
+};
+
+/* Of an environment, while a call lasts. */
+struct tls_scratch {
+  uint8_t in[IN_BYTES + WAITING_RECORD];
+  uint8_t out[OUT_BYTES];
+  size_t in_at, in_length, out_length;
+};
+
+static inline bool is_waiting(const tls_session *session) { return session->waiting_at < session->waiting_length; }
+
+/* NULL without memory. It has a use of the context. */
+tls_session *make_session(io *self, tls_context *context);
+/* Before each call of OpenSSL: its scratch holds nothing, its queue no error of another. */
+void begin_call(tls_session *session);
+/* What OpenSSL wrote in this call, after what waited. Returns what waits then, or a negated errno. */
+int64_t flush_session(tls_session *session, int fd);
+/* Nothing more is read or written by it; the first failure is the one that is told. */
+void note_failure(tls_session *session);
+/* What OpenSSL left in the scratch stays with the session. False without memory. */
+bool keep_rest(tls_session *session);
