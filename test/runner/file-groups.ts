@@ -10,8 +10,9 @@ export type FileGroup = {
   readonly files: readonly string[];
 };
 
-/** A file that measures its process, or changes it for good, has a process of its own. */
-const needsOwnProcess = /\bprlimit\b|\bgetHeapStatistics\b|\bprocess\.(?:chdir|memoryUsage|on|once)\b/;
+/** A file that measures its process, or changes it for good (a thread has one reactor), has a process of its own. */
+const needsOwnProcess =
+  /\bprlimit\b|\bgetHeapStatistics\b|\bReactor\.ofThread\b|\bprocess\.(?:chdir|memoryUsage|on|once)\b/;
 
 /** With a quarter of the time that files of one process may take together, a file has a process of its own. */
 const aloneShare = 1 / 4;
