@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { requirementsOf, declaredPrograms } from '../lab/declared-programs.js';
 import { packagesOf } from '../lab/requirements.js';
@@ -9,11 +10,26 @@ const isWhole = process.env['CULVERT_BARE_MACHINE'] === 'whole';
 const clone = '/opt/culvert';
 
 let machine: BareMachine;
+/** Mounts in it that this process saw while it was made. */
+const mounted = new Set<string>();
 before(async () => {
-  machine = await BareMachine.create();
+  const look = (): void => {
+    const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+    for (const line of lines) if (line.includes('/culvert-bare-')) mounted.add(line);
+  };
+  const looking = setInterval(look, 50);
+  try {
+    machine = await BareMachine.create();
+  } finally {
+    clearInterval(looking);
+  }
   await machine.addClone(clone);
 });
 after(() => machine[Symbol.asyncDispose]());
+
+test('the making of a bare machine mounts nothing where its folder is removed', () => {
+  assert.deepEqual([...mounted], []);
+});
 
 async function succeeds(script: string, network: 'host' | 'none', timeoutMs: number): Promise<string> {
   const { code, stdout, stderr } = await machine.run(`cd ${clone}\n${script}`, { network, timeoutMs });

@@ -25,7 +25,11 @@ export class BareMachine implements AsyncDisposable {
     requireProgram('mmdebstrap');
     const machine = new BareMachine(await mkdtemp(path.join(tmpdir(), 'culvert-bare-')));
     try {
-      const argv = ['mmdebstrap', '--variant=minbase', '--mode=root', release, machine.#root, ...(await mirror())];
+      // It mounts /proc, /sys and /dev/shm of this machine in there. They end with their namespace, also when it is killed, so
+      // that the folder can be removed without a way into them.
+      const apart = ['unshare', '--mount', '--propagation', 'private'];
+      const made = ['mmdebstrap', '--variant=minbase', '--mode=root', release, machine.#root, ...(await mirror())];
+      const argv = [...apart, ...made];
       // It works with whatever the machine has, as apt does.
       await requireSuccess(argv, { timeoutMs: 300_000, env: { PATH: systemDirectories.join(':') } });
       await machine.#addNode();
