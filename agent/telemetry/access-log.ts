@@ -67,9 +67,17 @@ export class AccessLog {
   report({ closed, ejections = [] }: Pick<WorkerReport, 'closed' | 'ejections'>): void {
     for (const connection of closed) this.write(connection);
     if (this.#mode === 'off') return;
-    for (const { destination, workload, address, reason, count, forMs } of ejections) {
+    for (const { destination, rule, workload, address, reason, count, forMs } of ejections) {
       const endpoint = { ...(workload === null ? {} : { workload }), address: formatHostPort(address) };
-      const line = { kind: 'ejection', destination, ...endpoint, reason, count, forMs: Math.round(forMs) };
+      const line = {
+        kind: 'ejection',
+        destination,
+        destinationRule: rule,
+        ...endpoint,
+        reason,
+        count,
+        forMs: Math.round(forMs),
+      };
       this.#log.warn(line, 'An endpoint failed so often in a row that it gets no connection for a while.');
     }
   }

@@ -37,7 +37,7 @@ export class AgentMetrics {
   readonly #audited: CappedCounter<'rule'>;
   readonly #routed: CappedCounter<(typeof routeLabels)[number]>;
   readonly #circuits: CappedCounter<'service'>;
-  readonly #ejections: CappedCounter<'destination' | 'reason'>;
+  readonly #ejections: CappedCounter<'destination' | 'rule' | 'reason'>;
   readonly #opened: Counter;
   readonly #lost: Counter;
   readonly #connect: Histogram<'direction' | 'path'>;
@@ -108,9 +108,9 @@ export class AgentMetrics {
     this.#ejections = new CappedCounter({
       ...capped,
       name: 'culvert_endpoint_ejections_total',
-      help: 'How often a thread ejected an endpoint that failed (outlierDetection), by destination and the reason of the last failure.',
-      labelNames: ['destination', 'reason'],
-      openLabels: ['destination'],
+      help: 'How often a thread ejected an endpoint that failed (outlierDetection), by destination, DestinationRule and the reason of the last failure.',
+      labelNames: ['destination', 'rule', 'reason'],
+      openLabels: ['destination', 'rule'],
     });
     const registers = [registry];
     this.#opened = new Counter({
@@ -186,7 +186,8 @@ export class AgentMetrics {
   report(report: WorkerReport, workerIndex: number): void {
     for (const connection of report.closed) this.#closedOne(connection);
     for (const live of report.live) this.#moved(live);
-    for (const { destination, reason } of report.ejections ?? []) this.#ejections.add({ destination, reason }, 1);
+    for (const { destination, rule, reason } of report.ejections ?? [])
+      this.#ejections.add({ destination, rule, reason }, 1);
     const opened = this.#board.take(workerIndex, report.gauges) + report.closed.length;
     if (opened > 0) this.#opened.inc(opened);
   }

@@ -21,22 +21,20 @@ export class EjectionBoard {
     this.#byWorker.delete(workerIndex);
   }
 
-  /** One row for each endpoint of a destination: the longest penalty of a worker, and how many workers have ejected it. */
+  /** A row for each endpoint of a destination under a rule: the longest penalty of a worker, and how many workers ejected it. */
   told(): Told[] {
     const rows = new Map<string, Told>();
     for (const each of [...this.#byWorker.values()].flat()) {
-      const { destination, workload, state, reason, count } = each;
+      const { destination, rule, workload, state, reason, count } = each;
       const address = formatHostPort(each.address);
-      const key = `${destination} ${address}`;
+      const key = `${rule} ${destination} ${address} ${workload ?? ''}`;
       const present = rows.get(key);
       if (present === undefined && rows.size >= maxTold) continue;
       const forMs = Math.ceil(each.forMs);
       const threads = (present?.threads ?? 0) + 1;
       const isLonger = present === undefined || forMs > present.forMs;
-      rows.set(
-        key,
-        isLonger ? { destination, workload, address, state, reason, count, forMs, threads } : { ...present, threads },
-      );
+      const row = { destination, rule, workload, address, state, reason, count, forMs, threads };
+      rows.set(key, isLonger ? row : { ...present, threads });
     }
     return [...rows.values()];
   }

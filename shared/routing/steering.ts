@@ -1,10 +1,10 @@
 import type { HostPort } from '../address.js';
-import type { DestinationSubset, TrafficPolicy } from '../policy/snapshot.js';
+import type { CompiledDestinationRule, DestinationSubset, TrafficPolicy } from '../policy/snapshot.js';
 import { resolveService, type ServiceDestination } from './destination.js';
 import { serviceName } from './names.js';
 import type { Locality } from './registry-entry.js';
 import type { RegistryView } from './registry-view.js';
-import type { TrafficPolicies } from './traffic-policies.js';
+import { policyOfRule, type TrafficPolicies } from './traffic-policies.js';
 import type { RouteFound } from './traffic-routes.js';
 
 /** A connection to a service, as far as documents about traffic may ask. `from`: where the client is; null: not known. */
@@ -14,10 +14,11 @@ export type SteeredConnection = {
   readonly from: Locality | null;
 };
 
-/** One destination that a route leads to. `policy` null: no DestinationRule is for it. */
+/** One destination that a route leads to. `rule` and `policy` null: no DestinationRule is for it. */
 export type RouteTarget = {
   readonly ok: true;
   readonly destination: ServiceDestination;
+  readonly rule: CompiledDestinationRule | null;
   readonly policy: TrafficPolicy | null;
   readonly subset: DestinationSubset | null;
 };
@@ -37,18 +38,23 @@ export function routeTarget(
 ): RouteTarget | MissingTarget {
   const { service } = whole;
   const { client, dialled, from } = connection;
-  const asked = { namespace: client.namespace, dialledPort: dialled.port };
-  if (drawn === null) {
-    return { ok: true, destination: whole, policy: policies.policyFor(service, asked), subset: null };
-  }
-  const subset = policies.subsetOf(service, client.namespace, drawn.subset);
-  if (subset === null) {
+  const rule = policies.ruleFor(service, client.namespace);
+  const policyOf = (subset: DestinationSubset | null): TrafficPolicy | null =>
+    rule === null ? null : policyOfRule(rule, dialled.port, subset);
+  if (drawn === null) return { ok: true, destination: whole, rule, policy: policyOf(null), subset: null };
+  const subset = rule?.subsets?.find(({ name }) => name === drawn.subset);
+  if (subset === undefined) {
     const missing = `no DestinationRule has for ${serviceName(service)} and clients of ${client.namespace}`;
     return { ok: false, detail: `${routeText(drawn.route)} names the subset ${drawn.subset}, which ${missing}` };
   }
   const endpoints = resolveService(registry, service, dialled, from, subset);
-  const policy = policies.policyFor(service, asked, subset);
-  return { ok: true, destination: { ...whole, endpoints, subset: subset.name }, policy, subset };
+  return {
+    ok: true,
+    destination: { ...whole, endpoints, subset: subset.name },
+    rule,
+    policy: policyOf(subset),
+    subset,
+  };
 }
 
 /** `VirtualService/shop/web spec.tcp[1]`, as logs and metrics have it. */

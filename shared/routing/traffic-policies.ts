@@ -10,7 +10,6 @@ import { firstRoute, type RouteFacts, type RouteFound } from './traffic-routes.j
 
 type Named = { readonly namespace: string; readonly name: string };
 type Documents = Pick<Snapshot, 'destinationRules' | 'virtualServices' | 'mesh'>;
-type Client = { readonly namespace: string; readonly dialledPort: number };
 
 /** What the documents of a snapshot say of connections to services; see {@link DocumentsByHost} for which document counts. */
 export class TrafficPolicies {
@@ -43,23 +42,20 @@ export class TrafficPolicies {
     const document = this.#routes.find(service, facts.client.namespace);
     return document === null ? null : firstRoute(document, facts);
   }
+}
 
-  /** A subset of a service for clients of a namespace; null: no document that counts for them has it. */
-  subsetOf(service: Named, clientNamespace: string, name: string): DestinationSubset | null {
-    return this.ruleFor(service, clientNamespace)?.subsets?.find((subset) => subset.name === name) ?? null;
-  }
-
-  /**
-   * What the documents say of connections from a namespace to a port of a service; null: there is no rule for them. Of a
-   * subset, what it says precedes what is said of the service, and of its port, both.
-   */
-  policyFor(service: Named, client: Client, subset: DestinationSubset | null = null): TrafficPolicy | null {
-    const rule = this.ruleFor(service, client.namespace);
-    if (rule === null) return null;
-    const port = String(client.dialledPort);
-    const whole = ofPort(rule.ports, port) ?? rule.policy;
-    return subset === null ? whole : (ofPort(subset.ports, port) ?? { ...whole, ...subset.policy });
-  }
+/**
+ * What a DestinationRule says of connections to a port of a service. Of a subset, what it says precedes what is said of the
+ * service, and of its port, both.
+ */
+export function policyOfRule(
+  rule: CompiledDestinationRule,
+  dialledPort: number,
+  subset: DestinationSubset | null,
+): TrafficPolicy {
+  const port = String(dialledPort);
+  const whole = ofPort(rule.ports, port) ?? rule.policy;
+  return subset === null ? whole : (ofPort(subset.ports, port) ?? { ...whole, ...subset.policy });
 }
 
 function ofPort(ports: Readonly<Record<string, TrafficPolicy>>, port: string): TrafficPolicy | undefined {

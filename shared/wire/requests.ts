@@ -157,6 +157,8 @@ export const heartbeatSchema = z.object({
       z.object({
         /** `shop/web:80`, or `subset v2 of shop/web:80`. */
         destination: z.string().max(1024),
+        /** The DestinationRule that ejects it, `namespace/name`; absent: the agent's version does not say. */
+        rule: z.string().max(512).exactOptional(),
         /** Null: the endpoint is no workload of the mesh. */
         workload: z.string().max(512).nullable(),
         /** Address and port. */

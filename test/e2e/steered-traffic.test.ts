@@ -113,7 +113,7 @@ describe('traffic that documents steer', { timeout: patientMs(180_000) }, () => 
     });
     assert.match(
       shown,
-      /shop\/a +node1 +[12] +subset v1 of shop\/web:80 +(?:ejected|to be tried|on trial) +CONNECT_REFUSED +\d+/,
+      /shop\/a +node1 +[12] +subset v1 of shop\/web:80 +shop\/\S+ +(?:ejected|to be tried|on trial) +CONNECT_REFUSED +\d+/,
     );
     const agent = mesh.agent('node1');
     const labels = { destination: 'subset v1 of shop/web:80', reason: 'CONNECT_REFUSED' };

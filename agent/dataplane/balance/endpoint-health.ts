@@ -2,6 +2,7 @@ import type { OutlierPolicy } from '../../../shared/policy/snapshot.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
 import { workloadName } from '../../../shared/routing/names.js';
 import type { Reason } from '../../../shared/reasons.js';
+import type { CountedDestination } from '../report/counted-destination.js';
 import type { EjectedEndpoint, Ejection } from '../report/ejections.js';
 
 /** What a connection tells of its endpoint. `unknown`: nothing, for example because a rule refused it. */
@@ -51,13 +52,20 @@ type Health = {
   reason: Reason;
 };
 
-type Group = { readonly healths: Map<string, Health>; readonly ejectedIps: Map<string, number>; ejected: number };
+/** Of the endpoints of one destination, under one rule. */
+type Group = {
+  readonly names: Pick<EjectedEndpoint, 'destination' | 'rule'>;
+  readonly healths: Map<string, Health>;
+  readonly ejectedIps: Map<string, number>;
+  ejected: number;
+};
 
 /**
  * Which endpoints of a destination failed so often in a row that they are left out for a while. An endpoint is `whole`, until
  * as many connections in a row failed as its policy says; then `ejected`, for a time that grows with each ejection; then one
  * connection may try it: if that works the endpoint is whole again, else it is ejected for longer. Endpoints of one destination
- * have a state of their own. Clock and chance are arguments. Costs one look-up where no endpoint of the destination is ejected.
+ * under one rule have a state of their own. Clock and chance are arguments. Costs one look-up where no endpoint of the
+ * destination is ejected.
  */
 export class EndpointHealth {
   readonly #nowMs: () => number;
@@ -77,8 +85,12 @@ export class EndpointHealth {
   }
 
   /** The endpoints that a new connection may go to. */
-  usable(destination: string, endpoints: readonly Endpoint[], { minHealthPercent }: OutlierPolicy): UsableEndpoints {
-    const group = this.#groups.get(destination);
+  usable(
+    { key }: CountedDestination,
+    endpoints: readonly Endpoint[],
+    { minHealthPercent }: OutlierPolicy,
+  ): UsableEndpoints {
+    const group = this.#groups.get(key);
     if (group === undefined || group.ejected === 0) return { endpoints, isPanic: false };
     const nowMs = this.#nowMs();
     const left = endpoints.filter((endpoint) => {
@@ -96,7 +108,7 @@ export class EndpointHealth {
    * returned.
    */
   begin(
-    destination: string,
+    destination: CountedDestination,
     endpoint: Endpoint,
     how: {
       readonly policy: OutlierPolicy;
@@ -112,7 +124,7 @@ export class EndpointHealth {
       nowMs: this.#nowMs,
       hasAnswered: how.hasAnswered,
       onConnected: () => this.#connected(health, use),
-      onEnd: (verdict, reason) => this.#ended({ destination, group, health, use, ...how }, verdict, reason),
+      onEnd: (verdict, reason) => this.#ended({ group, health, use, ...how }, verdict, reason),
     });
     if (this.#isDue(health) && health.trial === null) health.trial = use;
     health.open += 1;
@@ -140,7 +152,7 @@ export class EndpointHealth {
           const state = trial !== null ? 'on trial' : untilMs <= nowMs ? 'to be tried' : 'ejected';
           const { reason, ejections: count } = health;
           ejected.push({
-            destination,
+            ...group.names,
             ...namesOf(health.endpoint),
             state,
             reason,
@@ -181,7 +193,7 @@ export class EndpointHealth {
     health.latest = use;
   }
 
-  #ended({ destination, group, health, use, policy, among }: Ended, verdict: Verdict, reason: Reason): void {
+  #ended({ group, health, use, policy, among }: Ended, verdict: Verdict, reason: Reason): void {
     health.open -= 1;
     health.usedAtMs = this.#nowMs();
     const isTrial = health.trial === use;
@@ -189,7 +201,7 @@ export class EndpointHealth {
     if (health.untilMs !== null) {
       if (!isTrial || verdict === 'unknown') return;
       if (verdict === 'worked') this.#makeWhole(group, health);
-      else this.#eject(destination, group, health, policy, reason);
+      else this.#eject(group, health, policy, reason);
       return;
     }
     if (health.latest === use) health.latest = null;
@@ -198,10 +210,10 @@ export class EndpointHealth {
     this.#countLatest(health);
     health.failures += 1;
     if (health.failures < policy.failures || group.ejected >= mostEjected(among, policy)) return;
-    this.#eject(destination, group, health, policy, reason);
+    this.#eject(group, health, policy, reason);
   }
 
-  #eject(destination: string, group: Group, health: Health, policy: OutlierPolicy, reason: Reason): void {
+  #eject(group: Group, health: Health, policy: OutlierPolicy, reason: Reason): void {
     const nowMs = this.#nowMs();
     if (health.untilMs === null) {
       const healthyMs = nowMs - health.wholeSinceMs;
@@ -217,7 +229,7 @@ export class EndpointHealth {
     const forMs = penaltyMs(health.ejections, policy) * (1 + jitter * this.#random());
     health.untilMs = nowMs + forMs;
     if (this.#news.length >= maxTold) return;
-    this.#news.push({ destination, ...namesOf(health.endpoint), reason, count: health.ejections, forMs });
+    this.#news.push({ ...group.names, ...namesOf(health.endpoint), reason, count: health.ejections, forMs });
   }
 
   #makeWhole(group: Group, health: Health): void {
@@ -235,11 +247,11 @@ export class EndpointHealth {
     health.wholeSinceMs = this.#nowMs();
   }
 
-  #groupOf(destination: string): Group {
-    const present = this.#groups.get(destination);
+  #groupOf({ key, of, rule }: CountedDestination): Group {
+    const present = this.#groups.get(key);
     if (present !== undefined) return present;
-    const group: Group = { healths: new Map(), ejectedIps: new Map(), ejected: 0 };
-    this.#groups.set(destination, group);
+    const group: Group = { names: { destination: of, rule }, healths: new Map(), ejectedIps: new Map(), ejected: 0 };
+    this.#groups.set(key, group);
     return group;
   }
 
@@ -265,7 +277,6 @@ export class EndpointHealth {
 }
 
 type Ended = {
-  readonly destination: string;
   readonly group: Group;
   readonly health: Health;
   readonly use: Use;

@@ -15,7 +15,8 @@ export interface Retry {
 
 /**
  * How many connections to a destination may try another endpoint, so that retries cannot multiply the load of a service that
- * fails: a share of the new connections of the last ten seconds, and a few at any time. The clock is an argument.
+ * fails: a share of the new connections of the last ten seconds, and a few at any time. Each rule has a budget of its own:
+ * `destination` is the key of a `CountedDestination`. The clock is an argument.
  */
 export class RetryBudget {
   readonly #nowMs: () => number;

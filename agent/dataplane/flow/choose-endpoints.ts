@@ -1,4 +1,10 @@
-import type { DestinationSubset, OutlierPolicy, TrafficPolicy, TrafficRoute } from '../../../shared/policy/snapshot.js';
+import type {
+  CompiledDestinationRule,
+  DestinationSubset,
+  OutlierPolicy,
+  TrafficPolicy,
+  TrafficRoute,
+} from '../../../shared/policy/snapshot.js';
 import {
   resolveDestination,
   type Destination,
@@ -9,11 +15,17 @@ import { serviceName } from '../../../shared/routing/names.js';
 import { routeTarget, routeText } from '../../../shared/routing/steering.js';
 import type { ConnectionRecord } from '../connection/connection-record.js';
 import { refused, type Refused } from '../connection/ending.js';
+import { countedDestination, type CountedDestination } from '../report/counted-destination.js';
 import type { FlowContext } from './flow-context.js';
 import type { Arrival, Identified } from './identify.js';
 
 /** `among`: how many endpoints there are, ejected ones included. */
-type ChosenHealth = { readonly policy: OutlierPolicy; readonly among: number; readonly isPanic: boolean };
+type ChosenHealth = {
+  readonly counted: CountedDestination;
+  readonly policy: OutlierPolicy;
+  readonly among: number;
+  readonly isPanic: boolean;
+};
 
 /** Endpoints in the order in which to try them, and what is said of connections to them. */
 export type Chosen = {
@@ -24,13 +36,16 @@ export type Chosen = {
   readonly route: TrafficRoute | null;
   /** What decides which of them fail too often; null: nothing does. */
   readonly health: ChosenHealth | null;
-  /** For the record, where there is no endpoint or too many connections. */
+  /** For the record, where there is no endpoint: `shop/web`, or `subset v2 of shop/web`. */
   readonly of: string;
+  /** What the rule of `policy` counts it with; null: there is no rule. */
+  readonly counted: CountedDestination | null;
 };
 
 type Steered = {
   readonly ok: true;
   readonly destination: Destination;
+  readonly rule: CompiledDestinationRule | null;
   readonly policy: TrafficPolicy | null;
   readonly subset: DestinationSubset | null;
   readonly route: TrafficRoute | null;
@@ -49,24 +64,19 @@ export function chooseEndpoints({ context, connection }: Arrival, identified: Id
   const { route } = steered;
   const atMost = 1 + (route?.attempts ?? context.settings.connectRetries);
   const how = { dialledPort: dialled.port, client: client.ip, policy: steered.policy, atMost };
-  const { subset, policy } = steered;
+  const { subset, policy, rule } = steered;
   const of = `${subset === null ? '' : `subset ${subset.name} of `}${record.service}`;
+  const counted = rule === null ? null : countedDestination(rule, of, dialled.port);
+  const rest = { ok: true, policy, route, of, counted } as const;
   const outliers = policy?.outliers;
-  if (outliers === undefined || steered.destination.kind !== 'service') {
-    return { ok: true, endpoints: context.balancer.order(steered.destination, how), policy, route, of, health: null };
+  if (outliers === undefined || counted === null || steered.destination.kind !== 'service') {
+    return { ...rest, endpoints: context.balancer.order(steered.destination, how), health: null };
   }
   const all = steered.destination.endpoints;
-  const { endpoints, isPanic } = context.health.usable(`${of}:${dialled.port}`, all, outliers);
+  const { endpoints, isPanic } = context.health.usable(counted, all, outliers);
   if (endpoints.length === 0 && all.length > 0) return refused('CIRCUIT_OPEN', allEjected(all.length, of));
-  const health = { policy: outliers, among: all.length, isPanic };
-  return {
-    ok: true,
-    endpoints: context.balancer.order({ ...steered.destination, endpoints }, how),
-    policy,
-    route,
-    of,
-    health,
-  };
+  const health = { counted, policy: outliers, among: all.length, isPanic };
+  return { ...rest, endpoints: context.balancer.order({ ...steered.destination, endpoints }, how), health };
 }
 
 /** The detail of a refusal. */
@@ -75,7 +85,7 @@ export function allEjected(count: number, of: string): string {
 }
 
 function unsteered(destination: Destination): Steered {
-  return { ok: true, destination, policy: null, subset: null, route: null };
+  return { ok: true, destination, rule: null, policy: null, subset: null, route: null };
 }
 
 /** First the VirtualService, then the DestinationRule, as in Istio. Costs nothing where the rules have neither. */

@@ -48,22 +48,23 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
   if (!identified.ok) return identified;
   const chosen = chooseEndpoints(arrival, identified);
   if (!chosen.ok) return chosen;
-  const { endpoints, policy } = chosen;
+  const { endpoints, policy, counted } = chosen;
   const { connection, context } = arrival;
   const limits = policy?.connections;
-  if (limits !== undefined) {
-    const place = context.destinations.enter(`${chosen.of}:${identified.dialled.port}`, limits);
+  if (limits !== undefined && counted !== null) {
+    const place = context.destinations.enter(counted, limits);
     if (typeof place === 'string') return refused('CIRCUIT_OPEN', place);
     connection.take(place);
     connection.limits = limits;
   }
-  const budget = policy?.retries;
-  if (budget !== undefined) context.retryBudget.connects(`${chosen.of}:${identified.dialled.port}`);
+  const budget =
+    policy?.retries === undefined || counted === null ? null : { key: counted.key, policy: policy.retries };
+  if (budget !== null) context.retryBudget.connects(budget.key);
   const untilMs = chosen.route?.timeoutMs === undefined ? null : performance.now() + chosen.route.timeoutMs;
   let failed: Refused | null = null;
   let isEjected = false;
   for (const endpoint of endpoints) {
-    const health = watched(arrival, chosen, identified.dialled.port, endpoint);
+    const health = watched(arrival, chosen, endpoint);
     if (health === 'ejected') {
       isEjected = true;
       continue;
@@ -72,11 +73,8 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
       health?.end('unknown', failed.reason);
       return failed;
     }
-    const retry =
-      failed === null || budget === undefined
-        ? null
-        : context.retryBudget.retry(`${chosen.of}:${identified.dialled.port}`, budget);
-    if (failed !== null && budget !== undefined && retry === null) {
+    const retry = failed === null || budget === null ? null : context.retryBudget.retry(budget.key, budget.policy);
+    if (failed !== null && budget !== null && retry === null) {
       health?.end('unknown', failed.reason);
       return { ...failed, detail: `${failed.detail}; not tried again: retryBudget` };
     }
@@ -119,14 +117,13 @@ function limitOf({ policy, route }: Chosen, untilMs: number | null): AttemptLimi
 /** The place of the connection at an endpoint that may be ejected; null where none may. */
 function watched(
   { context, connection }: Arrival,
-  { health, of }: Chosen,
-  dialledPort: number,
+  { health }: Chosen,
   endpoint: Endpoint,
 ): HealthUse | 'ejected' | null {
   if (health === null) return null;
   const { record } = connection;
   const hasAnswered = (): boolean => record.firstByteAtMs !== null;
-  return context.health.begin(`${of}:${dialledPort}`, endpoint, { ...health, hasAnswered }) ?? 'ejected';
+  return context.health.begin(health.counted, endpoint, { ...health, hasAnswered }) ?? 'ejected';
 }
 
 /** authorized → connected, for one endpoint. */

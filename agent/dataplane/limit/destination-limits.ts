@@ -1,5 +1,6 @@
 import type { ConnectionLimits } from '../../../shared/policy/snapshot.js';
 import type { DestinationUsage } from '../destination-usage.js';
+import type { CountedDestination } from '../report/counted-destination.js';
 
 /** The place of one connection among those of its destination. Its owner leaves it once. */
 export interface DestinationPlace {
@@ -22,29 +23,32 @@ export class DestinationLimits {
    * A place for a connection that is about to be opened, or the limit that leaves none, for the record. It is counted before it
    * is compared, so workers that ask at the same instant never exceed the limit. Null: there is no limit to count for.
    */
-  enter(destination: string, { max, maxPending }: ConnectionLimits): DestinationPlace | string | null {
+  enter(
+    { key, of, rule }: CountedDestination,
+    { max, maxPending }: ConnectionLimits,
+  ): DestinationPlace | string | null {
     if (max === undefined && maxPending === undefined) return null;
     const usage = this.#usage;
-    const pending = usage.add(destination, 'pending', 1);
+    const pending = usage.add(key, 'pending', 1);
     if (pending > (maxPending ?? Number.POSITIVE_INFINITY)) {
-      usage.add(destination, 'pending', -1);
-      return `${maxPending} connections to ${destination} are being opened, the limit (maxPendingConnections)`;
+      usage.add(key, 'pending', -1);
+      return `${maxPending} connections to ${of} are being opened, the limit (maxPendingConnections of DestinationRule ${rule})`;
     }
-    if (usage.add(destination, 'open', 1) > (max ?? Number.POSITIVE_INFINITY)) {
-      usage.add(destination, 'open', -1);
-      usage.add(destination, 'pending', -1);
-      return `${max} connections to ${destination} are open, the limit (maxConnections)`;
+    if (usage.add(key, 'open', 1) > (max ?? Number.POSITIVE_INFINITY)) {
+      usage.add(key, 'open', -1);
+      usage.add(key, 'pending', -1);
+      return `${max} connections to ${of} are open, the limit (maxConnections of DestinationRule ${rule})`;
     }
     let [isPending, isOver] = [true, false];
     const connected = (): void => {
-      if (isPending) usage.add(destination, 'pending', -1);
+      if (isPending) usage.add(key, 'pending', -1);
       isPending = false;
     };
     const leave = (): void => {
       if (isOver) return;
       isOver = true;
       connected();
-      usage.add(destination, 'open', -1);
+      usage.add(key, 'open', -1);
     };
     return { connected, leave };
   }

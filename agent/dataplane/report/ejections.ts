@@ -5,6 +5,8 @@ import type { WorkloadName } from '../../../shared/routing/names.js';
 type EjectedAt = {
   /** `shop/web:80`, or `subset v2 of shop/web:80`. */
   readonly destination: string;
+  /** The DestinationRule that ejects it, `namespace/name`. */
+  readonly rule: string;
   readonly workload: WorkloadName | null;
   readonly address: HostPort;
   /** Of the last connection that failed. */

@@ -2,7 +2,7 @@ import { formatHostPort, type HostPort } from '../../../shared/address.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import { everyEndpoint, hasLabels, servedPort } from '../../../shared/routing/destination.js';
 import { serviceName, workloadName } from '../../../shared/routing/names.js';
-import type { RegistryService } from '../../../shared/routing/registry-entry.js';
+import type { RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryView } from '../../../shared/routing/registry-view.js';
 import type { Heartbeat } from '../../../shared/wire/requests.js';
 import { TrafficPolicies } from '../../../shared/routing/traffic-policies.js';
@@ -23,7 +23,10 @@ export type ServiceEndpoint = {
   readonly ejected: readonly EjectedBy[];
 };
 
-/** `forMs`: for how long still, when the agent said so. `threads`: of the agent, that have ejected it. */
+/**
+ * `rule`: whose `outlierDetection` it is. `forMs`: for how long still, when the agent said so. `threads`: of the agent, that have
+ * ejected it.
+ */
 type EjectedBy = Omit<NonNullable<Heartbeat['ejected']>[number], 'address' | 'workload'> & { readonly node: string };
 
 /** What agents tell: their last heartbeats. */
@@ -46,16 +49,20 @@ export function serviceEndpoints(
       .map((each) => ({ ...each, node })),
   );
   return everyEndpoint(registry, service, served, dialled.ip).map(({ workload, address, availability, locality }) => ({
-    workload: workload === null ? null : workloadName(workload),
+    workload: nameOf(workload),
     address: formatHostPort(address),
     state: stateOf(availability, service),
     node: workload?.node ?? locality?.host ?? null,
     zone: locality?.zone ?? null,
     subsets: subsets.filter(({ labels }) => hasLabels(workload, labels)).map(({ name }) => name),
     ejected: ejections
-      .filter((each) => each.address === formatHostPort(address))
+      .filter((each) => each.address === formatHostPort(address) && each.workload === nameOf(workload))
       .map(({ address: _address, workload: _workload, ...rest }) => rest),
   }));
+}
+
+function nameOf(workload: WorkloadEntry | null): string | null {
+  return workload === null ? null : workloadName(workload);
 }
 
 function stateOf(

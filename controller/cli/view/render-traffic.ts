@@ -58,14 +58,14 @@ export function renderEndpoints(endpoints: readonly ServiceEndpoint[]): string {
   const table = renderTable(['ENDPOINT', 'ADDRESS', 'STATE', 'NODE', 'ZONE', 'SUBSETS'], rows);
   const ejected = endpoints.flatMap((endpoint) => endpoint.ejected.map((each) => [...ejectionRow(endpoint, each)]));
   if (ejected.length === 0) return table;
-  const header = ['ENDPOINT', 'BY', 'THREADS', 'FROM', 'STATE', 'WHY', 'TIMES', 'FOR'];
+  const header = ['ENDPOINT', 'BY', 'THREADS', 'FROM', 'RULE', 'STATE', 'WHY', 'TIMES', 'FOR'];
   return `${table}\n\nEjected, as agents said last:\n${renderTable(header, ejected)}`;
 }
 
 function ejectionRow(
   { workload, address }: ServiceEndpoint,
-  { node, threads, destination, state, reason, count, forMs }: ServiceEndpoint['ejected'][number],
+  { node, threads, destination, rule = '', state, reason, count, forMs }: ServiceEndpoint['ejected'][number],
 ): string[] {
   const left = state === 'ejected' ? `${Math.ceil(forMs / 1000)}s` : '';
-  return [workload ?? address, node, String(threads), destination, state, reason, String(count), left];
+  return [workload ?? address, node, String(threads), destination, rule, state, reason, String(count), left];
 }

@@ -19,9 +19,10 @@ describe('connections to a service with a connectionPool', { timeout: patientMs(
 
   before(async () => {
     const spec = (name: string, app: string) => ({ name, namespace: 'shop', serviceAccount: name, labels: { app } });
+    const stranger = { ...spec('stranger', 'stranger'), namespace: 'billing' };
     const topology = {
       hosts: [
-        { name: 'node1', workloads: [spec('client', 'client'), spec('near', 'near')] },
+        { name: 'node1', workloads: [spec('client', 'client'), spec('near', 'near'), stranger] },
         { name: 'node2', workloads: [spec('a', 'web'), spec('b', 'web')] },
       ],
       services: [
@@ -45,8 +46,8 @@ describe('connections to a service with a connectionPool', { timeout: patientMs(
 
   const vip = (name = 'web') => ({ ip: mesh.lab.vip(name).ipv4, port: 80 });
 
-  async function opened(name = 'web'): Promise<Socket> {
-    const socket = await mesh.workload('client').connect(vip(name));
+  async function opened(name = 'web', from = 'client'): Promise<Socket> {
+    const socket = await mesh.workload(from).connect(vip(name));
     await once(socket, 'data');
     return socket;
   }
@@ -65,7 +66,10 @@ describe('connections to a service with a connectionPool', { timeout: patientMs(
       assert.equal(await refusal(mesh.workload('client'), vip()), 'ECONNRESET');
       const { reason, detail, service, rule } = await mesh.closed('node1', outbound);
       assert.deepEqual([reason, service, rule], ['CIRCUIT_OPEN', 'shop/web', null]);
-      assert.equal(detail, '4 connections to shop/web:80 are open, the limit (maxConnections)');
+      assert.equal(
+        detail,
+        '4 connections to shop/web:80 are open, the limit (maxConnections of DestinationRule shop/r)',
+      );
     }
     // Another destination has a circuit of its own.
     assert.match(await exchange(await opened('near'), 'x'), /x$/);
@@ -75,6 +79,26 @@ describe('connections to a service with a connectionPool', { timeout: patientMs(
     open.push(await opened());
     for (const socket of open) assert.match(await exchange(socket, 'still'), /still$/);
     for (let i = 0; i < 4; i++) assert.equal((await mesh.closed('node1', outbound)).reason, 'OK');
+  });
+
+  test('take places of the rule for their client, and none of that for others', async () => {
+    const rule = { name: 'r', host: 'web.shop.svc.cluster.local', ports: {}, policy: { connections: { max: 1 } } };
+    const destinationRules = ['billing', 'shop'].map((namespace) => ({ ...rule, namespace }));
+    await mesh.apply(allowAll({ revision: ++revision, destinationRules }));
+    const open = [await opened('web', 'client'), await opened('web', 'stranger')];
+    for (const [name, namespace] of [
+      ['client', 'shop'],
+      ['stranger', 'billing'],
+    ] as const) {
+      assert.equal(await refusal(mesh.workload(name), vip()), 'ECONNRESET');
+      const { reason, detail } = await mesh.closed('node1', outbound);
+      const limit = `the limit (maxConnections of DestinationRule ${namespace}/r)`;
+      assert.deepEqual([reason, detail], ['CIRCUIT_OPEN', `1 connections to shop/web:80 are open, ${limit}`]);
+    }
+    for (const socket of open) {
+      assert.match(await exchange(socket, 'x'), /x$/);
+      assert.equal((await mesh.closed('node1', outbound)).reason, 'OK');
+    }
   });
 
   test('keep the places of a limit no longer than they live, also those that cannot be opened', async () => {
@@ -171,7 +195,10 @@ describe('connections to a service with a connectionPool', { timeout: patientMs(
     const { reason, detail } = await mesh.closed('node1', outbound);
     assert.deepEqual(
       [reason, detail],
-      ['CIRCUIT_OPEN', '2 connections to shop/web:80 are being opened, the limit (maxPendingConnections)'],
+      [
+        'CIRCUIT_OPEN',
+        '2 connections to shop/web:80 are being opened, the limit (maxPendingConnections of DestinationRule shop/r)',
+      ],
     );
     for (const socket of waiting) socket.destroy();
     await silent('a', false);

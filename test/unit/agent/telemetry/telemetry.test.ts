@@ -177,6 +177,7 @@ test('connections that a full circuit refuses are counted by service', async () 
 
 const ejection = {
   destination: 'shop/db:5432',
+  rule: 'shop/limits',
   workload: workloadNamed('shop/db'),
   address: { ip: '198.18.11.2' as IpAddress, port: 5432 },
   reason: 'CONNECT_REFUSED',
@@ -188,7 +189,8 @@ test('ejections are counted by destination and reason, and logged as refusals ar
   const { metrics, registry } = newMetrics();
   metrics.report(report({ ejections: [ejection], gauges: { ...gauges, ejectedEndpoints: 2 } }), 0);
   metrics.report(report({ gauges: { ...gauges, ejectedEndpoints: 1 } }), 1);
-  const counted = /^culvert_endpoint_ejections_total\{destination="shop\/db:5432",reason="CONNECT_REFUSED"\}/;
+  const counted =
+    /^culvert_endpoint_ejections_total\{destination="shop\/db:5432",rule="shop\/limits",reason="CONNECT_REFUSED"\}/;
   assert.equal(await valueOf(registry, counted), 1);
   assert.equal(await valueOf(registry, /^culvert_endpoints_ejected /), 3);
   for (const mode of ['on', 'denied', 'off'] as const) {
@@ -198,8 +200,9 @@ test('ejections are counted by destination and reason, and logged as refusals ar
     accessLog.report({ closed: [denied], ejections: [ejection] });
     assert.equal(lines.length, mode === 'off' ? 0 : 2);
     if (mode === 'off') continue;
-    const { kind, destination, workload, address, reason, count, forMs, level } = lines[1] as Record<string, unknown>;
-    const shown = { kind, destination, workload, address, reason, count, forMs, level };
+    const { kind, destination, destinationRule: rule, workload, ...rest } = lines[1] as Record<string, unknown>;
+    const { address, reason, count, forMs, level } = rest;
+    const shown = { kind, destination, rule, workload, address, reason, count, forMs, level };
     const expected = { ...ejection, address: '198.18.11.2:5432', forMs: 60_000, kind: 'ejection', level: 'warn' };
     assert.deepEqual(shown, expected);
   }
@@ -213,6 +216,15 @@ test('heartbeats have one row for each ejected endpoint, with the longest time o
   board.report(report({ gauges: { ...gauges, ejectedEndpoints: 1 } }), 1);
   const row = { ...ejection, address: '198.18.11.2:5432', state };
   assert.deepEqual(board.told(), [{ ...row, count: 3, forMs: 90_000, threads: 2 }]);
+  const ofOther = { ...ejection, state, rule: 'billing/own' };
+  board.report(report({ ejected: [{ ...ejection, state, count: 3, forMs: 90_000 }, ofOther] }), 1);
+  assert.deepEqual(
+    board.told().map(({ rule, threads }) => [rule, threads]),
+    [
+      ['shop/limits', 2],
+      ['billing/own', 1],
+    ],
+  );
   board.report(report({}), 1);
   assert.deepEqual(board.told(), [{ ...row, forMs: 60_001, threads: 1 }]);
   board.workerLost(0);

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
 import type { Balancing, CompiledDestinationRule } from '../../../../shared/policy/snapshot.js';
 import { isWildcard, serviceHost, wildcardMatches } from '../../../../shared/routing/service-hosts.js';
-import { TrafficPolicies } from '../../../../shared/routing/traffic-policies.js';
+import { policyOfRule, TrafficPolicies } from '../../../../shared/routing/traffic-policies.js';
 
 const mesh = { defaultAction: 'allow', outbound: 'allow', mtls: 'STRICT', rootNamespace: 'root' } as const;
 const web = { namespace: 'shop', name: 'web' };
@@ -157,14 +157,15 @@ describe('the policy', () => {
   it('of a port replaces that of the rule as a whole, and other ports keep it', () => {
     const ports = { '80': balancing('random'), '81': {} };
     const known = policies(rule('shop/s', whole, { policy: balancing('source-ip'), ports }));
-    const at = (dialledPort: number) => known.policyFor(web, { namespace: 'billing', dialledPort });
+    const found = known.ruleFor(web, 'billing');
+    const at = (dialledPort: number) => policyOfRule(found!, dialledPort, null);
     assert.deepEqual([at(80), at(81), at(82)], [balancing('random'), {}, balancing('source-ip')]);
   });
 
   it('is null without a rule', () => {
-    assert.equal(policies().policyFor(web, { namespace: 'billing', dialledPort: 80 }), null);
+    assert.equal(policies().ruleFor(web, 'billing'), null);
     const other = policies(rule('shop/s', 'db.shop.svc.cluster.local'));
-    assert.equal(other.policyFor(web, { namespace: 'billing', dialledPort: 80 }), null);
+    assert.equal(other.ruleFor(web, 'billing'), null);
   });
 
   it('is kept over revisions that change none of the rules, and made again over those that do', () => {

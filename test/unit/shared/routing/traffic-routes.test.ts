@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { CompiledVirtualService, RouteMatch } from '../../../../shared/policy/snapshot.js';
 import { drawnChoice, firstRoute, type RouteFacts } from '../../../../shared/routing/traffic-routes.js';
-import { TrafficPolicies } from '../../../../shared/routing/traffic-policies.js';
+import { policyOfRule, TrafficPolicies } from '../../../../shared/routing/traffic-policies.js';
 import { RandomChoices } from '../../../support/mesh/random-choices.js';
 import { ip } from '../../../support/routing/registry-entries.js';
 
@@ -104,14 +104,18 @@ describe('subsets', () => {
   const web = { namespace: 'shop', name: 'web' };
 
   it('are those of the rule that counts for the client', () => {
-    assert.equal(known.subsetOf(web, 'billing', 'v2'), subset);
-    assert.equal(known.subsetOf(web, 'billing', 'v9'), null);
-    assert.equal(known.subsetOf({ namespace: 'shop', name: 'db' }, 'billing', 'v2'), null);
+    const subsetsOf = (service: typeof web) => known.ruleFor(service, 'billing')?.subsets?.map(({ name }) => name);
+    assert.deepEqual(subsetsOf(web), ['v2', 'v3']);
+    assert.equal(subsetsOf({ namespace: 'shop', name: 'db' }), undefined);
   });
 
   it('have a policy that precedes that of the service, and one of a port that replaces both', () => {
     const at = (dialledPort: number, name: string) =>
-      known.policyFor(web, { namespace: 'billing', dialledPort }, known.subsetOf(web, 'billing', name));
+      policyOfRule(
+        rule,
+        dialledPort,
+        rule.subsets.find((each) => each.name === name)!,
+      );
     assert.deepEqual(
       [at(80, 'v2'), at(81, 'v2'), at(82, 'v2')],
       [{ balancing: 'random' }, {}, { balancing: 'random' }],

@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
 import { EndpointHealth, type HealthUse } from '../../../../../agent/dataplane/balance/endpoint-health.js';
 import { verdictOf } from '../../../../../agent/dataplane/balance/verdict.js';
+import { countedDestination } from '../../../../../agent/dataplane/report/counted-destination.js';
 import type { OutlierPolicy } from '../../../../../shared/policy/snapshot.js';
 import type { Endpoint } from '../../../../../shared/routing/destination.js';
 import { ip } from '../../../../support/routing/registry-entries.js';
@@ -16,7 +17,8 @@ const policy: OutlierPolicy = {
   maxEjectionPercent: 50,
   minHealthPercent: 0,
 };
-const web = 'shop/web:80';
+const rule = { namespace: 'shop', name: 'limits' };
+const web = countedDestination(rule, 'shop/web', 80);
 const some = (count: number): Endpoint[] =>
   Array.from({ length: count }, (_, index) => ({
     workload: null,
@@ -61,7 +63,9 @@ describe('an endpoint', () => {
     world.fail(1);
     assert.deepEqual(world.usable(), [0, 2, 3]);
     assert.equal(world.begin(1), null);
-    assert.deepEqual(world.usable('shop/other:80'), [0, 1, 2, 3]);
+    assert.deepEqual(world.usable(countedDestination(rule, 'shop/other', 80)), [0, 1, 2, 3]);
+    const ofOther = countedDestination({ namespace: 'billing', name: 'limits' }, 'shop/web', 80);
+    assert.deepEqual(world.usable(ofOther), [0, 1, 2, 3]);
   });
 
   it('is tried by one connection when its time is over, and is whole when that works', () => {
@@ -191,7 +195,15 @@ describe('of a destination', () => {
     world.fail(1, 3);
     const { ejections, ejected } = world.health.take();
     const { address } = world.endpoints[1]!;
-    const common = { destination: web, workload: null, address, reason: 'CONNECT_REFUSED', count: 1, forMs: 1000 };
+    const common = {
+      destination: 'shop/web:80',
+      rule: 'shop/limits',
+      workload: null,
+      address,
+      reason: 'CONNECT_REFUSED',
+      count: 1,
+      forMs: 1000,
+    };
     assert.deepEqual([ejections, ejected], [[common], [{ ...common, state: 'ejected' }]]);
     world.nowMs = 1500;
     assert.deepEqual(

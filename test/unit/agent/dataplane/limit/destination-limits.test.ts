@@ -4,7 +4,10 @@ import * as fc from 'fast-check';
 import { DestinationUsage } from '../../../../../agent/dataplane/destination-usage.js';
 import { DestinationLimits, type DestinationPlace } from '../../../../../agent/dataplane/limit/destination-limits.js';
 import { maxDestinations, WorkloadUsage } from '../../../../../agent/dataplane/workload-usage.js';
+import { countedDestination } from '../../../../../agent/dataplane/report/counted-destination.js';
 import { propertyRuns } from '../../../../support/property-runs.js';
+
+const web = countedDestination({ namespace: 'shop', name: 'limits' }, 'shop/web', 80);
 
 function workers(count: number, buffer = WorkloadUsage.allocate(count)) {
   return Array.from(
@@ -59,7 +62,7 @@ describe('a limit of connections to a destination', () => {
             const chosen = places[at % Math.max(1, places.length)];
             if (what === 'enter') {
               const pending = places.filter(({ isPending }) => isPending).length;
-              const place = limits[worker]!.enter('web', { max, maxPending });
+              const place = limits[worker]!.enter(web, { max, maxPending });
               const isFull = places.length >= max || pending >= maxPending;
               assert.equal(typeof place === 'string', isFull);
               if (typeof place !== 'string' && place !== null) places.push({ place, isPending: true });
@@ -73,15 +76,27 @@ describe('a limit of connections to a destination', () => {
             }
           }
           for (const { place } of places) place.leave();
-          assert.deepEqual([usage[0]!.add('web', 'open', 1), usage[0]!.add('web', 'pending', 1)], [1, 1]);
+          assert.deepEqual([usage[0]!.add(web.key, 'open', 1), usage[0]!.add(web.key, 'pending', 1)], [1, 1]);
         },
       ),
       { numRuns: propertyRuns(200) },
     );
   });
 
+  it('counts the connections under one rule, and none of those under another', () => {
+    const [usage] = workers(1) as [DestinationUsage];
+    const limits = new DestinationLimits({ usage });
+    const ofOther = countedDestination({ namespace: 'billing', name: 'limits' }, 'shop/web', 80);
+    assert.ok(typeof limits.enter(ofOther, { max: 1 }) === 'object');
+    assert.ok(typeof limits.enter(web, { max: 1 }) === 'object');
+    assert.equal(
+      limits.enter(web, { max: 1 }),
+      '1 connections to shop/web:80 are open, the limit (maxConnections of DestinationRule shop/limits)',
+    );
+  });
+
   it('counts nothing where there is none', () => {
     const usage = { add: () => assert.fail('counted') };
-    assert.equal(new DestinationLimits({ usage }).enter('web', { connectTimeoutMs: 5 }), null);
+    assert.equal(new DestinationLimits({ usage }).enter(web, { connectTimeoutMs: 5 }), null);
   });
 });

@@ -136,6 +136,7 @@ describe('the endpoints of a service', () => {
     const { snapshot } = steeredSet({ destinationRules: [steeredRule] });
     const ejected = (destination: string, address = '198.18.1.3:8080') => ({
       destination,
+      rule: 'billing/limits',
       workload: 'shop/c',
       address,
       state: 'ejected' as const,
@@ -149,6 +150,8 @@ describe('the endpoints of a service', () => {
       ejected('subset v2 of shop/web:80'),
       ejected('shop/web:81'),
       ejected('a-shop/web:80'),
+      // The address is another workload's by now.
+      { ...ejected('shop/web:80'), workload: 'shop/gone' },
     ];
     const agents = [
       { node: 'n1', heartbeat: { ejected: told } },
@@ -169,7 +172,7 @@ describe('the endpoints of a service', () => {
     );
     assert.match(
       renderEndpoints(found),
-      /Ejected, as agents said last:\n.*\nshop\/c +n1 +2 +shop\/web:80 +ejected +CONNECT_REFUSED +1 +30s\n/,
+      /Ejected, as agents said last:\n.*\nshop\/c +n1 +2 +shop\/web:80 +billing\/limits +ejected +CONNECT_REFUSED +1 +30s\n/,
     );
   });
 });
