@@ -6,64 +6,150 @@ export type DestinationCount = keyof typeof cell;
 
 const offsetBasis = 0xcb_f2_9c_e4_84_22_23_25n;
 const prime = 0x1_00_00_00_01_b3n;
+/** In place of the totals of a slot that gets another name: nothing is counted there meanwhile. */
+const closed = -1;
+/** Slots that a worker remembers by name; they are looked up again when there are more. */
+const maxRemembered = 2 * maxDestinations;
+
+type Slot = { readonly at: number; readonly name: bigint };
+
+/** One that is counted. Its owner leaves it once. */
+export interface CountedConnection {
+  leave(): void;
+}
 
 /**
  * Connections to each destination that has a limit, over all workers, so that the limit is the agent's and not one of each
- * thread. Lives in the shared memory of `WorkloadUsage`: counts in the row of the worker that has the connections, so those of
- * a dead worker are cleared with it. A destination gets a slot, by the hash of its name, when the first worker needs one, and
- * keeps it for the life of the process. Where there is no slot left, each worker counts its own.
+ * thread. Lives in the shared memory of `WorkloadUsage`: a total for each slot, and what each worker has of it in the row of
+ * the worker, so those of a dead worker are taken back with it. A destination gets a slot, by the hash of its name, when the
+ * first worker needs one. When all slots have names, one in which nothing is counted gets another name: that of a document or a
+ * service that is gone, in the end. Where no slot is left, each worker counts its own.
  */
 export class DestinationUsage {
   readonly #cells: Int32Array;
+  readonly #totals: Int32Array;
   readonly #names: BigInt64Array;
-  readonly #workers: number;
   readonly #workerIndex: number;
-  readonly #slots = new Map<string, number>();
+  readonly #slots = new Map<string, Slot>();
   readonly #own = new Map<string, [number, number]>();
 
   constructor(init: { readonly buffer: SharedArrayBuffer; readonly workers: number; readonly workerIndex: number }) {
     this.#cells = new Int32Array(init.buffer);
+    this.#totals = destinationArea.totals(init.buffer, init.workers);
     this.#names = new BigInt64Array(init.buffer, destinationArea.namesAt(init.workers), maxDestinations);
-    this.#workers = init.workers;
     this.#workerIndex = init.workerIndex;
   }
 
-  /** `change`: connections of this worker that began (1) or ended (-1). Returns how many all workers have then. */
-  add(destination: string, what: DestinationCount, change: 1 | -1): number {
-    const slot = this.#slotOf(destination);
-    if (slot === null) return this.#addOwn(destination, what, change);
-    Atomics.add(this.#cells, destinationArea.cell(this.#workerIndex, slot, cell[what]), change);
-    let sum = 0;
-    for (let worker = 0; worker < this.#workers; worker++) {
-      sum += Atomics.load(this.#cells, destinationArea.cell(worker, slot, cell[what]));
+  /**
+   * Counts one more unless there are `most` already; null: there are. Of several workers that ask for the last one at the same
+   * instant one gets it. The caller owns what is returned.
+   */
+  take(destination: string, what: DestinationCount, most = Number.POSITIVE_INFINITY): CountedConnection | null {
+    for (;;) {
+      const slot = this.#slotOf(destination);
+      if (slot === null) return this.#takeOwn(destination, what, most);
+      const taken = this.#takeOf(slot, what, most);
+      if (taken !== 'moved') return taken;
     }
-    return sum;
   }
 
-  #addOwn(destination: string, what: DestinationCount, change: 1 | -1): number {
+  #takeOf({ at, name }: Slot, what: DestinationCount, most: number): CountedConnection | null | 'moved' {
+    const total = destinationArea.total(at, cell[what]);
+    for (;;) {
+      const present = Atomics.load(this.#totals, total);
+      if (present === closed) return 'moved';
+      if (present >= most) return Atomics.load(this.#names, at) === name ? null : 'moved';
+      if (Atomics.compareExchange(this.#totals, total, present, present + 1) === present) break;
+    }
+    // From here on the slot keeps the name that it has.
+    if (Atomics.load(this.#names, at) !== name) {
+      Atomics.sub(this.#totals, total, 1);
+      return 'moved';
+    }
+    const own = destinationArea.cell(this.#workerIndex, at, cell[what]);
+    Atomics.add(this.#cells, own, 1);
+    return once(() => {
+      Atomics.sub(this.#cells, own, 1);
+      Atomics.sub(this.#totals, total, 1);
+    });
+  }
+
+  #takeOwn(destination: string, what: DestinationCount, most: number): CountedConnection | null {
     const counts = this.#own.get(destination) ?? [0, 0];
-    counts[cell[what]] += change;
-    if (counts[0] === 0 && counts[1] === 0) this.#own.delete(destination);
-    else this.#own.set(destination, counts);
-    return counts[cell[what]];
+    if (counts[cell[what]] >= most) return null;
+    counts[cell[what]] += 1;
+    this.#own.set(destination, counts);
+    return once(() => {
+      counts[cell[what]] -= 1;
+      if (counts[0] === 0 && counts[1] === 0) this.#own.delete(destination);
+    });
   }
 
-  #slotOf(destination: string): number | null {
-    // A connection that began where there was no slot ends there.
+  #slotOf(destination: string): Slot | null {
+    // What was begun where there was no slot is counted there until it has ended.
     if (this.#own.has(destination)) return null;
     const known = this.#slots.get(destination);
-    if (known !== undefined) return known;
+    if (known !== undefined && Atomics.load(this.#names, known.at) === known.name) return known;
     const name = hashOf(destination);
-    const first = Number(BigInt.asUintN(32, name)) % maxDestinations;
-    for (let step = 0; step < maxDestinations; step++) {
-      const slot = (first + step) % maxDestinations;
-      const present = Atomics.compareExchange(this.#names, slot, 0n, name);
-      if (present !== 0n && present !== name) continue;
-      this.#slots.set(destination, slot);
-      return slot;
+    const at = this.#find(name) ?? this.#rename(name);
+    if (at === null) return null;
+    if (this.#slots.size >= maxRemembered) this.#slots.clear();
+    const slot = { at, name };
+    this.#slots.set(destination, slot);
+    return slot;
+  }
+
+  /** The slot with this name, which an empty one gets if there is none; null: all have other names. */
+  #find(name: bigint): number | null {
+    for (const at of slotsFrom(name)) {
+      const present = Atomics.compareExchange(this.#names, at, 0n, name);
+      if (present === 0n || present === name) return at;
     }
     return null;
   }
+
+  /** Gives a slot in which nothing is counted to this name; null: there is none, or another worker does the same now. */
+  #rename(name: bigint): number | null {
+    const gate = destinationArea.gate;
+    if (Atomics.compareExchange(this.#totals, gate, 0, this.#workerIndex + 1) !== 0) return null;
+    try {
+      const present = this.#find(name);
+      if (present !== null) return present;
+      for (const at of slotsFrom(name)) {
+        if (!this.#close(at)) continue;
+        Atomics.store(this.#names, at, name);
+        for (const which of [0, 1] as const) Atomics.store(this.#totals, destinationArea.total(at, which), 0);
+        return at;
+      }
+      return null;
+    } finally {
+      Atomics.store(this.#totals, gate, 0);
+    }
+  }
+
+  #close(at: number): boolean {
+    const [pending, open] = [destinationArea.total(at, cell.pending), destinationArea.total(at, cell.open)];
+    if (Atomics.compareExchange(this.#totals, pending, 0, closed) !== 0) return false;
+    if (Atomics.compareExchange(this.#totals, open, 0, closed) === 0) return true;
+    Atomics.store(this.#totals, pending, 0);
+    return false;
+  }
+}
+
+function* slotsFrom(name: bigint): Generator<number, void> {
+  const first = Number(BigInt.asUintN(32, name)) % maxDestinations;
+  for (let step = 0; step < maxDestinations; step++) yield (first + step) % maxDestinations;
+}
+
+function once(leave: () => void): CountedConnection {
+  let isOver = false;
+  return {
+    leave: () => {
+      if (isOver) return;
+      isOver = true;
+      leave();
+    },
+  };
 }
 
 /** FNV-1a, 64 bits: two of a few thousand names have the same one once in a million million. Never 0. */

@@ -12,13 +12,22 @@ const inAll = { waitingKibibytes: maxSlots * cellsPerSlot, waitingSlots: maxSlot
 const destinationsAt = maxSlots * cellsPerSlot + Object.keys(inAll).length;
 const rowCells = destinationsAt + maxDestinations * cellsPerDestination;
 
-/** Where the same memory counts connections by destination: in the row of each worker, and names after the rows. */
+/** After the names: two totals of each destination, and who gives a slot another name (a worker's index and 1; 0: none does). */
+const namesBytes = maxDestinations * BigInt64Array.BYTES_PER_ELEMENT;
+const totalCells = maxDestinations * cellsPerDestination;
+
+/** Where the same memory counts connections by destination: in the row of each worker, and names and totals after the rows. */
 export const destinationArea = {
   /** Index of a cell. */
   cell: (workerIndex: number, slot: number, which: 0 | 1): number =>
     workerIndex * rowCells + destinationsAt + slot * cellsPerDestination + which,
   /** In bytes, a multiple of eight. */
   namesAt: (workers: number): number => workers * rowCells * Int32Array.BYTES_PER_ELEMENT,
+  totals: (buffer: SharedArrayBuffer, workers: number): Int32Array =>
+    new Int32Array(buffer, destinationArea.namesAt(workers) + namesBytes, totalCells + 1),
+  /** Index in the totals. */
+  total: (slot: number, which: 0 | 1): number => slot * cellsPerDestination + which,
+  gate: totalCells,
 };
 
 /**
@@ -29,16 +38,18 @@ export const destinationArea = {
  */
 export class WorkloadUsage {
   readonly #cells: Int32Array;
+  readonly #totals: Int32Array;
   readonly #workers: number;
 
   constructor(init: { readonly buffer: SharedArrayBuffer; readonly workers: number }) {
     this.#cells = new Int32Array(init.buffer);
+    this.#totals = destinationArea.totals(init.buffer, init.workers);
     this.#workers = init.workers;
   }
 
   static allocate(workers: number): SharedArrayBuffer {
-    const namesBytes = maxDestinations * BigInt64Array.BYTES_PER_ELEMENT;
-    return new SharedArrayBuffer(destinationArea.namesAt(workers) + namesBytes);
+    const totalsBytes = (totalCells + 1) * Int32Array.BYTES_PER_ELEMENT;
+    return new SharedArrayBuffer(destinationArea.namesAt(workers) + namesBytes + totalsBytes);
   }
 
   addConnections(workerIndex: number, slot: number, delta: 1 | -1): void {
@@ -89,8 +100,25 @@ export class WorkloadUsage {
     return Atomics.load(this.#cells, indexOf(workerIndex, slot, cell.isServed)) === 1;
   }
 
+  /** The worker is dead: what it had does not count any more. */
   clearWorker(workerIndex: number): void {
+    for (let slot = 0; slot < maxDestinations; slot++) {
+      for (const which of [0, 1] as const) {
+        const had = Atomics.load(this.#cells, destinationArea.cell(workerIndex, slot, which));
+        if (had !== 0) Atomics.sub(this.#totals, destinationArea.total(slot, which), had);
+      }
+    }
+    this.#endRenaming(workerIndex);
     this.#cells.fill(0, workerIndex * rowCells, (workerIndex + 1) * rowCells);
+  }
+
+  /** It died while it gave a slot another name, which it may have closed: nothing is counted there. */
+  #endRenaming(workerIndex: number): void {
+    if (Atomics.load(this.#totals, destinationArea.gate) !== workerIndex + 1) return;
+    for (let total = 0; total < totalCells; total++) {
+      if (Atomics.load(this.#totals, total) < 0) Atomics.store(this.#totals, total, 0);
+    }
+    Atomics.store(this.#totals, destinationArea.gate, 0);
   }
 
   #sum(slot: number, which: number): number {

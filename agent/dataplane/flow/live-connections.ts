@@ -69,8 +69,9 @@ export class LiveConnections {
     this.#limits.count(workload, -1);
   }
 
-  /** The connection has ended and only its record is open: it no longer counts for limits. */
+  /** The connection has ended and only its record is open: it no longer counts for limits, of workloads and destinations. */
   release(connection: TrackedConnection): void {
+    connection.leave();
     for (const workload of connection.workloads.splice(0)) this.#limits.count(workload, -1);
   }
 
@@ -78,7 +79,6 @@ export class LiveConnections {
   remove(connection: TrackedConnection): boolean {
     if (!this.#open.delete(connection)) return false;
     connection.endGrace();
-    connection.leave();
     this.release(connection);
     if (this.#open.size === 0) for (const resolve of this.#onEmpty) resolve();
     return true;

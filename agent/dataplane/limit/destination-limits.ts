@@ -12,43 +12,35 @@ export interface DestinationPlace {
 
 /** Bounds connections to destinations, over all workers of the agent. */
 export class DestinationLimits {
-  readonly #usage: Pick<DestinationUsage, 'add'>;
+  readonly #usage: Pick<DestinationUsage, 'take'>;
 
   /** Owns nothing of `usage`. */
-  constructor({ usage }: { readonly usage: Pick<DestinationUsage, 'add'> }) {
+  constructor({ usage }: { readonly usage: Pick<DestinationUsage, 'take'> }) {
     this.#usage = usage;
   }
 
   /**
-   * A place for a connection that is about to be opened, or the limit that leaves none, for the record. It is counted before it
-   * is compared, so workers that ask at the same instant never exceed the limit. Null: there is no limit to count for.
+   * A place for a connection that is about to be opened, or the limit that leaves none, for the record. Workers that ask at the
+   * same instant never exceed the limit, and get all of its places. Null: there is no limit to count for.
    */
   enter(
     { key, of, rule }: CountedDestination,
     { max, maxPending }: ConnectionLimits,
   ): DestinationPlace | string | null {
     if (max === undefined && maxPending === undefined) return null;
-    const usage = this.#usage;
-    const pending = usage.add(key, 'pending', 1);
-    if (pending > (maxPending ?? Number.POSITIVE_INFINITY)) {
-      usage.add(key, 'pending', -1);
+    const pending = this.#usage.take(key, 'pending', maxPending);
+    if (pending === null) {
       return `${maxPending} connections to ${of} are being opened, the limit (maxPendingConnections of DestinationRule ${rule})`;
     }
-    if (usage.add(key, 'open', 1) > (max ?? Number.POSITIVE_INFINITY)) {
-      usage.add(key, 'open', -1);
-      usage.add(key, 'pending', -1);
+    const open = this.#usage.take(key, 'open', max);
+    if (open === null) {
+      pending.leave();
       return `${max} connections to ${of} are open, the limit (maxConnections of DestinationRule ${rule})`;
     }
-    let [isPending, isOver] = [true, false];
-    const connected = (): void => {
-      if (isPending) usage.add(key, 'pending', -1);
-      isPending = false;
-    };
+    const connected = (): void => pending.leave();
     const leave = (): void => {
-      if (isOver) return;
-      isOver = true;
-      connected();
-      usage.add(key, 'open', -1);
+      open.leave();
+      pending.leave();
     };
     return { connected, leave };
   }

@@ -140,8 +140,9 @@ describe('connections to a service with a connectionPool', { timeout: patientMs(
       await mesh.apply(allowAll({ revision: ++revision, destinationRules: [{ ...rule, policy }], virtualServices }));
     };
     /**
-     * Who answered four connections, whose endpoint failed, and why the last one did. Each worker takes its endpoints in turn, and
-     * which of the two has how many of the four is the kernel's choice: of three, each endpoint is the first for one at least.
+     * Who answered four connections, whose endpoint failed, and why the last one did. Each worker takes its endpoints in turn,
+     * and which of the two has how many of the four is the kernel's choice: of three, each endpoint is the first for
+     * one at least.
      */
     const ends = async (): Promise<{ answered: string[]; failed: string[]; why: string }> => {
       const [answered, failed] = [new Set<string>(), new Set<string>()];

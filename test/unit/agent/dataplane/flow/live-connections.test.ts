@@ -77,3 +77,25 @@ test('a connection that goes to another endpoint while it is in a grace period l
   assert.deepEqual(connections.inGrace, { draining: 0, kept: 0 });
   workload.close();
 });
+
+test('a connection that has ended leaves its place of a destination before its record is closed', () => {
+  const usage = new WorkloadUsage({ buffer: WorkloadUsage.allocate(1), workers: 1 });
+  const settings = { maxConnectionsPerWorkload: 10, maxWaitingBytesPerWorkload: 1000, maxWaitingBytes: 4000 };
+  const limits = new WorkloadLimits({ settings, usage, workerIndex: 0 });
+  const connections = new LiveConnections({ state: new WorkerState(), limits });
+  const connection = new TrackedConnection({
+    record: new ConnectionRecord({ direction: 'outbound' }),
+    workload: null,
+    clock: { nowMs: () => 0 },
+    inGrace: connections.inGrace,
+  });
+  const seen: string[] = [];
+  connections.add(connection);
+  connection.goTo({ end: (isFailed) => void seen.push(`endpoint ${isFailed}`) }, null);
+  connection.take({ connected: () => void seen.push('connected'), leave: () => void seen.push('place') });
+  connections.release(connection);
+  assert.deepEqual(seen, ['endpoint false', 'place']);
+  assert.ok(connections.has(connection));
+  assert.ok(connections.remove(connection));
+  assert.deepEqual(seen, ['endpoint false', 'place']);
+});

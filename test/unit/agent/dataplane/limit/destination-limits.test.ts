@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { describe, it } from 'node:test';
+import { Worker } from 'node:worker_threads';
 import * as fc from 'fast-check';
-import { DestinationUsage } from '../../../../../agent/dataplane/destination-usage.js';
+import { DestinationUsage, type DestinationCount } from '../../../../../agent/dataplane/destination-usage.js';
 import { DestinationLimits, type DestinationPlace } from '../../../../../agent/dataplane/limit/destination-limits.js';
 import { maxDestinations, WorkloadUsage } from '../../../../../agent/dataplane/workload-usage.js';
 import { countedDestination } from '../../../../../agent/dataplane/report/counted-destination.js';
+import type { LastPlaces } from '../../../../support/agent/last-place-thread.js';
 import { propertyRuns } from '../../../../support/property-runs.js';
 
 const web = countedDestination({ namespace: 'shop', name: 'limits' }, 'shop/web', 80);
@@ -16,33 +19,91 @@ function workers(count: number, buffer = WorkloadUsage.allocate(count)) {
   );
 }
 
+/** Counts one more, and returns how many there are then. */
+function add(usage: DestinationUsage, destination: string, what: DestinationCount = 'open'): number {
+  assert.ok(usage.take(destination, what) !== null);
+  return counted(usage, destination, what);
+}
+
+function counted(usage: DestinationUsage, destination: string, what: DestinationCount = 'open'): number {
+  for (let most = 0; ; most++) {
+    const place = usage.take(destination, what, most + 1);
+    place?.leave();
+    if (place !== null) return most;
+  }
+}
+
 describe('the connections to a destination', () => {
   it('are counted over all workers, and those of a dead worker are not', () => {
     const buffer = WorkloadUsage.allocate(2);
     const [first, second] = workers(2, buffer) as [DestinationUsage, DestinationUsage];
-    assert.deepEqual([first.add('a', 'open', 1), second.add('a', 'open', 1), first.add('a', 'open', 1)], [1, 2, 3]);
-    assert.deepEqual([second.add('b', 'open', 1), second.add('a', 'pending', 1)], [1, 1]);
+    assert.deepEqual([add(first, 'a'), add(second, 'a'), add(first, 'a')], [1, 2, 3]);
+    assert.deepEqual([add(second, 'b'), add(second, 'a', 'pending')], [1, 1]);
     new WorkloadUsage({ buffer, workers: 2 }).clearWorker(0);
-    assert.equal(second.add('a', 'open', -1), 0);
+    assert.deepEqual([counted(second, 'a'), counted(second, 'b'), counted(second, 'a', 'pending')], [1, 1, 1]);
   });
 
   it('do not touch what is counted of workloads', () => {
     const buffer = WorkloadUsage.allocate(2);
     const usage = new WorkloadUsage({ buffer, workers: 2 });
-    for (const worker of workers(2, buffer)) for (let at = 0; at < 500; at++) worker.add(`d${at}`, 'open', 1);
+    for (const worker of workers(2, buffer)) for (let at = 0; at < 500; at++) add(worker, `d${at}`);
     for (let slot = 0; slot < 4096; slot += 5) assert.equal(usage.connections(slot) + usage.waitingBytes(slot), 0);
     assert.deepEqual(usage.waitingInAll(), { bytes: 0, slots: 0 });
   });
 
-  it('are counted by each worker where there are more destinations than slots', () => {
+  it('are counted by each worker where there are more destinations with connections than slots', () => {
     const [first, second] = workers(2) as [DestinationUsage, DestinationUsage];
-    for (let at = 0; at < maxDestinations; at++) assert.equal(first.add(`d${at}`, 'open', 1), 1);
-    assert.deepEqual(
-      [first.add('more', 'open', 1), first.add('more', 'open', 1), second.add('more', 'open', 1)],
-      [1, 2, 1],
-    );
-    assert.equal(second.add(`d${maxDestinations - 1}`, 'open', 1), 2);
-    assert.equal(first.add('more', 'open', -1), 1);
+    for (let at = 0; at < maxDestinations; at++) assert.equal(add(first, `d${at}`), 1);
+    const place = first.take('more', 'open', 1);
+    assert.ok(place !== null);
+    assert.deepEqual([first.take('more', 'open', 1), add(first, 'more'), add(second, 'more')], [null, 2, 1]);
+    assert.equal(add(second, `d${maxDestinations - 1}`), 2);
+    place.leave();
+    place.leave();
+    assert.equal(counted(first, 'more'), 1);
+  });
+
+  it('have the slot of one that has none any more, so that names never run out', () => {
+    const [first, second] = workers(2) as [DestinationUsage, DestinationUsage];
+    const held = second.take('held', 'open', 1);
+    for (let at = 0; at < 2 * maxDestinations; at++) first.take(`d${at}`, 'open')?.leave();
+    for (const name of ['d0', 'd1', `d${2 * maxDestinations - 1}`, 'more']) {
+      assert.deepEqual([add(first, name), add(second, name), add(first, name)], [1, 2, 3], name);
+    }
+    assert.equal(first.take('held', 'open', 1), null);
+    held?.leave();
+    first.take('held', 'open', 1)?.leave();
+  });
+
+  it('can go on when a worker dies while it gives a slot another name', () => {
+    const buffer = WorkloadUsage.allocate(2);
+    const [first, second] = workers(2, buffer) as [DestinationUsage, DestinationUsage];
+    for (let at = 0; at < maxDestinations; at++) first.take(`d${at}`, 'open')?.leave();
+    const { store } = Atomics;
+    Atomics.store = () => {
+      throw new Error('dies here');
+    };
+    try {
+      assert.throws(() => second.take('more', 'open'), /dies here/);
+    } finally {
+      Atomics.store = store;
+    }
+    new WorkloadUsage({ buffer, workers: 2 }).clearWorker(1);
+    assert.deepEqual([add(first, 'more'), add(second, 'more')], [1, 2]);
+  });
+
+  it('of which several threads ask for the last at the same instant are taken by one', async () => {
+    const [rounds, count] = [2000, 2];
+    const usage = WorkloadUsage.allocate(count);
+    const counts = new SharedArrayBuffer((1 + rounds) * Int32Array.BYTES_PER_ELEMENT);
+    const threads = Array.from({ length: count }, (_, workerIndex) => {
+      const asked: LastPlaces = { usage, counts, workers: count, workerIndex, rounds };
+      const url = new URL('../../../../support/agent/last-place-thread.js', import.meta.url);
+      return new Worker(url, { workerData: asked });
+    });
+    await Promise.all(threads.map(async (thread) => await once(thread, 'exit')));
+    const taken = [...new Int32Array(counts).subarray(1)];
+    assert.deepEqual([taken.length, new Set(taken)], [rounds, new Set([1])]);
   });
 });
 
@@ -76,7 +137,7 @@ describe('a limit of connections to a destination', () => {
             }
           }
           for (const { place } of places) place.leave();
-          assert.deepEqual([usage[0]!.add(web.key, 'open', 1), usage[0]!.add(web.key, 'pending', 1)], [1, 1]);
+          assert.deepEqual([counted(usage[0]!, web.key), counted(usage[0]!, web.key, 'pending')], [0, 0]);
         },
       ),
       { numRuns: propertyRuns(200) },
@@ -96,7 +157,7 @@ describe('a limit of connections to a destination', () => {
   });
 
   it('counts nothing where there is none', () => {
-    const usage = { add: () => assert.fail('counted') };
+    const usage = { take: () => assert.fail('counted') };
     assert.equal(new DestinationLimits({ usage }).enter(web, { connectTimeoutMs: 5 }), null);
   });
 });

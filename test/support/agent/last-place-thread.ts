@@ -1,0 +1,34 @@
+import { workerData } from 'node:worker_threads';
+import { DestinationUsage } from '../../../agent/dataplane/destination-usage.js';
+
+/** `taken`: how many threads got the place of a round; `arrived`: how many have begun or ended a round. */
+export type LastPlaces = {
+  readonly usage: SharedArrayBuffer;
+  readonly counts: SharedArrayBuffer;
+  readonly workers: number;
+  readonly workerIndex: number;
+  readonly rounds: number;
+};
+
+/** All threads ask for the one place of a destination at the same instant, round after round. */
+const { usage: buffer, counts: shared, workers, workerIndex, rounds } = workerData as LastPlaces;
+const usage = new DestinationUsage({ buffer, workers, workerIndex });
+const counts = new Int32Array(shared);
+
+/** Nearly always the others come within microseconds, and a thread that slept would be late: it spins first. */
+const spins = 20_000;
+
+function meet(times: number): void {
+  const all = times * workers;
+  if (Atomics.add(counts, 0, 1) + 1 === all) Atomics.notify(counts, 0);
+  for (let spin = 0; spin < spins && Atomics.load(counts, 0) < all; spin++);
+  for (let now = Atomics.load(counts, 0); now < all; now = Atomics.load(counts, 0)) Atomics.wait(counts, 0, now, 50);
+}
+
+for (let round = 0; round < rounds; round++) {
+  meet(2 * round + 1);
+  const place = usage.take('web', 'open', 1);
+  if (place !== null) Atomics.add(counts, 1 + round, 1);
+  meet(2 * round + 2);
+  place?.leave();
+}
