@@ -25,11 +25,24 @@ export type Destination =
   /** The dialled address itself. */
   | { readonly kind: 'external'; readonly service: null; readonly endpoints: readonly [Endpoint] };
 
+/** As {@link resolveService}, of one registry. Subsets of one name and other labels are told apart by the labels. */
+export type ResolveEndpoints = (
+  service: RegistryService,
+  dialled: HostPort,
+  from: Locality | null,
+  subset?: Pick<DestinationSubset, 'name' | 'labels'> | null,
+) => readonly Endpoint[];
+
 /**
  * Finds the owner of the dialled address. A workload's own address takes precedence over a VIP. `from`: where the client is,
- * for services whose endpoints depend on it; null: not known, so all endpoints are there.
+ * for services whose endpoints depend on it; null: not known, so all endpoints are there. `resolve`: where something keeps lists.
  */
-export function resolveDestination(registry: RegistryView, dialled: HostPort, from: Locality | null): Destination {
+export function resolveDestination(
+  registry: RegistryView,
+  dialled: HostPort,
+  from: Locality | null,
+  resolve: ResolveEndpoints = (service, ...rest) => resolveService(registry, service, ...rest),
+): Destination {
   const workload = registry.workloadAt(dialled.ip);
   if (workload !== undefined) {
     return { kind: 'workload', service: null, endpoints: [{ workload, address: dialled }] };
@@ -38,7 +51,7 @@ export function resolveDestination(registry: RegistryView, dialled: HostPort, fr
   if (service === undefined) {
     return { kind: 'external', service: null, endpoints: [{ workload: null, address: dialled }] };
   }
-  return { kind: 'service', service, endpoints: resolveService(registry, service, dialled, from) };
+  return { kind: 'service', service, endpoints: resolve(service, dialled, from) };
 }
 
 /** A possible endpoint, and what decides whether this client gets it. One object each: a service may have thousands. */

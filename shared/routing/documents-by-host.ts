@@ -1,13 +1,9 @@
-import { BoundedCache } from '../policy/prepared/bounded-cache.js';
 import { isWildcard, serviceHost, wildcardMatches } from './service-hosts.js';
 
 type Named = { readonly namespace: string; readonly name: string };
 
 /** A document about services. `exportTo`: namespaces whose clients go by it; absent: all. */
 type HostDocument = Named & { readonly host: string; readonly exportTo?: readonly string[] };
-
-/** Answers that are kept, by the namespace of the client and the service. */
-const maxKnown = 4096;
 
 /**
  * Which document is for a client and a service. Of several the first in Istio's order: that of the client's namespace, of the
@@ -19,7 +15,8 @@ export class DocumentsByHost<T extends HostDocument> {
   readonly #documents: readonly T[];
   readonly #rootNamespace: string;
   readonly #byNamespace = new Map<string, OfNamespace<T>>();
-  readonly #known = new BoundedCache<string, T | null>({ maxEntries: maxKnown });
+  /** By service, and then by the namespace of the client. */
+  readonly #known = new WeakMap<Named, Map<string, T | null>>();
 
   /** Owns nothing of `documents`, which it keeps. */
   constructor({ documents, rootNamespace }: { readonly documents: readonly T[]; readonly rootNamespace: string }) {
@@ -44,11 +41,12 @@ export class DocumentsByHost<T extends HostDocument> {
   /** The one for connections from a namespace to a service; null: there is none. */
   find(service: Named, clientNamespace: string): T | null {
     if (this.#documents.length === 0) return null;
-    const key = `${clientNamespace} ${service.namespace}/${service.name}`;
-    const known = this.#known.get(key);
+    const ofService = this.#known.get(service) ?? new Map<string, T | null>();
+    const known = ofService.get(clientNamespace);
     if (known !== undefined) return known;
     const found = this.#search(service, clientNamespace);
-    this.#known.set(key, found);
+    ofService.set(clientNamespace, found);
+    this.#known.set(service, ofService);
     return found;
   }
 

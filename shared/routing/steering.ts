@@ -1,9 +1,8 @@
 import type { HostPort } from '../address.js';
 import type { CompiledDestinationRule, DestinationSubset, TrafficPolicy } from '../policy/snapshot.js';
-import { resolveService, type ServiceDestination } from './destination.js';
+import type { ResolveEndpoints, ServiceDestination } from './destination.js';
 import { serviceName } from './names.js';
 import type { Locality } from './registry-entry.js';
-import type { RegistryView } from './registry-view.js';
 import { policyOfRule, type TrafficPolicies } from './traffic-policies.js';
 import type { RouteFound } from './traffic-routes.js';
 
@@ -31,7 +30,7 @@ export type MissingTarget = { readonly ok: false; readonly detail: string };
  * the DestinationRule, as in Istio. `culvert routes` asks it for each destination of a route, an agent for the one it drew.
  */
 export function routeTarget(
-  { registry, policies }: { readonly registry: RegistryView; readonly policies: TrafficPolicies },
+  { resolve, policies }: { readonly resolve: ResolveEndpoints; readonly policies: TrafficPolicies },
   whole: ServiceDestination,
   connection: SteeredConnection,
   drawn: { readonly route: RouteFound; readonly subset: string } | null,
@@ -47,17 +46,17 @@ export function routeTarget(
     const missing = `no DestinationRule has for ${serviceName(service)} and clients of ${client.namespace}`;
     return { ok: false, detail: `${routeText(drawn.route)} names the subset ${drawn.subset}, which ${missing}` };
   }
-  const endpoints = resolveService(registry, service, dialled, from, subset);
-  return {
-    ok: true,
-    destination: { ...whole, endpoints, subset: subset.name },
-    rule,
-    policy: policyOf(subset),
-    subset,
-  };
+  const endpoints = resolve(service, dialled, from, subset);
+  const destination = { kind: 'service', service, endpoints, subset: subset.name } as const;
+  return { ok: true, destination, rule, policy: policyOf(subset), subset };
 }
 
 /** `VirtualService/shop/web spec.tcp[1]`, as logs and metrics have it. */
 export function routeText({ document, index }: Pick<RouteFound, 'document' | 'index'>): string {
-  return `VirtualService/${document.namespace}/${document.name} spec.tcp[${index}]`;
+  const texts = textsOfRoutes.get(document) ?? [];
+  textsOfRoutes.set(document, texts);
+  return (texts[index] ??= `VirtualService/${document.namespace}/${document.name} spec.tcp[${index}]`);
 }
+
+/** Each connection asks. */
+const textsOfRoutes = new WeakMap<RouteFound['document'], string[]>();

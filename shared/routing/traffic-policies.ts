@@ -55,7 +55,20 @@ export function policyOfRule(
 ): TrafficPolicy {
   const port = String(dialledPort);
   const whole = ofPort(rule.ports, port) ?? rule.policy;
-  return subset === null ? whole : (ofPort(subset.ports, port) ?? { ...whole, ...subset.policy });
+  return subset === null ? whole : (ofPort(subset.ports, port) ?? merged(whole, subset));
+}
+
+/** By subset and policy: each connection asks for one. */
+const mergedPolicies = new WeakMap<DestinationSubset, WeakMap<TrafficPolicy, TrafficPolicy>>();
+
+function merged(whole: TrafficPolicy, subset: DestinationSubset): TrafficPolicy {
+  const ofSubset = mergedPolicies.get(subset) ?? new WeakMap<TrafficPolicy, TrafficPolicy>();
+  const known = ofSubset.get(whole);
+  if (known !== undefined) return known;
+  const policy = { ...whole, ...subset.policy };
+  ofSubset.set(whole, policy);
+  mergedPolicies.set(subset, ofSubset);
+  return policy;
 }
 
 function ofPort(ports: Readonly<Record<string, TrafficPolicy>>, port: string): TrafficPolicy | undefined {

@@ -6,6 +6,7 @@ import { aligned } from './aligned.js';
 import { measureDecisions, type DecisionTimes } from './decision-times.js';
 import { measureEnforcement, type EnforcementTimes, type Spread } from './enforcement-times.js';
 import { ruleDocuments } from './rule-documents.js';
+import { measureRoutes, type RouteTimes } from './route-times.js';
 import { ruleShapes } from './rule-shapes.js';
 import { measureShapes, shapeTable } from './shape-table.js';
 import { withPrograms } from './with-programs.js';
@@ -16,10 +17,12 @@ type Options = {
   workloads: string;
   rounds: string;
   workers: string;
-  only?: 'shapes' | 'decisions';
+  only?: 'shapes' | 'decisions' | 'routes';
 };
 
-/** `rules`: measures a decision among many rules, and the time until a changed rule is in force. */
+const endpointsOfRoute = 1000;
+
+/** `rules`: measures a decision among many rules, a choice among many endpoints, and how soon a changed rule is in force. */
 export function rulesCommand(): Command {
   return (
     new Command('rules')
@@ -28,8 +31,8 @@ export function rulesCommand(): Command {
       .addOption(
         new Option(
           '--only <part>',
-          'shapes of rules, or decisions among many: without a mesh and without root',
-        ).choices(['shapes', 'decisions']),
+          'shapes of rules, decisions among many, or choices of an endpoint: without a mesh and without root',
+        ).choices(['shapes', 'decisions', 'routes']),
       )
       .option('--rules <n>', 'rules of the mesh', '10000')
       .option('--workloads <n>', 'workloads of the mesh', '5000')
@@ -46,6 +49,12 @@ async function run(options: Options): Promise<void> {
   // Other load on the machine affects the figures.
   const machine = { cpus: availableParallelism(), loadAverage: loadavg()[0] ?? 0 };
   printLines([`${machine.cpus} CPUs, load average at the start ${machine.loadAverage.toFixed(1)}`, '']);
+  if (options.only === 'routes') {
+    const route = measureRoutes(endpointsOfRoute);
+    printLines(routeTable(route));
+    if (options.json) printLines([jsonLine({ routeP99Us: route.p99Us, route, machine })]);
+    return;
+  }
   const shapes = options.only === 'decisions' ? [] : measureShapes(ruleShapes);
   printLines(shapeTable(shapes));
   if (options.only === 'shapes') {
@@ -61,6 +70,8 @@ async function run(options: Options): Promise<void> {
     if (options.json) printLines([jsonLine({ growth, machine })]);
     return;
   }
+  const route = measureRoutes(endpointsOfRoute);
+  printLines(routeTable(route));
   const documents = ruleDocuments({ rules, workloads, node: 'node1' });
   const enforcement = await measureEnforcement({ documents, rounds, workers });
   printLines(enforcementTable(enforcement, rules, workloads));
@@ -68,6 +79,7 @@ async function run(options: Options): Promise<void> {
   const whole = growth.at(-1);
   const summary = {
     decisionP99Us: whole?.p99Us,
+    routeP99Us: route.p99Us,
     applyToEnforcedMs: enforcement.enforcedMs.max,
     rules,
     workloads,
@@ -75,6 +87,7 @@ async function run(options: Options): Promise<void> {
     decision: whole,
     growth,
     shapes,
+    route,
     enforcement,
   };
   printLines([jsonLine(summary)]);
@@ -101,6 +114,13 @@ function decisionTable(growth: readonly (DecisionTimes & { rules: number })[], w
       : `${first.decisions} decisions each, timed one by one less ${first.timerUs.toFixed(2)} µs for the clock; ` +
         `cold: ${first.coldPairs} pairs of workloads not seen before`;
   return [`one decision, ${workloads} workloads`, ...aligned([head, ...rows]), method, ''];
+}
+
+function routeTable({ endpoints, choices, p50Us, p99Us, p999Us, ejected }: RouteTimes): string[] {
+  const head = ['endpoints', 'ejected', 'p50', 'p99', 'p99.9'];
+  const row = [String(endpoints), String(ejected), ...[p50Us, p99Us, p999Us].map((value) => `${value.toFixed(2)} µs`)];
+  const what = 'one choice of an endpoint, with a route among two subsets, zones and ejection';
+  return [what, ...aligned([head, row]), `${choices} choices, timed one by one as above`, ''];
 }
 
 function enforcementTable(times: EnforcementTimes, rules: number, workloads: number): string[] {

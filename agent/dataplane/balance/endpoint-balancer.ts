@@ -2,7 +2,7 @@ import { assertNever } from '../../../shared/assert-never.js';
 import type { IpAddress } from '../../../shared/address.js';
 import type { TrafficPolicy, WeightedSubset } from '../../../shared/policy/snapshot.js';
 import type { Destination, Endpoint } from '../../../shared/routing/destination.js';
-import { serviceName } from '../../../shared/routing/names.js';
+import type { RegistryService } from '../../../shared/routing/registry-entry.js';
 import { drawnChoice } from '../../../shared/routing/traffic-routes.js';
 import { EndpointLoads, type EndpointUse } from './endpoint-loads.js';
 import { drawn } from './random-order.js';
@@ -15,7 +15,13 @@ type Dial = {
   readonly policy: TrafficPolicy | null;
   /** How many endpoints may be tried: at least one. */
   readonly atMost: number;
+  /** Which of the endpoints may be tried; absent or null: all. */
+  readonly isUsable?: ((endpoint: Endpoint) => boolean) | null;
 };
+
+/** Positions by port, of services by namespace and name, and of their subsets. */
+type Cursors = Map<string, Map<string, Map<string, Map<number, number>>>>;
+type Wanted = { readonly atMost: number; readonly isUsable: ((endpoint: Endpoint) => boolean) | null };
 
 /**
  * Orders the endpoints of a service as its DestinationRule says. Without one: round robin for each service and port, with a
@@ -23,7 +29,8 @@ type Dial = {
  * service is sticky.
  */
 export class EndpointBalancer {
-  readonly #cursors = new Map<string, number>();
+  /** By namespace, service, subset and port: a text of all of them would be made and hashed for each connection. */
+  readonly #cursors: Cursors = new Map();
   readonly #random: () => number;
   readonly #loads: EndpointLoads;
 
@@ -33,20 +40,26 @@ export class EndpointBalancer {
     this.#loads = new EndpointLoads({ nowMs: init.nowMs });
   }
 
-  /** Endpoints in the order in which to try them, `atMost` of them. Each is there once, so a retry never meets one that failed. */
-  order(destination: Destination, { dialledPort, client, policy, atMost }: Dial): readonly Endpoint[] {
+  /** Endpoints in the order in which to try them, `atMost` of them, each once: a retry never meets one that failed. */
+  order(destination: Destination, { dialledPort, client, policy, atMost, isUsable = null }: Dial): readonly Endpoint[] {
     const { endpoints, service } = destination;
-    if (endpoints.length < 2 || service === null) return endpoints;
+    if (service === null) return endpoints;
+    if (endpoints.length < 2) return isUsable === null ? endpoints : endpoints.filter(isUsable);
     const balancing = policy?.balancing ?? (service.isSticky === true ? 'source-ip' : 'round-robin');
     switch (balancing) {
       case 'round-robin':
-        return this.#inTurns(endpoints, `${serviceName(service)}:${dialledPort}${subsetKey(destination)}`, atMost);
+        return this.#inTurns(endpoints, {
+          cursors: this.#cursorsOf(service, subsetOf(destination)),
+          dialledPort,
+          atMost,
+          isUsable,
+        });
       case 'source-ip':
-        return stickyOrder(endpoints, client, atMost);
+        return stickyOrder(isUsable === null ? endpoints : endpoints.filter(isUsable), client, atMost);
       case 'random':
-        return drawn(endpoints, atMost, this.#random);
+        return drawn(endpoints, { count: atMost, random: this.#random, isUsable });
       case 'least-connections':
-        return this.#lightestFirst(endpoints, atMost);
+        return this.#lightestFirst(endpoints, { atMost, isUsable });
       default:
         return assertNever(balancing);
     }
@@ -67,25 +80,50 @@ export class EndpointBalancer {
     this.#cursors.clear();
   }
 
-  #inTurns(endpoints: readonly Endpoint[], key: string, atMost: number): readonly Endpoint[] {
-    const start = (this.#cursors.get(key) ?? Math.floor(this.#random() * endpoints.length)) % endpoints.length;
-    this.#cursors.set(key, start + 1);
-    const first = endpoints.slice(start, start + atMost);
-    return first.length === atMost ? first : [...first, ...endpoints.slice(0, Math.min(start, atMost - first.length))];
+  #cursorsOf({ namespace, name }: RegistryService, subset: string): Map<number, number> {
+    const ofNamespace = this.#cursors.get(namespace) ?? new Map<string, Map<string, Map<number, number>>>();
+    const ofService = ofNamespace.get(name) ?? new Map<string, Map<number, number>>();
+    const known = ofService.get(subset);
+    if (known !== undefined) return known;
+    const cursors = new Map<number, number>();
+    ofService.set(subset, cursors);
+    ofNamespace.set(name, ofService);
+    this.#cursors.set(namespace, ofNamespace);
+    return cursors;
+  }
+
+  #inTurns(
+    endpoints: readonly Endpoint[],
+    o: Wanted & { readonly cursors: Map<number, number>; readonly dialledPort: number },
+  ): readonly Endpoint[] {
+    const { cursors, dialledPort, atMost, isUsable } = o;
+    const { length } = endpoints;
+    const start = (cursors.get(dialledPort) ?? Math.floor(this.#random() * length)) % length;
+    const found: Endpoint[] = [];
+    for (let step = 0; step < length && found.length < atMost; step++) {
+      const at = start + step < length ? start + step : start + step - length;
+      const endpoint = endpoints[at];
+      if (endpoint === undefined || isUsable?.(endpoint) === false) continue;
+      // Those that are left out have no turn, and the one behind them has one of its own.
+      if (found.length === 0) cursors.set(dialledPort, at + 1);
+      found.push(endpoint);
+    }
+    return found;
   }
 
   /**
    * The lighter of two random ones is first (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing"): the
    * lightest of all would get the connections of every worker and node at once.
    */
-  #lightestFirst(endpoints: readonly Endpoint[], atMost: number): readonly Endpoint[] {
-    const [first, second, ...others] = drawn(endpoints, Math.max(2, atMost), this.#random);
-    if (first === undefined || second === undefined) return endpoints;
+  #lightestFirst(endpoints: readonly Endpoint[], { atMost, isUsable }: Wanted): readonly Endpoint[] {
+    const some = drawn(endpoints, { count: Math.max(2, atMost), random: this.#random, isUsable });
+    const [first, second, ...others] = some;
+    if (first === undefined || second === undefined) return some;
     const pair = this.#loads.isLighter(second, first) ? [second, first] : [first, second];
     return [...pair, ...others].slice(0, atMost);
   }
 }
 
-function subsetKey({ subset = '' }: { readonly subset?: string }): string {
-  return subset === '' ? '' : ` ${subset}`;
+function subsetOf({ subset = '' }: { readonly subset?: string }): string {
+  return subset;
 }

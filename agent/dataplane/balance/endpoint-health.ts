@@ -15,11 +15,17 @@ export interface HealthUse {
   end(verdict: Verdict, reason: Reason): void;
 }
 
+/** Which endpoints of a list a new connection may go to. */
 export type UsableEndpoints = {
-  readonly endpoints: readonly Endpoint[];
+  /** None. */
+  readonly isNone: boolean;
   /** So few are healthy that all of them are used. */
   readonly isPanic: boolean;
+  /** Null: all are. */
+  readonly isUsable: ((endpoint: Endpoint) => boolean) | null;
 };
+
+const allUsable: UsableEndpoints = { isNone: false, isPanic: false, isUsable: null };
 
 /** A trial that stays connected this long without a reset has worked, although no byte came. */
 const silentTrialMs = 5000;
@@ -34,6 +40,8 @@ const maxTold = 256;
 
 type Health = {
   readonly endpoint: Endpoint;
+  /** Its endpoint is gone, and what its open connections tell does not matter. */
+  isDropped: boolean;
   /** In a row. */
   failures: number;
   /** How often it was ejected, less what healthy time has taken back: the penalty grows with it. */
@@ -56,26 +64,55 @@ type Health = {
 type Group = {
   readonly names: Pick<EjectedEndpoint, 'destination' | 'rule'>;
   readonly healths: Map<string, Health>;
+  readonly ejected: Set<Health>;
+  /** How many of them have an address: most endpoints are told from them by that. */
   readonly ejectedIps: Map<string, number>;
-  ejected: number;
+  readonly onTrial: Set<Health>;
+  /** The endpoints that the last connection had to choose from. */
+  latest: readonly Endpoint[];
+  /** By the list of all of them. */
+  readonly seen: WeakMap<readonly Endpoint[], Seen>;
+  /** Counts what changes how many endpoints are left. */
+  changes: number;
+};
+
+/**
+ * How many of a list of endpoints are left, and how many are ejected or on trial, until something changes or, of the clock,
+ * `untilMs`.
+ */
+type Seen = {
+  readonly left: number;
+  readonly ejected: number;
+  readonly changes: number;
+  readonly untilMs: number;
 };
 
 /**
  * Which endpoints of a destination failed so often in a row that they are left out for a while. An endpoint is `whole`, until
  * as many connections in a row failed as its policy says; then `ejected`, for a time that grows with each ejection; then one
  * connection may try it: if that works the endpoint is whole again, else it is ejected for longer. Endpoints of one destination
- * under one rule have a state of their own. Clock and chance are arguments. Costs one look-up where no endpoint of the
- * destination is ejected.
+ * under one rule have a state of their own, and so has a new workload at the address of one that left. Clock and chance are
+ * arguments. A choice costs a few look-ups, however many endpoints there are: all of them are counted only where it matters how
+ * many are left.
  */
 export class EndpointHealth {
   readonly #nowMs: () => number;
   readonly #random: () => number;
+  readonly #isThere: (endpoint: Endpoint) => boolean;
   readonly #groups = new Map<string, Group>();
   #news: Ejection[] = [];
 
-  /** `nowMs`: a clock that is never set back. `random`: from 0 to just below 1. */
-  constructor(init: { readonly nowMs: () => number; readonly random: () => number }) {
+  /**
+   * `nowMs`: a clock that is never set back. `random`: from 0 to just below 1. `isThere`: whether the workload of an endpoint
+   * still has its address.
+   */
+  constructor(init: {
+    readonly nowMs: () => number;
+    readonly random: () => number;
+    readonly isThere: (endpoint: Endpoint) => boolean;
+  }) {
     this.#nowMs = init.nowMs;
+    this.#isThere = init.isThere;
     this.#random = init.random;
   }
 
@@ -91,42 +128,49 @@ export class EndpointHealth {
     { minHealthPercent }: OutlierPolicy,
   ): UsableEndpoints {
     const group = this.#groups.get(key);
-    if (group === undefined || group.ejected === 0) return { endpoints, isPanic: false };
-    const nowMs = this.#nowMs();
-    const left = endpoints.filter((endpoint) => {
-      if (!group.ejectedIps.has(endpoint.address.ip)) return true;
-      const health = group.healths.get(keyOf(endpoint));
-      return health === undefined || this.#mayBegin(group, health, nowMs);
-    });
-    if (left.length * 100 < minHealthPercent * endpoints.length) return { endpoints, isPanic: true };
-    return { endpoints: left, isPanic: false };
+    if (group === undefined || group.ejected.size === 0) return allUsable;
+    const fewest = Math.max(1, Math.ceil((minHealthPercent * endpoints.length) / 100));
+    // Those that left are among the ejected for a moment.
+    if (endpoints.length - group.ejected.size < fewest) {
+      const { left } = this.#look(group, endpoints);
+      if (left * 100 < minHealthPercent * endpoints.length) return { isNone: false, isPanic: true, isUsable: null };
+      if (left === 0) return { isNone: endpoints.length > 0, isPanic: false, isUsable: null };
+    }
+    const isUsable = (endpoint: Endpoint): boolean => {
+      const health = ejectedAt(group, endpoint);
+      return health === undefined || this.#mayBegin(group, health, this.#nowMs());
+    };
+    return { isNone: false, isPanic: false, isUsable };
   }
 
   /**
    * A connection is opened to the endpoint. Null: it is ejected, or another connection tries it, since it was found usable.
-   * `among`: how many endpoints the destination has. `hasAnswered`: whether a byte came from it. The caller owns what is
-   * returned.
+   * `among`: the endpoints that it was chosen from, ejected ones included. `hasAnswered`: whether a byte came from it. The caller
+   * owns what is returned.
    */
   begin(
     destination: CountedDestination,
     endpoint: Endpoint,
     how: {
       readonly policy: OutlierPolicy;
-      readonly among: number;
+      readonly among: readonly Endpoint[];
       readonly isPanic: boolean;
       readonly hasAnswered: () => boolean;
     },
   ): HealthUse | null {
     const group = this.#groupOf(destination);
     const health = this.#healthOf(group, endpoint);
+    group.latest = how.among;
     if (!how.isPanic && !this.#mayBegin(group, health, this.#nowMs())) return null;
+    // The list of `among` is long, and a connection may live for days.
+    const { policy, hasAnswered } = how;
     const use = new Use({
       nowMs: this.#nowMs,
-      hasAnswered: how.hasAnswered,
+      hasAnswered,
       onConnected: () => this.#connected(health, use),
-      onEnd: (verdict, reason) => this.#ended({ group, health, use, ...how }, verdict, reason),
+      onEnd: (verdict, reason) => this.#ended({ group, health, use, policy }, verdict, reason),
     });
-    if (this.#isDue(health) && health.trial === null) health.trial = use;
+    if (this.#isDue(health) && health.trial === null) this.#try(group, health, use);
     health.open += 1;
     health.usedAtMs = this.#nowMs();
     return use;
@@ -143,9 +187,12 @@ export class EndpointHealth {
         this.#refresh(group, health);
         const { untilMs, trial } = health;
         if (untilMs === null) {
-          // Its address may be another pod's by now.
           const sinceMs = Math.max(health.wholeSinceMs, health.usedAtMs);
           if (health.open === 0 && nowMs - sinceMs > forgottenAfterMs) group.healths.delete(key);
+        } else if (!this.#isThere(health.endpoint)) {
+          this.#makeWhole(group, health);
+          health.isDropped = true;
+          group.healths.delete(key);
         } else if (trial === null && nowMs - untilMs > forgottenAfterMs) {
           this.#makeWhole(group, health);
         } else if (ejected.length < maxTold) {
@@ -166,9 +213,43 @@ export class EndpointHealth {
     return { ejections, ejected };
   }
 
+  /** Asks each endpoint only when something has changed. */
+  #look(group: Group, endpoints: readonly Endpoint[]): Seen {
+    for (const health of group.onTrial) this.#refresh(group, health);
+    const nowMs = this.#nowMs();
+    const seen = group.seen.get(endpoints);
+    if (seen !== undefined && seen.changes === group.changes && nowMs < seen.untilMs) return seen;
+    let [left, ejected, untilMs] = [0, 0, Number.POSITIVE_INFINITY];
+    for (const endpoint of endpoints) {
+      const health = ejectedAt(group, endpoint);
+      if (health === undefined || health.untilMs === null) {
+        left += 1;
+        continue;
+      }
+      ejected += 1;
+      if (health.untilMs > nowMs) untilMs = Math.min(untilMs, health.untilMs);
+      else if (health.trial === null) left += 1;
+    }
+    const now = { left, ejected, changes: group.changes, untilMs };
+    group.seen.set(endpoints, now);
+    return now;
+  }
+
   #mayBegin(group: Group, health: Health, nowMs: number): boolean {
     this.#refresh(group, health);
     return health.untilMs === null || (health.untilMs <= nowMs && health.trial === null);
+  }
+
+  #try(group: Group, health: Health, use: Use): void {
+    health.trial = use;
+    group.onTrial.add(health);
+    group.changes += 1;
+  }
+
+  #endTrial(group: Group, health: Health): void {
+    health.trial = null;
+    group.onTrial.delete(health);
+    group.changes += 1;
   }
 
   #isDue({ untilMs }: Health): boolean {
@@ -188,16 +269,17 @@ export class EndpointHealth {
   }
 
   #connected(health: Health, use: Use): void {
-    if (health.untilMs !== null) return;
+    if (health.untilMs !== null || health.isDropped) return;
     this.#countLatest(health);
     health.latest = use;
   }
 
-  #ended({ group, health, use, policy, among }: Ended, verdict: Verdict, reason: Reason): void {
+  #ended({ group, health, use, policy }: Ended, verdict: Verdict, reason: Reason): void {
+    if (health.isDropped) return;
     health.open -= 1;
     health.usedAtMs = this.#nowMs();
     const isTrial = health.trial === use;
-    if (isTrial) health.trial = null;
+    if (isTrial) this.#endTrial(group, health);
     if (health.untilMs !== null) {
       if (!isTrial || verdict === 'unknown') return;
       if (verdict === 'worked') this.#makeWhole(group, health);
@@ -209,8 +291,14 @@ export class EndpointHealth {
     if (verdict !== 'failed') return;
     this.#countLatest(health);
     health.failures += 1;
-    if (health.failures < policy.failures || group.ejected >= mostEjected(among, policy)) return;
+    if (health.failures < policy.failures || this.#areEnoughEjected(group, policy)) return;
     this.#eject(group, health, policy, reason);
+  }
+
+  /** Of the endpoints that there are: those that left do not count. */
+  #areEnoughEjected(group: Group, policy: OutlierPolicy): boolean {
+    const most = mostEjected(group.latest.length, policy);
+    return group.ejected.size >= most && this.#look(group, group.latest).ejected >= most;
   }
 
   #eject(group: Group, health: Health, policy: OutlierPolicy, reason: Reason): void {
@@ -218,7 +306,7 @@ export class EndpointHealth {
     if (health.untilMs === null) {
       const healthyMs = nowMs - health.wholeSinceMs;
       health.ejections = Math.max(0, health.ejections - Math.floor(healthyMs / policy.decayMs));
-      group.ejected += 1;
+      group.ejected.add(health);
       const { ip } = health.endpoint.address;
       group.ejectedIps.set(ip, (group.ejectedIps.get(ip) ?? 0) + 1);
     }
@@ -228,13 +316,14 @@ export class EndpointHealth {
     health.reason = reason;
     const forMs = penaltyMs(health.ejections, policy) * (1 + jitter * this.#random());
     health.untilMs = nowMs + forMs;
+    group.changes += 1;
     if (this.#news.length >= maxTold) return;
     this.#news.push({ ...group.names, ...namesOf(health.endpoint), reason, count: health.ejections, forMs });
   }
 
   #makeWhole(group: Group, health: Health): void {
     if (health.untilMs !== null) {
-      group.ejected -= 1;
+      group.ejected.delete(health);
       const { ip } = health.endpoint.address;
       const left = (group.ejectedIps.get(ip) ?? 1) - 1;
       if (left === 0) group.ejectedIps.delete(ip);
@@ -242,7 +331,7 @@ export class EndpointHealth {
     }
     health.untilMs = null;
     health.latest = null;
-    health.trial = null;
+    this.#endTrial(group, health);
     health.failures = 0;
     health.wholeSinceMs = this.#nowMs();
   }
@@ -250,7 +339,16 @@ export class EndpointHealth {
   #groupOf({ key, of, rule }: CountedDestination): Group {
     const present = this.#groups.get(key);
     if (present !== undefined) return present;
-    const group: Group = { names: { destination: of, rule }, healths: new Map(), ejectedIps: new Map(), ejected: 0 };
+    const group: Group = {
+      names: { destination: of, rule },
+      healths: new Map(),
+      ejected: new Set(),
+      ejectedIps: new Map(),
+      onTrial: new Set(),
+      latest: [],
+      seen: new WeakMap(),
+      changes: 0,
+    };
     this.#groups.set(key, group);
     return group;
   }
@@ -261,6 +359,7 @@ export class EndpointHealth {
     if (present !== undefined) return present;
     const health: Health = {
       endpoint,
+      isDropped: false,
       failures: 0,
       ejections: 0,
       untilMs: null,
@@ -281,7 +380,6 @@ type Ended = {
   readonly health: Health;
   readonly use: Use;
   readonly policy: OutlierPolicy;
-  readonly among: number;
 };
 
 class Use implements HealthUse {
@@ -336,6 +434,12 @@ function namesOf({ workload, address }: Endpoint): Pick<EjectedEndpoint, 'worklo
   return { workload: workload === null ? null : workloadName(workload), address };
 }
 
-function keyOf({ address: { ip, port } }: Endpoint): string {
-  return `${ip} ${port}`;
+/** Undefined: it is whole. */
+function ejectedAt({ ejectedIps, healths }: Group, endpoint: Endpoint): Health | undefined {
+  return ejectedIps.has(endpoint.address.ip) ? healths.get(keyOf(endpoint)) : undefined;
+}
+
+/** The network namespace tells a pod from the next one that has its name. */
+function keyOf({ address: { ip, port }, workload }: Endpoint): string {
+  return workload === null ? `${ip} ${port}` : `${ip} ${port} ${workloadName(workload)} ${workload.netns ?? ''}`;
 }

@@ -1,3 +1,4 @@
+import { isIpv6 } from '../../../shared/address.js';
 import type {
   CompiledDestinationRule,
   DestinationSubset,
@@ -15,15 +16,16 @@ import { serviceName } from '../../../shared/routing/names.js';
 import { routeTarget, routeText } from '../../../shared/routing/steering.js';
 import type { ConnectionRecord } from '../connection/connection-record.js';
 import { refused, type Refused } from '../connection/ending.js';
+import type { UsableEndpoints } from '../balance/endpoint-health.js';
 import { countedDestination, type CountedDestination } from '../report/counted-destination.js';
 import type { FlowContext } from './flow-context.js';
 import type { Arrival, Identified } from './identify.js';
 
-/** `among`: how many endpoints there are, ejected ones included. */
+/** `among`: the endpoints that there are, ejected ones included. */
 type ChosenHealth = {
   readonly counted: CountedDestination;
   readonly policy: OutlierPolicy;
-  readonly among: number;
+  readonly among: readonly Endpoint[];
   readonly isPanic: boolean;
 };
 
@@ -55,28 +57,34 @@ type Steered = {
 export function chooseEndpoints({ context, connection }: Arrival, identified: Identified): Chosen | Refused {
   const { record } = connection;
   const { dialled, client, entry } = identified;
-  const destination = resolveDestination(context.state.registry, dialled, entry.locality ?? null);
+  const { registry, lists } = context.state;
+  const destination = resolveDestination(registry, dialled, entry.locality ?? null, lists.resolve);
   if (destination.kind === 'external') record.service = context.nameExternal(dialled.ip, dialled.port);
   else if (destination.service !== null) record.service = serviceName(destination.service);
   const steered =
     destination.kind === 'service' ? steer(context, record, destination, identified) : unsteered(destination);
   if (!steered.ok) return steered;
-  const { route } = steered;
+  // No object is spread below: that takes longer than the choice.
+  const { route, subset, policy, rule } = steered;
   const atMost = 1 + (route?.attempts ?? context.settings.connectRetries);
-  const how = { dialledPort: dialled.port, client: client.ip, policy: steered.policy, atMost };
-  const { subset, policy, rule } = steered;
   const of = `${subset === null ? '' : `subset ${subset.name} of `}${record.service}`;
-  const counted = rule === null ? null : countedDestination(rule, of, dialled.port);
-  const rest = { ok: true, policy, route, of, counted } as const;
+  const { service } = steered.destination;
+  const counted =
+    rule === null || service === null ? null : countedDestination(rule, service, { subset, dialledPort: dialled.port });
   const outliers = policy?.outliers;
-  if (outliers === undefined || counted === null || steered.destination.kind !== 'service') {
-    return { ...rest, endpoints: context.balancer.order(steered.destination, how), health: null };
+  let health: ChosenHealth | null = null;
+  let isUsable: UsableEndpoints['isUsable'] = null;
+  if (outliers !== undefined && counted !== null && steered.destination.kind === 'service') {
+    const among = steered.destination.endpoints;
+    // A service of both families has two lists, whose shares of ejected endpoints are counted apart.
+    const judged = isIpv6(dialled.ip) ? { ...counted, key: `${counted.key} ipv6` } : counted;
+    const usable = context.health.usable(judged, among, outliers);
+    if (usable.isNone) return refused('CIRCUIT_OPEN', allEjected(among.length, of));
+    health = { counted: judged, policy: outliers, among, isPanic: usable.isPanic };
+    ({ isUsable } = usable);
   }
-  const all = steered.destination.endpoints;
-  const { endpoints, isPanic } = context.health.usable(counted, all, outliers);
-  if (endpoints.length === 0 && all.length > 0) return refused('CIRCUIT_OPEN', allEjected(all.length, of));
-  const health = { counted, policy: outliers, among: all.length, isPanic };
-  return { ...rest, endpoints: context.balancer.order({ ...steered.destination, endpoints }, how), health };
+  const how = { dialledPort: dialled.port, client: client.ip, policy, atMost, isUsable };
+  return { ok: true, endpoints: context.balancer.order(steered.destination, how), policy, route, of, counted, health };
 }
 
 /** The detail of a refusal. */
@@ -95,7 +103,7 @@ function steer(
   destination: ServiceDestination,
   { dialled, entry }: Identified,
 ): Steered | Refused {
-  const { trafficPolicies: policies, registry } = context.state;
+  const { trafficPolicies: policies, lists } = context.state;
   if (policies === null) return unsteered(destination);
   const { namespace, labels, locality = null } = entry;
   const connection = { client: { namespace, labels }, dialled, from: locality };
@@ -103,7 +111,9 @@ function steer(
   const subset = route === null ? null : context.balancer.choose(route.choices);
   if (route !== null) record.route = { route: routeText(route), subset };
   const drawn = route === null || subset === null ? null : { route, subset };
-  const target = routeTarget({ registry, policies }, destination, connection, drawn);
+  const target = routeTarget({ resolve: lists.resolve, policies }, destination, connection, drawn);
   if (!target.ok) return refused('NO_ENDPOINT', target.detail);
-  return { ...target, route: route?.document.routes[route.index] ?? null };
+  const taken = route?.document.routes[route.index] ?? null;
+  const { rule, policy } = target;
+  return { ok: true, destination: target.destination, rule, policy, subset: target.subset, route: taken };
 }

@@ -87,7 +87,8 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
     connection.leaveEndpoint(connected);
     failed = connected;
   }
-  if (failed === null && isEjected) return refused('CIRCUIT_OPEN', allEjected(chosen.health?.among ?? 0, chosen.of));
+  if (failed === null && isEjected)
+    return refused('CIRCUIT_OPEN', allEjected(chosen.health?.among.length ?? 0, chosen.of));
   return failed ?? refused('NO_ENDPOINT', `${chosen.of} has none for port ${identified.dialled.port}`);
 }
 
@@ -123,7 +124,8 @@ function watched(
   if (health === null) return null;
   const { record } = connection;
   const hasAnswered = (): boolean => record.firstByteAtMs !== null;
-  return context.health.begin(health.counted, endpoint, { ...health, hasAnswered }) ?? 'ejected';
+  const { counted, policy, among, isPanic } = health;
+  return context.health.begin(counted, endpoint, { policy, among, isPanic, hasAnswered }) ?? 'ejected';
 }
 
 /** authorized → connected, for one endpoint. */

@@ -15,9 +15,29 @@ export type CountedDestination = {
   readonly rule: string;
 };
 
-/** `of`: `shop/web`, or `subset v2 of shop/web`. */
-export function countedDestination(rule: Named, of: string, dialledPort: number): CountedDestination {
+type ByPort = Map<number, CountedDestination>;
+
+const everyEndpoint = {};
+/** By rule, service and subset: each connection asks. */
+const known = new WeakMap<Named, WeakMap<Named, WeakMap<object, ByPort>>>();
+
+/** Of a port of a service, or of one of its subsets (null: of all its endpoints). The same object for the same objects. */
+export function countedDestination(
+  rule: Named,
+  service: Named,
+  { subset, dialledPort }: { readonly subset: { readonly name: string } | null; readonly dialledPort: number },
+): CountedDestination {
+  const ofRule = known.get(rule) ?? new WeakMap<Named, WeakMap<object, ByPort>>();
+  const ofService = ofRule.get(service) ?? new WeakMap<object, ByPort>();
+  const byPort: ByPort = ofService.get(subset ?? everyEndpoint) ?? new Map();
+  const present = byPort.get(dialledPort);
+  if (present !== undefined) return present;
   const name = serviceName(rule);
-  const whole = `${of}:${dialledPort}`;
-  return { key: `${name} ${whole}`, of: whole, rule: name };
+  const of = `${subset === null ? '' : `subset ${subset.name} of `}${serviceName(service)}:${dialledPort}`;
+  const counted = { key: `${name} ${of}`, of, rule: name };
+  byPort.set(dialledPort, counted);
+  ofService.set(subset ?? everyEndpoint, byPort);
+  ofRule.set(service, ofService);
+  known.set(rule, ofRule);
+  return counted;
 }

@@ -26,15 +26,22 @@ export class RegistryIndex implements RegistryView {
   readonly #byAddress = new Claims<WorkloadEntry>();
   readonly #byVip = new Claims<RegistryService>();
   readonly #byNamespace = new Map<string, Map<string, WorkloadEntry>>();
+  readonly #keys = new WeakMap<RegistryService, string>();
   /** By service key; dropped when a workload of the namespace changes. */
   readonly #endpoints = new Map<string, readonly WorkloadEntry[]>();
   #unreadable: ReadonlyMap<IpAddress, string> = new Map();
   #unreadableKeys: ReadonlySet<string> = new Set();
   #isFilled = false;
+  #changes = 0;
 
   /** False until the first message: an agent without a registry must not treat every address as external. */
   get isFilled(): boolean {
     return this.#isFilled;
+  }
+
+  /** Grows with each {@link apply}. */
+  get changes(): number {
+    return this.#changes;
   }
 
   get size(): number {
@@ -50,6 +57,7 @@ export class RegistryIndex implements RegistryView {
       this.#unreadableKeys = new Set(unreadable.values());
     }
     this.#isFilled = true;
+    this.#changes += 1;
   }
 
   /**
@@ -88,7 +96,9 @@ export class RegistryIndex implements RegistryView {
   }
 
   endpointsOf(service: RegistryService): readonly WorkloadEntry[] {
-    const key = registryKey(service);
+    // Each connection asks, and a text that is made for it is hashed again.
+    const key = this.#keys.get(service) ?? registryKey(service);
+    this.#keys.set(service, key);
     const known = this.#endpoints.get(key);
     if (known !== undefined) return known;
     const found = this.#selected(service);

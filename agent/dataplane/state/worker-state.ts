@@ -6,13 +6,16 @@ import { TrafficPolicies } from '../../../shared/routing/traffic-policies.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { refused, type Refused } from '../connection/ending.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
+import { EndpointLists } from '../route/endpoint-lists.js';
 import { RegistryIndex } from '../route/registry-index.js';
 import type { CertificatesMessage } from '../messages.js';
-import type { WorkloadName } from '../../../shared/routing/names.js';
+import type { Endpoint } from '../../../shared/routing/destination.js';
+import { workloadName, type WorkloadName } from '../../../shared/routing/names.js';
 
 /** Everything that a worker's decisions depend on. Only its message handler writes it; flows read the current values. */
 export class WorkerState {
   readonly registry = new RegistryIndex();
+  readonly lists = new EndpointLists({ registry: this.registry });
   /** The workloads of this node whose namespaces the worker holds open. */
   readonly hosted = new Map<WorkloadName, HostedWorkload>();
   /** Why the rules are too old to be trusted with new connections; null: they are not. */
@@ -51,6 +54,13 @@ export class WorkerState {
   isAcceptedLate(dialled: HostPort): boolean {
     if (!this.registry.isFilled || this.#snapshot === null) return true;
     return isAcceptedLate(this.registry, this.#lateExternals, dialled);
+  }
+
+  /** Whether the workload of an endpoint is still the one at its address; always for one outside the mesh. */
+  isThere({ workload, address }: Endpoint): boolean {
+    if (workload === null) return true;
+    const now = this.registry.workload(workloadName(workload));
+    return now?.netns === workload.netns && now.addresses.includes(address.ip);
   }
 
   /** Whether the control thread has a certificate for this identity, valid or expired. */

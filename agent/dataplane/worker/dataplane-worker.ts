@@ -121,7 +121,11 @@ export class DataplaneWorker {
       onConnect: (request) =>
         this.#turns.take(request.peerAddress.ip, () => void serveTunnelRequest(this.#context, request)),
     });
-    const health = new EndpointHealth({ random: Math.random, nowMs: () => performance.now() });
+    const health = new EndpointHealth({
+      random: Math.random,
+      nowMs: () => performance.now(),
+      isThere: (endpoint) => this.#state.isThere(endpoint),
+    });
     this.#reporter = new Reporter({
       post,
       source: { openRecords: () => this.#openRecords(), gauges: () => this.#gauges(), health },

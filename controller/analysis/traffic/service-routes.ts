@@ -1,7 +1,12 @@
 import { formatHostPort } from '../../../shared/address.js';
 import type { Balancing, Snapshot } from '../../../shared/policy/snapshot.js';
 import type { HostPort, IpAddress } from '../../../shared/address.js';
-import { resolveService, type Endpoint, type ServiceDestination } from '../../../shared/routing/destination.js';
+import {
+  resolveService,
+  type Endpoint,
+  type ResolveEndpoints,
+  type ServiceDestination,
+} from '../../../shared/routing/destination.js';
 import { workloadName } from '../../../shared/routing/names.js';
 import type { RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryView } from '../../../shared/routing/registry-view.js';
@@ -83,7 +88,8 @@ export class TrafficView {
     drawn: Parameters<typeof routeTarget>[3],
     { share, source }: { readonly share: number; readonly source: IpAddress | null },
   ): Omit<RoutedTarget, 'subset' | 'share'> {
-    const target = routeTarget({ registry: this.#registry, policies: this.#policies }, whole, connection, drawn);
+    const resolve: ResolveEndpoints = (...asked) => resolveService(this.#registry, ...asked);
+    const target = routeTarget({ resolve, policies: this.#policies }, whole, connection, drawn);
     if (!target.ok) return { balancing: 'round-robin', problem: target.detail, endpoints: [] };
     const { endpoints, service } = target.destination;
     const balancing = target.policy?.balancing ?? (service.isSticky === true ? 'source-ip' : 'round-robin');

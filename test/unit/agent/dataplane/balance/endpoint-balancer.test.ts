@@ -226,6 +226,6 @@ describe('least-connections', () => {
 it('draws of many without looking at all of them, also from a source of chance that repeats itself', () => {
   const endpoints = some(1000);
   let asked = 0;
-  assert.equal(new Set(drawn(endpoints, 3, () => (asked++, 0.5))).size, 3);
+  assert.equal(new Set(drawn(endpoints, { count: 3, random: () => (asked++, 0.5), isUsable: null })).size, 3);
   assert.ok(asked < 100);
 });

@@ -6,7 +6,7 @@ import { verdictOf } from '../../../../../agent/dataplane/balance/verdict.js';
 import { countedDestination } from '../../../../../agent/dataplane/report/counted-destination.js';
 import type { OutlierPolicy } from '../../../../../shared/policy/snapshot.js';
 import type { Endpoint } from '../../../../../shared/routing/destination.js';
-import { ip } from '../../../../support/routing/registry-entries.js';
+import { ip, workload } from '../../../../support/routing/registry-entries.js';
 import { propertyRuns } from '../../../../support/property-runs.js';
 import { NaiveHealth, type NaiveUse } from '../../../../support/agent/naive-health.js';
 
@@ -18,7 +18,7 @@ const policy: OutlierPolicy = {
   minHealthPercent: 0,
 };
 const rule = { namespace: 'shop', name: 'limits' };
-const web = countedDestination(rule, 'shop/web', 80);
+const web = countedDestination(rule, { namespace: 'shop', name: 'web' }, { subset: null, dialledPort: 80 });
 const some = (count: number): Endpoint[] =>
   Array.from({ length: count }, (_, index) => ({
     workload: null,
@@ -27,24 +27,36 @@ const some = (count: number): Endpoint[] =>
 
 class World {
   nowMs = 0;
-  readonly endpoints: readonly Endpoint[];
+  endpoints: readonly Endpoint[];
+  readonly gone = new Set<Endpoint>();
   readonly health: EndpointHealth;
   readonly policy: OutlierPolicy;
 
   constructor(init: { endpoints?: number; policy?: Partial<OutlierPolicy>; random?: () => number } = {}) {
     this.endpoints = some(init.endpoints ?? 4);
     this.policy = { ...policy, ...init.policy };
-    this.health = new EndpointHealth({ nowMs: () => this.nowMs, random: init.random ?? (() => 0) });
+    this.health = new EndpointHealth({
+      nowMs: () => this.nowMs,
+      random: init.random ?? (() => 0),
+      isThere: (endpoint) => !this.gone.has(endpoint),
+    });
   }
 
   usable(destination = web): number[] {
-    const { endpoints } = this.health.usable(destination, this.endpoints, this.policy);
-    return endpoints.map((endpoint) => this.endpoints.indexOf(endpoint));
+    return this.judged(destination)[0];
+  }
+
+  /** The positions of those that are usable, and whether all are because of a panic. */
+  judged(destination = web): [number[], boolean] {
+    const { isNone, isPanic, isUsable } = this.health.usable(destination, this.endpoints, this.policy);
+    const left = this.endpoints.filter((endpoint) => !isNone && isUsable?.(endpoint) !== false);
+    assert.equal(isNone, left.length === 0);
+    return [left.map((endpoint) => this.endpoints.indexOf(endpoint)), isPanic];
   }
 
   begin(index: number, hasAnswered: () => boolean = () => false, isPanic = false): HealthUse | null {
     const { policy: of, endpoints } = this;
-    return this.health.begin(web, endpoints[index]!, { policy: of, among: endpoints.length, isPanic, hasAnswered });
+    return this.health.begin(web, endpoints[index]!, { policy: of, among: endpoints, isPanic, hasAnswered });
   }
 
   fail(index: number, times = 1): void {
@@ -63,8 +75,15 @@ describe('an endpoint', () => {
     world.fail(1);
     assert.deepEqual(world.usable(), [0, 2, 3]);
     assert.equal(world.begin(1), null);
-    assert.deepEqual(world.usable(countedDestination(rule, 'shop/other', 80)), [0, 1, 2, 3]);
-    const ofOther = countedDestination({ namespace: 'billing', name: 'limits' }, 'shop/web', 80);
+    assert.deepEqual(
+      world.usable(countedDestination(rule, { namespace: 'shop', name: 'other' }, { subset: null, dialledPort: 80 })),
+      [0, 1, 2, 3],
+    );
+    const ofOther = countedDestination(
+      { namespace: 'billing', name: 'limits' },
+      { namespace: 'shop', name: 'web' },
+      { subset: null, dialledPort: 80 },
+    );
     assert.deepEqual(world.usable(ofOther), [0, 1, 2, 3]);
   });
 
@@ -163,7 +182,76 @@ describe('an endpoint', () => {
   });
 });
 
+describe('an endpoint that left', () => {
+  const named = (name: string, netns = name): Endpoint => ({
+    workload: { ...workload(`shop/${name}`, ['198.18.0.1']), netns },
+    address: { ip: ip('198.18.0.1'), port: 8080 },
+  });
+
+  it('leaves its address to another workload without its state, also to one of its name', () => {
+    const world = new World({ endpoints: 2, policy: { maxEjectionPercent: 100 } });
+    world.endpoints = [named('web-0', 'pod:1'), ...some(2)];
+    world.fail(0, 3);
+    assert.deepEqual(world.usable(), [1, 2]);
+    for (const heir of [named('other'), named('web-0', 'pod:2')]) {
+      world.endpoints = [heir, ...world.endpoints.slice(1)];
+      assert.deepEqual(world.usable(), [0, 1, 2]);
+    }
+    world.fail(0, 2);
+    assert.deepEqual(world.usable(), [0, 1, 2]);
+  });
+
+  it('is none of those that may be ejected at once', () => {
+    const world = new World({ policy: { maxEjectionPercent: 25 } });
+    world.fail(0, 3);
+    world.fail(1, 3);
+    assert.deepEqual(world.usable(), [1, 2, 3]);
+    world.endpoints = world.endpoints.slice(1);
+    world.fail(0, 3);
+    assert.deepEqual(world.usable(), [1, 2]);
+  });
+
+  it('is not told any more, and what its open connections tell later changes nothing', () => {
+    const world = new World({ policy: { maxEjectionPercent: 100 } });
+    const open = world.begin(1);
+    world.fail(1, 3);
+    world.nowMs = 1000;
+    const trial = world.begin(1);
+    world.gone.add(world.endpoints[1]!);
+    assert.deepEqual([world.health.take().ejected, world.health.size], [[], 0]);
+    trial?.end('failed', 'CONNECT_REFUSED');
+    open?.connected();
+    open?.end('failed', 'PEER_RESET');
+    assert.deepEqual([world.health.take(), world.usable()], [{ ejections: [], ejected: [] }, [0, 1, 2, 3]]);
+  });
+});
+
 describe('of a destination', () => {
+  it('endpoints are looked at one by one, and all of them only where it matters how many are left', () => {
+    const world = new World({ endpoints: 1000, policy: { maxEjectionPercent: 100, minHealthPercent: 50 } });
+    let looks = 0;
+    for (const endpoint of world.endpoints) {
+      const { address } = endpoint;
+      Object.defineProperty(endpoint, 'address', { get: () => (looks++, address) });
+    }
+    const looksFor = (ask: () => unknown): number => {
+      const before = looks;
+      ask();
+      return looks - before;
+    };
+    const ask = () => world.health.usable(web, world.endpoints, world.policy);
+    for (let index = 0; index < 500; index++) world.fail(index, 3);
+    assert.equal(looksFor(ask), 0);
+    const { isUsable } = ask();
+    assert.ok(looksFor(() => isUsable?.(world.endpoints[500]!)) <= 3);
+    world.fail(500, 3);
+    assert.ok(looksFor(() => assert.equal(ask().isPanic, true)) >= 1000);
+    assert.equal(looksFor(ask), 0, 'nothing has changed');
+    world.nowMs = 1000;
+    assert.ok(looksFor(() => assert.equal(ask().isPanic, false)) >= 1000);
+    assert.equal(looksFor(ask), 0);
+  });
+
   it('no larger share is ejected than may be, and at least one endpoint, unless none may', () => {
     for (const [maxEjectionPercent, endpoints, left] of [
       [50, 4, [2, 3]],
@@ -184,8 +272,7 @@ describe('of a destination', () => {
     world.fail(1, 3);
     assert.deepEqual(world.usable(), [2, 3]);
     world.fail(2, 3);
-    const { endpoints, isPanic } = world.health.usable(web, world.endpoints, world.policy);
-    assert.deepEqual([endpoints.length, isPanic], [4, true]);
+    assert.deepEqual(world.judged(), [[0, 1, 2, 3], true]);
     world.begin(0, () => true, true)?.end('worked', 'OK');
     assert.equal(world.begin(0), null, 'a connection in a panic is no trial before the time is over');
   });
@@ -246,8 +333,8 @@ it('the states of endpoints are those of a naive reference, for random connectio
       const open: { use: HealthUse; same: NaiveUse; state: { hasAnswered: boolean } }[] = [];
       for (const { what, at, waitMs } of steps) {
         world.nowMs += waitMs;
-        const { endpoints: left, isPanic } = world.health.usable(web, world.endpoints, of);
-        assert.deepEqual([left.map((endpoint) => world.endpoints.indexOf(endpoint)), isPanic], naive.usable());
+        const [left, isPanic] = world.judged();
+        assert.deepEqual([left, isPanic], naive.usable());
         const chosen = open[at % Math.max(1, open.length)];
         if (what === 'begin') {
           const state = { hasAnswered: false };
@@ -286,7 +373,7 @@ it('the states of endpoints are those of a naive reference, for random connectio
 
 it('costs nothing per endpoint where none is ejected, and keeps nothing of endpoints that are long whole', () => {
   const world = new World({ endpoints: 200 });
-  assert.equal(world.health.usable(web, world.endpoints, policy).endpoints, world.endpoints);
+  assert.equal(world.health.usable(web, world.endpoints, policy).isUsable, null);
   for (let index = 0; index < 200; index++) world.begin(index)?.end('worked', 'OK');
   world.nowMs += 700_000;
   world.health.take();

@@ -10,7 +10,11 @@ import { countedDestination } from '../../../../../agent/dataplane/report/counte
 import type { LastPlaces } from '../../../../support/agent/last-place-thread.js';
 import { propertyRuns } from '../../../../support/property-runs.js';
 
-const web = countedDestination({ namespace: 'shop', name: 'limits' }, 'shop/web', 80);
+const web = countedDestination(
+  { namespace: 'shop', name: 'limits' },
+  { namespace: 'shop', name: 'web' },
+  { subset: null, dialledPort: 80 },
+);
 
 function workers(count: number, buffer = WorkloadUsage.allocate(count)) {
   return Array.from(
@@ -147,7 +151,11 @@ describe('a limit of connections to a destination', () => {
   it('counts the connections under one rule, and none of those under another', () => {
     const [usage] = workers(1) as [DestinationUsage];
     const limits = new DestinationLimits({ usage });
-    const ofOther = countedDestination({ namespace: 'billing', name: 'limits' }, 'shop/web', 80);
+    const ofOther = countedDestination(
+      { namespace: 'billing', name: 'limits' },
+      { namespace: 'shop', name: 'web' },
+      { subset: null, dialledPort: 80 },
+    );
     assert.ok(typeof limits.enter(ofOther, { max: 1 }) === 'object');
     assert.ok(typeof limits.enter(web, { max: 1 }) === 'object');
     assert.equal(
