@@ -1,7 +1,7 @@
 import type { Reason } from '../../../shared/reasons.js';
 import type { Verdict } from './endpoint-health.js';
 
-/** What says of an endpoint that it cannot be reached, and not of the client, of a rule or of this agent. */
+/** What can say of an endpoint that it cannot be reached, and not of the client, of a rule or of this agent. */
 const failures: ReadonlySet<Reason> = new Set<Reason>([
   'CONNECT_REFUSED',
   'CONNECT_TIMEOUT',
@@ -12,7 +12,10 @@ const failures: ReadonlySet<Reason> = new Set<Reason>([
 ]);
 
 /** What a connection says of its endpoint: one that it reset before its first byte has failed, as one that it refused. */
-export function verdictOf(reason: Reason, { hasAnswered }: { readonly hasAnswered: boolean }): Verdict {
+export function verdictOf(
+  { reason, isOwn }: { readonly reason: Reason; readonly isOwn?: boolean },
+  { hasAnswered }: { readonly hasAnswered: boolean },
+): Verdict {
   if (hasAnswered || reason === 'OK') return 'worked';
-  return failures.has(reason) ? 'failed' : 'unknown';
+  return isOwn !== true && failures.has(reason) ? 'failed' : 'unknown';
 }

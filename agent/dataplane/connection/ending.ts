@@ -9,6 +9,8 @@ export type Ending = {
   readonly rule: RuleRef | null;
   /** The other agent decided: the record names its rule or none, and not the rule of this host, which had allowed it. */
   readonly isOtherAgents?: boolean;
+  /** It is this agent's own doing (its lines, limits, certificate, descriptors), which says nothing of the endpoint. */
+  readonly isOwn?: boolean;
 };
 
 /** The ending of a connection whose far side was not reached: what a step returns in place of its facts. */
@@ -20,6 +22,16 @@ export type Refused = Ending & {
 
 export function refused(reason: Reason, detail = '', rule: RuleRef | null = null): Refused {
   return { ok: false, reason, detail, rule, isRetryable: false };
+}
+
+/** As {@link refused}, and it is this agent's own doing. */
+export function refusedByUs(reason: Reason, detail: string): Refused {
+  return { ...refused(reason, detail), isOwn: true };
+}
+
+/** As {@link unreachable}, and it is this agent's own doing: another endpoint may be tried, and nothing is said of this one. */
+export function notAsked(reason: Reason, detail: string): Refused {
+  return { ...unreachable(reason, detail), isOwn: true };
 }
 
 /** Refuses this endpoint only. */

@@ -1,7 +1,7 @@
 import { describeError } from '../../../shared/errors.js';
 import { parseRuleRef } from '../../../shared/policy/connection.js';
 import { isReason, reasonInfo, type Reason } from '../../../shared/reasons.js';
-import { refused, unreachable, type Refused } from './ending.js';
+import { notAsked, refusedByUs, unreachable, type Refused } from './ending.js';
 
 /**
  * From an error to its reason: the one place in the data plane that knows both. Errors come from the kernel, from OpenSSL,
@@ -45,6 +45,8 @@ type Failure = {
   readonly handshake?: Reason;
   /** How a server counts a handshake that failed this way; `tls_failed` when absent. */
   readonly refusedAs?: RefusedHandshake;
+  /** The other side does not accept our certificate: it is not the one that fails. */
+  readonly isOurCertificate?: true;
 };
 
 /**
@@ -76,7 +78,14 @@ const failures: Readonly<Record<string, Failure>> = {
   CERT_HAS_EXPIRED: { handshake: 'CERT_EXPIRED', refusedAs: 'expired_certificate' },
   CERT_NOT_YET_VALID: { handshake: 'CERT_NOT_YET_VALID', refusedAs: 'not_yet_valid_certificate' },
   CERT_REVOKED: { handshake: 'CERT_REVOKED', refusedAs: 'untrusted_certificate' },
-  ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED: { handshake: 'CERT_EXPIRED' },
+  ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED: { handshake: 'CERT_EXPIRED', isOurCertificate: true },
+  ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE: { isOurCertificate: true },
+  ERR_SSL_SSLV3_ALERT_CERTIFICATE_REVOKED: { isOurCertificate: true },
+  ERR_SSL_SSLV3_ALERT_CERTIFICATE_UNKNOWN: { isOurCertificate: true },
+  ERR_SSL_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE: { isOurCertificate: true },
+  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: { isOurCertificate: true },
+  ERR_SSL_TLSV1_ALERT_ACCESS_DENIED: { isOurCertificate: true },
+  ERR_SSL_TLSV1_ALERT_UNKNOWN_CA: { isOurCertificate: true },
   ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE: { refusedAs: 'no_certificate' },
   ERR_TLS_HANDSHAKE_TIMEOUT: { refusedAs: 'handshake_timeout' },
   ERR_SSL_HTTP_REQUEST: { refusedAs: 'not_tls' },
@@ -122,9 +131,12 @@ export function tunnelConnectFailure(error: unknown, address: string): Refused {
   return notConnected(failure?.tunnel ?? failure?.connect, `tunnel to ${address}: ${describeError(error)}`);
 }
 
-function notConnected(reason: Reason = 'HOST_UNREACHABLE', detail: string): Refused {
+function notConnected(reason: Reason | undefined, detail: string): Refused {
+  // An errno that no connect has: something of this host failed.
+  if (reason === undefined) return notAsked('HOST_UNREACHABLE', detail);
   // Out of descriptors, this agent reaches no other endpoint either.
-  return reason === 'RESOURCE_FD' ? refused(reason, detail) : unreachable(reason, detail);
+  if (reason === 'RESOURCE_FD') return refusedByUs(reason, detail);
+  return reason === 'RESOURCE_PORTS' ? notAsked(reason, detail) : unreachable(reason, detail);
 }
 
 /** The TLS handshake failed after TCP was connected. */
@@ -132,7 +144,8 @@ export function handshakeFailure(error: unknown, address: string): Refused {
   const code = errorCodeOf(error);
   const text = describeError(error);
   const detail = code === '' || text.includes(code) ? text : `${code}: ${text}`;
-  return unreachable(handshakeReason(code), `tunnel to ${address}: ${detail}`);
+  const refuse = failures[code]?.isOurCertificate === true ? notAsked : unreachable;
+  return refuse(handshakeReason(code), `tunnel to ${address}: ${detail}`);
 }
 
 export function handshakeReason(code: string): Reason {

@@ -1,5 +1,6 @@
 import { formatHostPort, type HostPort } from '../../../shared/address.js';
-import { unreachable, type Refused } from '../connection/ending.js';
+import { notAsked, unreachable, type Refused } from '../connection/ending.js';
+import { OwnWaits } from '../connection/own-waits.js';
 import { longestTimerMs } from '../../thread/scheduler.js';
 import { ConnectionCut, TerminationSignal } from '../connection/termination-signal.js';
 
@@ -17,11 +18,13 @@ export function shortest(...limits: readonly (AttemptLimit | null)[]): AttemptLi
  */
 export class Attempt {
   readonly signal = new TerminationSignal();
+  readonly waits = new OwnWaits();
   readonly #connection: TerminationSignal;
   readonly #limit: AttemptLimit;
   readonly #timer: NodeJS.Timeout;
   readonly #onCut: () => void;
   #isLate = false;
+  #askedForMs = 0;
   #isOver = false;
 
   /** The caller ends it. */
@@ -40,15 +43,18 @@ export class Attempt {
   #giveUp(): void {
     if (this.#isOver) return;
     this.#isLate = true;
+    this.#askedForMs = this.waits.askedForMs;
     this.signal.raise(new ConnectionCut({ reason: 'CONNECT_TIMEOUT' }));
   }
 
-  /** What became of it, where the endpoint was not reached in time. */
+  /** What became of it, where the endpoint was not reached in time. It is blamed where it had half of the time at least. */
   end<T extends { readonly ok: true }>(result: T | Refused, address: HostPort): T | Refused {
     this.#isOver = true;
     clearTimeout(this.#timer);
     this.#connection.offCut(this.#onCut);
     if (result.ok || !this.#isLate || this.#connection.cut !== null) return result;
-    return unreachable('CONNECT_TIMEOUT', `ETIMEDOUT ${formatHostPort(address)}: ${this.#limit.by}`);
+    const detail = `ETIMEDOUT ${formatHostPort(address)}: ${this.#limit.by}`;
+    if (this.#askedForMs >= this.#limit.afterMs / 2) return unreachable('CONNECT_TIMEOUT', detail);
+    return notAsked('CONNECT_TIMEOUT', `${detail}, most of it in a line of this agent`);
   }
 }

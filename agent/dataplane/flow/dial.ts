@@ -5,7 +5,7 @@ import { closeFd } from '../../native/addon.js';
 import { aimSpare } from '../../native/dial-sockets.js';
 import { keepUrgentInline, setProbing } from '../../native/tcp-life.js';
 import type { Authorized } from '../connection/authorized.js';
-import { refused, type Refused } from '../connection/ending.js';
+import { refused, refusedByUs, type Refused } from '../connection/ending.js';
 import { connectFailure, errorCodeOf } from '../connection/failure-reasons.js';
 import type { ConnectionCut } from '../connection/termination-signal.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
@@ -47,7 +47,10 @@ export async function dial(authorized: Authorized, init: DialOptions): Promise<D
   if (client !== undefined && isLinkLocal(client.ip)) {
     // Without it the application would take the client for itself.
     const text = formatHostPort(target);
-    return refused('HOST_UNREACHABLE', `${text}: the link-local address ${client.ip} cannot be borrowed for a dial`);
+    return refusedByUs(
+      'HOST_UNREACHABLE',
+      `${text}: the link-local address ${client.ip} cannot be borrowed for a dial`,
+    );
   }
   return await attempt(authorized, init);
 }

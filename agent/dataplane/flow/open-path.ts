@@ -1,7 +1,7 @@
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { Authorized } from '../connection/authorized.js';
-import { refused, unreachable, type Refused } from '../connection/ending.js';
+import { notAsked, refused, type Refused } from '../connection/ending.js';
 import { cutWithin } from '../connection/termination-signal.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayPeer } from '../relay/relay.js';
@@ -48,16 +48,13 @@ export async function openPath(authorized: Authorized, request: PathRequest): Pr
   const name = workloadName(workload);
   const isLocal = workload.node === context.node || context.state.hosted.has(name);
   if (!isLocal) return await openTunnel(authorized, request, endpoint);
-  await whenArrived(context, {
-    workload: name,
-    signal: authorized.signal,
-    isReady: () => isLocalReady(context, endpoint),
-  });
+  const isReady = (): boolean => isLocalReady(context, endpoint);
+  await authorized.waitsFor(whenArrived(context, { workload: name, signal: authorized.signal, isReady }));
   const { cut } = authorized.signal;
   if (cut !== null) return refused(cut.reason, cut.detail, cut.rule);
   const local = context.state.hosted.get(name);
   if (local !== undefined) return await openLocal(authorized, request, endpoint, local);
-  return unreachable('NOT_MESHED_PEER', `${name} is not captured on this node yet`);
+  return notAsked('NOT_MESHED_PEER', `${name} is not captured on this node yet`);
 }
 
 function isLocalReady({ state, clock }: FlowContext, { workload }: WorkloadEndpoint): boolean {
@@ -88,13 +85,13 @@ async function openLocal(
   destination: HostedWorkload,
 ): Promise<OpenedPath | Refused> {
   const notReady = context.state.notReadyReason(endpoint.workload, context.clock.nowMs());
-  if (notReady !== null) return unreachable(notReady.reason, notReady.detail);
+  if (notReady !== null) return notAsked(notReady.reason, notReady.detail);
   const isHairpin = destination === source;
   if (!isHairpin) context.connections.join(connection, destination);
   const limit = context.connections.limitPassed(destination);
   if (limit !== null) {
     context.connections.leave(connection, destination);
-    return unreachable('CONN_LIMIT', limit);
+    return notAsked('CONN_LIMIT', limit);
   }
   const dialled = await dial(authorized, {
     descriptors: context.descriptors,

@@ -80,7 +80,7 @@ export function giveUpConnection(context: FlowContext, connection: TrackedConnec
 }
 
 function close(context: FlowContext, connection: TrackedConnection, ending: Ending): void {
-  connection.judge(ending.reason);
+  connection.judge(ending);
   // Given up before.
   if (!context.connections.remove(connection)) return;
   closeRecord(context, connection.record, ending);

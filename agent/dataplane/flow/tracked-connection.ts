@@ -10,6 +10,7 @@ import type { EndpointUse } from '../balance/endpoint-loads.js';
 import { Authorized } from '../connection/authorized.js';
 import type { ConnectionRecord } from '../connection/connection-record.js';
 import { refused, type Ending, type Refused } from '../connection/ending.js';
+import type { OwnWaits } from '../connection/own-waits.js';
 import { ConnectionCut, TerminationSignal } from '../connection/termination-signal.js';
 import type { KnownSocket } from '../../native/socket-table.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
@@ -119,8 +120,9 @@ export class TrackedConnection {
   }
 
   /** Its endpoint is judged by how it ended, once. */
-  judge(reason: Reason): void {
-    this.#health?.end(verdictOf(reason, { hasAnswered: this.record.firstByteAtMs !== null }), reason);
+  judge(ending: Pick<Ending, 'reason' | 'isOwn'>): void {
+    const verdict = verdictOf(ending, { hasAnswered: this.record.firstByteAtMs !== null });
+    this.#health?.end(verdict, ending.reason);
     this.#health = null;
   }
 
@@ -133,9 +135,9 @@ export class TrackedConnection {
   }
 
   /** Its endpoint could not be reached. */
-  leaveEndpoint({ reason }: Refused): void {
-    this.judge(reason);
-    this.#use?.end(true);
+  leaveEndpoint(refusal: Refused): void {
+    this.judge(refusal);
+    this.#use?.end(refusal.isOwn !== true);
     this.#use = null;
   }
 
@@ -146,14 +148,14 @@ export class TrackedConnection {
 
   /**
    * Decides by the rules whether the connection may go to `address`, now and again after every change of the state. The
-   * result is what a dial requires, so nothing is sent to the destination before. `signal`: what gives the dial up, of an attempt
-   * that may end before the connection.
+   * result is what a dial requires, so nothing is sent to the destination before. `attempt`: whose signal gives the dial up, and
+   * which may end before the connection.
    */
   authorize(
     state: WorkerState,
     address: HostPort,
     source: FactsSource,
-    signal: TerminationSignal = this.signal,
+    attempt: { readonly signal: TerminationSignal; readonly waits?: OwnWaits } = this,
   ): Authorized | Refused {
     this.#facts = source;
     this.endGrace();
@@ -166,7 +168,10 @@ export class TrackedConnection {
     if (state.snapshot === null) return refused('NO_RULES_YET', 'no rules yet');
     const decision = evaluate(state.snapshot, facts.connection, this.#clock);
     this.record.decided(decision, state.snapshot.revision);
-    if (decision.verdict === 'allow') return new Authorized({ address, signal });
+    if (decision.verdict === 'allow') {
+      const { signal, waits } = attempt;
+      return new Authorized({ address, signal, ...(waits === undefined ? {} : { waits }) });
+    }
     return refused(decision.reason, '', decision.rule);
   }
 

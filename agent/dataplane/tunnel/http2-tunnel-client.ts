@@ -3,7 +3,7 @@ import { describeError } from '../../../shared/errors.js';
 import { formatHostPort } from '../../../shared/address.js';
 import { capturePorts } from '../../ports.js';
 import type { Authorized } from '../connection/authorized.js';
-import { refused, unreachable, type Refused } from '../connection/ending.js';
+import { refused, refusedByUs, unreachable, type Refused } from '../connection/ending.js';
 import type { TerminationSignal } from '../connection/termination-signal.js';
 import type { Http2Engine } from '../engine/http2-engine.js';
 import type { TunnelSettings } from '../engine/session-options.js';
@@ -78,7 +78,7 @@ export class Http2TunnelClient extends Http2TunnelSide implements TunnelClient {
       isNew = false;
       let failure: NoTunnel | null;
       if (standing.stand !== null && !standing.stand.place.isFirst) {
-        failure = await unlessCut(standing.stand.place.untilFirst(), signal);
+        failure = await authorized.waitsFor(unlessCut(standing.stand.place.untilFirst(), signal));
       } else {
         const tunnel = order.choose(pool.pick(own.context));
         if (tunnel !== null && tunnel !== undefined) {
@@ -98,7 +98,10 @@ export class Http2TunnelClient extends Http2TunnelSide implements TunnelClient {
         // One that lost its tunnel, and others have come to the line since.
         if (!stand.place.isFirst) continue;
         if (tunnel === undefined) handshakes += 1;
-        failure = await unlessCut(tunnel === null ? order.allAnswered() : pool.grow(own.context), signal);
+        failure =
+          tunnel === null
+            ? await authorized.waitsFor(unlessCut(order.allAnswered(), signal))
+            : await authorized.waitsFor(unlessCut(pool.grow(own.context), signal), pool.askedAtMs);
         if (failure !== null && signal.cut === null) stand.place.fail(failure);
       }
       if (failure === null) continue;
@@ -134,7 +137,7 @@ export class Http2TunnelClient extends Http2TunnelSide implements TunnelClient {
       if (notAfterMs > this.nowMs()) return { context };
       return refused('CERT_EXPIRED', `our certificate for ${identity} has expired`);
     } catch (error) {
-      return refused('TLS_HANDSHAKE', `our certificate for ${identity}: ${describeError(error)}`);
+      return refusedByUs('TLS_HANDSHAKE', `our certificate for ${identity}: ${describeError(error)}`);
     }
   }
 

@@ -8,7 +8,7 @@ import { ignoreError } from '../sockets/ignore-error.js';
 import type { KeyedSemaphore } from './keyed-semaphore.js';
 import type { ClientSession, Http2Engine } from '../engine/http2-engine.js';
 import type { TunnelSettings } from '../engine/session-options.js';
-import { unreachable, type Refused } from '../connection/ending.js';
+import { notAsked, type Refused } from '../connection/ending.js';
 import { handshakeFailure, tunnelConnectFailure } from '../connection/failure-reasons.js';
 import type { TunnelTarget } from './tunnel.js';
 import { rejectReason } from './reject-handshake.js';
@@ -51,6 +51,8 @@ export async function dialTunnel(init: {
   /** Limits the handshakes with one address: many workloads may begin one at the same time. */
   readonly gate: KeyedSemaphore;
   readonly signal: AbortSignal;
+  /** It has its turn, and connects. */
+  readonly onAsked?: () => void;
 }): Promise<DialledTunnel | LostTunnel | Refused> {
   const { address, settings, signal } = init;
   const timeoutMs = settings.tlsHandshakeTimeoutMs || longestHandshakeMs;
@@ -100,6 +102,7 @@ async function connectInTurn(
   let raw: net.Socket;
   try {
     raw = init.dialRaw(target);
+    init.onAsked?.();
   } catch (error) {
     return tunnelConnectFailure(error, address);
   }
@@ -118,7 +121,7 @@ async function connectInTurn(
     const dialError = await connected(raw, settings.connectTimeoutMs);
     isSettled = true;
     clearTimeout(slow);
-    if (dialError !== null) return tunnelConnectFailure(dialError, address);
+    if (dialError !== null) return signal.aborted ? givenUp(address) : tunnelConnectFailure(dialError, address);
     raw.setNoDelay(true);
     // A tunnel has no half-close. The TLS socket inherits this, and would otherwise survive the peer's FIN.
     raw.allowHalfOpen = false;
@@ -126,7 +129,8 @@ async function connectInTurn(
       raw.destroy();
       return noTurn(init, init.timeoutMs);
     }
-    if (raw.destroyed) return tunnelConnectFailure(raw.errored ?? new Error('given up'), address);
+    if (raw.destroyed && signal.aborted) return givenUp(address);
+    if (raw.destroyed) return tunnelConnectFailure(raw.errored ?? closedByPeer(), address);
     return await handshake({ ...init, raw });
   } finally {
     isSettled = true;
@@ -135,9 +139,16 @@ async function connectInTurn(
   }
 }
 
+/** The workload left, or the agent ends. */
+function givenUp(address: string): Refused {
+  const { reason, detail } = tunnelConnectFailure(new Error('given up'), address);
+  return notAsked(reason, detail);
+}
+
 function noTurn({ address, signal }: Dial, timeoutMs: number): Refused {
-  if (signal.aborted) return tunnelConnectFailure(new Error('given up'), address);
-  return handshakeFailure(timeoutError('no turn for a TLS handshake', timeoutMs), address);
+  if (signal.aborted) return givenUp(address);
+  const { reason, detail } = handshakeFailure(timeoutError('no turn for a TLS handshake', timeoutMs), address);
+  return notAsked(reason, detail);
 }
 
 /** Null when connected; otherwise the error, and the socket is destroyed. */
@@ -210,7 +221,7 @@ async function handshake(init: {
       opened.on('error', onError);
       opened.once('goaway', (code: number, _last: number, debugData?: Buffer) => {
         const reason = rejectReason(code, debugData);
-        if (reason !== undefined) fail(unreachable(reason, `${address} does not accept our certificate`));
+        if (reason !== undefined) fail(notAsked(reason, `${address} does not accept our certificate`));
         // The peer's certificate was replaced just now, or it shuts down. SETTINGS, GOAWAY and FIN may be one read.
         hasLeft = code === errorCode.noError;
       });
@@ -247,6 +258,10 @@ function identityError(expected: SpiffeId, certificate: Uint8Array): Error | und
     code: 'PEER_IDENTITY',
     message: `expected ${expected}, the certificate proves ${proved ?? 'no identity'}`,
   });
+}
+
+function closedByPeer(): Error {
+  return Object.assign(new Error('closed before the handshake'), { code: 'ECONNRESET' });
 }
 
 function timeoutError(what: string, timeoutMs: number): Error {

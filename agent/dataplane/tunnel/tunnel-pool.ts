@@ -42,6 +42,7 @@ export class TunnelPool implements TunnelGroup {
   readonly #orders = new Map<number, StreamOrder>();
   #generation = 0;
   #dialling: Promise<NoTunnel | null> | null = null;
+  #askedAtMs: number | null = null;
 
   constructor(init: {
     readonly target: TunnelTarget;
@@ -116,6 +117,9 @@ export class TunnelPool implements TunnelGroup {
     if (order.isIdle && this.#orders.get(port) === order) this.#orders.delete(port);
   }
 
+  /** When the tunnel that is dialled had its turn, in terms of `performance.now()`; null: it waits for it. */
+  readonly askedAtMs = (): number | null => this.#askedAtMs;
+
   /** Adds a tunnel. Calls during the handshake share it. Null when a tunnel was added, otherwise why not. */
   async grow(context: tls.SecureContext): Promise<NoTunnel | null> {
     this.#dialling ??= this.#dial(context).finally(() => {
@@ -152,6 +156,7 @@ export class TunnelPool implements TunnelGroup {
 
   async #dial(context: tls.SecureContext): Promise<NoTunnel | null> {
     const generation = this.#generation;
+    this.#askedAtMs = null;
     const dialled = await dialTunnel({
       target: this.#target,
       address: this.#address,
@@ -161,6 +166,9 @@ export class TunnelPool implements TunnelGroup {
       settings: this.#settings,
       gate: this.#gates.handshakes,
       signal: this.#ending.signal,
+      onAsked: () => {
+        this.#askedAtMs = performance.now();
+      },
     });
     if ('ok' in dialled) return dialled;
     const tunnel = new ClientTunnel({

@@ -397,6 +397,8 @@ for (const [reason, hasAnswered, verdict] of [
   ['RESOURCE_FD', false, 'unknown'],
 ] as const) {
   it(`a connection that ends as ${reason} ${hasAnswered ? 'after' : 'before'} its first byte says: ${verdict}`, () => {
-    assert.equal(verdictOf(reason, { hasAnswered }), verdict);
+    assert.equal(verdictOf({ reason }, { hasAnswered }), verdict);
+    const ofOurs = verdictOf({ reason, isOwn: true }, { hasAnswered });
+    assert.equal(ofOurs, verdict === 'failed' ? 'unknown' : verdict);
   });
 }

@@ -13,6 +13,9 @@ import {
 
 const address = '198.18.0.9:15008';
 
+/** Errors that say nothing of what is connected to. */
+const ofThisHost: ReadonlySet<string> = new Set(['EMFILE', 'ENOBUFS', 'EADDRNOTAVAIL', 'EADDRINUSE', 'EWHATEVER']);
+
 describe('a tunnel that cannot be dialled', () => {
   const cases: [string, Reason, boolean][] = [
     ['ECONNREFUSED', 'NOT_MESHED_PEER', true],
@@ -28,7 +31,8 @@ describe('a tunnel that cannot be dialled', () => {
   for (const [code, reason, isRetryable] of cases) {
     it(`because of ${code} is ${reason}`, () => {
       const failure = tunnelConnectFailure(new CulvertError({ code, message: `connect ${code}` }), address);
-      assert.deepEqual({ reason: failure.reason, isRetryable: failure.isRetryable }, { reason, isRetryable });
+      const { isOwn = false } = failure;
+      assert.deepEqual([failure.reason, failure.isRetryable, isOwn], [reason, isRetryable, ofThisHost.has(code)]);
       assert.equal(failure.detail, `tunnel to ${address}: connect ${code}`);
     });
   }
@@ -44,9 +48,18 @@ describe('a handshake that fails', () => {
   ];
   for (const [code, reason] of cases) {
     it(`with ${code} is ${reason}`, () => {
-      assert.equal(handshakeFailure(new CulvertError({ code, message: 'no' }), address).reason, reason);
+      const failure = handshakeFailure(new CulvertError({ code, message: 'no' }), address);
+      assert.deepEqual([failure.reason, failure.isOwn], [reason, undefined]);
     });
   }
+
+  it('because the other side does not accept our certificate says nothing of the other side', () => {
+    const alerts = ['SSLV3_ALERT_BAD_CERTIFICATE', 'SSLV3_ALERT_CERTIFICATE_EXPIRED', 'TLSV1_ALERT_UNKNOWN_CA'];
+    for (const alert of [...alerts, 'TLSV13_ALERT_CERTIFICATE_REQUIRED']) {
+      const failure = handshakeFailure(new CulvertError({ code: `ERR_SSL_${alert}`, message: 'no' }), address);
+      assert.deepEqual([failure.isOwn, failure.isRetryable], [true, true], alert);
+    }
+  });
 });
 
 describe('the answer of the other agent', () => {
@@ -98,7 +111,15 @@ describe('a failed connect to an application', () => {
   for (const [code, reason, isRetryable] of cases) {
     it(`with ${code} is ${reason}`, () => {
       const failure = connectFailure(new CulvertError({ code, message: 'no' }), '198.18.0.1:80');
-      assert.deepEqual(failure, { ok: false, reason, isRetryable, rule: null, detail: `${code} 198.18.0.1:80` });
+      const own = ofThisHost.has(code) ? { isOwn: true } : {};
+      assert.deepEqual(failure, {
+        ok: false,
+        reason,
+        isRetryable,
+        rule: null,
+        detail: `${code} 198.18.0.1:80`,
+        ...own,
+      });
     });
   }
 
