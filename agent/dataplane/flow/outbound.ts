@@ -63,7 +63,10 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
   const untilMs = chosen.route?.timeoutMs === undefined ? null : performance.now() + chosen.route.timeoutMs;
   let failed: Refused | null = null;
   let isEjected = false;
-  for (const endpoint of endpoints) {
+  for (const chosenEndpoint of endpoints) {
+    // A try may have taken seconds.
+    const endpoint: Endpoint | null = failed === null ? chosenEndpoint : presentOf(context, chosenEndpoint);
+    if (endpoint === null) continue;
     const health = watched(arrival, chosen, endpoint);
     if (health === 'ejected') {
       isEjected = true;
@@ -90,6 +93,15 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
   if (failed === null && isEjected)
     return refused('CIRCUIT_OPEN', allEjected(chosen.health?.among.length ?? 0, chosen.of));
   return failed ?? refused('NO_ENDPOINT', `${chosen.of} has none for port ${identified.dialled.port}`);
+}
+
+/** The endpoint as the registry has it now; null: its workload has left, and another may have its address. */
+function presentOf({ state }: FlowContext, endpoint: Endpoint): Endpoint | null {
+  const { workload, address } = endpoint;
+  const present = state.registry.workloadAt(address.ip) ?? null;
+  if (present === workload) return endpoint;
+  if (workload !== null && (present === null || workloadName(present) !== workloadName(workload))) return null;
+  return { workload: present, address };
 }
 
 /**
