@@ -259,7 +259,8 @@ export class ControlPlane {
   }
 
   get alarms(): RefusalAlarms {
-    return { rulesAlarm: this.#link?.rulesAlarm ?? null, registryAlarm: this.#registry.alarm };
+    const { passedOver } = this.#reader;
+    return { rulesAlarm: this.#link?.rulesAlarm ?? null, registryAlarm: this.#registry.alarm, passedOver };
   }
 
   get rulesAge(): RulesAge {

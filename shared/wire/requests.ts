@@ -116,6 +116,11 @@ export const heartbeatSchema = z.object({
   enforcedByAllWorkers: z.boolean(),
   /** Why the newest rules were rejected and older ones stay in force; absent: they were accepted. */
   rulesAlarm: z.string().max(2048).exactOptional(),
+  /**
+   * Fields of the rules in force that the agent's version does not know, and passes over as the controller says that it may;
+   * absent: none, or its version does not say.
+   */
+  passedOver: z.array(z.string().max(256)).max(64).exactOptional(),
   /** Why something of the registry was refused and the last good one stays; absent: nothing was, or its version does not say. */
   registryAlarm: z.string().max(2048).exactOptional(),
   /** Why the rules in force may be old; absent: nothing says that they are. */

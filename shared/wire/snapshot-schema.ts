@@ -268,18 +268,35 @@ export const snapshotSchema: z.ZodType<Snapshot> = z.strictObject({
  * Fields of a snapshot that agents of earlier versions may pass over, as paths without positions: `rules.owner`. A field that
  * is added and does not change what is allowed is listed here; any other refuses the revision where it is not known. Fields of
  * the snapshot, of `mesh` and of entries of lists can be listed, and none below: a peer without what narrows it matches more.
+ *
+ * Of documents about traffic, which never change what is allowed, fields at any depth can be listed, with `*` for a port:
+ * `destinationRules.ports.*.warmup`. Those are listed without which connections go as if the field were not written, for
+ * example how endpoints are shared. A field that narrows something (what a route matches, which clients a limit is for) is not
+ * listed. A field that is there gets no new values: those are a field of their own.
  */
 export const ignorableFields: readonly string[] = ['destinationRules', 'destinationRules.subsets', 'virtualServices'];
 
 /** Keys on the way to one: a list and a position in it. */
 const deepestIgnorable = 2;
+/** Lists in which one may be deeper. */
+const listsOfTraffic: readonly PropertyKey[] = ['destinationRules', 'virtualServices'];
 
-/** Validates a snapshot, without the fields that it does not know and that `ignorable` lists. Throws ZodError. */
-export function readTolerantly(value: unknown, ignorable: readonly string[]): Snapshot {
+/** A field that was passed over: `path` of the object that had it. `name`: as it is listed. */
+export type PassedOver = { readonly path: readonly PropertyKey[]; readonly name: string };
+
+/**
+ * Validates a snapshot, without the fields that it does not know and that `ignorable` lists, which `onPassedOver` gets. Throws
+ * ZodError.
+ */
+export function readTolerantly(
+  value: unknown,
+  ignorable: readonly string[],
+  onPassedOver: (field: PassedOver) => void = () => {},
+): Snapshot {
   const read = snapshotSchema.safeParse(value);
   if (read.success) return read.data;
   const unknown = read.error.issues.map((issue) =>
-    issue.code === 'unrecognized_keys' && issue.path.length <= deepestIgnorable
+    issue.code === 'unrecognized_keys' && mayBePassedOver(issue.path)
       ? issue.keys.map((key) => ({ path: issue.path, key, name: nameOf([...issue.path, key]) }))
       : [],
   );
@@ -287,11 +304,22 @@ export function readTolerantly(value: unknown, ignorable: readonly string[]): Sn
   if (!isIgnorable) throw read.error;
   const copy: unknown = structuredClone(value);
   for (const { path, key } of unknown.flat()) Reflect.deleteProperty(at(copy, path), key);
-  return snapshotSchema.parse(copy);
+  const snapshot = snapshotSchema.parse(copy);
+  for (const { path, name } of unknown.flat()) onPassedOver({ path, name });
+  return snapshot;
 }
 
+function mayBePassedOver([list, ...rest]: readonly PropertyKey[]): boolean {
+  return rest.length < deepestIgnorable || (list !== undefined && listsOfTraffic.includes(list));
+}
+
+/** Positions in lists are left out, and ports are `*`. */
 function nameOf(path: readonly PropertyKey[]): string {
-  return path.filter((part) => typeof part === 'string').join('.');
+  const isTraffic = path[0] !== undefined && listsOfTraffic.includes(path[0]);
+  return path
+    .map((part, at) => (isTraffic && path[at - 1] === 'ports' ? '*' : part))
+    .filter((part) => typeof part === 'string')
+    .join('.');
 }
 
 function at(value: unknown, path: readonly PropertyKey[]): object {

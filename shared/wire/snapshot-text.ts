@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { atOnce } from '../in-turns.js';
 import type { Snapshot } from '../policy/snapshot.js';
-import { ignorableFields } from './snapshot-schema.js';
+import { ignorableFields, type PassedOver } from './snapshot-schema.js';
 
 /**
  * A snapshot as text: one line of JSON with all fields that are not lists and the length of each list, then one line per
@@ -50,17 +50,26 @@ function lineOf(entry: object): string {
   return line;
 }
 
+type Check = (snapshot: unknown, ignorable: readonly string[], onPassedOver: (field: PassedOver) => void) => Snapshot;
 type KnownEntries = ReadonlyMap<string, unknown>;
 
 /** Reads successive snapshots and reuses the entries of the last one. */
 export class SnapshotReader {
-  readonly #check: (snapshot: unknown, ignorable: readonly string[]) => Snapshot;
+  readonly #check: Check;
   /** By list and line. */
   #known: ReadonlyMap<string, KnownEntries> = new Map();
+  /** By line. */
+  #passedOver = new Map<string, readonly string[]>();
+  #passedOverAtRoot: string[] = [];
 
   /** `check` validates a snapshot with only the entries that were not in the last one; its errors propagate. */
-  constructor({ check }: { readonly check: (snapshot: unknown, ignorable: readonly string[]) => Snapshot }) {
+  constructor({ check }: { readonly check: Check }) {
     this.#check = check;
+  }
+
+  /** Fields of the last snapshot that this version does not know and that it says may be passed over, by name. */
+  get passedOver(): readonly string[] {
+    return [...new Set([...this.#passedOverAtRoot, ...[...this.#passedOver.values()].flat()])].toSorted();
   }
 
   /** Throws errors of `JSON.parse` and `check`, and an Error when the number of lines is wrong. */
@@ -76,7 +85,9 @@ export class SnapshotReader {
     if (next !== lines.length) throw new Error(`the snapshot has ${lines.length} lines, but its head declares ${next}`);
     const fresh = [...sections].map(([name, section]) => [name, this.#freshLines(name, section)] as const);
     const parsed = fresh.map(([name, texts]) => [name, texts.map((line): unknown => JSON.parse(line))] as const);
-    const checked = this.#check({ ...fields, ...Object.fromEntries(parsed) }, ignorable);
+    const passedOver: PassedOver[] = [];
+    const all = { ...fields, ...Object.fromEntries(parsed) };
+    const checked = this.#check(all, ignorable, (field) => passedOver.push(field));
     // A list that is passed over is not among what was checked.
     for (const name of sections.keys()) if (!Object.hasOwn(checked, name)) sections.delete(name);
 
@@ -89,9 +100,35 @@ export class SnapshotReader {
       const all = (sections.get(name) ?? []).map((line) => [line, added.get(line) ?? before?.get(line)] as const);
       known.set(name, new Map(all));
     }
+    this.#notePassedOver(passedOver, { fresh: new Map(fresh), sections });
     this.#known = known;
     const whole = [...sections].map(([name, section]) => [name, section.map((line) => known.get(name)?.get(line))]);
     return { ...checked, ...(Object.fromEntries(whole) as Partial<Snapshot>) };
+  }
+
+  /** What was not new was checked before. */
+  #notePassedOver(
+    fields: readonly PassedOver[],
+    o: {
+      readonly fresh: ReadonlyMap<string, readonly string[]>;
+      readonly sections: ReadonlyMap<string, readonly string[]>;
+    },
+  ): void {
+    const ofLines = new Map<string, string[]>();
+    this.#passedOverAtRoot = [];
+    for (const { path, name } of fields) {
+      const [list, at] = path;
+      const line = typeof at === 'number' ? o.fresh.get(String(list))?.[at] : undefined;
+      if (line === undefined) this.#passedOverAtRoot.push(name);
+      else ofLines.set(line, [...(ofLines.get(line) ?? []), name]);
+    }
+    const before = this.#passedOver;
+    this.#passedOver = new Map();
+    if (ofLines.size + before.size === 0) return;
+    for (const line of [...o.sections.values()].flat()) {
+      const names = ofLines.get(line) ?? before.get(line);
+      if (names !== undefined) this.#passedOver.set(line, names);
+    }
   }
 
   #freshLines(name: string, section: readonly string[]): string[] {

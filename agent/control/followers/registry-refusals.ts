@@ -39,14 +39,25 @@ export function assertNotOlder(sequence: number, held: number | undefined): void
 }
 
 /** Why the newest rules, or something of the registry, are refused; null: nothing is. */
-export type RefusalAlarms = { readonly rulesAlarm: string | null; readonly registryAlarm: string | null };
+export type RefusalAlarms = {
+  readonly rulesAlarm: string | null;
+  readonly registryAlarm: string | null;
+  /** Fields of the rules that this version does not know, and may pass over. */
+  readonly passedOver: readonly string[];
+};
+
+/** As many as a heartbeat has. */
+const maxPassedOver = 64;
 
 /** As heartbeats have them. */
-export function reportedAlarms(alarms: RefusalAlarms): Pick<Heartbeat, 'rulesAlarm' | 'registryAlarm'> {
+export function reportedAlarms(alarms: RefusalAlarms): Pick<Heartbeat, 'rulesAlarm' | 'registryAlarm' | 'passedOver'> {
   const rulesAlarm = alarms.rulesAlarm?.slice(0, maxAlarmLength);
   const registryAlarm = alarms.registryAlarm?.slice(0, maxAlarmLength);
   return {
     ...(rulesAlarm === undefined ? {} : { rulesAlarm }),
     ...(registryAlarm === undefined ? {} : { registryAlarm }),
+    ...(alarms.passedOver.length === 0
+      ? {}
+      : { passedOver: alarms.passedOver.slice(0, maxPassedOver).map((name) => name.slice(0, 256)) }),
   };
 }

@@ -96,6 +96,11 @@ function remarks({ node, state, heartbeat }: Agent): string[] {
       `ALARM: ${node} holds a later revision or inventory than this controller has made: was an older backup restored? see culvert advance`,
     );
   }
+  const { passedOver = [] } = heartbeat;
+  const unknown =
+    passedOver.length === 0
+      ? []
+      : [`${node} is too old for ${passedOver.join(', ')} of the rules, and goes on without`];
   const age = heartbeat.rulesAgeProblem;
   const old = age === undefined ? [] : [`ALARM: ${node}: ${age}`];
   const pending = heartbeat.pending.map((task) => `${node} is waiting for ${task}`);
@@ -103,5 +108,5 @@ function remarks({ node, state, heartbeat }: Agent): string[] {
   const problems = heartbeat.workloads
     .filter(({ problem }) => problem !== null)
     .map(({ name, problem }) => `${node}: ${name}: ${problem ?? ''}`);
-  return [...refused, ...old, ...pending, ...weaknesses, ...problems].map(printable);
+  return [...refused, ...old, ...unknown, ...pending, ...weaknesses, ...problems].map(printable);
 }

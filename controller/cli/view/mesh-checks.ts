@@ -137,7 +137,8 @@ function withoutAgent({ status, workloadsByNode }: MeshFacts): readonly Without[
 function agentsFindings({ status: { agents, kubernetes }, workloadsByNode }: MeshFacts): Finding[] {
   // Nodes with workloads and no agent are findings of their own.
   if (agents.length > 0 || workloadsByNode.size > 0) {
-    return [...agents.flatMap((agent) => agentFindings(agent)), ...weaknessFindings(agents, kubernetes != null)];
+    const found = agents.flatMap((agent) => agentFindings(agent));
+    return [...found, ...weaknessFindings(agents, kubernetes != null), ...oldFindings(agents)];
   }
   const message = 'no agent has joined: no connection is encrypted or subject to rules';
   return [warn(message, 'join a host: culvert token create --node NODE')];
@@ -161,6 +162,16 @@ function weaknessFindings(agents: readonly Agent[], hasCluster: boolean): Findin
   return [...nodes].map(([text, names]) => {
     const verb = names.length === 1 ? 'protects' : 'protect';
     return warn(`${listText(names)} ${verb} less than others: ${text}`, 'see security.md, "What a host has"');
+  });
+}
+
+/** Agents of earlier versions go on without what they do not know of documents about traffic. */
+function oldFindings(agents: readonly Agent[]): Finding[] {
+  return agents.filter(hasCurrentHeartbeat).flatMap(({ node, heartbeat }) => {
+    const { passedOver = [] } = heartbeat ?? {};
+    if (passedOver.length === 0) return [];
+    const what = `${node} is too old for ${passedOver.join(', ')} of the rules, and goes on without`;
+    return [warn(what, 'update the agent there')];
   });
 }
 

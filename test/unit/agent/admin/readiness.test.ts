@@ -124,8 +124,13 @@ const cases: readonly [string, Partial<ReadinessFacts>, readonly string[], reado
     ['certificate/shop/web'],
     ['nats'],
   ],
-  ['new rules are refused', { alarms: { rulesAlarm: 'older', registryAlarm: null } }, [], ['rules']],
-  ['a part of the registry is refused', { alarms: { rulesAlarm: null, registryAlarm: 'older' } }, [], ['registry']],
+  ['new rules are refused', { alarms: { rulesAlarm: 'older', registryAlarm: null, passedOver: [] } }, [], ['rules']],
+  [
+    'a part of the registry is refused',
+    { alarms: { rulesAlarm: null, registryAlarm: 'older', passedOver: [] } },
+    [],
+    ['registry'],
+  ],
   ['the rules may be old', { rulesAgeProblem: 'not confirmed' }, [], ['rules-age']],
   [
     'connections are refused because the rules may be old',

@@ -241,6 +241,11 @@ describe('culvert check', () => {
       ['fail agents: host-a rejects the rules in NATS: the signature is wrong'],
     ],
     [
+      'an agent that passes over fields of the rules',
+      withAgent({}, { passedOver: ['destinationRules.policy.colour'] }),
+      ['warn agents: host-a is too old for destinationRules.policy.colour of the rules, and goes on without'],
+    ],
+    [
       'a refused part of the registry',
       withAgent({}, { registryAlarm: 'list: its sequence 14 is older than 30' }),
       ['fail agents: host-a rejects part of the registry in NATS: list: its sequence 14 is older than 30'],

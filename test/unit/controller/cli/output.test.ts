@@ -350,6 +350,11 @@ describe('culvert status', () => {
     const { agents, ...rest } = answer;
     const shown = renderStatus({ ...rest, agents: [{ ...agent, heartbeat }, ...agents.slice(1)] }, nowMs).split('\n');
     assert.equal(shown[8], 'ALARM: host-a rejects the rules in NATS: the rules pointer cannot be read');
+    const behind = { ...agent.heartbeat, passedOver: ['destinationRules.policy.colour', 'reviews'] };
+    assert.match(
+      renderStatus({ ...rest, agents: [{ ...agent, heartbeat: behind }] }, nowMs),
+      /^host-a is too old for destinationRules\.policy\.colour, reviews of the rules, and goes on without$/m,
+    );
     const old = { ...agent.heartbeat, rulesAgeProblem: 'the rules may be old' };
     assert.match(
       renderStatus({ ...rest, agents: [{ ...agent, heartbeat: old }] }, nowMs),

@@ -177,6 +177,43 @@ describe('what decides about connections and may be passed over', () => {
     assert.throws(() => snapshotReader().read(writeSnapshot(wider, ['rules.from.colour', 'colour'])));
   });
 
+  /** As a later version may write it: what says how connections are shared is listed, and what a route matches is not. */
+  const traffic = (more: { policy?: object; match?: object }) => {
+    const policy = { balancing: 'random', ...more.policy };
+    const subsets = [{ name: 'v1', labels: {}, policy, ports: { '80': policy } }];
+    const rule = { namespace: 'shop', name: 'web', host: 'web.shop.svc.cluster.local' };
+    const match = { port: 80, ...more.match };
+    return {
+      ...recordedSnapshot,
+      destinationRules: [{ ...rule, policy, ports: { '80': policy, '81': {} }, subsets }],
+      virtualServices: [{ ...rule, routes: [{ matches: [match], choices: [{ subset: 'v1', weight: 1 }] }] }],
+    } as unknown as Snapshot;
+  };
+  const policies = ['policy', 'ports.*', 'subsets.policy', 'subsets.ports.*'].map((path) => `destinationRules.${path}`);
+
+  it('is left out of documents about traffic at any depth, and said to be', () => {
+    const listed = policies.map((path) => `${path}.warmupMs`);
+    const reader = snapshotReader();
+    const written = writeSnapshot(traffic({ policy: { warmupMs: 1000 } }), listed);
+    assert.deepEqual(reader.read(written), traffic({}));
+    assert.deepEqual(reader.passedOver, listed.toSorted());
+    // The next revision has the same document, which is not read again.
+    assert.deepEqual(reader.read(written), traffic({}));
+    assert.deepEqual(reader.passedOver, listed.toSorted());
+    reader.read(writeSnapshot(traffic({}), listed));
+    assert.deepEqual(reader.passedOver, []);
+    reader.read(writeSnapshot(newer, ['mesh.colour', 'rules.ticket', 'reviews']));
+    assert.deepEqual(reader.passedOver, ['mesh.colour', 'reviews', 'rules.ticket']);
+  });
+
+  it('is refused as a whole where it narrows a route, and the last rules are those that were read', () => {
+    const reader = snapshotReader();
+    const before = reader.read(writeSnapshot(traffic({})));
+    const listed = policies.map((path) => `${path}.warmupMs`);
+    assert.throws(() => reader.read(writeSnapshot(traffic({ match: { sniHosts: ['a'] } }), listed)), /sniHosts/);
+    assert.deepEqual([reader.read(writeSnapshot(before)), reader.passedOver], [before, []]);
+  });
+
   it('is written only where there is something', () => {
     assert.ok(!writeSnapshot(recordedSnapshot).includes('ignorable'));
   });
