@@ -116,6 +116,12 @@ export class WorkloadCapture {
     await host.setAddresses(this.#addresses());
   }
 
+  /** The rules of a namespace that an earlier run captured were removed: probes of the host go there themselves at once. */
+  async leftIsGone(netnsInode: number): Promise<void> {
+    this.left.remove(netnsInode);
+    await this.#host?.setAddresses(this.#addresses());
+  }
+
   /** Whether rules of an agent are in the namespace at this path, with this inode. False when that cannot be seen. */
   async isRuled(netnsPath: string, netnsInode: number): Promise<boolean> {
     try {
@@ -336,13 +342,8 @@ export class WorkloadCapture {
       ownCgroup: this.#ownCgroup,
       ownership: this.#ownership,
     });
-    const entry: Entry = {
-      capture,
-      timer: undefined,
-      comparedAtMs: Number.NEGATIVE_INFINITY,
-      isTouched: false,
-      failures: 0,
-    };
+    const comparedAtMs = Number.NEGATIVE_INFINITY;
+    const entry: Entry = { capture, timer: undefined, comparedAtMs, isTouched: false, failures: 0 };
     this.#entries.set(workload.name, entry);
     this.left.remove(inode);
     // Spread over time, however the workloads were applied.

@@ -26,7 +26,7 @@ export function captureControl(capture: WorkloadCapture, inCharge: Promise<void>
     expect: (left) => capture.left.add(left),
     removeLeftover: async (leftover) => {
       await removeLeftover(leftover);
-      capture.left.remove(leftover.netnsInode);
+      await capture.leftIsGone(leftover.netnsInode);
     },
   };
 }

@@ -3,6 +3,11 @@ import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** Reading its registry entry, loading its rules and getting its certificate take less, also on a busy host. */
 const arrivalMs = 2000;
+/**
+ * What has waited in vain is forgotten after this time: its address may be that of a new workload by then, and the first
+ * connections to that are to wait. One that is not to come costs a wait as often.
+ */
+const forgottenAfterMs = 30_000;
 /** Between two looks at whether a workload has become ready. */
 const lookMs = 20;
 
@@ -23,10 +28,16 @@ type Arrival = {
 /**
  * The workloads of this node that connections found not to be ready. A new one is for a moment, and the first connections
  * to it wait; what is still not ready after that is not about to be, and connections to it are refused at once, until it
- * was ready. One look at a time for each workload lets its connections go on, in the order in which they came.
+ * was ready or half a minute is over. One look at a time for each workload lets its connections go on, in the order in which
+ * they came.
  */
 export class Arrivals {
   readonly #arrivals = new Map<Awaited, Arrival>();
+
+  /** Number of workloads and addresses that are known. */
+  get size(): number {
+    return this.#arrivals.size;
+  }
 
   /** Whether connections wait for it: a later one must not be served before them. */
   isAwaited(workload: Awaited): boolean {
@@ -40,6 +51,7 @@ export class Arrivals {
 
   /** A connection begins to wait. Returns false if it may not, because others have waited in vain. */
   join(workload: Awaited, waiter: Waiter): boolean {
+    this.#forgetOld();
     const arrival = this.#arrivals.get(workload) ?? {
       sinceMs: performance.now(),
       waiting: new Set<Waiter>(),
@@ -55,6 +67,15 @@ export class Arrivals {
   /** It waits no longer, for a reason of its own. */
   leave(workload: Awaited, waiter: Waiter): void {
     this.#arrivals.get(workload)?.waiting.delete(waiter);
+  }
+
+  /** The oldest are first. */
+  #forgetOld(): void {
+    const sinceMs = performance.now() - forgottenAfterMs;
+    for (const [awaited, arrival] of this.#arrivals) {
+      if (arrival.sinceMs > sinceMs || arrival.waiting.size > 0) return;
+      this.#arrivals.delete(awaited);
+    }
   }
 
   #look(workload: Awaited, arrival: Arrival): void {

@@ -168,6 +168,7 @@ test('while one workload after the other is captured again, probes of all that w
   await control.apply(workload);
   assert.deepEqual(led.pop(), [...addressesOf(a), ...addressesOf(b)].toSorted());
   await control.removeLeftover(left[1]!);
+  assert.deepEqual(led.pop(), addressesOf(a).toSorted(), 'those of a workload that left the mesh go to it at once');
   await control.apply(workload);
   assert.deepEqual(led.pop(), addressesOf(a).toSorted());
 });

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
 import { ConnectionCut, TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
 import { whenArrived } from '../../../../../agent/dataplane/flow/when-arrived.js';
-import { Arrivals } from '../../../../../agent/dataplane/state/arrivals.js';
+import { Arrivals, type Awaited } from '../../../../../agent/dataplane/state/arrivals.js';
 import { workloadNamed } from '../../../../support/routing/names.js';
+import { ip } from '../../../../support/routing/registry-entries.js';
 
 const [web, db] = [workloadNamed('shop/web'), workloadNamed('shop/db')];
 
@@ -12,12 +13,12 @@ function world() {
   const context = { arrivals: new Arrivals() };
   const wentOn: number[] = [];
   const state = { isReady: false };
-  const connect = (number: number, workload = web): TerminationSignal => {
+  const connect = (number: number, workload: Awaited = web): TerminationSignal => {
     const signal = new TerminationSignal();
     void whenArrived(context, { workload, signal, isReady: () => state.isReady }).then(() => wentOn.push(number));
     return signal;
   };
-  return { wentOn, state, connect };
+  return { wentOn, state, connect, context };
 }
 
 /** A clock that moves only when a test moves it: timers and `performance.now()` alike. */
@@ -82,6 +83,24 @@ test('connections wait for a workload for two seconds in all, then no more, and 
   state.isReady = true;
   await time.pass(20);
   assert.deepEqual(wentOn, [0, 1, 2, 3, 4]);
+});
+
+test('what was waited for in vain is forgotten, and a new workload at its address is waited for', async () => {
+  using time = fakeTime();
+  const { wentOn, state, connect, context } = world();
+  const addresses = ['198.18.0.1', '198.18.0.2'].map((text) => ip(text));
+  for (const [number, address] of addresses.entries()) connect(number, address);
+  await time.pass(2100);
+  connect(2, addresses[0]);
+  await time.pass(0);
+  assert.deepEqual([wentOn, context.arrivals.size], [[0, 1, 2], 2]);
+  await time.pass(28_000);
+  connect(3, addresses[0]);
+  await time.pass(0);
+  assert.deepEqual([wentOn, context.arrivals.size], [[0, 1, 2], 1]);
+  state.isReady = true;
+  await time.pass(20);
+  assert.deepEqual([wentOn, context.arrivals.size], [[0, 1, 2, 3], 0]);
 });
 
 test('each workload is waited for by itself', async () => {
