@@ -1,5 +1,4 @@
 import type { HostPort } from '../../../shared/address.js';
-import type { OwnWaits } from './own-waits.js';
 import type { TerminationSignal } from './termination-signal.js';
 
 /**
@@ -12,18 +11,10 @@ export class Authorized {
   readonly address: HostPort;
   /** A private field makes the type nominal: an object with the same properties is not an `Authorized`. */
   readonly #signal: TerminationSignal;
-  /** Of an attempt that has a time limit; null: it has none. */
-  readonly #waits: OwnWaits | null;
 
-  constructor(init: { readonly address: HostPort; readonly signal: TerminationSignal; readonly waits?: OwnWaits }) {
+  constructor(init: { readonly address: HostPort; readonly signal: TerminationSignal }) {
     this.address = init.address;
     this.#signal = init.signal;
-    this.#waits = init.waits ?? null;
-  }
-
-  /** Waits for this agent itself and not for the endpoint; see {@link OwnWaits}. */
-  async waitsFor<T>(wait: Promise<T>, since?: () => number | null): Promise<T> {
-    return await (this.#waits?.during(wait, since) ?? wait);
   }
 
   /** Raised when the connection may not go on, for example because a later decision denies it. */

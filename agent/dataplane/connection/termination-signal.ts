@@ -1,6 +1,7 @@
 import type { RuleRef } from '../../../shared/policy/connection.js';
 import type { Reason } from '../../../shared/reasons.js';
 import type { Ending } from './ending.js';
+import type { OwnWaits } from './own-waits.js';
 
 /** Why an open connection has to end: a rule denies it now, its workload left, the agent drains. */
 export class ConnectionCut implements Ending {
@@ -22,8 +23,19 @@ const noListeners: readonly (() => void)[] = [];
  * dispatch for each connection. Listeners are called once, in the order in which they were added.
  */
 export class TerminationSignal {
+  /** Of an attempt that has a time limit; null: it has none. */
+  readonly #waits: OwnWaits | null;
   #cut: ConnectionCut | null = null;
   #listeners = noListeners;
+
+  constructor(waits: OwnWaits | null = null) {
+    this.#waits = waits;
+  }
+
+  /** Waits for this agent itself and not for the endpoint; see {@link OwnWaits}. */
+  async waitsFor<T>(wait: Promise<T>, since?: () => number | null): Promise<T> {
+    return await (this.#waits?.during(wait, since) ?? wait);
+  }
 
   /** Null while the connection may go on. */
   get cut(): ConnectionCut | null {

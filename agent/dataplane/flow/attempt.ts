@@ -17,8 +17,8 @@ export function shortest(...limits: readonly (AttemptLimit | null)[]): AttemptLi
  * endpoint may be tried. It is given up with the connection, too.
  */
 export class Attempt {
-  readonly signal = new TerminationSignal();
-  readonly waits = new OwnWaits();
+  readonly #waits = new OwnWaits();
+  readonly signal = new TerminationSignal(this.#waits);
   readonly #connection: TerminationSignal;
   readonly #limit: AttemptLimit;
   readonly #timer: NodeJS.Timeout;
@@ -43,7 +43,7 @@ export class Attempt {
   #giveUp(): void {
     if (this.#isOver) return;
     this.#isLate = true;
-    this.#askedForMs = this.waits.askedForMs;
+    this.#askedForMs = this.#waits.askedForMs;
     this.signal.raise(new ConnectionCut({ reason: 'CONNECT_TIMEOUT' }));
   }
 

@@ -49,7 +49,7 @@ export async function openPath(authorized: Authorized, request: PathRequest): Pr
   const isLocal = workload.node === context.node || context.state.hosted.has(name);
   if (!isLocal) return await openTunnel(authorized, request, endpoint);
   const isReady = (): boolean => isLocalReady(context, endpoint);
-  await authorized.waitsFor(whenArrived(context, { workload: name, signal: authorized.signal, isReady }));
+  await authorized.signal.waitsFor(whenArrived(context, { workload: name, signal: authorized.signal, isReady }));
   const { cut } = authorized.signal;
   if (cut !== null) return refused(cut.reason, cut.detail, cut.rule);
   const local = context.state.hosted.get(name);

@@ -156,7 +156,7 @@ async function tryEndpoint(
   }
   const facts = outboundFacts({ source: entry, clientIp: client.ip, endpoint });
   const attempt = limit === null ? null : new Attempt(connection.signal, limit);
-  const authorized = connection.authorize(context.state, address, facts, attempt ?? connection);
+  const authorized = connection.authorize(context.state, address, facts, attempt?.signal);
   const reached = authorized.ok
     ? await openPath(authorized, { context, connection, source: workload, entry, client, endpoint })
     : authorized;

@@ -10,7 +10,6 @@ import type { EndpointUse } from '../balance/endpoint-loads.js';
 import { Authorized } from '../connection/authorized.js';
 import type { ConnectionRecord } from '../connection/connection-record.js';
 import { refused, type Ending, type Refused } from '../connection/ending.js';
-import type { OwnWaits } from '../connection/own-waits.js';
 import { ConnectionCut, TerminationSignal } from '../connection/termination-signal.js';
 import type { KnownSocket } from '../../native/socket-table.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
@@ -148,14 +147,14 @@ export class TrackedConnection {
 
   /**
    * Decides by the rules whether the connection may go to `address`, now and again after every change of the state. The
-   * result is what a dial requires, so nothing is sent to the destination before. `attempt`: whose signal gives the dial up, and
-   * which may end before the connection.
+   * result is what a dial requires, so nothing is sent to the destination before. `signal`: what gives the dial up, of an attempt
+   * that may end before the connection.
    */
   authorize(
     state: WorkerState,
     address: HostPort,
     source: FactsSource,
-    attempt: { readonly signal: TerminationSignal; readonly waits?: OwnWaits } = this,
+    signal: TerminationSignal = this.signal,
   ): Authorized | Refused {
     this.#facts = source;
     this.endGrace();
@@ -168,10 +167,7 @@ export class TrackedConnection {
     if (state.snapshot === null) return refused('NO_RULES_YET', 'no rules yet');
     const decision = evaluate(state.snapshot, facts.connection, this.#clock);
     this.record.decided(decision, state.snapshot.revision);
-    if (decision.verdict === 'allow') {
-      const { signal, waits } = attempt;
-      return new Authorized({ address, signal, ...(waits === undefined ? {} : { waits }) });
-    }
+    if (decision.verdict === 'allow') return new Authorized({ address, signal });
     return refused(decision.reason, '', decision.rule);
   }
 

@@ -78,7 +78,7 @@ export class Http2TunnelClient extends Http2TunnelSide implements TunnelClient {
       isNew = false;
       let failure: NoTunnel | null;
       if (standing.stand !== null && !standing.stand.place.isFirst) {
-        failure = await authorized.waitsFor(unlessCut(standing.stand.place.untilFirst(), signal));
+        failure = await signal.waitsFor(unlessCut(standing.stand.place.untilFirst(), signal));
       } else {
         const tunnel = order.choose(pool.pick(own.context));
         if (tunnel !== null && tunnel !== undefined) {
@@ -100,8 +100,8 @@ export class Http2TunnelClient extends Http2TunnelSide implements TunnelClient {
         if (tunnel === undefined) handshakes += 1;
         failure =
           tunnel === null
-            ? await authorized.waitsFor(unlessCut(order.allAnswered(), signal))
-            : await authorized.waitsFor(unlessCut(pool.grow(own.context), signal), pool.askedAtMs);
+            ? await signal.waitsFor(unlessCut(order.allAnswered(), signal))
+            : await signal.waitsFor(unlessCut(pool.grow(own.context), signal), pool.askedAtMs);
         if (failure !== null && signal.cut === null) stand.place.fail(failure);
       }
       if (failure === null) continue;

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
-import { Authorized } from '../../../../../agent/dataplane/connection/authorized.js';
 import { TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
 import { refused, unreachable } from '../../../../../agent/dataplane/connection/ending.js';
 import { Attempt } from '../../../../../agent/dataplane/flow/attempt.js';
@@ -12,10 +11,10 @@ const limit = { afterMs: 50, by: 'connectTimeout of its DestinationRule' };
 const detail = 'ETIMEDOUT 198.18.0.1:80: connectTimeout of its DestinationRule';
 
 /** How an attempt ends that waits for `wait` until its time is over. */
-async function over(wait: (authorized: Authorized) => Promise<unknown>) {
+async function over(wait: (signal: TerminationSignal) => Promise<unknown>) {
   const attempt = new Attempt(new TerminationSignal(), limit);
-  const { signal, waits } = attempt;
-  void wait(new Authorized({ address, signal, waits }));
+  const { signal } = attempt;
+  void wait(signal);
   await new Promise<void>((resolve) => signal.onCut(resolve));
   return attempt.end(refused('CONNECT_TIMEOUT'), address);
 }
@@ -28,24 +27,24 @@ describe('an attempt whose time is over', () => {
   });
 
   it('blames nothing of the endpoint while it waits for this agent', async () => {
-    const ended = await over(async (authorized) => await authorized.waitsFor(never));
+    const ended = await over(async (signal) => await signal.waitsFor(never));
     const own = { ...unreachable('CONNECT_TIMEOUT', `${detail}, most of it in a line of this agent`), isOwn: true };
     assert.deepEqual(ended, own);
   });
 
   it('goes by whether it waits for the endpoint, where others began to ask it', async () => {
     const begunAtMs = performance.now();
-    const asked = await over(async (authorized) => await authorized.waitsFor(never, () => begunAtMs));
+    const asked = await over(async (signal) => await signal.waitsFor(never, () => begunAtMs));
     assert.ok(!asked.ok && asked.isOwn === undefined);
   });
 
   it('has had no time for the endpoint after a wait that ended with it', async () => {
     const emitter = new EventTarget();
     const attempt = new Attempt(new TerminationSignal(), limit);
-    const { signal, waits } = attempt;
+    const { signal } = attempt;
     // The line moves on in the turn in which the time is over.
     signal.onCut(() => emitter.dispatchEvent(new Event('moved')));
-    await new Authorized({ address, signal, waits }).waitsFor(once(emitter, 'moved'));
+    await signal.waitsFor(once(emitter, 'moved'));
     const ended = attempt.end(refused('CONNECT_TIMEOUT'), address);
     assert.ok(!ended.ok && ended.isOwn === true && ended.isRetryable);
   });
