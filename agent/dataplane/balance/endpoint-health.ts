@@ -3,6 +3,7 @@ import type { Endpoint } from '../../../shared/routing/destination.js';
 import { workloadName } from '../../../shared/routing/names.js';
 import type { Reason } from '../../../shared/reasons.js';
 import type { CountedDestination } from '../report/counted-destination.js';
+import { endpointKey } from './endpoint-loads.js';
 import type { EjectedEndpoint, Ejection } from '../report/ejections.js';
 
 /** What a connection tells of its endpoint. `unknown`: nothing, for example because a rule refused it. */
@@ -354,7 +355,7 @@ export class EndpointHealth {
   }
 
   #healthOf({ healths }: Group, endpoint: Endpoint): Health {
-    const key = keyOf(endpoint);
+    const key = endpointKey(endpoint);
     const present = healths.get(key);
     if (present !== undefined) return present;
     const health: Health = {
@@ -436,10 +437,5 @@ function namesOf({ workload, address }: Endpoint): Pick<EjectedEndpoint, 'worklo
 
 /** Undefined: it is whole. */
 function ejectedAt({ ejectedIps, healths }: Group, endpoint: Endpoint): Health | undefined {
-  return ejectedIps.has(endpoint.address.ip) ? healths.get(keyOf(endpoint)) : undefined;
-}
-
-/** The network namespace tells a pod from the next one that has its name. */
-function keyOf({ address: { ip, port }, workload }: Endpoint): string {
-  return workload === null ? `${ip} ${port}` : `${ip} ${port} ${workloadName(workload)} ${workload.netns ?? ''}`;
+  return ejectedIps.has(endpoint.address.ip) ? healths.get(endpointKey(endpoint)) : undefined;
 }

@@ -1,4 +1,5 @@
 import type { Endpoint } from '../../../shared/routing/destination.js';
+import { workloadName } from '../../../shared/routing/names.js';
 
 /** For how long an endpoint that could not be reached loses against others. */
 const shunnedMs = 10_000;
@@ -34,7 +35,7 @@ export class EndpointLoads {
 
   /** Counts a connection to the endpoint. The caller owns what is returned. */
   begin(endpoint: Endpoint): EndpointUse {
-    const load = this.#loadOf(keyOf(endpoint));
+    const load = this.#loadOf(endpointKey(endpoint));
     load.open++;
     let isOver = false;
     return {
@@ -49,7 +50,7 @@ export class EndpointLoads {
 
   /** Whether a connection is better off at `a` than at `b`: neither could not be reached, and fewer are open. */
   isLighter(a: Endpoint, b: Endpoint): boolean {
-    const [loadA, loadB] = [this.#loads.get(keyOf(a)), this.#loads.get(keyOf(b))];
+    const [loadA, loadB] = [this.#loads.get(endpointKey(a)), this.#loads.get(endpointKey(b))];
     const [isShunnedA, isShunnedB] = [this.#isShunned(loadA), this.#isShunned(loadB)];
     if (isShunnedA !== isShunnedB) return isShunnedB;
     return (loadA?.open ?? 0) < (loadB?.open ?? 0);
@@ -75,6 +76,10 @@ export class EndpointLoads {
   }
 }
 
-function keyOf({ address: { ip, port } }: Endpoint): string {
-  return `${ip} ${port}`;
+/**
+ * Tells endpoints apart, also a workload from the one that had its address before. The network namespace tells a pod from the
+ * next one that has its name.
+ */
+export function endpointKey({ address: { ip, port }, workload }: Endpoint): string {
+  return workload === null ? `${ip} ${port}` : `${ip} ${port} ${workloadName(workload)} ${workload.netns ?? ''}`;
 }

@@ -6,7 +6,7 @@ import { EndpointLoads, type EndpointUse } from '../../../../../agent/dataplane/
 import { drawn } from '../../../../../agent/dataplane/balance/random-order.js';
 import { balancings, type Balancing } from '../../../../../shared/policy/snapshot.js';
 import type { Endpoint } from '../../../../../shared/routing/destination.js';
-import { ip, service } from '../../../../support/routing/registry-entries.js';
+import { ip, service, workload } from '../../../../support/routing/registry-entries.js';
 import { RandomChoices } from '../../../../support/mesh/random-choices.js';
 
 const some = (count: number): Endpoint[] =>
@@ -198,6 +198,16 @@ describe('least-connections', () => {
     assert.ok(triedDead >= 2, `tried again: ${triedDead}`);
     assert.ok(triedDead <= 5, `${triedDead} of 4000 connections went to the dead endpoint first`);
     assert.equal(alive.size, 3);
+  });
+
+  it('knows nothing of a new workload at the address of one that could not be reached', () => {
+    const address = { ip: ip('198.18.0.1'), port: 8080 };
+    const named = (name: string): Endpoint => ({ workload: workload(`shop/${name}`, [address.ip]), address });
+    const [other] = some(1) as [Endpoint];
+    const loads = new EndpointLoads({ nowMs: () => 5 });
+    loads.begin(named('gone')).end(true);
+    loads.begin(other);
+    assert.deepEqual([loads.isLighter(other, named('gone')), loads.isLighter(named('heir'), other)], [true, true]);
   });
 
   it('goes by the numbers where no endpoint could be reached', () => {
