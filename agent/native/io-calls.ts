@@ -71,6 +71,8 @@ export const socketQuestion = { error: 0, unread: 1, unacknowledged: 2, state: 3
 
 /** At most as many bytes of the network in one `ioTlsReceive`, and of the application in one `ioTlsSend`. */
 export const mostTlsBytes = 524_288;
+/** At most as many bytes in one `ioSplice`. */
+export const mostSplicedBytes = 1_048_576;
 /** How much more room `ioTlsReceive` wants than it reads. */
 export const tlsExtraRoom = 65_536;
 

@@ -30,6 +30,8 @@ const tickMs = 100;
 /**
  * Runs the sockets of a thread, which has one of it. In each round it first hands out all events, then gives each connection that
  * has work one quantum, so that none waits for more than one quantum of each of the others.
+ *
+ * What one connection throws is an uncaught exception of the thread, after which the others go on: their events come only once.
  */
 export class Reactor {
   readonly calls: IoCalls = ioCalls();
@@ -77,7 +79,7 @@ export class Reactor {
     work.isQueued = true;
     this.#queue.push(work);
     // Outside of a turn nothing else would come.
-    this.#later ??= setImmediate(() => this.#turn(this.calls.ioPoll()));
+    this.#goOnLater();
   }
 
   /** Call after setting a timer of {@link timers}: while it has any, a timer of Node advances it. */
@@ -90,20 +92,20 @@ export class Reactor {
     }, tickMs).unref();
   }
 
+  #goOnLater(): void {
+    this.#later ??= setImmediate(() => {
+      this.#later = null;
+      this.#turn(this.calls.ioPoll());
+    });
+  }
+
   #turn(first: number): void {
     const untilMs = performance.now() + mostTurnMs;
     let count = first;
     for (let round = 1; ; round += 1) {
-      for (let at = 0; at < 2 * count; at += 2) {
-        const handle = this.words[at] ?? 0;
-        const watched = this.#watched[handle & slotMask];
-        if (watched?.handle === handle) watched.onEvents(this.words[at + 1] ?? 0);
-      }
+      for (let at = 0; at < 2 * count; at += 2) this.#handOut(this.words[at] ?? 0, this.words[at + 1] ?? 0);
       [this.#queue, this.#running] = [this.#running, this.#queue];
-      for (const work of this.#running) {
-        work.isQueued = false;
-        work.onTurn();
-      }
+      for (const work of this.#running) this.#run(work);
       this.#running.length = 0;
       // Events come once: what is polled is handed out.
       if (round === mostRounds || performance.now() >= untilMs) break;
@@ -111,8 +113,34 @@ export class Reactor {
       if (count === 0 && this.#queue.length === 0) break;
     }
     if (this.#later !== null) clearImmediate(this.#later);
-    this.#later = this.#queue.length > 0 ? setImmediate(() => this.#turn(this.calls.ioPoll())) : null;
+    this.#later = null;
+    if (this.#queue.length > 0) this.#goOnLater();
   }
+
+  #handOut(handle: number, events: number): void {
+    const watched = this.#watched[handle & slotMask];
+    if (watched?.handle !== handle) return;
+    try {
+      watched.onEvents(events);
+    } catch (error) {
+      throwLater(error);
+    }
+  }
+
+  #run(work: Turnable): void {
+    work.isQueued = false;
+    try {
+      work.onTurn();
+    } catch (error) {
+      throwLater(error);
+    }
+  }
+}
+
+function throwLater(error: unknown): void {
+  queueMicrotask(() => {
+    throw error;
+  });
 }
 
 let only: Reactor | undefined;

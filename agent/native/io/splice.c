@@ -8,6 +8,9 @@
 #include "io.h"
 
 #define PIPE_BYTES (1 << 18)
+/* In one call, so that a fast or a dripping source does not hold the thread. */
+#define MOST_SPLICED (1 << 20)
+#define MOST_ROUNDS 16
 /* Empty pipes that an environment keeps. */
 #define MOST_IDLE 16
 
@@ -75,7 +78,8 @@ static int drain(pipe_pair *pipe, int target, int32_t *moved) {
 }
 
 /*
- * ioSplice(from, to, most) -> bytes that the target took, at most about `most` and what waited before. The status says DRY
+ * ioSplice(from, to, most) -> bytes that the target took, at most `most` (to 1 MiB) and what waited before, in at most 16
+ * steps. The status says nothing where more may be ready; DRY
  * and END of the source, FULL of the target, FAILED with an errno and in the third word whose it is (1: the source's, 2:
  * the target's), and in the fourth word the bytes that wait between the two: they belong to `from`, and are lost with it.
  * END comes only when none wait. -EMFILE and the like when there is no pipe.
@@ -86,17 +90,17 @@ static napi_value splice_sockets(napi_env env, napi_callback_info info) {
   if (!read_integers(env, info, 3, in, &self)) return integer(env, -EINVAL);
   slot *from = find_slot(self, in[0], SLOT_SOCKET), *to = find_slot(self, in[1], SLOT_SOCKET);
   if (from == NULL || to == NULL) return integer(env, -EBADF);
-  if (in[2] < 1 || from == to || from->tls != NULL || to->tls != NULL) return integer(env, -EINVAL);
+  if (in[2] < 1 || in[2] > MOST_SPLICED || from == to || from->tls != NULL || to->tls != NULL) return integer(env, -EINVAL);
   pipe_pair *pipe = from->pipe != NULL ? from->pipe : take_pipe(self);
   if (pipe == NULL) return integer(env, -errno);
   from->pipe = NULL;
 
   int32_t moved = 0, taken = 0, bits = 0, number = 0, side = 0;
-  while (bits == 0) {
+  for (int round = 0; bits == 0; round++) {
     const int failure = drain(pipe, to->fd, &moved);
     if (failure == EAGAIN) bits |= STATUS_FULL;
     else if (failure != 0) bits |= STATUS_FAILED, number = failure, side = 2;
-    if (bits != 0 || taken >= in[2]) break;
+    if (bits != 0 || taken >= in[2] || round == MOST_ROUNDS) break;
     const ssize_t count = splice(from->fd, NULL, pipe->to, NULL, (size_t)(in[2] - taken), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (count == 0) bits |= STATUS_END;
     else if (count > 0) taken += (int32_t)count, pipe->held += (uint32_t)count;

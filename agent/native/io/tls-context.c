@@ -89,19 +89,22 @@ static bool use_root(tls_context *context, X509 *certificate, int number) {
   return !context->is_server || node.SSL_CTX_add_client_CA(context->ssl, certificate) == 1;
 }
 
-/* Every certificate of a text, at least one. */
+/* openssl/err.h and pemerr.h: library and reason of a text that ends before another certificate begins. */
+static bool is_end_of_text(unsigned long error) { return (error >> 23 & 0xff) == 9 && (error & 0x7fffff) == 108; }
+
+/* Every certificate of a text, at least one; false where one is damaged. */
 static bool each_certificate(tls_context *context, const void *pem, size_t length, use_certificate *use) {
   BIO *text = node.BIO_new_mem_buf(pem, (int)length);
   if (text == NULL) return false;
   int number = 0;
   bool is_fine = true;
   X509 *certificate;
-  while (is_fine && (certificate = node.PEM_read_bio_X509(text, NULL, no_password, NULL)) != NULL) {
+  while (is_fine && (node.ERR_clear_error(), certificate = node.PEM_read_bio_X509(text, NULL, no_password, NULL)) != NULL) {
     is_fine = use(context, certificate, number++);
     node.X509_free(certificate);
   }
   node.BIO_free(text);
-  return is_fine && number > 0;
+  return is_fine && number > 0 && is_end_of_text(node.ERR_get_error());
 }
 
 static bool use_key(tls_context *context, const void *pem, size_t length) {

@@ -4,8 +4,9 @@ import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { atEnd, IoSocket, nothingYet, type SocketOwner } from '../../../../../agent/dataplane/io/io-socket.js';
-import { Reactor, scratchAt } from '../../../../../agent/dataplane/io/reactor.js';
+import { Reactor, scratchAt, type Turnable, type Watched } from '../../../../../agent/dataplane/io/reactor.js';
 import { Timed } from '../../../../../agent/dataplane/io/timer-wheel.js';
+import { epollEvent } from '../../../../../agent/native/io-calls.js';
 import { resetSocket } from '../../../../../agent/native/addon.js';
 import { dialSocket } from '../../../../../agent/native/dial-sockets.js';
 import { withDeadline } from '../../../../support/tunnel/tunnel-pair.js';
@@ -176,4 +177,45 @@ test('a connection with much to read takes one quantum in a round, and no event 
   assert.ok(echoes > 10, `${echoes} echoes meanwhile`);
   for (const { socket } of clients) socket.reset();
   await closed(server);
+});
+
+test('what one connection throws is an uncaught exception, and the turn goes on for the others', async () => {
+  const reactor = Reactor.ofThread();
+  const error = new Error('of one connection');
+  const thrown: unknown[] = [];
+  process.setUncaughtExceptionCaptureCallback((what) => thrown.push(what));
+  try {
+    const work = (onTurn: () => void): Turnable => ({ isQueued: false, onTurn });
+    // The second round shows that the reactor still begins turns.
+    for (let round = 0; round < 2; round++) {
+      reactor.queue(
+        work(() => {
+          throw error;
+        }),
+      );
+      const turn = new Promise<void>((resolve) => {
+        reactor.queue(work(resolve));
+      });
+      await withDeadline('the turn of the other', turn);
+    }
+    const { server, port } = await serve((socket) => socket.end('x'));
+    const failing = dial(port);
+    const throwing: Watched = {
+      handle: failing.socket.handle,
+      onEvents: () => {
+        throw error;
+      },
+    };
+    assert.equal(reactor.watch(throwing, epollEvent.in), 0);
+    let finish = (): void => {};
+    const ended = new Promise<void>((resolve) => (finish = resolve));
+    const other = dial(port, { onEnd: () => finish() });
+    await withDeadline('the end of the other', ended);
+    reactor.forget(throwing);
+    for (const { socket } of [failing, other]) socket.close();
+    await closed(server);
+    assert.ok(thrown.length >= 3 && thrown.every((what) => what === error));
+  } finally {
+    process.setUncaughtExceptionCaptureCallback(null);
+  }
 });

@@ -3,14 +3,20 @@ import { readdirSync, readlinkSync } from 'node:fs';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { after, test } from 'node:test';
-import { desk as layout, epollEvent, socketOption, socketQuestion } from '../../../../../agent/native/io-calls.js';
+import {
+  desk as layout,
+  epollEvent,
+  mostSplicedBytes,
+  socketOption,
+  socketQuestion,
+} from '../../../../../agent/native/io-calls.js';
 import { resetSocket } from '../../../../../agent/native/addon.js';
 import { EngineDesk, inAt, outAt, outBytes } from '../../../../support/agent/engine-desk.js';
 
 const [EAGAIN, EPIPE, ECONNRESET, ECONNREFUSED, ENOTCONN, EMFILE, EINPROGRESS] = [
   -11, -32, -104, -111, -107, -24, -115,
 ];
-const ENODATA = 61;
+const [EINVAL, ENODATA] = [-22, 61];
 const desk = EngineDesk.ofThread();
 const { calls } = desk;
 const sockets = socketsOpen();
@@ -250,6 +256,18 @@ test('spliced bytes arrive in order; what the target does not take waits, also b
     isEnded = (desk.status() & 2) !== 0;
   }
   assert.equal(moved, total);
+  desk.close(writer, from, to, reader);
+});
+
+test('a splice moves no more than it is asked to, and a bounded number of bytes', async () => {
+  const [writer, from] = await desk.pair();
+  const [to, reader] = await desk.pair();
+  assert.equal(calls.ioSend(writer, outAt, 10_000), 10_000);
+  await desk.event(from, epollEvent.in);
+  assert.equal(calls.ioSplice(from, to, 4000), 4000);
+  assert.equal(desk.status(), 0, 'more may be there');
+  for (const most of [0, -1, mostSplicedBytes + 1]) assert.equal(calls.ioSplice(from, to, most), EINVAL);
+  assert.equal(calls.ioSplice(from, to, mostSplicedBytes), 6000);
   desk.close(writer, from, to, reader);
 });
 

@@ -327,6 +327,13 @@ test('a context of unusable parts says which part, and asks nothing', async () =
   assert.throws(() => make(true, chain, Buffer.from(other?.keyPem ?? ''), roots, h2, suite, 1), /private key/);
   assert.throws(() => make(true, chain, encrypted, roots, h2, suite, 1), /private key/);
   assert.throws(() => make(true, chain, key, Buffer.alloc(0), h2, suite, 1), /roots/);
+  // A certificate behind the first that is damaged is not the end of the list.
+  const text = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
+  for (const damaged of [text, text.replace('AAAA', '!'), text.slice(0, 40)]) {
+    const behind = (first: Buffer | undefined): Buffer => Buffer.concat([first ?? h2, Buffer.from(`\n${damaged}`)]);
+    assert.throws(() => make(true, behind(chain), key, roots, h2, suite, 1), /certificate chain/);
+    assert.throws(() => make(true, chain, key, behind(roots), h2, suite, 1), /roots/);
+  }
   assert.throws(() => make(true, chain, key, roots, h2, 'NO_SUCH_SUITE', 1), /cipher suites/);
   for (const alpn of [Buffer.alloc(0), Buffer.from('\u0003h2'), Buffer.from('\u0000'), Buffer.alloc(65, 1)])
     assert.throws(() => make(true, chain, key, roots, alpn, suite, 1), /wrong arguments/);
