@@ -43,6 +43,21 @@ export async function refusal(node: LabNode, target: { ip: string; port: number 
   return await errorOf(socket);
 }
 
+/** Dials, sends a text and its end, and returns all of the answer; null: refused or reset, be it before the connect was seen. */
+export async function answerTo(
+  node: LabNode,
+  target: { ip: string; port: number },
+  text: string,
+): Promise<string | null> {
+  try {
+    return await exchange(await node.connect(target), text);
+  } catch (error) {
+    // EPIPE: the reset came before the text was sent.
+    if (!['ECONNRESET', 'EPIPE'].includes(codeOf(error))) throw error;
+    return null;
+  }
+}
+
 export function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : String(error);
 }

@@ -6,7 +6,14 @@ import type { ConnectionLimits, TrafficPolicy, TrafficRoute } from '../../../../
 import { patientMs } from '../../../lab/patience.js';
 import type { LabServer } from '../../../lab/namespace-sockets.js';
 import { waitUntil } from '../../../lab/wait-until.js';
-import { errorOf, exchange, greetAndEcho, outbound, refusal } from '../../../support/agent/dataplane-applications.js';
+import {
+  answerTo,
+  errorOf,
+  exchange,
+  greetAndEcho,
+  outbound,
+  refusal,
+} from '../../../support/agent/dataplane-applications.js';
 import { allowAll, DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
 
 const port = 8080;
@@ -148,8 +155,7 @@ describe('connections to a service with a connectionPool', { timeout: patientMs(
       const [answered, failed] = [new Set<string>(), new Set<string>()];
       let why = '';
       for (let i = 0; i < 4; i++) {
-        const socket = await mesh.workload('client').connect(vip());
-        await exchange(socket, 'x').catch(() => '');
+        await answerTo(mesh.workload('client'), vip(), 'x');
         const { reason, detail, destination } = await mesh.closed('node1', outbound);
         (reason === 'OK' ? answered : failed).add(destination.workload ?? '');
         if (reason !== 'OK') why = detail.replace(/^.*8080: /, '');

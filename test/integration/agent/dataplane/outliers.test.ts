@@ -6,7 +6,7 @@ import type { OutlierPolicy } from '../../../../shared/policy/snapshot.js';
 import type { LabServer } from '../../../lab/namespace-sockets.js';
 import { patientMs } from '../../../lab/patience.js';
 import { waitUntil } from '../../../lab/wait-until.js';
-import { exchange, greetAndEcho, outbound, refusal } from '../../../support/agent/dataplane-applications.js';
+import { answerTo, greetAndEcho, outbound, refusal } from '../../../support/agent/dataplane-applications.js';
 import { allowAll, DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
 
 const port = 8080;
@@ -70,11 +70,7 @@ describe('an endpoint of a service with outlierDetection', { timeout: patientMs(
 
   /** Connects, and says which endpoint served and with what end. */
   async function connect(service: string): Promise<string> {
-    const socket = await mesh.workload('client').connect(vip(service));
-    const isServed = await exchange(socket, 'x').then(
-      (answer) => answer.endsWith('x'),
-      () => false,
-    );
+    const isServed = (await answerTo(mesh.workload('client'), vip(service), 'x'))?.endsWith('x') === true;
     const { destination, reason } = await mesh.closed('node1', outbound);
     assert.equal(isServed, reason === 'OK');
     return `${destination.workload?.replace('shop/', '') ?? ''} ${reason}`;
