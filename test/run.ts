@@ -63,17 +63,17 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
   using _ = DeclaredPath.enter('tests');
   if (hasLabs) prepareLabs();
 
+  const abort = new AbortController();
+  // One listener for each process of tests.
+  setMaxListeners(0, abort.signal);
+  // Ctrl-C comes twice, from the terminal and from what started this: neither ends it before it has cleaned up.
+  const stop = (): void => abort.abort();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, stop);
   // Not in the tests' own TMPDIR, which must be empty in the end.
   const entryDirectory = mkdtempSync(path.join(tmpdir(), 'culvert-groups-'));
   keepCompiled(entryDirectory);
   const scope = openScope(hasLabs, options.inside ?? false);
   const before = await takeInventory(scope);
-  const abort = new AbortController();
-  // One listener for each process of tests.
-  setMaxListeners(0, abort.signal);
-  const stop = (): void => abort.abort();
-  process.once('SIGINT', stop);
-  process.once('SIGTERM', stop);
   try {
     const run = { plan: plan.filter(({ files }) => files.length > 0), options, entryDirectory, signal: abort.signal };
     const { results, problems } = await runLanes(run);
@@ -84,8 +84,6 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
     }
     return report({ results, problems });
   } finally {
-    process.off('SIGINT', stop);
-    process.off('SIGTERM', stop);
     if (options.inside !== true) removeLeaks(scope);
     rmSync(entryDirectory, { recursive: true, force: true });
   }

@@ -88,7 +88,11 @@ export const declaredPrograms: readonly DeclaredProgram[] = [
       kubernetes: 'mounts of nodes and pods',
     },
   },
-  { command: 'umount', packages: ['mount'], uses: { tests: 'small disks', kubernetes: 'mounts of nodes and pods' } },
+  {
+    command: 'umount',
+    packages: ['mount'],
+    uses: { tests: 'small disks, and what a killed test has mounted', kubernetes: 'mounts of nodes and pods' },
+  },
   {
     command: 'sysctl',
     packages: ['procps'],

@@ -1,4 +1,5 @@
-import { readdirSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { runCommand } from './command.js';
 import { removeOwnCgroup } from '../../agent/capture/own-cgroup.js';
@@ -29,6 +30,7 @@ export async function takeInventory(scope: LeakScope): Promise<Inventory> {
   const own = [
     ...processesOfRun(scope.testRun).map(({ pid, command }) => `process ${pid}: ${command}`),
     ...list(scope.tempDir).map((name) => `temporary file ${path.join(scope.tempDir, name)}`),
+    ...mountsIn(scope.tempDir).map((at) => `mount ${at}`),
   ];
   return new Set(scope.hasLabs ? [...own, ...(await machineState(scope))] : own);
 }
@@ -67,8 +69,8 @@ export async function findLeaks(before: Inventory, scope: LeakScope): Promise<st
 }
 
 /**
- * Removes what tests of this run left: processes, labs and temporary files, and the cgroup of agents when no other run has one in
- * it. The machine's rules are only reported.
+ * Removes what tests of this run left: processes, labs, mounts and temporary files, and the cgroup of agents when no other run
+ * has one in it. The machine's rules are only reported.
  */
 export function removeLeaks(scope: LeakScope): void {
   for (const { pid } of processesOfRun(scope.testRun)) {
@@ -80,8 +82,18 @@ export function removeLeaks(scope: LeakScope): void {
   }
   const states = scope.hasLabs ? readLabStates() : [];
   for (const state of states.filter((s) => s.testRun === scope.testRun)) tearDown(state);
+  // The folder is removed without what others mounted there: that may be a folder of the machine.
+  for (const at of mountsIn(scope.tempDir)) execFileSync('umount', ['--lazy', at]);
   rmSync(scope.tempDir, { recursive: true, force: true });
   removeOwnCgroup();
+}
+
+/** Where something is mounted below a folder, the last mounted first. */
+function mountsIn(directory: string): string[] {
+  const points = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '');
+  return points.filter((point) => point.startsWith(`${directory}/`)).toReversed();
 }
 
 /** The machine's own packet filter and policy routing, which no test may touch. Without counters and comments. */

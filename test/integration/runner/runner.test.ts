@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { runCommand } from '../../lab/command.js';
+import { requireSuccess, runCommand } from '../../lab/command.js';
 import { createLab } from '../../lab/lab.js';
 import { LabProcess } from '../../lab/lab-process.js';
 import type { LeakScope } from '../../lab/leak-check.js';
 import { findLeaks, removeLeaks, takeInventory } from '../../lab/leak-check.js';
 import { patientMs } from '../../lab/patience.js';
+import { waitUntil } from '../../lab/wait-until.js';
 import type { SuiteName } from '../../runner/suites.js';
 import { groupFiles, type FileGroup } from '../../runner/file-groups.js';
 import { lanesOf, runLane } from '../../runner/lanes.js';
@@ -183,7 +186,30 @@ describe('the test runner', { timeout: patientMs(60_000) }, () => {
     assert.match(unknown.problems.join(), /the lane of unit ended with 1 and no report/);
   });
 
-  it('notices processes, labs and files that a test leaves, and removes them', async () => {
+  it('cleans up when it is interrupted, also a second time meanwhile', async () => {
+    const tmp = path.join(directory, 'interrupted');
+    mkdirSync(tmp);
+    const { CULVERT_TEST_RUN: _run, NODE_TEST_CONTEXT: _context, ...env } = process.env;
+    const runner = path.resolve(import.meta.dirname, '../../run.js');
+    const child = spawn(process.execPath, [runner, 'unit', '--filter', 'shared/timeout-signal'], {
+      env: { ...env, TMPDIR: tmp },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const ended = once(child, 'close');
+    let output = '';
+    child.stdout.on('data', (text) => (output += String(text)));
+    await waitUntil('its folder', () =>
+      readdirSync(tmp).some((name) => name.startsWith('culvert-test-')) ? true : undefined,
+    );
+    child.kill('SIGINT');
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    child.kill('SIGINT');
+    const [code, signal] = (await ended) as [number | null, string | null];
+    assert.deepEqual([code, signal, readdirSync(tmp)], [1, null, []], output);
+    assert.match(output, /the run was interrupted/);
+  });
+
+  it('notices processes, labs, mounts and files that a test leaves, and removes them', async () => {
     const tempDir = path.join(directory, 'tmp');
     mkdirSync(tempDir);
     const testRun = `leak${process.pid}`;
@@ -193,16 +219,23 @@ describe('the test runner', { timeout: patientMs(60_000) }, () => {
     await using daemon = await LabProcess.start(['sleep', '61'], { env });
     writeFileSync(path.join(tempDir, 'forgotten'), '');
     const lab = await withEnvironment(env, () => createLab({ hosts: [{ name: 'node1' }] }, { isHeld: true }));
+    const [own, mounted] = [path.join(directory, 'of-the-machine'), path.join(tempDir, 'mounted')];
+    for (const folder of [own, mounted]) mkdirSync(folder);
+    writeFileSync(path.join(own, 'dear'), '');
+    for (let times = 0; times < 2; times++) await requireSuccess(['mount', '--bind', own, mounted]);
     const leaks = await findLeaks(before, scope);
     assert.deepEqual(leaks.sort(), [
       `directory /etc/netns/${lab.prefix}-node1`,
       `lab ${lab.prefix}`,
+      `mount ${mounted}`,
       `namespace ${lab.prefix}-fabric`,
       `namespace ${lab.prefix}-node1`,
       `process ${daemon.pid}: sleep 61`,
       `temporary file ${path.join(tempDir, 'forgotten')}`,
+      `temporary file ${mounted}`,
     ]);
     removeLeaks(scope);
+    assert.ok(existsSync(path.join(own, 'dear')));
     await daemon.exited;
     assert.deepEqual(await findLeaks(before, scope), []);
   });
