@@ -9,6 +9,8 @@ import { acceptedFd, closeFd, listenTcp, openConntrack, originalSourcePort } fro
 import { ClientPorts } from '../../../../agent/native/client-ports.js';
 import { dialSocket } from '../../../../agent/native/dial-sockets.js';
 import { openNetns } from '../../../../agent/native/netns.js';
+import { patientSignal } from '../../../lab/patience.js';
+import { untilReachable } from '../../../support/agent/reachable-address.js';
 
 const name = `cpt${randomBytes(3).toString('hex')}`;
 const path = `/run/netns/${name}`;
@@ -32,6 +34,7 @@ describe('the ports that clients of redirected connections dialled from', () => 
       '-ec',
       `ip netns add ${name}; ip -n ${name} link set lo up
       ip -n ${name} addr add ${addresses[4]}/32 dev lo; ip -n ${name} addr add ${addresses[6]}/128 dev lo nodad
+      ${untilReachable(name, addresses[6])}
       nsenter --net=${path} iptables ${redirect}; nsenter --net=${path} ip6tables ${redirect}`,
     ]);
     netnsFd = openNetns(path).fd;
@@ -68,7 +71,7 @@ describe('the ports that clients of redirected connections dialled from', () => 
     return socket.connect({ host: addresses[family], port, ...(localPort === undefined ? {} : { localPort }) });
   };
   const open = async (family: 4 | 6, port: number, localPort?: number): Promise<net.Socket> => {
-    const accepted = once(server, 'connection');
+    const accepted = once(server, 'connection', { signal: patientSignal(30_000) });
     dial(family, port, localPort);
     const [socket] = (await accepted) as [net.Socket];
     sockets.push(socket);

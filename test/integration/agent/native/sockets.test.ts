@@ -12,6 +12,8 @@ import { netnsInode, openNetns, ownNetnsInode } from '../../../../agent/native/n
 import { readNamespaceFiles } from '../../../../agent/telemetry/namespace-probe.js';
 import type { IpAddress } from '../../../../shared/address.js';
 import { CulvertError } from '../../../../shared/errors.js';
+import { patientSignal } from '../../../lab/patience.js';
+import { untilReachable } from '../../../support/agent/reachable-address.js';
 
 const netns = `nat${randomBytes(3).toString('hex')}`;
 const path = `/run/netns/${netns}`;
@@ -22,6 +24,7 @@ before(() => {
   const script = `ip netns add ${netns}; ip -n ${netns} link set lo up
     nsenter --net=${path} sysctl -qw net.ipv6.conf.default.accept_dad=0
     ip -n ${netns} addr add 198.19.9.1/32 dev lo; ip -n ${netns} addr add fd00:19:9::1/128 dev lo nodad
+    ${untilReachable(netns, 'fd00:19:9::1')}
     ip -n ${netns} route add local default dev lo table 7; ip -n ${netns} rule add pref 7 to 203.0.113.0/24 lookup 7
     nsenter --net=${path} iptables -t nat -A OUTPUT -p tcp -d 198.19.9.1 --dport 7000 -j REDIRECT --to-ports 7001
     nsenter --net=${path} ip6tables -t nat -A OUTPUT -p tcp -d fd00:19:9::1 --dport 7000 -j REDIRECT --to-ports 7001`;
@@ -57,7 +60,7 @@ function connect(ip: string, port: number, source?: string): Socket {
 }
 
 async function accept(server: Server): Promise<Socket> {
-  const [socket] = (await once(server, 'connection')) as [Socket];
+  const [socket] = (await once(server, 'connection', { signal: patientSignal(30_000) })) as [Socket];
   socket.on('error', () => {});
   return socket;
 }

@@ -22,6 +22,7 @@ import { openSynQueue } from '../../../../../agent/native/syn-queue.js';
 import { lateAcceptPorts, synQueueNumber } from '../../../../../agent/ports.js';
 import { waitUntil } from '../../../../lab/wait-until.js';
 import { rawSynSender } from '../../../../support/agent/raw-syn.js';
+import { untilReachable } from '../../../../support/agent/reachable-address.js';
 import { temporaryDirectory } from '../../../../support/controller/controller-fixture.js';
 import { workloadNamed } from '../../../../support/routing/names.js';
 
@@ -44,6 +45,7 @@ before(() => {
   const script = [
     `ip netns add ${netns}; ip -n ${netns} link set lo up`,
     `ip -n ${netns} addr add 198.19.8.1/32 dev lo; ip -n ${netns} addr add fd00:19:8::1/128 dev lo nodad`,
+    untilReachable(netns, 'fd00:19:8::1'),
     `ip -n ${netns} route add 198.19.8.2 dev lo; ip -n ${netns} route add fd00:19:8::2 dev lo`,
     ...rules.map((rule) => `nsenter --net=${path} ${rule}`),
   ].join('\n');
