@@ -29,17 +29,20 @@ before(async () => {
   server = await FakeApiServer.start();
   directory = await temporaryDirectory();
   controller = await startedController(path.join(directory.path, 'controller'), {
-    changes: {
-      kubernetesApi: server.url.origin,
-      kubernetesCaFile: server.caFile,
-      kubernetesTokenFile: server.tokenFile,
-    },
+    changes: changesFor(server),
   });
 });
 after(async () => {
   await controller[Symbol.asyncDispose]();
   await server[Symbol.asyncDispose]();
   await directory[Symbol.asyncDispose]();
+});
+
+/** Settings of a controller in the cluster of an API server. */
+const changesFor = (cluster: FakeApiServer) => ({
+  kubernetesApi: cluster.url.origin,
+  kubernetesCaFile: cluster.caFile,
+  kubernetesTokenFile: cluster.tokenFile,
 });
 
 /** A token that the API server knows; `status`: other than that of an agent on n1. */
@@ -64,13 +67,14 @@ function agentOn(node: string): object {
 }
 
 let count = 0;
-async function join(token: string, o: { node?: string; caPem?: string | null } = {}): Promise<NodeCredentials> {
-  const { node = 'n1', caPem = controller.caPem } = o;
+type How = { node?: string; caPem?: string | null; at?: Pick<typeof controller, 'url' | 'caPem'> };
+async function join(token: string, o: How = {}): Promise<NodeCredentials> {
+  const { node = 'n1', at = controller, caPem = at.caPem } = o;
   const state = path.join(directory.path, `agent-${++count}`);
   const controllerCaFile = caPem === null ? null : `${state}.ca`;
   if (controllerCaFile !== null) await writeFile(controllerCaFile, caPem ?? '');
   return joinOnce({
-    settings: { node: nodeNamed(node), controllerUrl: controller.url, token, tokenFile: null, controllerCaFile },
+    settings: { node: nodeNamed(node), controllerUrl: at.url, token, tokenFile: null, controllerCaFile },
     directory: new StateDirectory({ path: state }),
     version: 'test',
     log: silentLog,
@@ -85,14 +89,17 @@ test('the token of an agent’s service account makes its node a member, again a
 });
 
 test('an agent whose credentials have expired joins again by itself, with the token that its pod has now', async () => {
+  // Of its own: what an address sends with a bad token is counted, and how often this one does is a matter of time.
+  await using cluster = await FakeApiServer.start();
+  await using at = await startedController(path.join(directory.path, 'own'), { changes: changesFor(cluster) });
   const state = path.join(directory.path, 'expired');
   const files = { tokenFile: `${state}.token`, controllerCaFile: `${state}.ca` };
-  await writeFile(files.controllerCaFile, controller.caPem);
-  await writeFile(files.tokenFile, tokenOf('of an hour ago', { authenticated: false }));
+  await writeFile(files.controllerCaFile, at.caPem);
+  await writeFile(files.tokenFile, tokenOf('of an hour ago', { authenticated: false }, cluster));
   const stored = new StateDirectory({ path: state });
-  let current = { ...(await join(tokenOf('first'))), notAfterMs: Date.now() - 1000 };
-  const settings = { node: nodeNamed('n1'), controllerUrl: controller.url, token: null, ...files };
-  const reviews = (): number => server.heard.filter((line) => line.startsWith('POST')).length;
+  let current = { ...(await join(tokenOf('first', {}, cluster), { at })), notAfterMs: Date.now() - 1000 };
+  const settings = { node: nodeNamed('n1'), controllerUrl: at.url, token: null, ...files };
+  const reviews = (): number => cluster.heard.filter((line) => line.startsWith('POST')).length;
   const before = reviews();
   let joined = 0;
   using _rejoining = new Rejoining({
@@ -107,10 +114,9 @@ test('an agent whose credentials have expired joins again by itself, with the to
     },
     checkEveryMs: 500,
   });
-  // Once: what this address sends with a bad token is counted, also for the tests below.
   await eventually('the old token was refused', async () => (reviews() > before ? true : undefined));
   assert.equal(joined, 0);
-  await writeFile(files.tokenFile, tokenOf('of now'));
+  await writeFile(files.tokenFile, tokenOf('of now', {}, cluster));
   await eventually('it has joined', async () => (joined > 0 ? true : undefined));
   assert.ok(current.notAfterMs > Date.now() && current.node === 'n1');
   // What counts is left alone.
@@ -120,11 +126,7 @@ test('an agent whose credentials have expired joins again by itself, with the to
 
 test('an agent joins the mesh of a controller with a new CA, where the installation names its roots, and starts again', async () => {
   await using cluster = await FakeApiServer.start();
-  const changes = {
-    kubernetesApi: cluster.url.origin,
-    kubernetesCaFile: cluster.caFile,
-    kubernetesTokenFile: cluster.tokenFile,
-  };
+  const changes = changesFor(cluster);
   const roots = '/api/v1/namespaces/culvert-system/configmaps/culvert-ca';
   const starting = () => startedController(path.join(directory.path, 'replaced'), { changes });
   cluster.overwrite(roots, { data: { 'ca.crt': controller.caPem } });
