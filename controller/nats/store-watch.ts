@@ -24,6 +24,12 @@ const defaultTimes: StoreWatchTimes = {
 /** This many checks in a row must fail; one is enough when the disk was full since the last good one. */
 const failuresBeforeRestart = 3;
 
+/** This many writes to a bucket in a row must fail, over at least the time that an answer may take. */
+const failedWritesBeforeRestart = 3;
+
+/** The words of nats-server for a limit of its settings, which a restart does not change. */
+const limitWords = /exceeded|insufficient/;
+
 /** Between two trial writes while nothing seems to be wrong. */
 const trialEveryMs = 30_000;
 
@@ -52,6 +58,8 @@ export class StoreWatch {
   /** Why the store cannot be used; null while it answers. */
   #stuck: string | null = null;
   #failures = 0;
+  /** By bucket: writes that failed since the last good one, though the disk has room. */
+  readonly #failedWrites = new Map<string, { count: number; readonly firstAt: number; why: string }>();
   #disconnectedAt: number | null = null;
   #restartAt = Number.NEGATIVE_INFINITY;
   #restarts = 0;
@@ -91,7 +99,8 @@ export class StoreWatch {
       }
       if (this.#stuck !== null) throw this.#stuckError(this.#stuck);
     },
-    explain: async (error) => {
+    written: (bucket) => void this.#failedWrites.delete(bucket),
+    explain: async (error, unwritten) => {
       this.#wake.abort();
       const found = (await this.#server?.disk.problem()) ?? null;
       if (found !== null) {
@@ -103,6 +112,7 @@ export class StoreWatch {
           cause: error,
         });
       }
+      if (unwritten !== undefined) this.#countFailedWrite(unwritten, error);
       return this.#stuck === null ? error : this.#stuckError(this.#stuck);
     },
   };
@@ -125,8 +135,10 @@ export class StoreWatch {
 
   async #check(bus: Bus): Promise<void> {
     await this.#checkDisk();
-    if (this.#stuck === null) await this.#checkStore(bus);
-    if (this.#stuck !== null && this.#diskProblem === null) await this.#restart(this.#stuck);
+    if (this.#server === null || this.#stuck === null) await this.#checkStore(bus);
+    if (this.#stuck !== null && this.#server !== null && this.#diskProblem === null) {
+      await this.#restart(this.#server, this.#stuck);
+    }
   }
 
   async #checkDisk(): Promise<void> {
@@ -151,6 +163,10 @@ export class StoreWatch {
     try {
       await bus.checkStore({ timeoutMs: this.#times.answerWithinMs });
       this.#failures = 0;
+      const unwritten = this.#unwritten();
+      if (unwritten !== null) return this.#note(unwritten);
+      // Its operator has mended it, or a write has to show whether it is.
+      this.#stuck = null;
       if (this.#diskProblem === null) {
         this.#wasDiskFull = false;
         if (performance.now() > this.#restartAt) this.#restarts = 0;
@@ -174,24 +190,40 @@ export class StoreWatch {
   }
 
   #note(stuck: string): void {
+    if (this.#stuck !== stuck) this.#log.error({ problem: stuck }, 'the store of NATS cannot be used');
     this.#stuck = stuck;
-    this.#log.error({ problem: stuck }, 'the store of NATS cannot be used');
   }
 
-  async #restart(why: string): Promise<void> {
-    if (this.#server === null) {
-      // It may have been restarted by its operator: ask it again.
-      this.#stuck = null;
-      this.#failures = failuresBeforeRestart - 1;
-      return;
+  #countFailedWrite(bucket: string, { code, message }: CulvertError): void {
+    const mayHang = code === 'BUS_TIMEOUT' || (code === 'BUS_STORE_FULL' && !limitWords.test(message));
+    if (!mayHang) return;
+    const failed = this.#failedWrites.get(bucket);
+    if (failed === undefined) this.#failedWrites.set(bucket, { count: 1, firstAt: performance.now(), why: message });
+    else {
+      failed.count += 1;
+      failed.why = message;
     }
+  }
+
+  /** That a bucket takes no writes though its stream tells its state; null while none is known. Forgets what it returns. */
+  #unwritten(): string | null {
+    for (const [bucket, { count, firstAt, why }] of this.#failedWrites) {
+      if (count < failedWritesBeforeRestart || performance.now() - firstAt < this.#times.answerWithinMs) continue;
+      this.#failedWrites.delete(bucket);
+      return `nats-server takes no writes: ${why}`;
+    }
+    return null;
+  }
+
+  async #restart(server: WatchedServer, why: string): Promise<void> {
     const now = performance.now();
     if (now < this.#restartAt) return;
     this.#restartAt = now + this.#times.restartEveryMs * Math.min(10, 2 ** this.#restarts);
     this.#restarts += 1;
-    await this.#server.restart(why);
+    await server.restart(why);
     this.#stuck = null;
     this.#failures = 0;
+    this.#failedWrites.clear();
     this.#disconnectedAt = null;
     this.#wasDiskFull = false;
   }

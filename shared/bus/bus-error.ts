@@ -127,8 +127,13 @@ const unclear: ReadonlySet<string> = new Set<BusErrorCode>([
   'BUS_FAILED',
 ] as const);
 
-/** The error for a failed operation of the store, as its owner explains it. */
-export async function explainedStoreError(what: string, error: unknown, guard: StoreGuard): Promise<CulvertError> {
+/** The error for a failed operation of the store, as its owner explains it. `unwritten`: as {@link StoreGuard} has it. */
+export async function explainedStoreError(
+  what: string,
+  error: unknown,
+  guard: StoreGuard,
+  unwritten?: string,
+): Promise<CulvertError> {
   const mapped = toStoreError(what, error);
-  return unclear.has(mapped.code) ? await guard.explain(mapped) : mapped;
+  return unclear.has(mapped.code) ? await guard.explain(mapped, unwritten) : mapped;
 }

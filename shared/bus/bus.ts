@@ -72,8 +72,10 @@ export interface Bus extends AsyncDisposable {
 export type StoreGuard = {
   /** Rejects when a write of this size must not be tried now. */
   readonly beforeWriting: (bytes: number) => Promise<void>;
-  /** The error to throw for an operation that failed without a clear cause. */
-  readonly explain: (error: CulvertError) => Promise<CulvertError>;
+  /** A write to this bucket was acknowledged. */
+  readonly written: (bucket: string) => void;
+  /** The error to throw for an operation that failed without a clear cause. `unwritten`: the bucket, where it was a write. */
+  readonly explain: (error: CulvertError, unwritten?: string) => Promise<CulvertError>;
 };
 
 export type RequestOptions = { readonly timeoutMs: number; readonly signal?: AbortSignal };

@@ -29,7 +29,11 @@ export type ConnectBusOptions = {
   readonly storeGuard?: StoreGuard;
 };
 
-const noGuard: StoreGuard = { beforeWriting: () => Promise.resolve(), explain: (found) => Promise.resolve(found) };
+const noGuard: StoreGuard = {
+  beforeWriting: () => Promise.resolve(),
+  written: () => undefined,
+  explain: (found) => Promise.resolve(found),
+};
 
 const connectTimeoutMs = 5000;
 /** A half-open connection is detected after three of these. */

@@ -197,19 +197,22 @@ export class NatsBucket implements Bucket {
     return [...messages.values()];
   }
 
-  async #attempt<T>(what: string, step: () => Promise<T>): Promise<T> {
+  async #attempt<T>(what: string, step: () => Promise<T>, unwritten?: string): Promise<T> {
     this.#init.assertConnected(`${what} in the bucket ${this.name}`);
     const tried = `cannot ${what} in the bucket ${this.name}`;
     try {
       return await untilLost({ what: tried, answer: step(), onDisconnect: this.#init.link.onDisconnect });
     } catch (error) {
-      throw await explainedStoreError(tried, error, this.#init.guard);
+      throw await explainedStoreError(tried, error, this.#init.guard, unwritten);
     }
   }
 
   async #write<T>(what: string, bytes: number, step: () => Promise<T>): Promise<T> {
-    await this.#init.guard.beforeWriting(bytes);
-    return await this.#attempt(what, step);
+    const { guard } = this.#init;
+    await guard.beforeWriting(bytes);
+    const written = await this.#attempt(what, step, this.name);
+    guard.written(this.name);
+    return written;
   }
 }
 

@@ -13,7 +13,8 @@ import { NatsFixture } from '../../../support/bus/bus-fixture.js';
 const create = { history: 1, maxBytes: -1, replicas: 1 } as const;
 const times = { checkEveryMs: 200, answerWithinMs: 1500, hungAfterMs: 2000, restartEveryMs: 3000 };
 
-function startWatch(nats: NatsFixture, bus: Bus, directory: string): AsyncDisposable & { readonly watch: StoreWatch } {
+/** A watch over the server, and a bus on it that asks the watch before it writes, as the controller's does. */
+async function startWatch(nats: NatsFixture, directory: string) {
   const { server } = nats;
   const watch = new StoreWatch({
     log: silentLog,
@@ -25,9 +26,11 @@ function startWatch(nats: NatsFixture, bus: Bus, directory: string): AsyncDispos
     },
   });
   const stop = new AbortController();
+  const bus = await nats.controller({ storeGuard: watch.guard });
   const watching = watch.run(bus, stop.signal);
   return {
     watch,
+    bus,
     [Symbol.asyncDispose]: async () => {
       stop.abort();
       await watching;
@@ -53,8 +56,9 @@ test(
   { timeout: patientMs(90_000) },
   async () => {
     await using disk = await smallDisk('30m');
-    await using nats = await NatsFixture.start(0, disk.path);
-    const bus = await nats.controller();
+    await using nats = await NatsFixture.start(disk.path);
+    await using running = await startWatch(nats, disk.path);
+    const { watch, bus } = running;
     // A stream hangs only when it holds something: the first write of an empty one just fails.
     await (await bus.bucket('b', { create })).put('first', Buffer.from('1'));
     await bus.ensureStream({
@@ -64,8 +68,6 @@ test(
       maxBytes: 1_000_000,
       whenFull: 'drop oldest',
     });
-    await using running = startWatch(nats, bus, disk.path);
-    const { watch } = running;
     await disk.fill();
     await writeUntilRefused(bus);
     const named = await eventually('the problem is named', () => Promise.resolve(watch.problem ?? undefined));
@@ -76,9 +78,18 @@ test(
     assert.equal(explained.code, 'DISK_FULL');
 
     await disk.free();
-    await eventually('the store takes a write', async () => {
-      if (watch.problem !== null) return undefined;
-      return await (await bus.bucket('b')).put('again', Buffer.alloc(100_000)).catch(() => undefined);
+    let refusal: unknown = null;
+    const again = async () => {
+      refusal = watch.problem;
+      if (refusal !== null) return undefined;
+      return await (await bus.bucket('b')).put('again', Buffer.alloc(100_000)).catch((error: unknown) => {
+        refusal = error;
+        return undefined;
+      });
+    };
+    await eventually('the store takes a write', again).catch((error: unknown) => {
+      console.error(refusal, `${nats.server.restarts} restarts`, nats.logLines.slice(-20).join(''));
+      throw error;
     });
     assert.equal(nats.server.restarts, 1, 'nats-server was restarted once');
   },
@@ -89,9 +100,9 @@ test(
   { timeout: patientMs(60_000) },
   async () => {
     await using nats = await NatsFixture.start();
-    const bus = await nats.controller();
+    await using running = await startWatch(nats, join(nats.stateDir, 'nats'));
+    const { bus } = running;
     await bus.bucket('b', { create });
-    await using running = startWatch(nats, bus, join(nats.stateDir, 'nats'));
     process.kill(nats.server.pid ?? assert.fail(), 'SIGSTOP');
     await eventually('the store takes a write', async () => {
       if (nats.server.restarts === 0) return undefined;

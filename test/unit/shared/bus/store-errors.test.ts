@@ -16,7 +16,11 @@ test('a store that does not answer is nats-server’s matter, and a request with
 
 test('the owner of the disk explains what the client cannot, and only that', async () => {
   const full = new CulvertError({ code: 'DISK_FULL', message: 'the disk is full' });
-  const guard = { beforeWriting: () => Promise.resolve(), explain: () => Promise.resolve(full) };
+  const guard = {
+    beforeWriting: () => Promise.resolve(),
+    written: () => undefined,
+    explain: () => Promise.resolve(full),
+  };
   assert.equal(await explainedStoreError('cannot write x', timeout, guard), full);
   const conflict = new CulvertError({ code: 'BUS_CONFLICT', message: 'it has changed' });
   assert.equal(await explainedStoreError('cannot update x', conflict, guard), conflict);
