@@ -31,6 +31,7 @@ import {
   temporaryDirectory,
   workloadDocument,
 } from '../../support/controller/controller-fixture.js';
+import { ownPort } from '../../support/own-port.js';
 import { publishedRegistry } from '../../support/controller/published-registry.js';
 import { nodeNamed } from '../../support/routing/names.js';
 
@@ -239,7 +240,7 @@ test('with servers of its own operator the controller reads without them, refuse
       log: silentLog,
       onRefused: () => undefined,
     });
-  let server = await start(0);
+  let server = await start(await ownPort());
   try {
     const seedFile = path.join(directory.path, 'account.seed');
     const caFile = path.join(directory.path, 'nats-ca.pem');

@@ -9,6 +9,7 @@ import { rotateCa } from '../../../controller/ca/ca-commands.js';
 import { UserAccounts } from '../../../controller/access/user-accounts.js';
 import { culvert, type CliRun } from '../../support/controller/cli-fixture.js';
 import { callApi, startedController, temporaryDirectory } from '../../support/controller/controller-fixture.js';
+import { ownPort } from '../../support/own-port.js';
 
 const segment =
   'apiVersion: culvert.dev/v1\nkind: Segment\nmetadata: { name: batch }\nspec: { members: [{ namespace: batch }] }\n';
@@ -141,12 +142,8 @@ test('a context file that is refreshed outlives a rotation of the CA, and one th
   const admin: Run = (...argv) => culvert(argv, { env: { CULVERT_CONTEXT: join(stateDir, 'admin.yaml') } });
   const as = (file: string, ...argv: readonly string[]): Promise<CliRun> =>
     culvert(argv, { env: { CULVERT_CONTEXT: join(directory.path, file) } });
-  let listen = '127.0.0.1:0';
-  const start = async () => {
-    const controller = await startedController(stateDir, { changes: { listen } });
-    listen = `127.0.0.1:${controller.port}`;
-    return controller;
-  };
+  const listen = `127.0.0.1:${await ownPort()}`;
+  const start = () => startedController(stateDir, { changes: { listen } });
   {
     await using controller = await start();
     for (const name of ['alice', 'bob']) await userOf(directory.path, admin, name);

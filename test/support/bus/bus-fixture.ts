@@ -20,6 +20,7 @@ import { createCsr } from '../../../shared/pki/certificate-request.js';
 import { issueServerCertificate } from '../../../controller/ca/x509/mesh-certificates.js';
 import { nodeNamed } from '../routing/names.js';
 import { patientSignal } from '../../lab/patience.js';
+import { ownPort } from '../own-port.js';
 
 export const serverName = 'nats.mesh.test';
 
@@ -43,12 +44,12 @@ export class NatsFixture implements AsyncDisposable {
   }
 
   /** `parent`: where its directory is made. */
-  static async start(port = 0, parent = tmpdir()): Promise<NatsFixture> {
+  static async start(parent = tmpdir()): Promise<NatsFixture> {
     const root = await createRootCa({ trustDomain: 'mesh.test' });
     const issuing = await createIssuingCa({ root, trustDomain: 'mesh.test' });
     const stateDir = await mkdtemp(join(parent, 'culvert-nats-'));
     const fixture = new NatsFixture({ stateDir, ca: { root, issuing } });
-    await fixture.startServer(port);
+    await fixture.startServer(await ownPort());
     return fixture;
   }
 

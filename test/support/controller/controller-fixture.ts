@@ -7,6 +7,7 @@ import { startController, type RunningController } from '../../../controller/app
 import { controllerSettings, type ControllerSettings } from '../../../controller/config/settings.js';
 import type { Log } from '../../../shared/log.js';
 import { PatientTimer, patientMs } from '../../lab/patience.js';
+import { ownPort } from '../own-port.js';
 
 export const silentLog: Log = pino({ level: 'silent' });
 
@@ -19,14 +20,14 @@ export async function temporaryDirectory(): Promise<AsyncDisposable & { readonly
   };
 }
 
-/** The defaults, on free ports of loopback. */
-function settingsFor(stateDir: string, changes: Partial<ControllerSettings> = {}): ControllerSettings {
+/** The defaults, on ports of loopback that stay this process's own. */
+async function settingsFor(stateDir: string, changes: Partial<ControllerSettings> = {}): Promise<ControllerSettings> {
   const defaults = Object.fromEntries(Object.entries(controllerSettings).map(([name, spec]) => [name, spec.default]));
   return {
     ...(defaults as unknown as ControllerSettings),
     stateDir,
-    listen: '127.0.0.1:0',
-    natsListen: '127.0.0.1:0',
+    listen: `127.0.0.1:${await ownPort()}`,
+    natsListen: `127.0.0.1:${await ownPort()}`,
     advertise: ['127.0.0.1'],
     ...changes,
   };
@@ -37,7 +38,7 @@ export async function startedController(
   options: { readonly changes?: Partial<ControllerSettings>; readonly nowMs?: () => number; readonly log?: Log } = {},
 ): Promise<RunningController> {
   const controller = await startController({
-    settings: settingsFor(stateDir, options.changes),
+    settings: await settingsFor(stateDir, options.changes),
     log: options.log ?? silentLog,
     ...(options.nowMs === undefined ? {} : { nowMs: options.nowMs }),
   });

@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parse } from 'yaml';
 import { programs } from '../../lab/programs.js';
+import { ownPort } from '../own-port.js';
 import { callApi, eventually } from './controller-fixture.js';
 
 const [, program] = programs.controller;
@@ -20,7 +21,8 @@ export async function spawnedController(
   args: readonly string[] = [],
   o: { readonly program?: string; readonly env?: NodeJS.ProcessEnv; readonly within?: readonly string[] } = {},
 ) {
-  const own = ['--state-dir', stateDir, '--listen', '127.0.0.1:0', '--nats-listen', '127.0.0.1:0'];
+  const at = [`127.0.0.1:${await ownPort()}`, `127.0.0.1:${await ownPort()}`] as const;
+  const own = ['--state-dir', stateDir, '--listen', at[0], '--nats-listen', at[1]];
   const [first, ...rest] = [...(o.within ?? []), process.execPath, o.program ?? program, 'run', ...own, ...args];
   const child: ChildProcess = spawn(first ?? '', rest, {
     stdio: ['ignore', 'pipe', 'pipe'],

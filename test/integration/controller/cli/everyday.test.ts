@@ -8,6 +8,7 @@ import { after, before, test } from 'node:test';
 import type { RunningController } from '../../../../controller/app.js';
 import { programs } from '../../../lab/programs.js';
 import { patientMs } from '../../../lab/patience.js';
+import { ownPort } from '../../../support/own-port.js';
 import { culvert as run, type CliRun } from '../../../support/controller/cli-fixture.js';
 import {
   apply,
@@ -134,7 +135,7 @@ test('get -w goes on after an outage of the controller, and says so once', { tim
     for (const each of [socket, onward]) each.on('error', () => {});
     socket.pipe(onward).pipe(socket);
   });
-  await once(between.listen(0, '127.0.0.1'), 'listening');
+  await once(between.listen(await ownPort(), '127.0.0.1'), 'listening');
   const own = (between.address() as AddressInfo).port;
   const context = join(directory.path, 'outage.yaml');
   const admin = await readFile(env['CULVERT_CONTEXT']!, 'utf8');
