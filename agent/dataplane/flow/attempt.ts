@@ -4,8 +4,11 @@ import { OwnWaits } from '../connection/own-waits.js';
 import { longestTimerMs } from '../../thread/scheduler.js';
 import { ConnectionCut, TerminationSignal } from '../connection/termination-signal.js';
 
-/** `by`: the field of a document that says it, for the record. */
-export type AttemptLimit = { readonly afterMs: number; readonly by: string };
+/**
+ * `by`: the field of a document that says it, for the record. `wholeMs`: what an endpoint gets that is tried first, where this
+ * is what others left; absent: the same.
+ */
+export type AttemptLimit = { readonly afterMs: number; readonly by: string; readonly wholeMs?: number };
 
 /** The shortest of several limits; null: there is none. */
 export function shortest(...limits: readonly (AttemptLimit | null)[]): AttemptLimit | null {
@@ -47,14 +50,21 @@ export class Attempt {
     this.signal.raise(new ConnectionCut({ reason: 'CONNECT_TIMEOUT' }));
   }
 
-  /** What became of it, where the endpoint was not reached in time. It is blamed where it had half of the time at least. */
+  /**
+   * What became of it, where the endpoint was not reached in time. It is blamed where it had half of the time at least, also of
+   * the time that it would have had without those before it.
+   */
   end<T extends { readonly ok: true }>(result: T | Refused, address: HostPort): T | Refused {
     this.#isOver = true;
     clearTimeout(this.#timer);
     this.#connection.offCut(this.#onCut);
     if (result.ok || !this.#isLate || this.#connection.cut !== null) return result;
-    const detail = `ETIMEDOUT ${formatHostPort(address)}: ${this.#limit.by}`;
-    if (this.#askedForMs >= this.#limit.afterMs / 2) return unreachable('CONNECT_TIMEOUT', detail);
-    return notAsked('CONNECT_TIMEOUT', `${detail}, most of it in a line of this agent`);
+    const { by, afterMs, wholeMs = afterMs } = this.#limit;
+    const detail = `ETIMEDOUT ${formatHostPort(address)}: ${by}`;
+    if (this.#askedForMs < afterMs / 2) {
+      return notAsked('CONNECT_TIMEOUT', `${detail}, most of it in a line of this agent`);
+    }
+    if (this.#askedForMs >= wholeMs / 2) return unreachable('CONNECT_TIMEOUT', detail);
+    return notAsked('CONNECT_TIMEOUT', `${detail}, of which the endpoints before it left ${Math.round(afterMs)} ms`);
   }
 }

@@ -1,6 +1,6 @@
 import type net from 'node:net';
 import { isSelfTest } from '../../self-test-target.js';
-import type { HealthUse } from '../balance/endpoint-health.js';
+import type { HealthUse } from '../balance/health-use.js';
 import { refused, type Refused } from '../connection/ending.js';
 import { isOwnPort, type CapturedDestination } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
@@ -82,7 +82,7 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
       return { ...failed, detail: `${failed.detail}; not tried again: retryBudget` };
     }
     connection.goTo(context.balancer.begin(endpoint, policy), health);
-    const connected = await tryEndpoint(arrival, identified, endpoint, limitOf(chosen, untilMs)).finally(() =>
+    const connected = await tryEndpoint(arrival, identified, endpoint, limitOf(context, chosen, untilMs)).finally(() =>
       retry?.end(),
     );
     if (connected.ok) connection.reached();
@@ -116,15 +116,19 @@ function isOver(untilMs: number | null): boolean {
 }
 
 /** How long documents let connecting to one endpoint take; null: the agent's settings alone count. */
-function limitOf({ policy, route }: Chosen, untilMs: number | null): AttemptLimit | null {
+function limitOf({ settings }: FlowContext, { policy, route }: Chosen, untilMs: number | null): AttemptLimit | null {
   if (policy?.connections === undefined && route === null) return null;
   const limit = (afterMs: number | undefined, by: string): AttemptLimit | null =>
     afterMs === undefined ? null : { afterMs, by };
-  return shortest(
+  const ofEach = shortest(
     limit(policy?.connections?.connectTimeoutMs, 'connectTimeout of its DestinationRule'),
     limit(route?.perTryTimeoutMs, 'perTryTimeout of its VirtualService'),
-    limit(untilMs === null ? undefined : Math.max(1, untilMs - performance.now()), 'timeout of its VirtualService'),
   );
+  if (untilMs === null || route?.timeoutMs === undefined) return ofEach;
+  const afterMs = Math.max(1, untilMs - performance.now());
+  const ownMs = ofEach?.afterMs ?? (settings.connectTimeoutMs || Number.POSITIVE_INFINITY);
+  const wholeMs = Math.min(route.timeoutMs, ownMs);
+  return shortest(ofEach, { afterMs, by: 'timeout of its VirtualService', wholeMs });
 }
 
 /** The place of the connection at an endpoint that may be ejected; null where none may. */
