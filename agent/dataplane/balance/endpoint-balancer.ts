@@ -19,8 +19,8 @@ type Dial = {
   readonly isUsable?: ((endpoint: Endpoint) => boolean) | null;
 };
 
-/** Positions by port, of services by namespace and name, and of their subsets. */
-type Cursors = Map<string, Map<string, Map<string, Map<number, number>>>>;
+/** Positions by port, of services and their subsets; those of a service that goes, or becomes another one, are forgotten. */
+type Cursors = WeakMap<RegistryService, Map<string, Map<number, number>>>;
 type Wanted = { readonly atMost: number; readonly isUsable: ((endpoint: Endpoint) => boolean) | null };
 
 /**
@@ -29,8 +29,8 @@ type Wanted = { readonly atMost: number; readonly isUsable: ((endpoint: Endpoint
  * service is sticky.
  */
 export class EndpointBalancer {
-  /** By namespace, service, subset and port: a text of all of them would be made and hashed for each connection. */
-  readonly #cursors: Cursors = new Map();
+  /** By service, subset and port: a text of all of them would be made and hashed for each connection. */
+  readonly #cursors: Cursors = new WeakMap();
   readonly #random: () => number;
   readonly #loads: EndpointLoads;
 
@@ -75,20 +75,13 @@ export class EndpointBalancer {
     return policy?.balancing === 'least-connections' ? this.#loads.begin(endpoint) : null;
   }
 
-  /** Drops all positions; services start at a random endpoint again. */
-  reset(): void {
-    this.#cursors.clear();
-  }
-
-  #cursorsOf({ namespace, name }: RegistryService, subset: string): Map<number, number> {
-    const ofNamespace = this.#cursors.get(namespace) ?? new Map<string, Map<string, Map<number, number>>>();
-    const ofService = ofNamespace.get(name) ?? new Map<string, Map<number, number>>();
+  #cursorsOf(service: RegistryService, subset: string): Map<number, number> {
+    const ofService = this.#cursors.get(service) ?? new Map<string, Map<number, number>>();
     const known = ofService.get(subset);
     if (known !== undefined) return known;
     const cursors = new Map<number, number>();
     ofService.set(subset, cursors);
-    ofNamespace.set(name, ofService);
-    this.#cursors.set(namespace, ofNamespace);
+    this.#cursors.set(service, ofService);
     return cursors;
   }
 

@@ -4,7 +4,7 @@ import type { Clock, Connection, Decision } from '../../../shared/policy/connect
 import type { Reason } from '../../../shared/reasons.js';
 import type { ConnectionLimits } from '../../../shared/policy/snapshot.js';
 import type { DestinationPlace } from '../limit/destination-limits.js';
-import type { HealthUse } from '../balance/endpoint-health.js';
+import type { HealthUse } from '../balance/health-use.js';
 import { verdictOf } from '../balance/verdict.js';
 import type { EndpointUse } from '../balance/endpoint-loads.js';
 import { Authorized } from '../connection/authorized.js';
@@ -123,6 +123,8 @@ export class TrackedConnection {
     const verdict = verdictOf(ending, { hasAnswered: this.record.firstByteAtMs !== null });
     this.#health?.end(verdict, ending.reason);
     this.#health = null;
+    // One that takes connections and resets them has few open, and does not get more for that.
+    if (verdict === 'failed') this.#use?.end(true);
   }
 
   /** The connection is over. */

@@ -21,8 +21,8 @@ function randomNumbers(seed: number): () => number {
 }
 
 const client = ip('198.18.200.9');
-const destination = (endpoints: readonly Endpoint[]) =>
-  ({ kind: 'service', service: service('shop/web', []), endpoints }) as const;
+const web = service('shop/web', []);
+const destination = (endpoints: readonly Endpoint[]) => ({ kind: 'service', service: web, endpoints }) as const;
 const dial = (balancing: Balancing | null, atMost = 3) => ({
   dialledPort: 80,
   client,
@@ -85,6 +85,15 @@ describe('the order of endpoints', () => {
     }
   });
 
+  it('begins by chance where a service has come again, of whose turns nothing is kept', () => {
+    const endpoints = some(5);
+    const chances = [0, 0.5];
+    const balancer = new EndpointBalancer({ random: () => chances.shift() ?? 0, nowMs: () => 0 });
+    const firstOf = (of: typeof web) =>
+      endpoints.indexOf(balancer.order({ ...destination(endpoints), service: of }, dial('round-robin'))[0]!);
+    assert.deepEqual([web, web, { ...web }].map(firstOf), [0, 1, 2]);
+  });
+
   // Six standard deviations of a binomial distribution: a fault is far outside, and a fixed seed always gives the same.
   for (const balancing of ['random', 'least-connections'] as const) {
     for (const size of [2, 7, 100]) {
@@ -110,7 +119,7 @@ describe('the order of endpoints', () => {
   });
 
   it('is in turns for a sticky service whose rule says so', () => {
-    const sticky = { ...destination(some(3)), service: { ...service('shop/web', []), isSticky: true as const } };
+    const sticky = { ...destination(some(3)), service: { ...web, isSticky: true as const } };
     const balancer = balancerWith(3);
     const orders = [1, 2, 3].map(() => balancer.order(sticky, dial('round-robin'))[0]);
     assert.equal(new Set(orders).size, 3);

@@ -99,3 +99,22 @@ test('a connection that has ended leaves its place of a destination before its r
   assert.ok(connections.remove(connection));
   assert.deepEqual(seen, ['endpoint false', 'place']);
 });
+
+test('a connection that its endpoint resets before a byte came has failed there, and one that it served has not', () => {
+  for (const [firstByteAtMs, reason, isFailed] of [
+    [null, 'PEER_RESET', true],
+    [5, 'PEER_RESET', false],
+    [null, 'CLIENT_RESET', false],
+  ] as const) {
+    const record = new ConnectionRecord({ direction: 'outbound' });
+    record.firstByteAtMs = firstByteAtMs;
+    const clock = { nowMs: () => 0 };
+    const inGrace = { kept: 0, draining: 0 };
+    const connection = new TrackedConnection({ record, workload: null, clock, inGrace });
+    const ends: boolean[] = [];
+    connection.goTo({ end: (isFailedThere) => ends.push(isFailedThere) }, null);
+    connection.judge({ reason });
+    connection.leave();
+    assert.equal(ends[0], isFailed, reason);
+  }
+});
