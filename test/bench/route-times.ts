@@ -60,7 +60,7 @@ export function measureRoutes(endpoints: number): RouteTimes {
   let nowMs = 0;
   const random = xorshift(0x5eed);
   const state = stateWith(endpoints);
-  const health = new EndpointHealth({ random, nowMs: () => nowMs, isThere: () => true });
+  const health = new EndpointHealth({ random, nowMs: () => nowMs, isThere: () => true, rulesNow: () => () => true });
   const balancer = new EndpointBalancer({ random, nowMs: () => nowMs });
   const context = { state, health, balancer, settings: { connectRetries: 2 } } as unknown as FlowContext;
   const clients = ['a', 'b'].map((zone) => workload(`client-${zone}`, '198.19.0.1', { app: 'client' }, zone));

@@ -4,17 +4,11 @@ import { workloadName } from '../../../shared/routing/names.js';
 import type { Reason } from '../../../shared/reasons.js';
 import type { CountedDestination } from '../report/counted-destination.js';
 import { endpointKey } from './endpoint-loads.js';
+import { WatchedUse, type HealthUse, type Verdict } from './health-use.js';
 import type { EjectedEndpoint, Ejection } from '../report/ejections.js';
 
-/** What a connection tells of its endpoint. `unknown`: nothing, for example because a rule refused it. */
-export type Verdict = 'worked' | 'failed' | 'unknown';
-
-/** The place of one connection at its endpoint. Its owner ends it once. */
-export interface HealthUse {
-  connected(): void;
-  /** `reason`: why it failed. */
-  end(verdict: Verdict, reason: Reason): void;
-}
+/** Whether a rule in force ejects endpoints of a destination. */
+type EjectionRules = () => (destination: CountedDestination) => boolean;
 
 /** Which endpoints of a list a new connection may go to. */
 export type UsableEndpoints = {
@@ -28,8 +22,6 @@ export type UsableEndpoints = {
 
 const allUsable: UsableEndpoints = { isNone: false, isPanic: false, isUsable: null };
 
-/** A trial that stays connected this long without a reset has worked, although no byte came. */
-const silentTrialMs = 5000;
 /** The longest addition by chance, as a share: endpoints that failed together do not come back together. */
 const jitter = 0.1;
 /** The longest penalty that grows; a longer one of the policy stays as it is. */
@@ -55,14 +47,15 @@ type Health = {
   /** Since when it is whole, for what its penalties lose with time. */
   wholeSinceMs: number;
   /** The one connection that may try it after its penalty. */
-  trial: Use | null;
+  trial: WatchedUse | null;
   /** The open connection that reached it last, while it is whole and until it has worked. */
-  latest: Use | null;
+  latest: WatchedUse | null;
   reason: Reason;
 };
 
 /** Of the endpoints of one destination, under one rule. */
 type Group = {
+  readonly of: CountedDestination;
   readonly names: Pick<EjectedEndpoint, 'destination' | 'rule'>;
   readonly healths: Map<string, Health>;
   readonly ejected: Set<Health>;
@@ -100,20 +93,23 @@ export class EndpointHealth {
   readonly #nowMs: () => number;
   readonly #random: () => number;
   readonly #isThere: (endpoint: Endpoint) => boolean;
+  readonly #rulesNow: EjectionRules;
   readonly #groups = new Map<string, Group>();
   #news: Ejection[] = [];
 
   /**
    * `nowMs`: a clock that is never set back. `random`: from 0 to just below 1. `isThere`: whether the workload of an endpoint
-   * still has its address.
+   * still has its address. `rulesNow`: asked once for all destinations.
    */
   constructor(init: {
     readonly nowMs: () => number;
     readonly random: () => number;
     readonly isThere: (endpoint: Endpoint) => boolean;
+    readonly rulesNow: EjectionRules;
   }) {
     this.#nowMs = init.nowMs;
     this.#isThere = init.isThere;
+    this.#rulesNow = init.rulesNow;
     this.#random = init.random;
   }
 
@@ -165,7 +161,7 @@ export class EndpointHealth {
     if (!how.isPanic && !this.#mayBegin(group, health, this.#nowMs())) return null;
     // The list of `among` is long, and a connection may live for days.
     const { policy, hasAnswered } = how;
-    const use = new Use({
+    const use = new WatchedUse({
       nowMs: this.#nowMs,
       hasAnswered,
       onConnected: () => this.#connected(health, use),
@@ -183,7 +179,12 @@ export class EndpointHealth {
     this.#news = [];
     const ejected: EjectedEndpoint[] = [];
     const nowMs = this.#nowMs();
+    const mayEject = this.#groups.size === 0 ? null : this.#rulesNow();
     for (const [destination, group] of this.#groups) {
+      if (mayEject?.(group.of) === false) {
+        this.#drop(destination, group);
+        continue;
+      }
       for (const [key, health] of group.healths) {
         this.#refresh(group, health);
         const { untilMs, trial } = health;
@@ -214,6 +215,15 @@ export class EndpointHealth {
     return { ejections, ejected };
   }
 
+  /** No rule ejects endpoints of this destination any more: they are whole, and what open connections tell does not matter. */
+  #drop(destination: string, group: Group): void {
+    for (const health of group.healths.values()) {
+      this.#makeWhole(group, health);
+      health.isDropped = true;
+    }
+    this.#groups.delete(destination);
+  }
+
   /** Asks each endpoint only when something has changed. */
   #look(group: Group, endpoints: readonly Endpoint[]): Seen {
     for (const health of group.onTrial) this.#refresh(group, health);
@@ -241,7 +251,7 @@ export class EndpointHealth {
     return health.untilMs === null || (health.untilMs <= nowMs && health.trial === null);
   }
 
-  #try(group: Group, health: Health, use: Use): void {
+  #try(group: Group, health: Health, use: WatchedUse): void {
     health.trial = use;
     group.onTrial.add(health);
     group.changes += 1;
@@ -269,7 +279,7 @@ export class EndpointHealth {
     health.latest = null;
   }
 
-  #connected(health: Health, use: Use): void {
+  #connected(health: Health, use: WatchedUse): void {
     if (health.untilMs !== null || health.isDropped) return;
     this.#countLatest(health);
     health.latest = use;
@@ -337,10 +347,12 @@ export class EndpointHealth {
     health.wholeSinceMs = this.#nowMs();
   }
 
-  #groupOf({ key, of, rule }: CountedDestination): Group {
+  #groupOf(counted: CountedDestination): Group {
+    const { key, of, rule } = counted;
     const present = this.#groups.get(key);
     if (present !== undefined) return present;
     const group: Group = {
+      of: counted,
       names: { destination: of, rule },
       healths: new Map(),
       ejected: new Set(),
@@ -379,46 +391,9 @@ export class EndpointHealth {
 type Ended = {
   readonly group: Group;
   readonly health: Health;
-  readonly use: Use;
+  readonly use: WatchedUse;
   readonly policy: OutlierPolicy;
 };
-
-class Use implements HealthUse {
-  readonly #nowMs: () => number;
-  readonly #onConnected: () => void;
-  readonly #onEnd: (verdict: Verdict, reason: Reason) => void;
-  readonly #hasAnswered: () => boolean;
-  #connectedAtMs: number | null = null;
-  isOver = false;
-
-  constructor(init: {
-    readonly nowMs: () => number;
-    readonly hasAnswered: () => boolean;
-    readonly onConnected: () => void;
-    readonly onEnd: (verdict: Verdict, reason: Reason) => void;
-  }) {
-    this.#nowMs = init.nowMs;
-    this.#hasAnswered = init.hasAnswered;
-    this.#onConnected = init.onConnected;
-    this.#onEnd = init.onEnd;
-  }
-
-  connected(): void {
-    this.#connectedAtMs = this.#nowMs();
-    this.#onConnected();
-  }
-
-  hasWorked(): boolean {
-    if (this.isOver || this.#connectedAtMs === null) return false;
-    return this.#hasAnswered() || this.#nowMs() - this.#connectedAtMs >= silentTrialMs;
-  }
-
-  end(verdict: Verdict, reason: Reason): void {
-    if (this.isOver) return;
-    this.isOver = true;
-    this.#onEnd(verdict, reason);
-  }
-}
 
 /** How many endpoints may be ejected at once: at least one, unless the policy says that none may. */
 function mostEjected(among: number, { maxEjectionPercent }: OutlierPolicy): number {

@@ -1,5 +1,5 @@
 import type { Reason } from '../../../shared/reasons.js';
-import type { Verdict } from './endpoint-health.js';
+import type { Verdict } from './health-use.js';
 
 /** What can say of an endpoint that it cannot be reached, and not of the client, of a rule or of this agent. */
 const failures: ReadonlySet<Reason> = new Set<Reason>([

@@ -1,4 +1,4 @@
-import { serviceName } from '../../../shared/routing/names.js';
+import { serviceName, type ServiceName } from '../../../shared/routing/names.js';
 
 type Named = { readonly namespace: string; readonly name: string };
 
@@ -13,6 +13,11 @@ export type CountedDestination = {
   readonly of: string;
   /** The DestinationRule, `namespace/name`. */
   readonly rule: string;
+  readonly service: ServiceName;
+  /** Null: all endpoints of the service. */
+  readonly subset: string | null;
+  /** The dialled one. */
+  readonly port: number;
 };
 
 type ByPort = Map<number, CountedDestination>;
@@ -33,8 +38,10 @@ export function countedDestination(
   const present = byPort.get(dialledPort);
   if (present !== undefined) return present;
   const name = serviceName(rule);
-  const of = `${subset === null ? '' : `subset ${subset.name} of `}${serviceName(service)}:${dialledPort}`;
-  const counted = { key: `${name} ${of}`, of, rule: name };
+  const ofName = serviceName(service);
+  const of = `${subset === null ? '' : `subset ${subset.name} of `}${ofName}:${dialledPort}`;
+  const key = `${name} ${of}`;
+  const counted = { key, of, rule: name, service: ofName, subset: subset?.name ?? null, port: dialledPort };
   byPort.set(dialledPort, counted);
   ofService.set(subset ?? everyEndpoint, byPort);
   ofRule.set(service, ofService);

@@ -2,7 +2,7 @@ import type { HostPort } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import { isAcceptedLate, LateExternals } from '../../../shared/routing/late-accept.js';
-import { TrafficPolicies } from '../../../shared/routing/traffic-policies.js';
+import { policyOfRule, TrafficPolicies } from '../../../shared/routing/traffic-policies.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { refused, type Refused } from '../connection/ending.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
@@ -10,7 +10,8 @@ import { EndpointLists } from '../route/endpoint-lists.js';
 import { RegistryIndex } from '../route/registry-index.js';
 import type { CertificatesMessage } from '../messages.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
-import { workloadName, type WorkloadName } from '../../../shared/routing/names.js';
+import { serviceName, workloadName, type WorkloadName } from '../../../shared/routing/names.js';
+import type { CountedDestination } from '../report/counted-destination.js';
 
 /** Everything that a worker's decisions depend on. Only its message handler writes it; flows read the current values. */
 export class WorkerState {
@@ -61,6 +62,24 @@ export class WorkerState {
     if (workload === null) return true;
     const now = this.registry.workload(workloadName(workload));
     return now?.netns === workload.netns && now.addresses.includes(address.ip);
+  }
+
+  /** Whether the rule of a destination is in force for a client of this node, and ejects endpoints of the destination. */
+  ejectionRules(): (destination: CountedDestination) => boolean {
+    const policies = this.#trafficPolicies;
+    if (policies === null) return () => false;
+    const namespaces = new Set(Array.from(this.hosted.keys(), (name) => name.slice(0, name.indexOf('/'))));
+    return ({ rule, service: name, subset, port }) => {
+      const service = this.registry.service(name);
+      if (service === undefined) return false;
+      for (const namespace of namespaces) {
+        const found = policies.ruleFor(service, namespace);
+        if (found === null || serviceName(found) !== rule) continue;
+        const of = subset === null ? null : found.subsets?.find((each) => each.name === subset);
+        if (of !== undefined && policyOfRule(found, port, of).outliers !== undefined) return true;
+      }
+      return false;
+    };
   }
 
   /** Whether the control thread has a certificate for this identity, valid or expired. */

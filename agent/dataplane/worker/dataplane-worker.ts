@@ -125,6 +125,7 @@ export class DataplaneWorker {
       random: Math.random,
       nowMs: () => performance.now(),
       isThere: (endpoint) => this.#state.isThere(endpoint),
+      rulesNow: () => this.#state.ejectionRules(),
     });
     this.#reporter = new Reporter({
       post,

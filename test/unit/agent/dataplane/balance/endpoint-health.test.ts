@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
-import { EndpointHealth, type HealthUse } from '../../../../../agent/dataplane/balance/endpoint-health.js';
+import { EndpointHealth } from '../../../../../agent/dataplane/balance/endpoint-health.js';
+import type { HealthUse } from '../../../../../agent/dataplane/balance/health-use.js';
 import { verdictOf } from '../../../../../agent/dataplane/balance/verdict.js';
 import { countedDestination } from '../../../../../agent/dataplane/report/counted-destination.js';
 import type { OutlierPolicy } from '../../../../../shared/policy/snapshot.js';
@@ -29,6 +30,8 @@ class World {
   nowMs = 0;
   endpoints: readonly Endpoint[];
   readonly gone = new Set<Endpoint>();
+  /** Rules in force, by name. */
+  readonly rules = new Set([web.rule]);
   readonly health: EndpointHealth;
   readonly policy: OutlierPolicy;
 
@@ -39,6 +42,10 @@ class World {
       nowMs: () => this.nowMs,
       random: init.random ?? (() => 0),
       isThere: (endpoint) => !this.gone.has(endpoint),
+      rulesNow:
+        () =>
+        ({ rule: name }) =>
+          this.rules.has(name),
     });
   }
 
@@ -85,6 +92,22 @@ describe('an endpoint', () => {
       { subset: null, dialledPort: 80 },
     );
     assert.deepEqual(world.usable(ofOther), [0, 1, 2, 3]);
+  });
+
+  it('is whole, and told no more, once no rule ejects it', () => {
+    const world = new World();
+    const open = world.begin(1);
+    world.fail(1, 3);
+    assert.deepEqual([world.usable(), world.health.take().ejected.length], [[0, 2, 3], 1]);
+    world.rules.clear();
+    assert.deepEqual([world.health.take().ejected, world.health.size, world.usable()], [[], 0, [0, 1, 2, 3]]);
+    // The rule is back: what was open under the old one does not count for it.
+    world.rules.add(web.rule);
+    open?.end('failed', 'PEER_RESET');
+    world.fail(1, 2);
+    assert.deepEqual(world.usable(), [0, 1, 2, 3]);
+    world.fail(1);
+    assert.deepEqual(world.usable(), [0, 2, 3]);
   });
 
   it('is tried by one connection when its time is over, and is whole when that works', () => {
