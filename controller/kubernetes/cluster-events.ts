@@ -6,13 +6,15 @@ import type { KubernetesApi } from './kubernetes-api.js';
 
 export type NodeProblem = { readonly reason: string; readonly note: string; readonly afterMs: number };
 
+/** By name of the node. */
+export type NodeProblems = ReadonlyMap<string, readonly NodeProblem[]>;
+
 /** What the mesh knows of the objects of a cluster, as far as people of the cluster must know it. */
 export interface EventFacts {
   /** Workloads, as `NAMESPACE/NAME`, that are not captured or whose connections are refused, and why. */
   readonly uncaptured: () => readonly { readonly workload: string; readonly problem: string }[];
   readonly isCaptured: (workload: string) => boolean;
-  /** By name of the node. */
-  readonly nodes: () => ReadonlyMap<string, readonly NodeProblem[]>;
+  readonly nodes: () => NodeProblems;
   /** Entries that go without what another one has too. */
   readonly conflicts: () => readonly InventoryConflict[];
 }
@@ -38,6 +40,7 @@ const nothing = (): null => null;
 /** Tells as events what people of a cluster must know of its objects. It waits for nothing, and nothing waits for it. */
 export class ClusterEvents implements AsyncDisposable {
   readonly #facts: EventFacts;
+  readonly #taintedNodes: () => NodeProblems;
   readonly #objects: EventObjects;
   readonly #writer: EventWriter;
   readonly #turnMs: number;
@@ -48,6 +51,8 @@ export class ClusterEvents implements AsyncDisposable {
   constructor(init: {
     readonly api: Pick<KubernetesApi, 'send'>;
     readonly facts: EventFacts;
+    /** Those whose startup taint stays; absent: none has one. */
+    readonly taintedNodes?: () => NodeProblems;
     readonly objects: EventObjects;
     readonly instance: string;
     readonly nowMs: () => number;
@@ -58,6 +63,7 @@ export class ClusterEvents implements AsyncDisposable {
   }) {
     const { facts, objects, log } = init;
     this.#facts = facts;
+    this.#taintedNodes = init.taintedNodes ?? (() => new Map());
     this.#objects = objects;
     this.#log = log;
     this.#turnMs = init.turnMs ?? turnMs;
@@ -84,7 +90,7 @@ export class ClusterEvents implements AsyncDisposable {
       await delay(this.#turnMs, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) return;
       try {
-        await this.#writer.tell(conditionsOf(this.#facts, this.#objects), signal);
+        await this.#writer.tell(conditionsOf(this.#facts, this.#objects, this.#taintedNodes()), signal);
       } catch (error) {
         this.#log.error({ err: error }, 'events of the cluster cannot be made');
       }
@@ -93,7 +99,11 @@ export class ClusterEvents implements AsyncDisposable {
 }
 
 /** What holds now. */
-export function conditionsOf(facts: EventFacts, objects: EventObjects): readonly Condition[] {
+export function conditionsOf(
+  facts: EventFacts,
+  objects: EventObjects,
+  taintedNodes: NodeProblems,
+): readonly Condition[] {
   return [
     ...facts.uncaptured().flatMap(({ workload, problem }): Condition[] => {
       const regarding = objects.startedPod(workload);
@@ -102,7 +112,7 @@ export function conditionsOf(facts: EventFacts, objects: EventObjects): readonly
         objects.startedPod(workload)?.uid === regarding?.uid && facts.isCaptured(workload) ? captured : null;
       return regarding === null ? [] : [{ regarding, reason: 'NotCaptured', note, afterMs: captureMs, over }];
     }),
-    ...[...facts.nodes()].flatMap(([name, problems]): Condition[] => {
+    ...[...facts.nodes(), ...taintedNodes].flatMap(([name, problems]): Condition[] => {
       const regarding = objects.node(name);
       return regarding === null ? [] : problems.map((problem) => ({ ...problem, regarding, over: nothing }));
     }),

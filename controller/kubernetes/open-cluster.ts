@@ -7,7 +7,7 @@ import { kubernetesSource, type InventorySource } from '../inventory/inventory-s
 import { EnrolmentPublisher } from '../publish/enrolment-publisher.js';
 import { customKindNames } from '../resources/custom/custom-kinds.js';
 import { admissionAnswer, readAdmission } from './admission.js';
-import { ClusterEvents, type EventFacts } from './cluster-events.js';
+import { ClusterEvents, type EventFacts, type NodeProblems } from './cluster-events.js';
 import { ClusterRules, type RuleFacts, type RuleStore } from './cluster-rules.js';
 import { foreignRuleKinds } from './foreign-rule-kinds.js';
 import { Installation } from './installation.js';
@@ -150,7 +150,16 @@ export function openCluster(init: {
       rules.start();
     },
     tellEvents: (facts) => {
-      events = new ClusterEvents({ api, facts, objects: source, instance: hostname(), nowMs: init.nowMs, log });
+      const taintedNodes = (): NodeProblems => taints?.nodeProblems ?? new Map();
+      events = new ClusterEvents({
+        api,
+        facts,
+        taintedNodes,
+        objects: source,
+        instance: hostname(),
+        nowMs: init.nowMs,
+        log,
+      });
       events.start();
     },
     takeTaints: (facts) => {

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { timeoutSignal } from '../../shared/timeout-signal.js';
+import type { NodeProblem, NodeProblems } from './cluster-events.js';
 import type { KubernetesApi } from './kubernetes-api.js';
 import { KubernetesError } from './kubernetes-error.js';
 import type { ClusterNode } from './node.js';
@@ -112,9 +113,26 @@ export class StartupTaint implements AsyncDisposable {
       .sort((a, b) => failuresOf(a) - failuresOf(b));
   }
 
-  #tooLong(): string | null {
+  /** By name of the node, why it keeps the taint for longer than an agent takes to start, for the node's events. */
+  get nodeProblems(): NodeProblems {
+    const problemOf = ({ name, createdAtMs }: ClusterNode): NodeProblem => {
+      const why =
+        this.#facts.capturesNothingYet(name, createdAtMs) ??
+        this.#refused.get(name)?.problem ??
+        this.#pauses.problem ??
+        'it will lose it now';
+      return { reason: 'StartupTaintStays', note: `the startup taint keeps pods off this node: ${why}`, afterMs: 0 };
+    };
+    return new Map(this.#late().map((node) => [node.name, [problemOf(node)]]));
+  }
+
+  #late(): readonly ClusterNode[] {
     const nowMs = this.#elapsedMs();
-    const late = this.#tainted().filter(({ name }) => nowMs - (this.#since.get(name) ?? nowMs) >= usualMs);
+    return this.#tainted().filter(({ name }) => nowMs - (this.#since.get(name) ?? nowMs) >= usualMs);
+  }
+
+  #tooLong(): string | null {
+    const late = this.#late();
     if (late.length === 0) return null;
     const named = late.slice(0, maxNamed).map(({ name, createdAtMs }) => {
       return `${name} (${this.#facts.capturesNothingYet(name, createdAtMs) ?? 'it will lose it now'})`;

@@ -47,6 +47,7 @@ class Told implements AsyncDisposable {
     this.events = new ClusterEvents({
       api: this.#api,
       facts,
+      taintedNodes: () => new Map([['n1', [{ reason: 'StartupTaintStays', note: 'its agent is silent', afterMs: 0 }]]]),
       objects: this.source,
       instance: 'culvert-controller-0',
       nowMs: Date.now,
@@ -100,13 +101,14 @@ function pod(name: string, uid: string, labels: Readonly<Record<string, string>>
 
 test('pods, nodes and services get the events that the API server takes', async () => {
   await using told = await Told.start();
-  await until('four events', () => told.server.events.size >= 4);
+  await until('five events', () => told.server.events.size >= 5);
   const web = told.of('web').get('NotCaptured');
   assert.equal(web?.type, 'Warning');
   assert.match(web.note, /iptables-restore failed$/);
   assert.equal(web.regarding.uid, 'pod-1');
   assert.match(told.of('odd').get('NotAsWritten')?.note ?? '', /culvert\.dev\/mesh is "yes"/);
   assert.equal(told.of('n1').get('NoAgent')?.regarding.uid, 'node-1');
+  assert.equal(told.of('n1').get('StartupTaintStays')?.note, 'its agent is silent');
   assert.match(told.of('api').get('Clash')?.note ?? '', /10\.96\.0\.9.*service\.shop\.db \(documents\)/);
   assert.equal(told.events.problem, null);
 });

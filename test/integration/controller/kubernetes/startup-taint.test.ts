@@ -151,8 +151,20 @@ test('a node that keeps the taint for over two minutes is named, with the reason
   server.put(path, node('n1', [startup]));
   await eventuallyTrue('it is asked about', () => followed.askedSinceMs.has('n1'));
   assert.equal(followed.taint.problem, null);
+  assert.equal(followed.taint.nodeProblems.size, 0);
   followed.laterMs = 120_000;
   assert.match(followed.taint.problem ?? '', /over two minutes, and take no pods: n1 \(its agent is silent\)$/);
+  const note = 'the startup taint keeps pods off this node: its agent is silent';
+  assert.deepEqual([...followed.taint.nodeProblems], [['n1', [{ reason: 'StartupTaintStays', note, afterMs: 0 }]]]);
+  server.refuse(`${path}/n1`, 403);
   capturing.add('n1');
+  await eventuallyTrue('it says why', () =>
+    /off this node: the startup taint of n1 cannot be taken off: .*403/.test(
+      followed.taint.nodeProblems.get('n1')?.[0]?.note ?? '',
+    ),
+  );
+  server.refuse(`${path}/n1`, null);
+  followed.laterMs += 60_000;
   await eventuallyTrue('the problem has gone', () => followed.taint.problem === null);
+  assert.equal(followed.taint.nodeProblems.size, 0);
 });

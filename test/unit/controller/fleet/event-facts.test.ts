@@ -57,7 +57,7 @@ function regarding(kind: Regarding['kind'], namespace: string, name: string): Re
 }
 
 function texts(mesh: MeshEventFacts, cluster = objects): string[] {
-  return conditionsOf(mesh, cluster).map(
+  return conditionsOf(mesh, cluster, new Map()).map(
     ({ regarding: { kind, name }, reason, note }) => `${kind} ${name} ${reason}: ${note}`,
   );
 }
@@ -94,11 +94,11 @@ test('that a pod is captured at last is said of the same pod, and only where its
     conflicts: () => [],
   };
   const pods = { ...objects, warnings: () => [] };
-  const [condition] = conditionsOf(mesh, pods);
+  const [condition] = conditionsOf(mesh, pods, new Map());
   assert.equal(condition?.over(), null, 'it left the mesh');
   isServed.value = true;
   assert.equal(condition.over()?.reason, 'Captured');
-  const [another] = conditionsOf(mesh, pods);
+  const [another] = conditionsOf(mesh, pods, new Map());
   pods.startedPod = () => ({ ...regarding('Pod', 'shop', 'web'), uid: 'the-next-one' });
   assert.equal(another?.over(), null, 'it is another pod of that name');
 });
