@@ -4,13 +4,17 @@ import { describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { KubernetesApi } from './kubernetes-api.js';
 import { KubernetesError } from './kubernetes-error.js';
-import { timeoutSignal } from '../../shared/timeout-signal.js';
 
 const pageSize = 500;
 /** The server ends a watch after this time, so that watches spread over its replicas again. */
 const watchSeconds = 240;
-/** A watch that goes on for longer than it should is that of a server which no longer answers. */
-const watchGraceMs = 30_000;
+/**
+ * Without a word for this long, bookmarks included, a watch is opened again where it was: a server that hangs would tell nothing
+ * for ever. The API server sends a bookmark about once a minute.
+ */
+const quietMs = 90_000;
+/** A server that works begins a watch at once. */
+const openingMs = 30_000;
 /** A watch that told nothing counts as one that works when it lasted for this long. */
 const soundWatchMs = 10_000;
 /** A server that refuses a watch in its first event does so at once: one that is open for longer tells all changes. */
@@ -21,6 +25,9 @@ const absentFailures = 2;
 const defaultBackoff = { firstMs: 1000, longestMs: 5000 };
 /** A server that says when to come again is believed up to this. */
 const longestToldMs = 30_000;
+
+/** How long a server may be silent. */
+const defaultSilence = { openingMs, quietMs };
 
 /** In place of an object that cannot be understood. */
 const unread = Symbol('unread');
@@ -72,6 +79,7 @@ export class Reflector<T> {
   readonly #log: Log;
   readonly #random: () => number;
   readonly #backoff: typeof defaultBackoff;
+  readonly #silence: typeof defaultSilence;
   #version: string | null = null;
   #failures = 0;
   #problem: string | null = null;
@@ -87,12 +95,15 @@ export class Reflector<T> {
     readonly random?: () => number;
     /** For tests. */
     readonly backoff?: typeof defaultBackoff;
+    /** For tests. */
+    readonly silence?: typeof defaultSilence;
   }) {
     this.#api = init.api;
     this.#kind = init.kind;
     this.#log = init.log;
     this.#random = init.random ?? Math.random;
     this.#backoff = init.backoff ?? defaultBackoff;
+    this.#silence = init.silence ?? defaultSilence;
   }
 
   /** Of the kind, for people. */
@@ -169,27 +180,38 @@ export class Reflector<T> {
     this.#recovered();
   }
 
-  /** Whether the watch told anything, a bookmark included, or lasted. */
+  /** Whether the watch told anything, a bookmark included, or lasted. Rejects when it does not begin. */
   async #watch(signal: AbortSignal): Promise<boolean> {
     const { path } = this.#kind;
     const query = `watch=1&allowWatchBookmarks=true&timeoutSeconds=${watchSeconds}&resourceVersion=${this.#version ?? ''}`;
-    const deadline = timeoutSignal(watchSeconds * 1000 + watchGraceMs);
     const startedAtMs = performance.now();
+    const silent = new AbortController();
+    const fall = (): void => silent.abort();
+    const ended = AbortSignal.any([signal, silent.signal]);
     let hadEvents = false;
-    const events = await this.#api.watch(`${path}?${query}${this.#selector}`, AbortSignal.any([signal, deadline]));
-    // Where nothing changes, the first event is a bookmark, after a minute.
-    const opened = setTimeout(() => this.#recovered(), openWatchMs);
+    let silence = setTimeout(fall, this.#silence.openingMs);
+    let opened: NodeJS.Timeout | undefined;
     try {
+      const events = await this.#api.watch(`${path}?${query}${this.#selector}`, ended);
+      // Where nothing changes, the first event is a bookmark, after a minute.
+      opened = setTimeout(() => this.#recovered(), openWatchMs);
+      clearTimeout(silence);
+      silence = setTimeout(fall, this.#silence.quietMs);
       for await (const line of events) {
         const event = eventSchema.safeParse(line);
         if (!event.success) throw this.#unlike('an event of a watch');
         this.#onEvent(event.data.type, event.data.object);
+        silence.refresh();
         hadEvents = true;
         this.#failures = 0;
         this.#recovered();
       }
+    } catch (error) {
+      if (opened === undefined || !silent.signal.aborted || signal.aborted) throw error;
+      return true;
     } finally {
       clearTimeout(opened);
+      clearTimeout(silence);
     }
     return hadEvents || performance.now() - startedAtMs >= soundWatchMs;
   }

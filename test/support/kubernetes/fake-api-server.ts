@@ -326,6 +326,7 @@ export class FakeApiServer implements AsyncDisposable {
 
   #tell(event: Event): void {
     this.#events.push(event);
+    if (this.isSilent) return;
     for (const watch of this.#watches) if (watch.path === event.path) write(watch, event);
   }
 }

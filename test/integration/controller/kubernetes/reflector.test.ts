@@ -28,13 +28,14 @@ class Known implements AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
 
-  private constructor(server: FakeApiServer) {
+  private constructor(server: FakeApiServer, silence?: { readonly openingMs: number; readonly quietMs: number }) {
     this.server = server;
     this.#api = new KubernetesApi(server);
     this.reflector = new Reflector({
       api: this.#api,
       log: silentLog,
       backoff: { firstMs: 20, longestMs: 100 },
+      ...(silence === undefined ? {} : { silence }),
       kind: {
         name: 'things',
         path,
@@ -55,10 +56,13 @@ class Known implements AsyncDisposable {
     this.#running = this.reflector.run(this.#stop.signal);
   }
 
-  static async start(prepare: (server: FakeApiServer) => void = () => undefined): Promise<Known> {
+  static async start(
+    prepare: (server: FakeApiServer) => void = () => undefined,
+    silence?: { readonly openingMs: number; readonly quietMs: number },
+  ): Promise<Known> {
     const server = await FakeApiServer.start();
     prepare(server);
-    return new Known(server);
+    return new Known(server, silence);
   }
 
   async has(expected: Record<string, string>): Promise<void> {
@@ -160,6 +164,25 @@ test('a server that is down, busy, silent or no API server costs nothing that is
     // The server tells nothing in the watch.
     await waitFor('nothing is wrong any more', () => known.reflector.problem === null);
   }
+  assert.equal(known.lists, 1);
+});
+
+test('a watch without a word is opened again where it was, and a server that hangs is named', async () => {
+  const silence = { openingMs: 500, quietMs: 200 };
+  await using known = await Known.start((server) => server.put(path, thing('a', 'a')), silence);
+  await known.watches();
+  const { server, reflector } = known;
+  const watchesOf = (): number => server.heard.filter((line) => line.includes('watch=1')).length;
+  await waitFor('it was opened three times', () => watchesOf() >= 3);
+  assert.equal(reflector.problem, null, 'a cluster where nothing changes is none');
+
+  server.isSilent = true;
+  server.put(path, thing('b', 'b'));
+  await waitFor('it is named', () => /does not answer: it did not answer in time/.test(reflector.problem ?? ''));
+  assert.deepEqual([...known.things], [['shop/a', 'a']]);
+  server.isSilent = false;
+  await known.has({ 'shop/a': 'a', 'shop/b': 'b' });
+  await waitFor('nothing is wrong any more', () => reflector.problem === null);
   assert.equal(known.lists, 1);
 });
 
