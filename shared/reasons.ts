@@ -140,7 +140,7 @@ export const reasons = {
     side: 'server',
     level: 'info',
     status: 503,
-    text: 'One side stopped answering, so the keepalive of the application at the other side ended the connection.',
+    text: 'One side stopped answering, so the keepalive of the application at the other side, or of a DestinationRule, ended the connection.',
     next: 'check routes and firewalls between the hosts, and the host that does not answer',
   },
   IDLE_TIMEOUT: {

@@ -14,14 +14,14 @@ static napi_value keep_urgent_inline_call(napi_env env, napi_callback_info info)
   return result.step == NULL ? NULL : throw_failure(env, result);
 }
 
-/* setProbing(fd, everySeconds, longestRetransmitMs | 0, mostProbes) */
+/* setProbing(fd, idleSeconds, everySeconds, longestRetransmitMs | 0, mostProbes) */
 static napi_value set_probing_call(napi_env env, napi_callback_info info) {
-  napi_value args[4];
+  napi_value args[5];
   int32_t fd;
   probing how;
-  if (!read_arguments(env, info, 4, args) || !read_int(env, args[0], &fd) ||
-      !read_int(env, args[1], &how.every_seconds) || !read_int(env, args[2], &how.longest_retransmit_ms) ||
-      !read_int(env, args[3], &how.most_probes))
+  if (!read_arguments(env, info, 5, args) || !read_int(env, args[0], &fd) ||
+      !read_int(env, args[1], &how.idle_seconds) || !read_int(env, args[2], &how.every_seconds) ||
+      !read_int(env, args[3], &how.longest_retransmit_ms) || !read_int(env, args[4], &how.most_probes))
     return NULL;
   failure result = set_probing(fd, &how);
   return result.step == NULL ? NULL : throw_failure(env, result);

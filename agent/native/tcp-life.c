@@ -26,7 +26,7 @@ failure keep_urgent_inline(int fd) {
 }
 
 failure set_probing(int fd, const probing *how) {
-  if (!set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, how->every_seconds)) return failed("set TCP_KEEPIDLE");
+  if (!set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, how->idle_seconds)) return failed("set TCP_KEEPIDLE");
   if (!set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, how->every_seconds)) return failed("set TCP_KEEPINTVL");
   if (!set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, how->most_probes)) return failed("set TCP_KEEPCNT");
   if (!set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1)) return failed("set SO_KEEPALIVE");

@@ -13,7 +13,9 @@ typedef struct {
 } failure;
 
 typedef struct {
-  /* Seconds without a segment until the first probe, and between two probes. */
+  /* Seconds without a segment until the first probe. */
+  int idle_seconds;
+  /* Seconds between two probes. */
   int every_seconds;
   /* This many unanswered probes end the connection with ETIMEDOUT, unless outlast_silence is on; at most 127. */
   int most_probes;

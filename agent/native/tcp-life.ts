@@ -15,7 +15,13 @@ export type Probing = {
 
 type TcpLife = {
   keepUrgentInline(fd: number): void;
-  setProbing(fd: number, everySeconds: number, longestRetransmitMs: number, mostProbes: number): void;
+  setProbing(
+    fd: number,
+    idleSeconds: number,
+    everySeconds: number,
+    longestRetransmitMs: number,
+    mostProbes: number,
+  ): void;
   outlastSilence(fd: number, isOn: boolean): void;
   tcpCondition(
     fd: number,
@@ -41,16 +47,21 @@ export function keepUrgentInline(fd: number): void {
 }
 
 /** The kernel's greatest count (MAX_TCP_KEEPCNT). */
-const mostProbesOfAll = 127;
+export const mostProbesOfAll = 127;
 
 /**
  * Turns probes on, or changes them, also on an open connection. Accepted sockets inherit them from a listener.
- * `mostProbes` without an answer end the connection with ETIMEDOUT, unless {@link outlastSilence} is on.
+ * `mostProbes` without an answer end the connection with ETIMEDOUT, unless {@link outlastSilence} is on. `idleSeconds`: until
+ * the first probe, where that is not the same as between two.
  */
-export function setProbing(fd: number, how: Probing, mostProbes = mostProbesOfAll): void {
-  const { everySeconds, longestRetransmitMs } = how;
+export function setProbing(
+  fd: number,
+  how: Probing & { readonly idleSeconds?: number },
+  mostProbes = mostProbesOfAll,
+): void {
+  const { everySeconds, longestRetransmitMs, idleSeconds = everySeconds } = how;
   callAddon('probing a connection', (addon: TcpLife) =>
-    addon.setProbing(fd, everySeconds, longestRetransmitMs ?? 0, mostProbes),
+    addon.setProbing(fd, idleSeconds, everySeconds, longestRetransmitMs ?? 0, mostProbes),
   );
 }
 

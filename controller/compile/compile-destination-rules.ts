@@ -3,6 +3,7 @@ import type {
   Balancing,
   CompiledDestinationRule,
   ConnectionLimits,
+  KeepalivePolicy,
   OutlierPolicy,
   RetryBudgetPolicy,
   TrafficPolicy,
@@ -124,13 +125,23 @@ function outliersOf(detection: OutlierDetection): OutlierPolicy | null {
   };
 }
 
-function limitsOf(tcp: NonNullable<NonNullable<Policy['connectionPool']>['tcp']>): ConnectionLimits {
+type TcpPool = NonNullable<NonNullable<Policy['connectionPool']>['tcp']>;
+
+/** Values that are absent are those of the kernel, as in Istio. */
+function keepaliveOf({ time, interval, probes = 9 }: NonNullable<TcpPool['tcpKeepalive']>): KeepalivePolicy {
+  const seconds = (text: string): number => takenDurationMs(text) / 1000;
+  return { idleSeconds: seconds(time ?? '7200s'), everySeconds: seconds(interval ?? '75s'), probes };
+}
+
+function limitsOf(tcp: TcpPool): ConnectionLimits {
   const { maxConnections, maxPendingConnections, connectTimeout, idleTimeout, maxConnectionDuration } = tcp;
+  const { tcpKeepalive } = tcp;
   return {
     ...(maxConnections === undefined ? {} : { max: maxConnections }),
     ...(maxPendingConnections === undefined ? {} : { maxPending: maxPendingConnections }),
     ...(connectTimeout === undefined ? {} : { connectTimeoutMs: takenDurationMs(connectTimeout) }),
     ...(idleTimeout === undefined ? {} : { idleTimeoutMs: takenDurationMs(idleTimeout) }),
     ...(maxConnectionDuration === undefined ? {} : { maxDurationMs: takenDurationMs(maxConnectionDuration) }),
+    ...(tcpKeepalive === undefined ? {} : { keepalive: keepaliveOf(tcpKeepalive) }),
   };
 }

@@ -385,6 +385,17 @@ export type ConnectionLimits = {
   readonly idleTimeoutMs?: number;
   /** At least 1. */
   readonly maxDurationMs?: number;
+  /** Absent: only the keepalive of the application ends a connection to an endpoint that is gone. */
+  readonly keepalive?: KeepalivePolicy;
+};
+
+/** How an endpoint is asked whether it is still there. */
+export type KeepalivePolicy = {
+  /** Without a segment until it is first asked, and between two questions: whole seconds, 1 to 32767. */
+  readonly idleSeconds: number;
+  readonly everySeconds: number;
+  /** This many without an answer end the connection: 1 to 127. */
+  readonly probes: number;
 };
 
 /**

@@ -166,6 +166,7 @@ const external = z.strictObject({
 
 const positive = z.int().min(1);
 const percent = z.int().min(0).max(100);
+const probeSeconds = z.int().min(1).max(32_767);
 const trafficPolicy = z.strictObject({
   balancing: z.enum(balancings).exactOptional(),
   connections: z
@@ -175,6 +176,9 @@ const trafficPolicy = z.strictObject({
       connectTimeoutMs: positive.exactOptional(),
       idleTimeoutMs: z.int().min(0).exactOptional(),
       maxDurationMs: positive.exactOptional(),
+      keepalive: z
+        .strictObject({ idleSeconds: probeSeconds, everySeconds: probeSeconds, probes: z.int().min(1).max(127) })
+        .exactOptional(),
     })
     .exactOptional(),
   retries: z.strictObject({ percent: z.number().min(0).max(100), minConcurrency: z.int().min(0) }).exactOptional(),
@@ -274,7 +278,14 @@ export const snapshotSchema: z.ZodType<Snapshot> = z.strictObject({
  * example how endpoints are shared. A field that narrows something (what a route matches, which clients a limit is for) is not
  * listed. A field that is there gets no new values: those are a field of their own.
  */
-export const ignorableFields: readonly string[] = ['destinationRules', 'destinationRules.subsets', 'virtualServices'];
+export const ignorableFields: readonly string[] = [
+  'destinationRules',
+  'destinationRules.subsets',
+  ...['policy', 'ports.*', 'subsets.policy', 'subsets.ports.*'].map(
+    (policy) => `destinationRules.${policy}.connections.keepalive`,
+  ),
+  'virtualServices',
+];
 
 /** Keys on the way to one: a list and a position in it. */
 const deepestIgnorable = 2;

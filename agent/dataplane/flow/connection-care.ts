@@ -6,9 +6,10 @@ import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayPeer } from '../relay/relay.js';
 import { ApplicationKeepalive } from './application-keepalive.js';
 import { endLost, hasLostEntry, learnApplication } from './captured-connection.js';
-import { keepaliveSides } from './keepalive-sides.js';
+import { endSilent, keepaliveSides } from './keepalive-sides.js';
 import { ProbedSocket } from './probed-socket.js';
 import type { Care, TrackedConnection } from './tracked-connection.js';
+import { TunnelSilence } from './tunnel-silence.js';
 
 type Ends = NonNullable<TrackedConnection['ends']>;
 
@@ -19,6 +20,8 @@ export class ConnectionCare implements Care {
   /** Null for a stream of a tunnel. */
   readonly #source: ProbedSocket | null;
   readonly #destination: ProbedSocket | null;
+  /** Of a document, for a tunnel; null: the kernel sees to it, or none says so. */
+  readonly #tunnelSilence: TunnelSilence | null;
   #isHalfClosed = false;
   #keepalive: ApplicationKeepalive | null = null;
 
@@ -26,7 +29,13 @@ export class ConnectionCare implements Care {
     this.#connection = connection;
     this.#ends = ends;
     this.#source = ends.source instanceof net.Socket ? new ProbedSocket(ends.source) : null;
-    this.#destination = ends.destination instanceof net.Socket ? new ProbedSocket(ends.destination) : null;
+    const { pulse, limits } = connection;
+    const keepalive = this.#isDialledInside ? undefined : limits?.keepalive;
+    this.#destination =
+      ends.destination instanceof net.Socket
+        ? new ProbedSocket(ends.destination, keepalive === undefined ? {} : { keepalive })
+        : null;
+    this.#tunnelSilence = pulse === null || keepalive === undefined ? null : new TunnelSilence(pulse, keepalive);
   }
 
   get isFarSideGone(): boolean {
@@ -34,12 +43,13 @@ export class ConnectionCare implements Care {
   }
 
   get isHurried(): boolean {
-    return this.#keepalive?.isHurried === true;
+    return this.#keepalive?.isHurried === true || this.#tunnelSilence?.isHurried === true;
   }
 
   update(): void {
     for (const probed of [this.#source, this.#destination]) if (probed?.isOutlasting === true) probed.condition();
     this.#keepalive?.update();
+    if (this.#tunnelSilence?.isGone() === true) endSilent(this.#connection);
   }
 
   probeAgain(): void {

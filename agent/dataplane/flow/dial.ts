@@ -4,6 +4,7 @@ import { CulvertError } from '../../../shared/errors.js';
 import { closeFd } from '../../native/addon.js';
 import { aimSpare } from '../../native/dial-sockets.js';
 import { keepUrgentInline, setProbing } from '../../native/tcp-life.js';
+import type { KeepalivePolicy } from '../../../shared/policy/snapshot.js';
 import type { Authorized } from '../connection/authorized.js';
 import { refused, refusedByUs, type Refused } from '../connection/ending.js';
 import { connectFailure, errorCodeOf } from '../connection/failure-reasons.js';
@@ -24,6 +25,8 @@ export type DialOptions = {
   readonly client?: HostPort;
   /** The application is in that namespace itself, and its answers find the way back by an entry of connection tracking. */
   readonly isInside: boolean;
+  /** After which silence the kernel ends the connection; absent: after none. */
+  readonly keepalive?: KeepalivePolicy | undefined;
   /** 0: no limit but the kernel's. */
   readonly timeoutMs: number;
 };
@@ -144,9 +147,10 @@ export function rawDial(
   return socket;
 }
 
-function prepareForApplication(fd: number, { from, isInside }: DialOptions): void {
+function prepareForApplication(fd: number, { from, isInside, keepalive }: DialOptions): void {
   keepUrgentInline(fd);
   if (isInside) setProbing(fd, from.probing.open);
+  else if (keepalive !== undefined) setProbing(fd, { ...keepalive, longestRetransmitMs: null }, keepalive.probes);
 }
 
 /** `manualStart` (Node: lib/net.js) keeps a socket on an existing fd from reading before it is connected. */

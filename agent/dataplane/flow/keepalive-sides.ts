@@ -1,6 +1,7 @@
 import net from 'node:net';
 import type { ApplicationEnd } from '../../native/socket-table.js';
 import type { Ending } from '../connection/ending.js';
+import { ConnectionCut } from '../connection/termination-signal.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayOutcome } from '../relay/relay.js';
 import type { Side } from '../relay/relay-outcome.js';
@@ -43,10 +44,21 @@ function farSide(probed: ProbedSocket | null, pulse: TunnelPulse | null): FarSid
   return pulse === null ? null : new TunnelFarSide(pulse);
 }
 
-/** The application reset the connection because its probes went unanswered; null for another end. */
-export function explainKeepalive({ care, record }: TrackedConnection, outcome: RelayOutcome): Ending | null {
+const silentDestination = 'the destination does not answer';
+
+/** The other end has been silent for as long as `tcpKeepalive` of a DestinationRule says. */
+export function endSilent(connection: TrackedConnection): void {
+  connection.cut(new ConnectionCut({ reason: 'KEEPALIVE_TIMEOUT', detail: `${silentDestination}: tcpKeepalive` }));
+}
+
+/** A side was given up because probes went unanswered, those of an application or of a document; null for another end. */
+export function explainKeepalive({ care, record, limits }: TrackedConnection, outcome: RelayOutcome): Ending | null {
+  const { broken } = outcome;
+  if (limits?.keepalive !== undefined && broken?.side === 'destination' && broken.detail.startsWith('ETIMEDOUT')) {
+    return { reason: 'KEEPALIVE_TIMEOUT', rule: null, detail: `${silentDestination}: tcpKeepalive` };
+  }
   const nearSide = record.direction === 'outbound' ? 'source' : 'destination';
-  if (care?.isFarSideGone !== true || outcome.broken?.side !== nearSide) return null;
-  const far = nearSide === 'source' ? 'destination' : 'source';
-  return { reason: 'KEEPALIVE_TIMEOUT', rule: null, detail: `the ${far} does not answer` };
+  if (care?.isFarSideGone !== true || broken?.side !== nearSide) return null;
+  const detail = nearSide === 'source' ? silentDestination : 'the source does not answer';
+  return { reason: 'KEEPALIVE_TIMEOUT', rule: null, detail };
 }

@@ -65,13 +65,14 @@ function isLocalReady({ state, clock }: FlowContext, { workload }: WorkloadEndpo
 /** Plain TCP from the source's own namespace: the destination sees the same as without the mesh. */
 async function openPlain(
   authorized: Authorized,
-  { context, source }: PathRequest,
+  { context, connection, source }: PathRequest,
   path: 'passthrough' | 'plaintext',
 ): Promise<OpenedPath | Refused> {
   const dialled = await dial(authorized, {
     descriptors: context.descriptors,
     from: source,
     isInside: false,
+    keepalive: connection.limits?.keepalive,
     timeoutMs: context.settings.connectTimeoutMs,
   });
   return dialled.ok ? { ok: true, path, far: dialled.socket, provedIdentity: null, from: dialled.from } : dialled;

@@ -1,6 +1,8 @@
 import type net from 'node:net';
 import { acceptedFd } from '../../native/addon.js';
+import type { KeepalivePolicy } from '../../../shared/policy/snapshot.js';
 import { outlastSilence, setProbing, tcpCondition, type Probing, type TcpCondition } from '../../native/tcp-life.js';
+import { probingBy } from './keepalive-policy.js';
 
 /** Probes without an answer after which the other side counts as gone, until it answers again. */
 export const unansweredProbes = 3;
@@ -8,22 +10,27 @@ export const unansweredProbes = 3;
 /**
  * How the kernel probes one socket of a connection, for all that need it: its entry in connection tracking, and an
  * application's keepalive that reaches to the other side. The shortest pause wins. However long the other side is silent,
- * probing never ends the connection: that is for the applications to decide.
+ * probing never ends the connection unless a document says so: that is for the applications to decide.
  *
  * Every method throws `EBADF` when the socket is closed.
  */
 export class ProbedSocket {
   readonly #socket: net.Socket;
+  readonly #keepalive: KeepalivePolicy | undefined;
   readonly #mostProbes: number | undefined;
   #entry: Probing | null = null;
   #askSeconds = Number.POSITIVE_INFINITY;
   #appliedSeconds = 0;
   #isOutlasting = false;
 
-  /** `mostProbes`: after which the kernel gives up that is not told otherwise; by default its greatest count. */
-  constructor(socket: net.Socket, mostProbes?: number) {
+  /**
+   * `keepalive`: after which silence the kernel ends the connection, and is set already; absent: it does not. `mostProbes`: after
+   * which it gives up that is not told otherwise; by default its greatest count.
+   */
+  constructor(socket: net.Socket, how: { readonly keepalive?: KeepalivePolicy; readonly mostProbes?: number } = {}) {
     this.#socket = socket;
-    this.#mostProbes = mostProbes;
+    this.#keepalive = how.keepalive;
+    this.#mostProbes = how.mostProbes;
   }
 
   /** As its entry needs it from now on. */
@@ -49,6 +56,7 @@ export class ProbedSocket {
   condition(): TcpCondition {
     const fd = acceptedFd(this.#socket);
     const condition = tcpCondition(fd);
+    if (this.#keepalive !== undefined) return condition;
     const isOutlasting = condition.unansweredProbes >= unansweredProbes && !condition.hasBytesUnderWay;
     if (isOutlasting !== this.#isOutlasting) {
       outlastSilence(fd, isOutlasting);
@@ -65,7 +73,12 @@ export class ProbedSocket {
     const everySeconds = Math.min(this.#askSeconds, this.#entry?.everySeconds ?? Number.POSITIVE_INFINITY);
     if (everySeconds === this.#appliedSeconds) return;
     const longestRetransmitMs = this.#entry?.longestRetransmitMs ?? null;
-    setProbing(acceptedFd(this.#socket), { everySeconds, longestRetransmitMs }, this.#mostProbes);
+    const fd = acceptedFd(this.#socket);
+    if (this.#keepalive === undefined) setProbing(fd, { everySeconds, longestRetransmitMs }, this.#mostProbes);
+    else {
+      const { mostProbes, ...how } = probingBy(this.#keepalive, everySeconds);
+      setProbing(fd, { ...how, longestRetransmitMs }, mostProbes);
+    }
     this.#appliedSeconds = everySeconds;
   }
 }

@@ -1,5 +1,5 @@
 import { formatHostPort } from '../../../shared/address.js';
-import type { Balancing, Snapshot } from '../../../shared/policy/snapshot.js';
+import type { Balancing, Snapshot, TrafficPolicy } from '../../../shared/policy/snapshot.js';
 import type { HostPort, IpAddress } from '../../../shared/address.js';
 import {
   resolveService,
@@ -31,6 +31,8 @@ export type RoutedTarget = {
   readonly share: number;
   /** How its endpoints share them. */
   readonly balancing: Balancing;
+  /** What the rule says of connections to it; null: there is no rule, or it does not have the subset. */
+  readonly policy: TrafficPolicy | null;
   /** Why connections to it are refused; null: they are not. */
   readonly problem: string | null;
   readonly endpoints: readonly RoutedEndpoint[];
@@ -90,7 +92,7 @@ export class TrafficView {
   ): Omit<RoutedTarget, 'subset' | 'share'> {
     const resolve: ResolveEndpoints = (...asked) => resolveService(this.#registry, ...asked);
     const target = routeTarget({ resolve, policies: this.#policies }, whole, connection, drawn);
-    if (!target.ok) return { balancing: 'round-robin', problem: target.detail, endpoints: [] };
+    if (!target.ok) return { balancing: 'round-robin', policy: null, problem: target.detail, endpoints: [] };
     const { endpoints, service } = target.destination;
     const balancing = target.policy?.balancing ?? (service.isSticky === true ? 'source-ip' : 'round-robin');
     const problem = endpoints.length === 0 ? `has no endpoint for port ${connection.dialled.port}` : null;
@@ -103,6 +105,7 @@ export class TrafficView {
     };
     return {
       balancing,
+      policy: target.policy,
       problem,
       endpoints: endpoints.map((endpoint) => ({
         workload: endpoint.workload === null ? null : workloadName(endpoint.workload),

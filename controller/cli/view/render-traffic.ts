@@ -1,6 +1,7 @@
 import type { ServiceEndpoint } from '../../analysis/traffic/service-endpoints.js';
 import type { RoutedTarget, ServiceRoutes } from '../../analysis/traffic/service-routes.js';
 import { namesText } from './amounts.js';
+import { policyText } from './policy-text.js';
 import { renderTable } from './table.js';
 
 /** What `culvert routes -o json` gives for clients whose connections go the same way. */
@@ -20,12 +21,24 @@ function renderOne({ sources, service, dialled, route, rule, targets }: Explaine
     `${namesText(sources)} -> ${service} at ${dialled}`,
     `  route  ${route ?? 'none matches: all endpoints of the service'}`,
     `  rule   ${rule ?? 'none'}`,
+    ...policyLines(targets),
     '',
     ...renderTable(['SUBSET', 'SHARE', 'BALANCING', 'ENDPOINT', 'ADDRESS', 'GETS'], targets.flatMap(targetRows))
       .split('\n')
       .map((line) => `  ${line}`),
   ];
   return lines.join('\n');
+}
+
+/** Of each subset, where they are not all the same. */
+function policyLines(targets: readonly RoutedTarget[]): string[] {
+  const texts = targets.map(({ policy }) => (policy === null ? '' : policyText(policy)));
+  const [first = ''] = texts;
+  if (texts.every((text) => text === first)) return first === '' ? [] : [`  says   ${first}`];
+  return targets.flatMap(({ subset }, index) => {
+    const text = texts[index] ?? '';
+    return text === '' ? [] : [`  says   of ${subset === null ? 'all' : `subset ${subset}`}: ${text}`];
+  });
 }
 
 function targetRows({ subset, share, balancing, problem, endpoints }: RoutedTarget): string[][] {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { durationField } from './duration-field.js';
+import { durationField, wholeSecondsField } from './duration-field.js';
 import { fieldNotes } from './field-notes.js';
 
 const mostConnections = 2_147_483_647;
@@ -11,6 +11,26 @@ function countField(example: string) {
     .max(mostConnections, `must be at most ${mostConnections}`)
     .register(fieldNotes, { example, openApi: { type: 'integer', minimum: 1, maximum: mostConnections } });
 }
+
+const mostProbes = 127;
+
+const tcpKeepalive = z
+  .strictObject({
+    time: wholeSecondsField('60s')
+      .exactOptional()
+      .describe('How long nothing is received until the endpoint is asked. Without it 7200s, as the kernel has it.'),
+    interval: wholeSecondsField('10s')
+      .exactOptional()
+      .describe('How long it is waited for an answer until it is asked again. Without it 75s.'),
+    probes: z
+      .int('must be a whole number')
+      .min(1, 'must be at least 1')
+      .max(mostProbes, `must be at most ${mostProbes}`)
+      .exactOptional()
+      .describe('This many questions without an answer end the connection (`KEEPALIVE_TIMEOUT`). Without it 9.')
+      .register(fieldNotes, { example: '3', openApi: { type: 'integer', minimum: 1, maximum: mostProbes } }),
+  })
+  .register(fieldNotes, { example: '{ time: 60s, interval: 10s, probes: 3 }' });
 
 const tcp = z
   .strictObject({
@@ -37,14 +57,13 @@ const tcp = z
     maxConnectionDuration: durationField('24h', 1)
       .exactOptional()
       .describe('How long a connection may last, in place of `maxConnectionDuration` of the agent of the client.'),
+    tcpKeepalive: tcpKeepalive
+      .exactOptional()
+      .describe(
+        'After which silence the host of an endpoint counts as gone, which ends the connection, also where the application has no keepalive.',
+      ),
   })
-  .register(fieldNotes, {
-    example: '{ maxConnections: 100, connectTimeout: 2s }',
-    refusedFields: {
-      tcpKeepalive:
-        'agents probe open connections by themselves, and an application that sets keepalive reaches the other side with it: leave it out',
-    },
-  });
+  .register(fieldNotes, { example: '{ maxConnections: 100, connectTimeout: 2s }' });
 
 /** Istio's `connectionPool`, limited to TCP. */
 export const connectionPoolField = z

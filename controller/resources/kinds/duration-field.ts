@@ -36,6 +36,25 @@ export function durationField(example: string, atLeastMs: 0 | 1) {
     });
 }
 
+/** What the kernel takes for probes (TCP_KEEPIDLE and TCP_KEEPINTVL of tcp(7)). */
+const mostSeconds = 32_767;
+
+/** Whole seconds, at least one, as many as the kernel takes. */
+export function wholeSecondsField(example: string) {
+  const isTaken = (ms: number): boolean => ms % 1000 === 0 && isBetween(ms / 1000, 1, mostSeconds);
+  return z
+    .string()
+    .refine(
+      (text) => isTaken(durationMs(text) ?? -1),
+      `must be whole seconds such as ${example}, at least 1s and at most ${mostSeconds}s`,
+    )
+    .register(fieldNotes, {
+      example,
+      type: 'time',
+      limits: `whole seconds, at least 1s, at most ${mostSeconds}s (9h6m7s)`,
+    });
+}
+
 function isBetween(value: number, least: number, most: number): boolean {
   return value >= least && value <= most;
 }

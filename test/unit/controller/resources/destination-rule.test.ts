@@ -138,6 +138,25 @@ describe('a DestinationRule of Istio becomes', () => {
       { host: 'web', trafficPolicy: { retryBudget: {} } },
       { policy: { retries: { percent: 20, minConcurrency: 3 } } },
     ],
+    [
+      'keepalive',
+      {
+        host: 'web',
+        trafficPolicy: { connectionPool: { tcp: { tcpKeepalive: { time: '1m30s', interval: '10s', probes: 3 } } } },
+        subsets: [{ name: 'v1', labels: { v: '1' }, trafficPolicy: { connectionPool: { tcp: { tcpKeepalive: {} } } } }],
+      },
+      {
+        policy: { connections: { keepalive: { idleSeconds: 90, everySeconds: 10, probes: 3 } } },
+        subsets: [
+          {
+            name: 'v1',
+            labels: { v: '1' },
+            policy: { connections: { keepalive: { idleSeconds: 7200, everySeconds: 75, probes: 9 } } },
+            ports: {},
+          },
+        ],
+      },
+    ],
     ['an empty connection pool', { host: 'web', trafficPolicy: { connectionPool: { tcp: {} } } }, {}],
     ['no subset', { host: 'web', subsets: [] }, {}],
     ['for all', { host: 'web', exportTo: ['*', 'billing'] }, {}],
@@ -208,7 +227,26 @@ describe('a DestinationRule is refused for', () => {
       policy(pool({ maxConnectionDuration: '0s' })),
       /at least 1ms/,
     ],
-    ['spec.trafficPolicy.connectionPool.tcp.tcpKeepalive', policy(pool({ tcpKeepalive: {} })), /leave it out/],
+    ...(
+      [
+        ['time', '0s', /whole seconds such as 60s, at least 1s/],
+        ['time', '1.5s', /whole seconds/],
+        ['interval', '500ms', /whole seconds such as 10s/],
+        ['interval', '9h6m8s', /at most 32767s/],
+        ['interval', 10, /must be/],
+        ['probes', 0, /at least 1/],
+        ['probes', 128, /at most 127/],
+        ['probes', 1.5, /whole number/],
+        ['timeout', '1s', /is not a field here/],
+      ] as const
+    ).map(
+      ([field, value, why]) =>
+        [
+          `spec.trafficPolicy.connectionPool.tcp.tcpKeepalive.${field}`,
+          policy(pool({ tcpKeepalive: { [field]: value } })),
+          why,
+        ] as const,
+    ),
     ['spec.workloadSelector', { host: 'web', workloadSelector: {} }, /does not serve it/],
     ['spec.exportTo[0]', { host: 'web', exportTo: ['~'] }, /must be a namespace, "\." or "\*"/],
     ['spec.trafficPolicy.connectionPool.http', policy({ connectionPool: { http: {} } }), /write tcp/],
@@ -359,7 +397,7 @@ describe('DestinationRules together', () => {
   it('may be passed over by agents that do not know them, and only these say so', () => {
     assert.match(
       writeSnapshot(compileDocuments(named('a', 'shop', 'web'))),
-      /"ignorable":\["destinationRules","destinationRules\.subsets"\]/,
+      /"ignorable":\["destinationRules","destinationRules\.subsets","destinationRules\.policy\.connections\.keepalive",[^\]]*\]/,
     );
     assert.doesNotMatch(writeSnapshot(compileDocuments(web)), /ignorable/);
   });

@@ -24,7 +24,7 @@ describe(
   () => {
     test('is given up by the kernel after their number', async () => {
       const { own } = await silentPair();
-      new ProbedSocket(own, mostProbes).ask(1);
+      new ProbedSocket(own, { mostProbes }).ask(1);
       const [error] = (await once(own, 'error')) as [NodeJS.ErrnoException];
       assert.equal(error.code, 'ETIMEDOUT');
     });
@@ -32,7 +32,7 @@ describe(
     test('outlasts it while it is looked after, counts as gone, and goes on when the other side is back', async () => {
       const { own, peer } = await silentPair();
       own.on('error', (error) => assert.fail(error));
-      const probed = new ProbedSocket(own, mostProbes);
+      const probed = new ProbedSocket(own, { mostProbes });
       const far = new PlainFarSide(probed);
       assert.equal(far.isGone(), false);
       far.ask(1);
@@ -53,7 +53,7 @@ describe(
 
     test('is for the kernel to give up while bytes are under way', async () => {
       const { own, peer } = await silentPair();
-      const probed = new ProbedSocket(own, mostProbes);
+      const probed = new ProbedSocket(own, { mostProbes });
       probed.ask(1);
       await waitUntil('it outlasts', () => (probed.condition().unansweredProbes >= 3 ? true : undefined));
       assert.ok(probed.isOutlasting);

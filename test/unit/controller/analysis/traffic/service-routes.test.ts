@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { lookupOf } from '../../../../../controller/analysis/registry/registry-lookup.js';
 import { serviceEndpoints } from '../../../../../controller/analysis/traffic/service-endpoints.js';
 import { TrafficView, type ServiceRoutes } from '../../../../../controller/analysis/traffic/service-routes.js';
-import { renderEndpoints } from '../../../../../controller/cli/view/render-traffic.js';
+import { renderEndpoints, renderRoutes } from '../../../../../controller/cli/view/render-traffic.js';
 import { EndpointBalancer } from '../../../../../agent/dataplane/balance/endpoint-balancer.js';
 import { resolveService } from '../../../../../shared/routing/destination.js';
 import type { Balancing } from '../../../../../shared/policy/snapshot.js';
@@ -79,6 +79,33 @@ describe('the routes of a client', () => {
     const ofReports = routes({ destinationRules: [steeredRule], virtualServices: [canary] }, 'reports/job');
     assert.equal(ofReports.route, 'VirtualService/shop/web spec.tcp[0]');
     assert.deepEqual(summary(ofReports), [['v2', 1, [['shop/c', 1]]]]);
+  });
+
+  it('say what the rule says of connections, of each subset where they differ', () => {
+    const text = (rule: object, set: object = {}) => {
+      const found = routes({ destinationRules: [{ ...steeredRule, ...rule }], ...set });
+      return renderRoutes([{ ...found, sources: ['shop/api'], service: 'shop/web', dialled: '198.19.0.1:80' }])
+        .split('\n')
+        .filter((line) => line.startsWith('  says'));
+    };
+    const keepalive = { idleSeconds: 60, everySeconds: 10, probes: 3 };
+    const policy = {
+      connections: { max: 5, connectTimeoutMs: 1500, keepalive },
+      outliers: { failures: 3, baseEjectionMs: 30_000, decayMs: 1, maxEjectionPercent: 10, minHealthPercent: 0 },
+      retries: { percent: 20, minConcurrency: 3 },
+    };
+    const limits = 'maxConnections 5, connectTimeout 1500ms, tcpKeepalive after 60s, 3 times every 10s';
+    const rest = 'outlierDetection after 3 in a row for 30s, retryBudget 20 % or 3';
+    assert.deepEqual(text({ policy: {} }), []);
+    assert.deepEqual(text({ policy }), [`  says   ${limits}, ${rest}`]);
+    const subsets = [
+      { name: 'v1', labels: { version: 'v1' }, policy: { connections: { idleTimeoutMs: 0 } }, ports: {} },
+      { name: 'v2', labels: { version: 'v2' }, policy: {}, ports: {} },
+    ];
+    assert.deepEqual(text({ policy: { retries: policy.retries }, subsets }, { virtualServices: [canary] }), [
+      '  says   of subset v1: idleTimeout 0s, retryBudget 20 % or 3',
+      '  says   of subset v2: retryBudget 20 % or 3',
+    ]);
   });
 
   it('say that a subset has no endpoint', () => {
