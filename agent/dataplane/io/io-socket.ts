@@ -147,6 +147,18 @@ export class IoSocket implements Watched, Turnable {
     return this.#restBytes;
   }
 
+  /**
+   * Gives up the handle, to which TLS comes in place of this: the caller owns it, and has to watch it for itself. Throws where
+   * the socket is not connected any more, or something waits.
+   */
+  handOver(): number {
+    if (!this.#isOpen || !this.#isConnected || this.#isEnding || this.#restBytes > 0)
+      throw new Error('a socket that is not at rest cannot be handed over');
+    this.#isOpen = false;
+    this.#reactor.forget(this);
+    return this.handle;
+  }
+
   /** FIN behind what waits. The other direction goes on. */
   end(): void {
     if (!this.#isOpen || this.#isEnding) return;

@@ -1,4 +1,4 @@
-import { desk, ioCalls, startReactor, type IoCalls } from '../../native/io-calls.js';
+import { desk, ioCalls, mostTlsBytes, startReactor, type IoCalls } from '../../native/io-calls.js';
 import { TimerWheel } from './timer-wheel.js';
 
 /** What a handle belongs to. */
@@ -8,7 +8,7 @@ export interface Watched {
   onEvents(events: number): void;
 }
 
-/** Work of one connection. */
+/** Work of one connection. It stands in one of the two queues at a time. */
 export interface Turnable {
   /** The reactor's: whether it waits for its turn. */
   isQueued: boolean;
@@ -16,10 +16,19 @@ export interface Turnable {
   onTurn(): void;
 }
 
+/** What has output that is made at the end of a round, so that one write has all of it. */
+export interface Outputting {
+  /** The reactor's: whether it waits for the end of a round. */
+  isOutputQueued: boolean;
+  onOutput(): void;
+}
+
 /** Where sockets read to; no longer than the turn of the one that reads. */
 export const scratchAt = desk.bytes;
 export const scratchBytes = 655_360;
-const memoryBytes = scratchAt + scratchBytes;
+/** Where a TLS session copies what it writes, no longer than the call: also while what was read is being handled. */
+export const outputAt = scratchAt + scratchBytes;
+const memoryBytes = outputAt + mostTlsBytes;
 
 /** After this many rounds, or this long, other work of the thread has its turn. */
 const mostRounds = 16;
@@ -29,7 +38,8 @@ const tickMs = 100;
 
 /**
  * Runs the sockets of a thread, which has one of it. In each round it first hands out all events, then gives each connection that
- * has work one quantum, so that none waits for more than one quantum of each of the others.
+ * has work one quantum, so that none waits for more than one quantum of each of the others. Then one handshake makes a step,
+ * which may take the time of a private key, and what was made to be sent meanwhile goes out.
  *
  * What one connection throws is an uncaught exception of the thread, after which the others go on: their events come only once.
  */
@@ -42,6 +52,9 @@ export class Reactor {
   readonly #watched: (Watched | undefined)[] = [];
   #queue: Turnable[] = [];
   #running: Turnable[] = [];
+  readonly #handshakes = new Fifo<Turnable>();
+  #outputs: Outputting[] = [];
+  #ending: Outputting[] = [];
   #later: NodeJS.Immediate | null = null;
   #tick: NodeJS.Timeout | null = null;
 
@@ -82,6 +95,22 @@ export class Reactor {
     this.#goOnLater();
   }
 
+  /** As {@link queue}, for a step of a handshake: one of them has its turn in each round. */
+  queueHandshake(work: Turnable): void {
+    if (work.isQueued) return;
+    work.isQueued = true;
+    this.#handshakes.push(work);
+    this.#goOnLater();
+  }
+
+  /** Its `onOutput` comes at the end of this round; of a later one where that is under way. */
+  queueOutput(work: Outputting): void {
+    if (work.isOutputQueued) return;
+    work.isOutputQueued = true;
+    this.#outputs.push(work);
+    this.#goOnLater();
+  }
+
   /** Call after setting a timer of {@link timers}: while it has any, a timer of Node advances it. */
   keepTime(): void {
     this.#tick ??= setInterval(() => {
@@ -104,17 +133,37 @@ export class Reactor {
     let count = first;
     for (let round = 1; ; round += 1) {
       for (let at = 0; at < 2 * count; at += 2) this.#handOut(this.words[at] ?? 0, this.words[at + 1] ?? 0);
-      [this.#queue, this.#running] = [this.#running, this.#queue];
-      for (const work of this.#running) this.#run(work);
-      this.#running.length = 0;
+      this.#runQueue();
+      const handshake = this.#handshakes.shift();
+      if (handshake !== undefined) this.#run(handshake);
+      this.#putOut();
       // Events come once: what is polled is handed out.
       if (round === mostRounds || performance.now() >= untilMs) break;
       count = this.calls.ioPoll();
-      if (count === 0 && this.#queue.length === 0) break;
+      if (count === 0 && this.#queue.length === 0 && this.#handshakes.isEmpty) break;
     }
     if (this.#later !== null) clearImmediate(this.#later);
     this.#later = null;
-    if (this.#queue.length > 0) this.#goOnLater();
+    if (this.#queue.length > 0 || this.#outputs.length > 0 || !this.#handshakes.isEmpty) this.#goOnLater();
+  }
+
+  #runQueue(): void {
+    [this.#queue, this.#running] = [this.#running, this.#queue];
+    for (const work of this.#running) this.#run(work);
+    this.#running.length = 0;
+  }
+
+  #putOut(): void {
+    [this.#outputs, this.#ending] = [this.#ending, this.#outputs];
+    for (const work of this.#ending) {
+      work.isOutputQueued = false;
+      try {
+        work.onOutput();
+      } catch (error) {
+        throwLater(error);
+      }
+    }
+    this.#ending.length = 0;
   }
 
   #handOut(handle: number, events: number): void {
@@ -134,6 +183,25 @@ export class Reactor {
     } catch (error) {
       throwLater(error);
     }
+  }
+}
+
+/** A queue that may be long: taking the first of an array moves all others. */
+class Fifo<T> {
+  #in: T[] = [];
+  #out: T[] = [];
+
+  get isEmpty(): boolean {
+    return this.#in.length === 0 && this.#out.length === 0;
+  }
+
+  push(item: T): void {
+    this.#in.push(item);
+  }
+
+  shift(): T | undefined {
+    if (this.#out.length === 0) [this.#out, this.#in] = [this.#in.reverse(), this.#out];
+    return this.#out.pop();
   }
 }
 

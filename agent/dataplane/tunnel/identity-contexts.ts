@@ -1,6 +1,7 @@
 import tls from 'node:tls';
 import { constants } from 'node:crypto';
 import type { SpiffeId } from '../../../shared/identity.js';
+import { tlsSuites } from '../io/tls-context.js';
 import type { IdentityCertificate } from '../messages.js';
 import type { TunnelCertificates } from './tunnel.js';
 
@@ -36,8 +37,7 @@ export class IdentityContexts {
       key: certificate.keyPem,
       minVersion: 'TLSv1.3',
       maxVersion: 'TLSv1.3',
-      // AES-128 first: most CPU of the data plane is spent here, and 128 bits match the strength of the P-256 handshake.
-      ciphers: 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256',
+      ciphers: tlsSuites,
       secureOptions: constants.SSL_OP_NO_TICKET,
     };
   }

@@ -1,18 +1,13 @@
 import type net from 'node:net';
 import tls from 'node:tls';
 import { formatHostPort, type HostPort } from '../../../shared/address.js';
-import { parseSpiffeId, type SpiffeId } from '../../../shared/identity.js';
-import { spiffeIdOf } from '../../../shared/pki/spiffe-id-of-certificate.js';
+import type { SpiffeId } from '../../../shared/identity.js';
 import type { Reason } from '../../../shared/reasons.js';
 import { IdentityContexts, type CertificateChange } from './identity-contexts.js';
-import {
-  errorCodeOf,
-  handshakeReason,
-  refusedHandshakeOf,
-  type RefusedHandshake,
-} from '../connection/failure-reasons.js';
+import { errorCodeOf, refusedHandshakeOf, type RefusedHandshake } from '../connection/failure-reasons.js';
 import { ignoreError } from '../sockets/ignore-error.js';
 import { socketAddresses, type PeerAddress } from '../sockets/socket-addresses.js';
+import { verdictOn, type PeerProof } from './peer-verdict.js';
 import { rejectFrames } from './reject-handshake.js';
 import type { TunnelCertificates, TunnelListener } from './tunnel.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
@@ -243,7 +238,7 @@ export class ServerHandshakes {
       socket.destroy();
       return;
     }
-    const verdict = verdictOn(socket, listener.identity);
+    const verdict = verdictOn(provedBy(socket), listener.identity);
     if (typeof verdict === 'string') this.#turns.leaveProved(pending.raw);
     this.#decide(pending);
     if (typeof verdict !== 'string') {
@@ -261,12 +256,6 @@ export class ServerHandshakes {
     const addresses = addressesOf(socket);
     return addresses === null ? undefined : this.#pending.get(pendingKey(listener, addresses));
   }
-}
-
-type Rejection = { readonly kind: RefusedHandshake; readonly reason: Reason };
-
-function rejected(kind: RefusedHandshake, reason: Reason = 'TLS_HANDSHAKE'): Rejection {
-  return { kind, reason };
 }
 
 /** Null when the peer has left, or the kernel does not say. */
@@ -288,22 +277,14 @@ function pendingKey(listener: TunnelListener, { peer, local }: PairOfAddresses):
   return `${listener.workload} ${formatHostPort(peer)} ${formatHostPort(local)}`;
 }
 
-/** The peer's identity, or why it is refused. */
-function verdictOn(socket: tls.TLSSocket, ownIdentity: SpiffeId): SpiffeId | Rejection {
-  // A resumed session has no certificate to check. Tickets are off, so this is a second line of defence.
-  if (socket.alpnProtocol !== 'h2' || socket.isSessionReused()) return rejected('tls_failed');
-  const certificate: Uint8Array | undefined = socket.getPeerX509Certificate()?.raw;
-  if (certificate === undefined) return rejected('no_certificate');
-  if (!socket.authorized) return unauthorized(String(socket.authorizationError));
-  const identity = spiffeIdOf(certificate);
-  if (identity === null) return rejected('wrong_identity', 'PEER_IDENTITY');
-  const isOfOurDomain = parseSpiffeId(identity)?.trustDomain === parseSpiffeId(ownIdentity)?.trustDomain;
-  return isOfOurDomain ? identity : rejected('wrong_identity', 'PEER_IDENTITY');
-}
-
-/** `code` is OpenSSL's verification result (openssl-verification-options(1)). */
-function unauthorized(code: string): Rejection {
-  return rejected(refusedHandshakeOf(code) ?? 'untrusted_certificate', handshakeReason(code));
+/** What Node knows of a peer after the handshake. */
+function provedBy(socket: tls.TLSSocket): PeerProof {
+  return {
+    alpn: typeof socket.alpnProtocol === 'string' ? socket.alpnProtocol : '',
+    isResumed: socket.isSessionReused(),
+    certificate: socket.getPeerX509Certificate()?.raw ?? null,
+    distrust: socket.authorized ? null : { code: String(socket.authorizationError) },
+  };
 }
 
 function rejectHandshake(socket: tls.TLSSocket, reason: Reason): void {

@@ -1,8 +1,5 @@
 import type net from 'node:net';
 import tls from 'node:tls';
-import { CulvertError } from '../../../shared/errors.js';
-import type { SpiffeId } from '../../../shared/identity.js';
-import { spiffeIdOf } from '../../../shared/pki/spiffe-id-of-certificate.js';
 import { errorCode } from '../engine/http2-error-code.js';
 import { ignoreError } from '../sockets/ignore-error.js';
 import type { KeyedSemaphore } from './keyed-semaphore.js';
@@ -10,6 +7,7 @@ import type { ClientSession, Http2Engine } from '../engine/http2-engine.js';
 import type { TunnelSettings } from '../engine/session-options.js';
 import { notAsked, type Refused } from '../connection/ending.js';
 import { handshakeFailure, tunnelConnectFailure } from '../connection/failure-reasons.js';
+import { identityError } from './peer-verdict.js';
 import type { TunnelTarget } from './tunnel.js';
 import { rejectReason } from './reject-handshake.js';
 
@@ -250,15 +248,6 @@ const slowConnectMs = 250;
 
 /** Used when the setting is 0: a handshake without a limit would hold its waiters for ever. */
 const longestHandshakeMs = 10_000;
-
-function identityError(expected: SpiffeId, certificate: Uint8Array): Error | undefined {
-  const proved = spiffeIdOf(certificate);
-  if (proved === expected) return undefined;
-  return new CulvertError({
-    code: 'PEER_IDENTITY',
-    message: `expected ${expected}, the certificate proves ${proved ?? 'no identity'}`,
-  });
-}
 
 function closedByPeer(): Error {
   return Object.assign(new Error('closed before the handshake'), { code: 'ECONNRESET' });

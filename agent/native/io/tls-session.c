@@ -26,7 +26,7 @@ void free_scratch(io *self) {
 
 /* Behind what waits already, or as the first. */
 static bool let_wait(tls_session *session, const uint8_t *bytes, size_t length) {
-  const size_t left = session->waiting_length - session->waiting_at;
+  const size_t left = waiting_of(session);
   if (left + length > MOST_WAITING) return false;
   uint8_t *grown = malloc(left + length);
   if (grown == NULL) return false;
@@ -130,7 +130,7 @@ int64_t flush_session(tls_session *session, int fd) {
   size_t at = 0;
   scratch->out_length = 0;
   if (is_waiting(session)) {
-    const ssize_t sent = send_some(fd, session->waiting + session->waiting_at, session->waiting_length - session->waiting_at);
+    const ssize_t sent = send_some(fd, session->waiting + session->waiting_at, waiting_of(session));
     if (sent < 0) return sent;
     session->waiting_at += (size_t)sent;
   }
@@ -143,7 +143,7 @@ int64_t flush_session(tls_session *session, int fd) {
     at = (size_t)sent;
   }
   if (at < length && !let_wait(session, scratch->out + at, length - at)) return -ENOBUFS;
-  return (int64_t)(session->waiting_length - session->waiting_at);
+  return (int64_t)waiting_of(session);
 }
 
 void note_failure(tls_session *session) {

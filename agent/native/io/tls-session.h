@@ -33,7 +33,8 @@ struct tls_scratch {
   size_t in_at, in_length, out_length;
 };
 
-static inline bool is_waiting(const tls_session *session) { return session->waiting_at < session->waiting_length; }
+static inline size_t waiting_of(const tls_session *session) { return session->waiting_length - session->waiting_at; }
+static inline bool is_waiting(const tls_session *session) { return waiting_of(session) > 0; }
 
 /* NULL without memory. It has a use of the context. */
 tls_session *make_session(io *self, tls_context *context);

@@ -21,6 +21,14 @@
 #define HANDSHAKE_READ 65536
 #define CHAIN_MOST 16
 
+/* Of a call that reads: what it found, and how many bytes of the network wait for the kernel (EPOLLOUT, then ioTlsFlush). */
+static void say(io *self, int32_t bits, int32_t number, int64_t waiting) {
+  int32_t *status = desk(self, STATUS_AT);
+  status[0] = bits;
+  status[1] = number;
+  status[2] = (int32_t)waiting;
+}
+
 /* A short read is the last one, unless the end is behind it. */
 static bool is_dry(const slot *socket_of, ssize_t count, size_t most) {
   return count < 0 || ((size_t)count < most && !socket_of->has_peer_ended);
@@ -50,7 +58,8 @@ static napi_value begin(napi_env env, napi_callback_info info) {
 /*
  * ioTlsHandshake(socket) -> 1: done; 0: goes on with the next event, or at once where the status does not say DRY. One step
  * with what has come, which has at most one operation with the private key. -EPROTO: failed, ioTlsFailure says how, and the
- * alert is on its way. -ECONNABORTED: the peer ended the connection. Otherwise the errno of the socket.
+ * alert is on its way. -ECONNABORTED: the peer ended the connection. Otherwise the errno of the socket. The third word of the
+ * status is the bytes that wait for the kernel.
  */
 static napi_value handshake(napi_env env, napi_callback_info info) {
   SESSION(1);
@@ -59,7 +68,8 @@ static napi_value handshake(napi_env env, napi_callback_info info) {
   struct tls_scratch *scratch = self->scratch;
   begin_call(session);
   const ssize_t count = recv(socket_of->fd, scratch->in, HANDSHAKE_READ, 0);
-  desk(self, STATUS_AT)[0] = is_dry(socket_of, count, HANDSHAKE_READ) ? STATUS_DRY : 0;
+  const int32_t dry = is_dry(socket_of, count, HANDSHAKE_READ) ? STATUS_DRY : 0;
+  say(self, dry, 0, waiting_of(session));
   if (count < 0 && errno != EAGAIN) return integer(env, -errno);
   if (count == 0) return integer(env, -ECONNABORTED);
   if (count > 0) scratch->in_length = (size_t)count;
@@ -68,6 +78,7 @@ static napi_value handshake(napi_env env, napi_callback_info info) {
   const bool goes_on = result != 1 && node.SSL_get_error(session->ssl, result) == ERROR_WANT_READ;
   if (result != 1 && !goes_on) note_failure(session);
   const int64_t waiting = flush_session(session, socket_of->fd);
+  say(self, dry, 0, waiting_of(session));
   if (session->has_failed) return integer(env, -EPROTO);
   const int64_t problem = waiting < 0 ? waiting : session->is_done && !keep_rest(session) ? -ENOMEM : 0;
   /* Bytes are lost: nothing may go on behind them. */
@@ -163,19 +174,20 @@ static int32_t open_records(tls_session *session, uint8_t *out, size_t room, siz
 
 /*
  * ioTlsReceive(socket, offset, most, room) -> bytes of the application at `offset`, from at most `most` (to 512 KiB) bytes
- * of the network. `room` must be at least 65536 more than `most`. The status says DRY, END, CLOSED and FAILED. Bytes that
- * came before a failure are good. -EACCES before ioTlsAdmit.
+ * of the network. `room` must be at least 65536 more than `most`. The status says DRY, END, CLOSED and FAILED, and in its
+ * third word how many bytes wait for the kernel: a read can have an answer. Bytes that came before a failure are good.
+ * -EACCES before ioTlsAdmit, after which some may be there without another event.
  */
 static napi_value receive(napi_env env, napi_callback_info info) {
   SESSION(4);
   if (!is_inside(self, in[1], in[3])) return integer(env, -EFAULT);
   if (in[2] < 1 || in[2] > MOST_BYTES || in[3] < in[2] + 65536) return integer(env, -EINVAL);
   if (!session->is_admitted) return integer(env, -EACCES);
-  int32_t *status = desk(self, STATUS_AT);
   struct tls_scratch *scratch = self->scratch;
-  status[0] = session->has_failed ? STATUS_FAILED : 0;
-  status[1] = session->has_failed ? EPROTO : 0;
-  if (session->has_failed) return integer(env, 0);
+  if (session->has_failed) {
+    say(self, STATUS_FAILED, EPROTO, waiting_of(session));
+    return integer(env, 0);
+  }
   begin_call(session);
   size_t most = (size_t)in[2];
   if (session->kept != NULL) { /* at most HANDSHAKE_READ */
@@ -186,19 +198,22 @@ static napi_value receive(napi_env env, napi_callback_info info) {
     if (most > IN_BYTES - scratch->in_length) most = IN_BYTES - scratch->in_length;
   }
   const ssize_t count = recv(socket_of->fd, scratch->in + scratch->in_length, most, 0);
+  int32_t bits = 0, number = 0;
   if (count > 0) scratch->in_length += (size_t)count;
-  if (count == 0) status[0] |= STATUS_END;
-  else if (count < 0 && errno != EAGAIN) status[0] |= STATUS_FAILED, status[1] = errno;
-  else if (is_dry(socket_of, count, most)) status[0] |= STATUS_DRY;
+  if (count == 0) bits = STATUS_END;
+  else if (count < 0 && errno != EAGAIN) bits = STATUS_FAILED, number = errno;
+  else if (is_dry(socket_of, count, most)) bits = STATUS_DRY;
   size_t got = 0;
-  int32_t bits = open_records(session, self->memory + in[1], (size_t)in[3], &got);
+  const int32_t found = open_records(session, self->memory + in[1], (size_t)in[3], &got);
   /* It never happens: with that much room OpenSSL has taken all. */
-  if (bits == 0 && scratch->in_at < scratch->in_length) session->has_failed = true, bits = STATUS_FAILED;
-  if ((bits & STATUS_FAILED) && !(status[0] & STATUS_FAILED)) status[1] = EPROTO;
-  status[0] |= bits;
+  if (found == 0 && scratch->in_at < scratch->in_length) session->has_failed = true;
+  if (session->has_failed) bits |= STATUS_FAILED;
   /* Answers to a KeyUpdate, and alerts. */
   const int64_t waiting = flush_session(session, socket_of->fd);
-  if (waiting < 0 && !(status[0] & STATUS_FAILED)) status[0] |= STATUS_FAILED, status[1] = (int32_t)-waiting;
+  if (waiting < 0) bits |= STATUS_FAILED;
+  if (number == 0 && session->has_failed) number = EPROTO;
+  if (number == 0 && waiting < 0) number = (int32_t)-waiting;
+  say(self, bits | found, number, waiting_of(session));
   return integer(env, (int64_t)got);
 }
 

@@ -4,14 +4,18 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { buildSanitizedAddon } from '../../../support/program/sanitized-addon.js';
 
-const folder = path.join(import.meta.dirname, 'io');
+/** Of the floor itself, and of what calls it. */
+const files = [
+  ...['handles', 'sockets', 'tls', 'environment'].map((name) => `native/io/${name}`),
+  ...['io-socket', 'io-listener', 'tls-session'].map((name) => `dataplane/io/${name}`),
+];
 
 test("the contract of the engine's floor holds under AddressSanitizer and UndefinedBehaviorSanitizer", () => {
   using addon = buildSanitizedAddon();
   const { NODE_TEST_CONTEXT: _, ...environment } = addon.environment;
   // The one that hides a symbol has a library of its own in front.
-  for (const name of ['handles', 'sockets', 'tls', 'environment']) {
-    const file = path.join(folder, `${name}.test.js`);
+  for (const name of files) {
+    const file = path.join(import.meta.dirname, '..', `${name}.test.js`);
     const options = ['--test-reporter=tap', '--test-name-pattern=/^(?!a Node that hides)/'];
     const { status, stdout, stderr } = spawnSync(process.execPath, [...addon.nodeArguments, ...options, file], {
       env: environment,

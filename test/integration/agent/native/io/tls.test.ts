@@ -187,6 +187,31 @@ test('a KeyUpdate that the peer asks for is answered, also by one that only read
   calls.ioFreeTlsContext(frequent);
 });
 
+test('a read says how many bytes wait for the kernel then, because it can have an answer', async () => {
+  const frequent = engineContext(desk, true, await ca.first(serverIdentity), { recordsPerKey: 1 });
+  const [a, b] = await tlsPair(desk, [client, frequent]);
+  desk.sendTls(a, 'one');
+  await desk.receiveTls(b);
+  const bytes = Buffer.alloc(mostTlsBytes);
+  // The kernel's buffers grow for a while, also without an event.
+  for (let stillFor = 0; stillFor < 20; stillFor += 1) {
+    if (calls.ioTlsFlush(a) === 0) {
+      desk.sendTls(a, bytes);
+      stillFor = 0;
+    }
+    await new Promise((resolve) => {
+      setTimeout(resolve, 5);
+    });
+  }
+  // It asks for another key.
+  assert.equal(desk.sendTls(b, 'question'), 0);
+  assert.equal((await desk.receiveTls(a)).text, 'question');
+  assert.ok(desk.status(2) > 0, 'there is something to be flushed');
+  assert.equal(calls.ioTlsFlush(a) > 0, true);
+  desk.close(a, b);
+  calls.ioFreeTlsContext(frequent);
+});
+
 test('what OpenSSL finds in a certificate is told, and the handshake itself is done', async () => {
   const other = await TestCa.create();
   const cases = [
