@@ -345,7 +345,7 @@ export type RouteMatch = {
 export type WeightedSubset = { readonly subset: string | null; readonly weight: number };
 
 export type TrafficPolicy = {
-  /** Absent: in turns, or by the client's address where the service itself is sticky. */
+  /** Absent: by open connections, or by the client's address where the service itself is sticky. */
   readonly balancing?: Balancing;
   readonly connections?: ConnectionLimits;
   /** Absent: no endpoint is ejected. */
@@ -400,7 +400,7 @@ export type KeepalivePolicy = {
 
 /**
  * `round-robin`: in turns. `random`: each endpoint is as likely. `source-ip`: by a hash of the client's address, so a client
- * keeps its endpoint. `least-connections`: of two random endpoints the one with fewer open connections.
+ * keeps its endpoint. `least-connections`: of the next in turn and a random endpoint the one with fewer open connections.
  */
 export const balancings = ['round-robin', 'random', 'source-ip', 'least-connections'] as const;
 export type Balancing = (typeof balancings)[number];

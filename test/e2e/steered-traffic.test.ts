@@ -97,7 +97,7 @@ describe('traffic that documents steer', { timeout: patientMs(180_000) }, () => 
     for (const record of logged) assert.deepEqual([record.route, record.destinationWorkload], [route, 'shop/c']);
     assert.match(
       await culvert('routes', 'shop/client', 'shop/web'),
-      /spec\.tcp\[0\][^]*v1 +80 % +round-robin +shop\/a .* 40 %\n.*shop\/b .* 40 %\n +v2 +20 % +round-robin +shop\/c .* 20 %/,
+      /spec\.tcp\[0\][^]*v1 +80 % +least-connections +shop\/a .* 40 %\n.*shop\/b .* 40 %\n +v2 +20 % +least-connections +shop\/c .* 20 %/,
     );
   });
 

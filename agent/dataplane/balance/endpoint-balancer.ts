@@ -3,6 +3,7 @@ import type { IpAddress } from '../../../shared/address.js';
 import type { TrafficPolicy, WeightedSubset } from '../../../shared/policy/snapshot.js';
 import type { Destination, Endpoint } from '../../../shared/routing/destination.js';
 import type { RegistryService } from '../../../shared/routing/registry-entry.js';
+import { balancingOf } from '../../../shared/routing/balancing.js';
 import { drawnChoice } from '../../../shared/routing/traffic-routes.js';
 import { EndpointLoads, type EndpointUse } from './endpoint-loads.js';
 import { drawn } from './random-order.js';
@@ -22,11 +23,15 @@ type Dial = {
 /** Positions by port, of services and their subsets; those of a service that goes, or becomes another one, are forgotten. */
 type Cursors = WeakMap<RegistryService, Map<string, Map<number, number>>>;
 type Wanted = { readonly atMost: number; readonly isUsable: ((endpoint: Endpoint) => boolean) | null };
+type Turns = Wanted & { readonly cursors: Map<number, number>; readonly dialledPort: number };
+
+/** This often a second endpoint is drawn until one is usable. */
+const draws = 8;
 
 /**
- * Orders the endpoints of a service as its DestinationRule says. Without one: round robin for each service and port, with a
- * random start so that the workers of all nodes do not begin at the same endpoint, and by the client's address where the
- * service is sticky.
+ * Orders the endpoints of a service as its DestinationRule says. Without one: by open connections, and by the client's address
+ * where the service is sticky. Turns are for each service and port, with a random start so that the workers of all nodes do not
+ * begin at the same endpoint.
  */
 export class EndpointBalancer {
   /** By service, subset and port: a text of all of them would be made and hashed for each connection. */
@@ -45,21 +50,19 @@ export class EndpointBalancer {
     const { endpoints, service } = destination;
     if (service === null) return endpoints;
     if (endpoints.length < 2) return isUsable === null ? endpoints : endpoints.filter(isUsable);
-    const balancing = policy?.balancing ?? (service.isSticky === true ? 'source-ip' : 'round-robin');
+    const balancing = balancingOf(service, policy);
     switch (balancing) {
       case 'round-robin':
-        return this.#inTurns(endpoints, {
-          cursors: this.#cursorsOf(service, subsetOf(destination)),
-          dialledPort,
-          atMost,
-          isUsable,
-        });
+      case 'least-connections': {
+        const cursors = this.#cursorsOf(service, subsetOf(destination));
+        const turns = { cursors, dialledPort, atMost, isUsable };
+        const inTurn = this.#inTurns(endpoints, turns);
+        return balancing === 'round-robin' ? inTurn : this.#lighterFirst(inTurn, endpoints, turns);
+      }
       case 'source-ip':
         return stickyOrder(isUsable === null ? endpoints : endpoints.filter(isUsable), client, atMost);
       case 'random':
         return drawn(endpoints, { count: atMost, random: this.#random, isUsable });
-      case 'least-connections':
-        return this.#lightestFirst(endpoints, { atMost, isUsable });
       default:
         return assertNever(balancing);
     }
@@ -70,9 +73,16 @@ export class EndpointBalancer {
     return drawnChoice(choices, this.#random)?.subset ?? null;
   }
 
-  /** Counts a connection to an endpoint that is chosen by their number; null: it is not. The caller owns what is returned. */
-  begin(endpoint: Endpoint, policy: TrafficPolicy | null): EndpointUse | null {
-    return policy?.balancing === 'least-connections' ? this.#loads.begin(endpoint) : null;
+  /**
+   * Counts a connection to an endpoint that is chosen by their number; null: it is not. `service` null: the endpoint itself was
+   * dialled. The caller owns what is returned.
+   */
+  begin(
+    endpoint: Endpoint,
+    { service, policy }: { readonly service: RegistryService | null; readonly policy: TrafficPolicy | null },
+  ): EndpointUse | null {
+    if (service === null || balancingOf(service, policy) !== 'least-connections') return null;
+    return this.#loads.begin(endpoint);
   }
 
   #cursorsOf(service: RegistryService, subset: string): Map<number, number> {
@@ -85,11 +95,7 @@ export class EndpointBalancer {
     return cursors;
   }
 
-  #inTurns(
-    endpoints: readonly Endpoint[],
-    o: Wanted & { readonly cursors: Map<number, number>; readonly dialledPort: number },
-  ): readonly Endpoint[] {
-    const { cursors, dialledPort, atMost, isUsable } = o;
+  #inTurns(endpoints: readonly Endpoint[], { cursors, dialledPort, atMost, isUsable }: Turns): Endpoint[] {
     const { length } = endpoints;
     const start = (cursors.get(dialledPort) ?? Math.floor(this.#random() * length)) % length;
     const found: Endpoint[] = [];
@@ -105,15 +111,37 @@ export class EndpointBalancer {
   }
 
   /**
-   * The lighter of two random ones is first (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing"): the
-   * lightest of all would get the connections of every worker and node at once.
+   * Of the next one in turn and a random other one the lighter is first (Mitzenmacher, "The Power of Two Choices in Randomized
+   * Load Balancing"): the lightest of all would get the connections of every worker and node at once. Where they are equal the
+   * turn counts, so endpoints that are equally busy get equally many connections. Changes `inTurn`, and returns it.
    */
-  #lightestFirst(endpoints: readonly Endpoint[], { atMost, isUsable }: Wanted): readonly Endpoint[] {
-    const some = drawn(endpoints, { count: Math.max(2, atMost), random: this.#random, isUsable });
-    const [first, second, ...others] = some;
-    if (first === undefined || second === undefined) return some;
-    const pair = this.#loads.isLighter(second, first) ? [second, first] : [first, second];
-    return [...pair, ...others].slice(0, atMost);
+  #lighterFirst(inTurn: Endpoint[], endpoints: readonly Endpoint[], turns: Turns): Endpoint[] {
+    const at = (turns.cursors.get(turns.dialledPort) ?? 0) - 1;
+    const otherAt = this.#otherThan(at, endpoints, turns.isUsable);
+    if (inTurn.length === 0 || otherAt === null || !this.#loads.isLighter(endpoints, otherAt, at)) return inTurn;
+    const [first, other] = [endpoints[at], endpoints[otherAt]];
+    if (first === undefined || other === undefined) return inTurn;
+    const place = inTurn.indexOf(other);
+    if (place < 0) {
+      inTurn.unshift(other);
+      if (inTurn.length > turns.atMost) inTurn.pop();
+      return inTurn;
+    }
+    inTurn[0] = other;
+    inTurn[place] = first;
+    return inTurn;
+  }
+
+  /** A random place but `at`; null: few are usable, and the next one in turn is as good. */
+  #otherThan(at: number, endpoints: readonly Endpoint[], isUsable: Wanted['isUsable']): number | null {
+    const others = endpoints.length - 1;
+    for (let draw = 0; draw < draws; draw++) {
+      const drawn = Math.floor(this.#random() * others);
+      const otherAt = drawn < at ? drawn : drawn + 1;
+      const endpoint = endpoints[otherAt];
+      if (endpoint !== undefined && isUsable?.(endpoint) !== false) return otherAt;
+    }
+    return null;
   }
 }
 

@@ -285,25 +285,28 @@ export class EndpointHealth {
     health.latest = use;
   }
 
-  #ended({ group, health, use, policy }: Ended, verdict: Verdict, reason: Reason): void {
-    if (health.isDropped) return;
+  /** Returns whether the endpoint would be ejected if more could be. */
+  #ended({ group, health, use, policy }: Ended, verdict: Verdict, reason: Reason): boolean {
+    if (health.isDropped) return false;
     health.open -= 1;
     health.usedAtMs = this.#nowMs();
     const isTrial = health.trial === use;
     if (isTrial) this.#endTrial(group, health);
     if (health.untilMs !== null) {
-      if (!isTrial || verdict === 'unknown') return;
+      if (!isTrial || verdict === 'unknown') return false;
       if (verdict === 'worked') this.#makeWhole(group, health);
       else this.#eject(group, health, policy, reason);
-      return;
+      return false;
     }
     if (health.latest === use) health.latest = null;
     if (verdict === 'worked') health.failures = 0;
-    if (verdict !== 'failed') return;
+    if (verdict !== 'failed') return false;
     this.#countLatest(health);
     health.failures += 1;
-    if (health.failures < policy.failures || this.#areEnoughEjected(group, policy)) return;
+    if (health.failures < policy.failures) return false;
+    if (this.#areEnoughEjected(group, policy)) return true;
     this.#eject(group, health, policy, reason);
+    return false;
   }
 
   /** Of the endpoints that there are: those that left do not count. */

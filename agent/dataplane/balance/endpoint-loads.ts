@@ -20,6 +20,12 @@ export interface EndpointUse {
  */
 export class EndpointLoads {
   readonly #loads = new Map<string, Load>();
+  /**
+   * The same, by the endpoint that a connection goes to, and by the place in a list of those that it may go to: the text of a key
+   * takes longer than the rest, and a map of many longer than a list.
+   */
+  #byEndpoint = new WeakMap<Endpoint, Load>();
+  #byList = new WeakMap<readonly Endpoint[], Load[]>();
   readonly #nowMs: () => number;
   #pruneAt = fewestToPrune;
 
@@ -35,7 +41,7 @@ export class EndpointLoads {
 
   /** Counts a connection to the endpoint. The caller owns what is returned. */
   begin(endpoint: Endpoint): EndpointUse {
-    const load = this.#loadOf(endpointKey(endpoint));
+    const load = this.#loadOf(endpoint);
     load.open++;
     let isOver = false;
     return {
@@ -48,30 +54,58 @@ export class EndpointLoads {
     };
   }
 
-  /** Whether a connection is better off at `a` than at `b`: neither could not be reached, and fewer are open. */
-  isLighter(a: Endpoint, b: Endpoint): boolean {
-    const [loadA, loadB] = [this.#loads.get(endpointKey(a)), this.#loads.get(endpointKey(b))];
-    const [isShunnedA, isShunnedB] = [this.#isShunned(loadA), this.#isShunned(loadB)];
-    if (isShunnedA !== isShunnedB) return isShunnedB;
-    return (loadA?.open ?? 0) < (loadB?.open ?? 0);
+  /**
+   * Whether a connection is better off at one endpoint of a list than at another, given by their places: neither could not be
+   * reached, and fewer are open.
+   */
+  isLighter(endpoints: readonly Endpoint[], a: number, b: number): boolean {
+    const known = this.#byList.get(endpoints) ?? this.#listed(endpoints);
+    const [loadA, loadB] = [known[a] ?? this.#loadAt(endpoints, a), known[b] ?? this.#loadAt(endpoints, b)];
+    if (loadA === undefined || loadB === undefined) return false;
+    const isShunnedB = this.#isShunned(loadB);
+    return this.#isShunned(loadA) === isShunnedB ? loadA.open < loadB.open : isShunnedB;
   }
 
-  #isShunned(load: Load | undefined): boolean {
-    return load !== undefined && this.#nowMs() - load.failedAtMs < shunnedMs;
+  #isShunned({ failedAtMs }: Load): boolean {
+    return failedAtMs !== Number.NEGATIVE_INFINITY && this.#nowMs() - failedAtMs < shunnedMs;
   }
 
-  #loadOf(key: string): Load {
-    const present = this.#loads.get(key);
-    if (present !== undefined) return present;
-    if (this.#loads.size >= this.#pruneAt) this.#prune();
-    const load = { open: 0, failedAtMs: Number.NEGATIVE_INFINITY };
-    this.#loads.set(key, load);
+  #listed(endpoints: readonly Endpoint[]): Load[] {
+    const loads: Load[] = [];
+    this.#byList.set(endpoints, loads);
+    return loads;
+  }
+
+  #loadAt(endpoints: readonly Endpoint[], at: number): Load | undefined {
+    const endpoint = endpoints[at];
+    if (endpoint === undefined) return undefined;
+    const load = this.#loadOf(endpoint);
+    // Another one after {@link #prune}.
+    const loads = this.#byList.get(endpoints) ?? this.#listed(endpoints);
+    loads[at] = load;
+    return load;
+  }
+
+  #loadOf(endpoint: Endpoint): Load {
+    const known = this.#byEndpoint.get(endpoint);
+    if (known !== undefined) return known;
+    const key = endpointKey(endpoint);
+    let load = this.#loads.get(key);
+    if (load === undefined) {
+      if (this.#loads.size >= this.#pruneAt) this.#prune();
+      load = { open: 0, failedAtMs: Number.NEGATIVE_INFINITY };
+      this.#loads.set(key, load);
+    }
+    this.#byEndpoint.set(endpoint, load);
     return load;
   }
 
   /** Endpoints come and go: what is not in use is dropped from time to time, which costs little for each connection. */
   #prune(): void {
     for (const [key, load] of this.#loads) if (load.open === 0 && !this.#isShunned(load)) this.#loads.delete(key);
+    // What was dropped is counted again under the same name.
+    this.#byEndpoint = new WeakMap();
+    this.#byList = new WeakMap();
     this.#pruneAt = Math.max(fewestToPrune, 2 * this.#loads.size);
   }
 }

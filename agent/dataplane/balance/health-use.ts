@@ -6,8 +6,8 @@ export type Verdict = 'worked' | 'failed' | 'unknown';
 /** The place of one connection at its endpoint. Its owner ends it once. */
 export interface HealthUse {
   connected(): void;
-  /** `reason`: why it failed. */
-  end(verdict: Verdict, reason: Reason): void;
+  /** `reason`: why it failed. Returns whether its endpoint has failed too often, and stays as no more may be ejected. */
+  end(verdict: Verdict, reason: Reason): boolean;
 }
 
 /** A trial that stays connected this long without a reset has worked, although no byte came. */
@@ -17,7 +17,7 @@ const silentTrialMs = 5000;
 export class WatchedUse implements HealthUse {
   readonly #nowMs: () => number;
   readonly #onConnected: () => void;
-  readonly #onEnd: (verdict: Verdict, reason: Reason) => void;
+  readonly #onEnd: (verdict: Verdict, reason: Reason) => boolean;
   readonly #hasAnswered: () => boolean;
   #connectedAtMs: number | null = null;
   isOver = false;
@@ -26,7 +26,7 @@ export class WatchedUse implements HealthUse {
     readonly nowMs: () => number;
     readonly hasAnswered: () => boolean;
     readonly onConnected: () => void;
-    readonly onEnd: (verdict: Verdict, reason: Reason) => void;
+    readonly onEnd: (verdict: Verdict, reason: Reason) => boolean;
   }) {
     this.#nowMs = init.nowMs;
     this.#hasAnswered = init.hasAnswered;
@@ -44,9 +44,9 @@ export class WatchedUse implements HealthUse {
     return this.#hasAnswered() || this.#nowMs() - this.#connectedAtMs >= silentTrialMs;
   }
 
-  end(verdict: Verdict, reason: Reason): void {
-    if (this.isOver) return;
+  end(verdict: Verdict, reason: Reason): boolean {
+    if (this.isOver) return false;
     this.isOver = true;
-    this.#onEnd(verdict, reason);
+    return this.#onEnd(verdict, reason);
   }
 }

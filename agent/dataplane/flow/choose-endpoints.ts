@@ -14,6 +14,7 @@ import {
 } from '../../../shared/routing/destination.js';
 import { serviceName } from '../../../shared/routing/names.js';
 import { routeTarget, routeText } from '../../../shared/routing/steering.js';
+import type { RegistryService } from '../../../shared/routing/registry-entry.js';
 import type { ConnectionRecord } from '../connection/connection-record.js';
 import { refused, type Refused } from '../connection/ending.js';
 import type { UsableEndpoints } from '../balance/endpoint-health.js';
@@ -34,6 +35,8 @@ export type Chosen = {
   readonly ok: true;
   readonly endpoints: readonly Endpoint[];
   readonly policy: TrafficPolicy | null;
+  /** Null: the workload, or an address outside the mesh, was dialled itself. */
+  readonly service: RegistryService | null;
   /** The route that leads it; null: none does. */
   readonly route: TrafficRoute | null;
   /** What decides which of them fail too often; null: nothing does. */
@@ -84,7 +87,8 @@ export function chooseEndpoints({ context, connection }: Arrival, identified: Id
     ({ isUsable } = usable);
   }
   const how = { dialledPort: dialled.port, client: client.ip, policy, atMost, isUsable };
-  return { ok: true, endpoints: context.balancer.order(steered.destination, how), policy, route, of, counted, health };
+  const endpoints = context.balancer.order(steered.destination, how);
+  return { ok: true, endpoints, service, policy, route, of, counted, health };
 }
 
 /** The detail of a refusal. */

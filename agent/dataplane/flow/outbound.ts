@@ -81,7 +81,7 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
       health?.end('unknown', failed.reason);
       return { ...failed, detail: `${failed.detail}; not tried again: retryBudget` };
     }
-    connection.goTo(context.balancer.begin(endpoint, policy), health);
+    connection.goTo(context.balancer.begin(endpoint, chosen), health);
     const connected = await tryEndpoint(arrival, identified, endpoint, limitOf(context, chosen, untilMs)).finally(() =>
       retry?.end(),
     );

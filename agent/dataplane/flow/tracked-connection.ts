@@ -4,7 +4,7 @@ import type { Clock, Connection, Decision } from '../../../shared/policy/connect
 import type { Reason } from '../../../shared/reasons.js';
 import type { ConnectionLimits } from '../../../shared/policy/snapshot.js';
 import type { DestinationPlace } from '../limit/destination-limits.js';
-import type { HealthUse } from '../balance/health-use.js';
+import type { HealthUse, Verdict } from '../balance/health-use.js';
 import { verdictOf } from '../balance/verdict.js';
 import type { EndpointUse } from '../balance/endpoint-loads.js';
 import { Authorized } from '../connection/authorized.js';
@@ -120,11 +120,18 @@ export class TrackedConnection {
 
   /** Its endpoint is judged by how it ended, once. */
   judge(ending: Pick<Ending, 'reason' | 'isOwn'>): void {
-    const verdict = verdictOf(ending, { hasAnswered: this.record.firstByteAtMs !== null });
-    this.#health?.end(verdict, ending.reason);
-    this.#health = null;
     // One that takes connections and resets them has few open, and does not get more for that.
-    if (verdict === 'failed') this.#use?.end(true);
+    const verdict = this.#verdict(ending);
+    if (verdict === 'avoided') this.#use?.end(true);
+  }
+
+  /** `avoided`: others are to be taken before it, where nothing else sees to that. */
+  #verdict(ending: Pick<Ending, 'reason' | 'isOwn'>): Verdict | 'avoided' {
+    const verdict = verdictOf(ending, { hasAnswered: this.record.firstByteAtMs !== null });
+    const health = this.#health;
+    this.#health = null;
+    const isAtLimit = health?.end(verdict, ending.reason) ?? true;
+    return verdict === 'failed' && isAtLimit ? 'avoided' : verdict;
   }
 
   /** The connection is over. */
@@ -137,8 +144,9 @@ export class TrackedConnection {
 
   /** Its endpoint could not be reached. */
   leaveEndpoint(refusal: Refused): void {
-    this.judge(refusal);
-    this.#use?.end(refusal.isOwn !== true);
+    const verdict = this.#verdict(refusal);
+    // Where endpoints are ejected, that one fails says only as much.
+    this.#use?.end(refusal.isOwn !== true && verdict !== 'failed');
     this.#use = null;
   }
 

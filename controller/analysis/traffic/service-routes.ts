@@ -11,6 +11,7 @@ import { workloadName } from '../../../shared/routing/names.js';
 import type { RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryView } from '../../../shared/routing/registry-view.js';
 import { routeTarget, routeText, type SteeredConnection } from '../../../shared/routing/steering.js';
+import { balancingOf } from '../../../shared/routing/balancing.js';
 import { stickyOrder } from '../../../shared/routing/sticky-order.js';
 import { TrafficPolicies } from '../../../shared/routing/traffic-policies.js';
 
@@ -43,7 +44,10 @@ export type RoutedEndpoint = {
   readonly workload: string | null;
   /** Address and port. */
   readonly address: string;
-  /** That a new connection is for it, from 0 to 1; null: it depends on how many connections are open. */
+  /**
+   * That a new connection is for it, from 0 to 1; with `least-connections` while equally many are open to each endpoint. Null: it
+   * depends on an address of the client that is not known.
+   */
   readonly probability: number | null;
 };
 
@@ -92,14 +96,14 @@ export class TrafficView {
   ): Omit<RoutedTarget, 'subset' | 'share'> {
     const resolve: ResolveEndpoints = (...asked) => resolveService(this.#registry, ...asked);
     const target = routeTarget({ resolve, policies: this.#policies }, whole, connection, drawn);
-    if (!target.ok) return { balancing: 'round-robin', policy: null, problem: target.detail, endpoints: [] };
+    if (!target.ok)
+      return { balancing: balancingOf(whole.service, null), policy: null, problem: target.detail, endpoints: [] };
     const { endpoints, service } = target.destination;
-    const balancing = target.policy?.balancing ?? (service.isSticky === true ? 'source-ip' : 'round-robin');
+    const balancing = balancingOf(service, target.policy);
     const problem = endpoints.length === 0 ? `has no endpoint for port ${connection.dialled.port}` : null;
     const first = balancing === 'source-ip' && source !== null ? stickyOrder(endpoints, source, 1)[0] : undefined;
     const probabilityOf = (endpoint: Endpoint): number | null => {
       if (endpoints.length === 1) return share;
-      if (balancing === 'least-connections') return null;
       if (balancing === 'source-ip') return first === undefined ? null : endpoint === first ? share : 0;
       return share / endpoints.length;
     };

@@ -26,6 +26,9 @@ function renderOne({ sources, service, dialled, route, rule, targets }: Explaine
     ...renderTable(['SUBSET', 'SHARE', 'BALANCING', 'ENDPOINT', 'ADDRESS', 'GETS'], targets.flatMap(targetRows))
       .split('\n')
       .map((line) => `  ${line}`),
+    ...(targets.some(({ balancing, endpoints }) => balancing === 'least-connections' && endpoints.length > 1)
+      ? ['', '  least-connections: while equally many connections are open to each; a busier endpoint gets fewer']
+      : []),
   ];
   return lines.join('\n');
 }
@@ -49,7 +52,7 @@ function targetRows({ subset, share, balancing, problem, endpoints }: RoutedTarg
     balancing,
     workload ?? 'outside the mesh',
     address,
-    probability === null ? 'by open connections' : shareText(probability),
+    probability === null ? 'by the address of the client' : shareText(probability),
   ]);
 }
 

@@ -35,7 +35,7 @@ const loadBalancer = z
       .enum(['UNSPECIFIED', 'ROUND_ROBIN', 'RANDOM', 'LEAST_REQUEST', 'LEAST_CONN'])
       .exactOptional()
       .describe(
-        '`ROUND_ROBIN`: in turns. `RANDOM`: each as likely. `LEAST_REQUEST`, and `LEAST_CONN`, its older name: of two random endpoints the one to which the thread of the agent has fewer open connections; one that refused within the last ten seconds loses. `UNSPECIFIED`: as without it.',
+        '`ROUND_ROBIN`: in turns. `RANDOM`: each as likely. `LEAST_REQUEST`, and `LEAST_CONN`, its older name: of the next endpoint in turn and a random other one that to which the thread of the agent has fewer open connections; one that refused within the last ten seconds loses. `UNSPECIFIED`, and without it: as `LEAST_REQUEST`, or by the address of the client where the Service is sticky.',
       )
       .register(fieldNotes, {
         limits: 'this or `consistentHash`, never both',

@@ -72,7 +72,10 @@ spec: { serviceAccount: api, addresses: [198.18.0.4] }
 `;
   assert.equal((await run(['apply', '-f', '-'], service + client)).code, 0);
   const without = await run(['routes', 'billing/api', 'billing/ledger']);
-  assert.match(without.out, /route +none matches[^]*100 % +round-robin +billing\/ledger +198\.18\.0\.2:80 +100 %/);
+  assert.match(
+    without.out,
+    /route +none matches[^]*100 % +least-connections +billing\/ledger +198\.18\.0\.2:80 +100 %/,
+  );
   assert.equal((await run(['apply', '-f', '-'], steered?.[1])).code, 0);
 
   const { out, code } = await run(['routes', 'sa:billing/api', 'billing/ledger:80']);
@@ -83,7 +86,7 @@ spec: { serviceAccount: api, addresses: [198.18.0.4] }
   );
   assert.match(
     out,
-    /v1 +90 % +round-robin +billing\/ledger +198\.18\.0\.2:80 +90 %\n +v2 +10 % +- +refused: has no endpoint for port 80/,
+    /v1 +90 % +least-connections +billing\/ledger +198\.18\.0\.2:80 +90 %\n +v2 +10 % +- +refused: has no endpoint for port 80/,
   );
   assert.match(out, /^billing\/export -> [^]*spec\.tcp\[0\][^]*replicas +100 % +- +refused/m);
   const json = await run(['routes', '198.18.0.3', '198.19.0.2', '-o', 'json']);

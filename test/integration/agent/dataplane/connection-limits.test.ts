@@ -144,7 +144,8 @@ describe('connections to a service with a connectionPool', { timeout: patientMs(
     const lead = async (route: Partial<TrafficRoute>, policy: TrafficPolicy = {}): Promise<void> => {
       const routes = [{ matches: [], choices: [{ subset: null, weight: 1 }], ...route }];
       const virtualServices = [{ namespace: 'shop', name: 'web', host: rule.host, routes }];
-      await mesh.apply(allowAll({ revision: ++revision, destinationRules: [{ ...rule, policy }], virtualServices }));
+      const inTurns = { ...rule, policy: { balancing: 'round-robin', ...policy } } as const;
+      await mesh.apply(allowAll({ revision: ++revision, destinationRules: [inTurns], virtualServices }));
     };
     /**
      * Who answered four connections, whose endpoint failed, and why the last one did. Each worker takes its endpoints in turn,

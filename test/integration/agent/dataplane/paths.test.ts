@@ -19,6 +19,7 @@ const port = 8080;
 
 describe('a connection through the data plane', { timeout: patientMs(120_000) }, () => {
   let mesh: DataplaneMesh;
+  let revision = 1;
   const servers: LabServer[] = [];
 
   before(async () => {
@@ -128,6 +129,10 @@ describe('a connection through the data plane', { timeout: patientMs(120_000) },
   });
 
   test('tries another endpoint of the service when one refuses, and has one record for it all', async () => {
+    // By open connections one that refused is not tried again for ten seconds.
+    const rule = { namespace: 'shop', name: 'pair', host: 'pair.shop.svc.cluster.local', ports: {} };
+    const inTurns = { ...rule, policy: { balancing: 'round-robin' } } as const;
+    await mesh.apply(allowAll({ revision: ++revision, destinationRules: [inTurns] }));
     const refusals = [];
     for (let i = 0; i < 4; i++) {
       const socket = await mesh.workload('web').connect({ ip: mesh.lab.vip('pair').ipv4, port: 80 });
@@ -142,6 +147,7 @@ describe('a connection through the data plane', { timeout: patientMs(120_000) },
       Array.from({ length: 2 }, () => ['CONNECT_REFUSED', 'shop/dead']),
     );
     assert.equal(mesh.unclaimed('node1').length, 0);
+    await mesh.apply(allowAll({ revision: ++revision }));
   });
 
   test('to a service port that does not exist is NO_ENDPOINT', async () => {
@@ -171,7 +177,7 @@ describe('a connection through the data plane', { timeout: patientMs(120_000) },
     assert.deepEqual([record.reason, ruleOf(record)], ['SOURCE_UNKNOWN', 'Mesh/default']);
 
     const mesh1 = { defaultAction: 'allow', outbound: 'allow', mtls: 'PERMISSIVE', rootNamespace: 'r' } as const;
-    await mesh.apply(allowAll({ revision: 2, mesh: mesh1 }));
+    await mesh.apply(allowAll({ revision: ++revision, mesh: mesh1 }));
     for (const family of ['ipv4', 'ipv6'] as const) {
       const taken = await outside.connect({ ip: db[family], port });
       assert.equal(await exchange(taken, 'x'), `hello ${outside[family]}\nx`);
@@ -191,23 +197,23 @@ describe('a connection through the data plane', { timeout: patientMs(120_000) },
       to: [],
       ports: [],
     };
-    await mesh.apply(allowAll({ revision: 3, mesh: mesh1, rules: [rule] }));
+    await mesh.apply(allowAll({ revision: ++revision, mesh: mesh1, rules: [rule] }));
     assert.equal(await refusal(outside, { ip: db.ipv4, port }), 'ECONNRESET');
     const denied = await mesh.closed('node2', inbound);
     assert.deepEqual([denied.reason, ruleOf(denied)], ['POLICY_DENY', 'SegmentationRule/no-outside']);
-    await mesh.apply(allowAll({ revision: 4 }));
+    await mesh.apply(allowAll({ revision: ++revision }));
   });
 
   test('of a workload to itself through a VIP works where the rules refuse everything', async () => {
     const closed = { defaultAction: 'deny', outbound: 'deny', mtls: 'STRICT', rootNamespace: 'r' } as const;
-    await mesh.apply(allowAll({ revision: 5, mesh: closed }));
+    await mesh.apply(allowAll({ revision: ++revision, mesh: closed }));
     const socket = await mesh.workload('web').connect({ ip: mesh.lab.vip('self').ipv4, port: 80 });
     assert.match(await exchange(socket, 'me'), /me$/);
     const record = await mesh.closed('node1', outbound);
     assert.deepEqual([record.path, record.reason, record.destination.workload], ['local', 'OK', 'shop/web']);
     assert.equal(await refusal(mesh.workload('web'), { ip: mesh.workload('side').ipv4, port }), 'ECONNRESET');
     assert.equal((await mesh.closed('node1', outbound)).reason, 'POLICY_DEFAULT_DENY');
-    await mesh.apply(allowAll({ revision: 6 }));
+    await mesh.apply(allowAll({ revision: ++revision }));
   });
 
   test('that a neighbour on the same link aims at the loopback of a workload does not get there', async () => {
@@ -222,11 +228,11 @@ describe('a connection through the data plane', { timeout: patientMs(120_000) },
       ip rule add pref 100 lookup local; ip rule del pref 0`,
     ]);
     const mesh1 = { defaultAction: 'allow', outbound: 'allow', mtls: 'PERMISSIVE', rootNamespace: 'r' } as const;
-    await mesh.apply(allowAll({ revision: 7, mesh: mesh1 }));
+    await mesh.apply(allowAll({ revision: ++revision, mesh: mesh1 }));
     assert.equal(await refusal(neighbour, { ip: '127.0.0.5', port }), 'ECONNRESET');
     const record = await mesh.closed('node2', inbound);
     assert.deepEqual([record.reason, record.requested?.ip], ['HOST_UNREACHABLE', '127.0.0.5']);
-    await mesh.apply(allowAll({ revision: 8 }));
+    await mesh.apply(allowAll({ revision: ++revision }));
     const undo = 'ip rule add pref 0 lookup local; ip rule del pref 100; ip rule del pref 50';
     await neighbour.check(['sh', '-ec', `${undo}; sysctl -qw net.ipv4.conf.all.route_localnet=0`]);
   });

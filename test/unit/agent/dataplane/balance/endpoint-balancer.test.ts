@@ -128,6 +128,7 @@ describe('the order of endpoints', () => {
 
 describe('least-connections', () => {
   const policy = { balancing: 'least-connections' } as const;
+  const of = { service: web, policy };
 
   it('keeps the numbers of connections close to each other, where turns of unequal length do not', () => {
     const endpoints = some(10);
@@ -139,7 +140,7 @@ describe('least-connections', () => {
       let worst = 0;
       for (let i = 0; i < 20_000; i++) {
         const endpoint = balancer.order(destination(endpoints), dial(balancing))[0]!;
-        uses.push({ endpoint, use: balancer.begin(endpoint, { balancing }) });
+        uses.push({ endpoint, use: balancer.begin(endpoint, { service: web, policy: { balancing } }) });
         open.set(endpoint, open.get(endpoint)! + 1);
         // Connections of the first endpoint never end; of the others a random one does.
         const at = Math.floor(random() * uses.length);
@@ -157,6 +158,38 @@ describe('least-connections', () => {
     assert.ok(least < turns / 4, `${least} and ${turns} more`);
   });
 
+  it('gives endpoints the same share of connections that live for times by chance', () => {
+    const endpoints = some(5);
+    const random = randomNumbers(21);
+    const balancer = balancerWith(22);
+    const counts = new Map(endpoints.map((endpoint) => [endpoint, 0]));
+    const open: (EndpointUse | null)[] = [];
+    const times = 20_000;
+    for (let i = 0; i < times; i++) {
+      const [endpoint] = balancer.order(destination(endpoints), dial(null));
+      assert.ok(endpoint);
+      counts.set(endpoint, counts.get(endpoint)! + 1);
+      open.push(balancer.begin(endpoint, { service: web, policy: null }));
+      if (open.length > 100) open.splice(Math.floor(random() * open.length), 1)[0]?.end(false);
+    }
+    const tolerance = 3 * Math.sqrt(times * (1 / 5) * (4 / 5));
+    for (const count of counts.values()) assert.ok(Math.abs(count - times / 5) < tolerance, `${count} of ${times}`);
+  });
+
+  it('takes a random other one only where that is lighter, and turns where all are equal', () => {
+    const endpoints = some(4);
+    const balancer = balancerWith(23);
+    const firstOf = (): number => endpoints.indexOf(balancer.order(destination(endpoints), dial(null, 1))[0]!);
+    const start = firstOf();
+    assert.deepEqual(
+      [1, 2, 3, 4].map(firstOf),
+      [1, 2, 3, 4].map((turn) => (start + turn) % 4),
+    );
+    const busy = (start + 1) % 4;
+    balancer.begin(endpoints[busy]!, { service: web, policy: null });
+    for (let i = 0; i < 50; i++) assert.notEqual(firstOf(), busy);
+  });
+
   it('counts a connection from its beginning to its end, once', () => {
     const [a, b] = some(2) as [Endpoint, Endpoint];
     const balancer = balancerWith(5);
@@ -164,10 +197,10 @@ describe('least-connections', () => {
       for (let i = 0; i < 50; i++)
         assert.equal(balancer.order(destination([a, b]), dial('least-connections'))[0], first);
     };
-    const use = balancer.begin(a, policy);
+    const use = balancer.begin(a, of);
     always(b);
-    const second = balancer.begin(b, policy);
-    const third = balancer.begin(b, policy);
+    const second = balancer.begin(b, of);
+    const third = balancer.begin(b, of);
     always(a);
     for (const each of [second, second, third, third]) each?.end(false);
     always(b);
@@ -178,9 +211,12 @@ describe('least-connections', () => {
   it('counts nothing for a service that is balanced in another way', () => {
     const [a] = some(1) as [Endpoint];
     const balancer = balancerWith(6);
-    for (const other of [null, {}, { balancing: 'round-robin' }, { balancing: 'random' }] as const) {
-      assert.equal(balancer.begin(a, other), null);
+    for (const other of [{ balancing: 'round-robin' }, { balancing: 'random' }] as const) {
+      assert.equal(balancer.begin(a, { service: web, policy: other }), null);
     }
+    assert.equal(balancer.begin(a, { service: { ...web, isSticky: true }, policy: null }), null);
+    assert.equal(balancer.begin(a, { service: null, policy: null }), null);
+    for (const none of [null, {}]) assert.notEqual(balancer.begin(a, { service: web, policy: none }), null);
   });
 
   it('does not send everything to an endpoint that refuses at once, and tries it again after ten seconds', () => {
@@ -195,7 +231,7 @@ describe('least-connections', () => {
       nowMs = i * 10;
       const order = balancer.order(destination(endpoints), dial('least-connections'));
       for (const endpoint of order) {
-        const use = balancer.begin(endpoint, policy);
+        const use = balancer.begin(endpoint, of);
         if (endpoint !== dead) {
           alive.set(endpoint, use);
           break;
@@ -216,7 +252,8 @@ describe('least-connections', () => {
     const loads = new EndpointLoads({ nowMs: () => 5 });
     loads.begin(named('gone')).end(true);
     loads.begin(other);
-    assert.deepEqual([loads.isLighter(other, named('gone')), loads.isLighter(named('heir'), other)], [true, true]);
+    assert.equal(loads.isLighter([other, named('gone')], 0, 1), true);
+    assert.equal(loads.isLighter([named('heir'), other], 0, 1), true);
   });
 
   it('goes by the numbers where no endpoint could be reached', () => {
@@ -224,7 +261,7 @@ describe('least-connections', () => {
     const loads = new EndpointLoads({ nowMs: () => 5 });
     for (const endpoint of [a, b]) loads.begin(endpoint).end(true);
     const use = loads.begin(a);
-    assert.deepEqual([loads.isLighter(a, b), loads.isLighter(b, a)], [false, true]);
+    assert.deepEqual([loads.isLighter([a, b], 0, 1), loads.isLighter([a, b], 1, 0)], [false, true]);
     use.end(false);
   });
 

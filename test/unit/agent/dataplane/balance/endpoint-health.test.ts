@@ -110,6 +110,14 @@ describe('an endpoint', () => {
     assert.deepEqual(world.usable(), [0, 2, 3]);
   });
 
+  it('that has failed too often is said to stay where no more may be ejected', () => {
+    const world = new World({ endpoints: 2, policy: { failures: 2, maxEjectionPercent: 50 } });
+    const failOf = (index: number) => world.begin(index)?.end('failed', 'CONNECT_REFUSED');
+    assert.deepEqual([failOf(0), failOf(0), failOf(1), failOf(1), failOf(1)], [false, false, false, true, true]);
+    assert.equal(world.begin(1)?.end('worked', 'OK'), false);
+    assert.deepEqual([world.usable(), failOf(1)], [[1], false]);
+  });
+
   it('is tried by one connection when its time is over, and is whole when that works', () => {
     const world = new World();
     world.fail(1, 3);

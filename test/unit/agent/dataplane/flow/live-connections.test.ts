@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { statSync } from 'node:fs';
-import { test } from 'node:test';
+import { describe, it, test } from 'node:test';
+import { notAsked, unreachable } from '../../../../../agent/dataplane/connection/ending.js';
 import { ConnectionRecord } from '../../../../../agent/dataplane/connection/connection-record.js';
 import { LiveConnections } from '../../../../../agent/dataplane/flow/live-connections.js';
 import { TrackedConnection, type FactsSource } from '../../../../../agent/dataplane/flow/tracked-connection.js';
@@ -100,21 +101,53 @@ test('a connection that has ended leaves its place of a destination before its r
   assert.deepEqual(seen, ['endpoint false', 'place']);
 });
 
-test('a connection that its endpoint resets before a byte came has failed there, and one that it served has not', () => {
-  for (const [firstByteAtMs, reason, isFailed] of [
-    [null, 'PEER_RESET', true],
-    [5, 'PEER_RESET', false],
-    [null, 'CLIENT_RESET', false],
-  ] as const) {
+describe('an endpoint', () => {
+  /** Whether others are taken before it from now on, after each way in which a connection to it may end. */
+  function avoided(
+    end: (connection: TrackedConnection) => void,
+    how: { firstByteAtMs?: number; isAtLimit?: boolean } = {},
+  ): boolean | undefined {
     const record = new ConnectionRecord({ direction: 'outbound' });
-    record.firstByteAtMs = firstByteAtMs;
-    const clock = { nowMs: () => 0 };
+    record.firstByteAtMs = how.firstByteAtMs ?? null;
     const inGrace = { kept: 0, draining: 0 };
-    const connection = new TrackedConnection({ record, workload: null, clock, inGrace });
+    const connection = new TrackedConnection({ record, workload: null, clock: { nowMs: () => 0 }, inGrace });
     const ends: boolean[] = [];
-    connection.goTo({ end: (isFailedThere) => ends.push(isFailedThere) }, null);
-    connection.judge({ reason });
+    const { isAtLimit } = how;
+    const health = isAtLimit === undefined ? null : { connected: () => {}, end: () => isAtLimit };
+    connection.goTo({ end: (isFailed) => ends.push(isFailed) }, health);
+    end(connection);
     connection.leave();
-    assert.equal(ends[0], isFailed, reason);
+    return ends[0];
   }
+  const reset = (connection: TrackedConnection): void => connection.judge({ reason: 'PEER_RESET' });
+  const unreached = (connection: TrackedConnection): void =>
+    connection.leaveEndpoint(unreachable('CONNECT_REFUSED', ''));
+
+  it('that resets a connection before a byte came is avoided, and one that served it is not', () => {
+    assert.equal(avoided(reset), true);
+    assert.equal(avoided(reset, { firstByteAtMs: 5 }), false);
+    assert.equal(
+      avoided((connection) => connection.judge({ reason: 'CLIENT_RESET' })),
+      false,
+    );
+  });
+
+  it('that could not be reached is avoided, but not for what this agent did', () => {
+    assert.equal(avoided(unreached), true);
+    assert.equal(
+      avoided((connection) => connection.leaveEndpoint(notAsked('CONNECT_TIMEOUT', ''))),
+      false,
+    );
+  });
+
+  it('is left to what ejects endpoints, unless that may eject no more', () => {
+    assert.deepEqual(
+      [reset, unreached].flatMap((end) => [false, true].map((isAtLimit) => avoided(end, { isAtLimit }))),
+      [false, true, false, true],
+    );
+    // What does not count there does here.
+    const stranger = (connection: TrackedConnection): void =>
+      connection.leaveEndpoint(unreachable('PEER_IDENTITY', ''));
+    assert.equal(avoided(stranger, { isAtLimit: false }), true);
+  });
 });

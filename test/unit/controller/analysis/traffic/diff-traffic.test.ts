@@ -43,14 +43,14 @@ describe('what a changed route does to recorded clients', () => {
   it('is said by client and service, with the connections that were recorded', () => {
     const result = diff({}, documents);
     assert.equal(result.wouldBreak, false);
-    const before = 'all (round-robin, 3 of its endpoints)';
+    const before = 'all (least-connections, 3 of its endpoints)';
     assert.deepEqual(result.traffic, [
       {
         sources: ['shop/api'],
         service: 'shop/web:80',
         worked: 7,
         before,
-        after: 'v1 90 % (round-robin, 2 of its endpoints), v2 10 % (round-robin, 1 of its endpoints)',
+        after: 'v1 90 % (least-connections, 2 of its endpoints), v2 10 % (least-connections, 1 of its endpoints)',
         isBroken: false,
       },
       {
@@ -58,7 +58,7 @@ describe('what a changed route does to recorded clients', () => {
         service: 'shop/web:80',
         worked: 1,
         before,
-        after: 'v2 (round-robin, 1 of its endpoints)',
+        after: 'v2 (least-connections, 1 of its endpoints)',
         isBroken: false,
       },
     ]);
@@ -67,7 +67,7 @@ describe('what a changed route does to recorded clients', () => {
       text,
       /Recorded clients whose new connections would go elsewhere:\nFROM +SERVICE +CONNECTIONS +ROUTE\n/,
     );
-    assert.match(text, /shop\/api +shop\/web:80 +7 +all \(round-robin/);
+    assert.match(text, /shop\/api +shop\/web:80 +7 +all \(least-connections/);
   });
 
   it('breaks what worked where a route leads to nothing that serves', () => {
