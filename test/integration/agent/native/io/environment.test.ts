@@ -11,7 +11,10 @@ import { withDeadline } from '../../../../support/tunnel/tunnel-pair.js';
 
 const callsModule = new URL('../../../../../agent/native/io-calls.js', import.meta.url).href;
 
-/** What runs in a thread: connects many times to `port`, begins TLS on some, and then stays, or does what `end` says. */
+/**
+ * What runs in a thread: connects many times to `port`, and then stays, or does what `end` says. It ends only after a word of
+ * the test: its own word and its end could come together, and the test would see the end first.
+ */
 const threadOf = (port: number, end: string): string => `
   const { parentPort } = require('node:worker_threads');
   import(${JSON.stringify(callsModule)}).then(({ startReactor, ioCalls }) => {
@@ -26,8 +29,8 @@ const threadOf = (port: number, end: string): string => `
     });
     calls.ioSplice(handles[0], handles[1], 100);
     setTimeout(() => { ${end === 'by itself' ? 'for (const handle of handles) calls.ioClose(handle, 0);' : ''} parentPort.postMessage('open'); }, 20);
-    ${end === 'process.exit' ? 'setTimeout(() => process.exit(3), 50);' : ''}
-    ${end === 'throws' ? "setTimeout(() => { throw new Error('on purpose'); }, 50);" : ''}
+    ${end === 'process.exit' ? "parentPort.once('message', () => process.exit(3));" : ''}
+    ${end === 'throws' ? "parentPort.once('message', () => { throw new Error('on purpose'); });" : ''}
   });`;
 
 function descriptorsOf(kind: string): number {
@@ -41,12 +44,17 @@ function descriptorsOf(kind: string): number {
 }
 
 for (const end of ['terminate', 'in a turn', 'process.exit', 'throws', 'by itself'])
-  test(`a thread that ends (${end}) closes what it had, and the process goes on`, async () => {
+  test(`a thread that ends (${end}) closes what it had, and the process goes on`, async (t) => {
     const sockets = new Set<Socket>();
     const server = createServer((socket) => {
       sockets.add(socket.on('error', () => {}));
       socket.on('close', () => sockets.delete(socket));
       socket.write('x');
+    });
+    // What fails must not keep this process.
+    t.after(() => {
+      server.close();
+      for (const socket of sockets) socket.destroy();
     });
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
@@ -58,6 +66,7 @@ for (const end of ['terminate', 'in a turn', 'process.exit', 'throws', 'by itsel
       const exit = new Promise((resolve) => worker.once('exit', resolve));
       await withDeadline('a word of the thread', once(worker, 'message'));
       if (end === 'terminate' || end === 'in a turn') await worker.terminate();
+      worker.postMessage('end', []);
       await withDeadline('the end of the thread', exit);
       await withDeadline('the end of its connections', allGone(sockets));
     }
