@@ -10,6 +10,7 @@ import { ensureRequirements } from './lab/install-requirements.js';
 import { findLeaks, removeLeaks, takeInventory } from './lab/leak-check.js';
 import { requireCommands } from './lab/requirements.js';
 import { sweepStaleLabs } from './lab/teardown.js';
+import { buildsVariable } from './support/program/built-once.js';
 import { fewWorlds, worldsVariable } from './support/property-runs.js';
 import { keepCompiled } from './runner/compile-cache.js';
 import { lanesOf, runLane, type Lane, type LaneEnd, type LaneReport } from './runner/lanes.js';
@@ -72,6 +73,8 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
   // Not in the tests' own TMPDIR, which must be empty in the end.
   const entryDirectory = mkdtempSync(path.join(tmpdir(), 'culvert-groups-'));
   keepCompiled(entryDirectory);
+  // A lane uses that of the run which has started it.
+  process.env[buildsVariable] ??= entryDirectory;
   const scope = openScope(hasLabs, options.inside ?? false);
   const before = await takeInventory(scope);
   try {

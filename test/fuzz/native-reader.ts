@@ -1,8 +1,7 @@
 import { execFileSync, spawn, type ChildProcessByStdio } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Readable, Writable } from 'node:stream';
+import { builtOnce } from '../support/program/built-once.js';
 
 /** The repository, seen from the compiled file. */
 const root = path.resolve(import.meta.dirname, '../../..');
@@ -36,23 +35,21 @@ export class NativeReader {
 
   /** `sources` and `include` are paths in the repository. */
   static build({ sources, include }: { readonly sources: readonly string[]; readonly include: string }): NativeReader {
-    const directory = mkdtempSync(path.join(tmpdir(), 'culvert-reader-'));
-    const program = path.join(directory, 'reader');
-    const compile = (flags: readonly string[]): void => {
-      const files = sources.map((file) => path.join(root, file));
-      const args = ['-std=gnu11', '-g', '-O1', ...flags, '-I', path.join(root, include), '-o', program, ...files];
-      execFileSync('gcc', args, { stdio: ['ignore', 'ignore', 'pipe'] });
-    };
-    try {
+    const name = `reader-of-${sources.map((file) => path.basename(file, '.c')).join('-')}`;
+    using built = builtOnce(name, (directory) => {
+      const compile = (flags: readonly string[]): void => {
+        const files = sources.map((file) => path.join(root, file));
+        const output = path.join(directory, 'reader');
+        const args = ['-std=gnu11', '-g', '-O1', ...flags, '-I', path.join(root, include), '-o', output, ...files];
+        execFileSync('gcc', args, { stdio: ['ignore', 'ignore', 'pipe'] });
+      };
       try {
         compile(['-fsanitize=address,undefined', '-fno-sanitize-recover']);
       } catch {
         compile([]);
       }
-      return new NativeReader(program);
-    } finally {
-      rmSync(directory, { recursive: true });
-    }
+    });
+    return new NativeReader(path.join(built.directory, 'reader'));
   }
 
   /** Its answer. Rejects when it ends. One question at a time. */

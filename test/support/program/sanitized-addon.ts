@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { builtOnce } from './built-once.js';
 
 /** The repository, seen from the compiled file. */
 const root = path.resolve(import.meta.dirname, '../../../..');
@@ -15,8 +15,17 @@ export type SanitizedAddon = Disposable & {
 };
 
 export function buildSanitizedAddon(): SanitizedAddon {
-  const directory = mkdtempSync(path.join(tmpdir(), 'culvert-sanitized-'));
-  const [addon, loader] = [path.join(directory, 'culvert.node'), path.join(directory, 'loader.cjs')];
+  const built = builtOnce('sanitized-addon', compile);
+  const library = execFileSync('gcc', ['-print-file-name=libasan.so'], { encoding: 'utf8' }).trim();
+  return {
+    nodeArguments: ['--require', path.join(built.directory, 'loader.cjs')],
+    // Node frees nothing at its end, so leaks are looked for by counting, in the tests.
+    environment: { ...process.env, LD_PRELOAD: library, ASAN_OPTIONS: 'detect_leaks=0:abort_on_error=1' },
+    [Symbol.dispose]: () => built[Symbol.dispose](),
+  };
+}
+
+function compile(directory: string): void {
   const folder = path.join(root, 'agent/native');
   const sources = [folder, path.join(folder, 'io')].flatMap((part) =>
     readdirSync(part)
@@ -29,19 +38,14 @@ export function buildSanitizedAddon(): SanitizedAddon {
   );
   const sanitizers = ['-fsanitize=address,undefined', '-fno-sanitize-recover=undefined', '-fno-omit-frame-pointer'];
   const flags = ['-std=gnu11', '-O1', '-g', ...sanitizers, '-fPIC', '-shared', '-fvisibility=hidden'];
-  execFileSync('gcc', [...flags, '-I', headers, '-o', addon, ...sources], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const output = ['-o', path.join(directory, 'culvert.node')];
+  execFileSync('gcc', [...flags, '-I', headers, ...output, ...sources], { stdio: ['ignore', 'ignore', 'inherit'] });
   // Node opens an addon by its path: this one in place of the other.
   writeFileSync(
-    loader,
+    path.join(directory, 'loader.cjs'),
     `const { _extensions } = require('node:module');
     const open = _extensions['.node'];
-    _extensions['.node'] = (module, file) => open(module, file.endsWith('culvert.node') ? ${JSON.stringify(addon)} : file);`,
+    const addon = require('node:path').join(__dirname, 'culvert.node');
+    _extensions['.node'] = (module, file) => open(module, file.endsWith('culvert.node') ? addon : file);`,
   );
-  const library = execFileSync('gcc', ['-print-file-name=libasan.so'], { encoding: 'utf8' }).trim();
-  return {
-    nodeArguments: ['--require', loader],
-    // Node frees nothing at its end, so leaks are looked for by counting, in the tests.
-    environment: { ...process.env, LD_PRELOAD: library, ASAN_OPTIONS: 'detect_leaks=0:abort_on_error=1' },
-    [Symbol.dispose]: () => rmSync(directory, { recursive: true, force: true }),
-  };
 }
