@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
-import { test } from 'node:test';
+import { after, before, test } from 'node:test';
 import type { ProblemsAnswer } from '../../../controller/api/api-types.js';
+import type { RunningController } from '../../../controller/app.js';
 import { machineFactor } from '../../support/machine-factor.js';
 import {
   apply,
@@ -49,15 +50,26 @@ const attacks: Readonly<Record<string, { readonly text: string; readonly problem
   },
 };
 
+let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+/** None of the attacks changes anything, so they all meet the same controller. */
+let controller: RunningController;
+
+before(async () => {
+  directory = await temporaryDirectory();
+  controller = await startedController(directory.path);
+  // The first of all starts the thread.
+  assert.equal((await apply(controller, `# ${'x'.repeat(100_000)}`)).status, 422);
+});
+after(async () => {
+  await controller[Symbol.asyncDispose]();
+  await directory[Symbol.asyncDispose]();
+});
+
 for (const [what, { text, problem }] of Object.entries(attacks)) {
   test(`other requests are answered while an editor applies ${what}`, async () => {
-    await using directory = await temporaryDirectory();
-    await using controller = await startedController(directory.path);
     const ask = async (): Promise<void> => {
       assert.equal((await callApi(controller, 'GET', '/v1/status')).status, 200);
     };
-    // The first of all starts the thread.
-    assert.equal((await apply(controller, `# ${'x'.repeat(100_000)}`)).status, 422);
     await ask();
     const idle = await lateness(async () => {
       for (let at = 0; at < 20; at++) await Promise.all([ask(), delay(25)]);

@@ -176,8 +176,8 @@ describe('parseDocuments', () => {
   ];
   for (const [what, text, message] of refused) {
     it(`refuses ${what}`, () => {
-      const { resources } = parseDocuments(text);
-      const problems = problemsOf(text);
+      const { resources, problems: found } = parseDocuments(text, { fileName: 'x.yaml' });
+      const problems = found.map(formatProblem);
       assert.ok(
         problems.some((problem) => message.test(problem)),
         problems.slice(0, 3).join('\n'),
