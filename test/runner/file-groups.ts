@@ -12,10 +12,10 @@ export type FileGroup = {
 
 /** A file that measures its process, or changes it for good (a thread has one reactor), has a process of its own. */
 const needsOwnProcess =
-  /\bprlimit\b|\bgetHeapStatistics\b|\bReactor\.ofThread\b|\bprocess\.(?:chdir|memoryUsage|on|once)\b/;
+  /\bprlimit\b|\bgetHeapStatistics\b|\bmonitorEventLoopDelay\b|\bReactor\.ofThread\b|\bprocess\.(?:chdir|memoryUsage|on|once)\b/;
 
-/** With a quarter of the time that files of one process may take together, a file has a process of its own. */
-const aloneShare = 1 / 4;
+/** With a third of the time that files of one process may take together, a file has a process of its own. */
+const aloneShare = 1 / 3;
 
 /**
  * Starting Node, loading the product and compiling its functions takes longer than most tests. So up to `filesPerProcess` files

@@ -30,6 +30,8 @@ const isBareMachineWhole = process.env['CULVERT_BARE_MACHINE'] === 'whole';
 const endToEnd = {
   directory: 'e2e',
   concurrency: 3,
+  filesPerProcess: 8,
+  secondsPerProcess: 180,
   timeoutMs: isBareMachineWhole ? 9_000_000 : 900_000,
   needsLab: true,
 };
@@ -83,13 +85,13 @@ export const suites = {
     directory: 'integration',
     concurrency: 3,
     filesPerProcess: 12,
-    secondsPerProcess: 150,
+    secondsPerProcess: 300,
     timeoutMs: 300_000,
     needsLab: true,
     sameWithAnyNode,
   },
   e2e: { ...endToEnd, agentWorkers: 2 },
-  'e2e-one-worker': { ...endToEnd, files: dataPlaneFiles, agentWorkers: 1 },
+  'e2e-one-worker': { ...endToEnd, files: dataPlaneFiles, agentWorkers: 1, secondsPerProcess: 80 },
   contract: { directory: 'contract', concurrency: 2, timeoutMs: 180_000, needsLab: true },
   unit: {
     directory: 'unit',
