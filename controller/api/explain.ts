@@ -13,6 +13,7 @@ import { badRequest } from './api-error.js';
 import type { Enforcer, ExplainedConnection, WhyAnswer } from './api-types.js';
 import { findDestinations, findSources, type Candidate, type DestinationCandidate } from './party-candidates.js';
 import { partyWorkload } from '../analysis/pairs/mesh-party.js';
+import { localityOf } from '../../shared/routing/locality.js';
 import { serviceName, workloadName, type NodeName } from '../../shared/routing/names.js';
 
 /** What is known of the agent that a registered workload with a node and a netns is to have. */
@@ -71,7 +72,7 @@ function pairsOf(
   const failures: unknown[] = [];
   const asked = findSources(text, entries).flatMap((source) => {
     try {
-      const from = source.workload?.locality ?? null;
+      const from = source.workload === null ? null : localityOf(source.workload);
       return [{ source, destinations: findDestinations(destination, port, entries, from) }];
     } catch (error) {
       failures.push(error);

@@ -39,7 +39,7 @@ export function registryEntries(
 
 function workloadEntry({ metadata, spec }: Workload, trustDomain: string): WorkloadEntry {
   const { namespace, name } = metadata;
-  const { serviceAccount, addresses, node = null, netns = null, capture } = spec;
+  const { serviceAccount, addresses, node = null, netns = null, capture, zone } = spec;
   return {
     kind: 'workload',
     namespace,
@@ -59,8 +59,14 @@ function workloadEntry({ metadata, spec }: Workload, trustDomain: string): Workl
     },
     ...namedPortsOf(spec),
     ...lateAcceptPortsOf(spec),
+    ...(zone === undefined || node === null ? {} : { locality: { host: node, zone } }),
   };
 }
+
+const distributions = {
+  PreferSameZone: 'prefer-same-zone',
+  PreferSameNode: 'prefer-same-host',
+} as const satisfies Record<string, RegistryService['distribution']>;
 
 function registryService({ metadata, spec }: Service): RegistryService {
   return {
@@ -74,5 +80,6 @@ function registryService({ metadata, spec }: Service): RegistryService {
       ...(earlyAccept ? {} : { earlyAccept }),
     })),
     selector: spec.selector,
+    ...(spec.trafficDistribution === undefined ? {} : { distribution: distributions[spec.trafficDistribution] }),
   };
 }

@@ -1,5 +1,6 @@
 import { isIpv6, type HostPort, type IpAddress } from '../address.js';
 import type { DestinationSubset } from '../policy/snapshot.js';
+import { localityOf } from './locality.js';
 import { nearestOf } from './nearest.js';
 import type { Locality, RegistryService, ServicePort, WorkloadEntry } from './registry-entry.js';
 import type { RegistryView } from './registry-view.js';
@@ -118,8 +119,8 @@ function selected(
     const ip = addressFor(workload, dialled);
     const port = targetPortOf(served, workload);
     if (ip === undefined || port === undefined) continue;
-    const { availability, locality } = workload;
-    found.push({ workload, address: { ip, port }, availability, locality });
+    const { availability } = workload;
+    found.push({ workload, address: { ip, port }, availability, locality: localityOf(workload) ?? undefined });
   }
   return found;
 }

@@ -50,7 +50,7 @@ export type WorkloadEntry = {
    * and still serves, so a service uses it where it has no ready endpoint, as in Kubernetes. Absent: it is ready.
    */
   readonly availability?: 'unready' | 'ending';
-  /** Absent: not known, so it is near to nothing. */
+  /** Absent: it is on `node`, in no zone; see `localityOf`. */
   readonly locality?: Locality;
 };
 

@@ -12,6 +12,7 @@ import {
   type Endpoint,
   type ServiceDestination,
 } from '../../../shared/routing/destination.js';
+import { localityOf } from '../../../shared/routing/locality.js';
 import { serviceName } from '../../../shared/routing/names.js';
 import { routeTarget, routeText } from '../../../shared/routing/steering.js';
 import type { RegistryService } from '../../../shared/routing/registry-entry.js';
@@ -61,7 +62,7 @@ export function chooseEndpoints({ context, connection }: Arrival, identified: Id
   const { record } = connection;
   const { dialled, client, entry } = identified;
   const { registry, lists } = context.state;
-  const destination = resolveDestination(registry, dialled, entry.locality ?? null, lists.resolve);
+  const destination = resolveDestination(registry, dialled, localityOf(entry), lists.resolve);
   if (destination.kind === 'external') record.service = context.nameExternal(dialled.ip, dialled.port);
   else if (destination.service !== null) record.service = serviceName(destination.service);
   const steered =
@@ -109,8 +110,8 @@ function steer(
 ): Steered | Refused {
   const { trafficPolicies: policies, lists } = context.state;
   if (policies === null) return unsteered(destination);
-  const { namespace, labels, locality = null } = entry;
-  const connection = { client: { namespace, labels }, dialled, from: locality };
+  const { namespace, labels } = entry;
+  const connection = { client: { namespace, labels }, dialled, from: localityOf(entry) };
   const route = policies.routeFor(destination.service, connection);
   const subset = route === null ? null : context.balancer.choose(route.choices);
   if (route !== null) record.route = { route: routeText(route), subset };

@@ -7,6 +7,7 @@ import {
   type ResolveEndpoints,
   type ServiceDestination,
 } from '../../../shared/routing/destination.js';
+import { localityOf } from '../../../shared/routing/locality.js';
 import { workloadName } from '../../../shared/routing/names.js';
 import type { RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryView } from '../../../shared/routing/registry-view.js';
@@ -64,7 +65,8 @@ export class TrafficView {
 
   /** Where a workload's connections go that it opens to `dialled`, an address of the service. */
   routesTo(service: RegistryService, client: WorkloadEntry, dialled: HostPort): ServiceRoutes {
-    const { namespace, labels, locality = null } = client;
+    const { namespace, labels } = client;
+    const locality = localityOf(client);
     const connection = { client: { namespace, labels }, dialled, from: locality };
     const whole: ServiceDestination = {
       kind: 'service',

@@ -53,7 +53,7 @@ const loadBalancer = z
   .register(fieldNotes, {
     example: '{ simple: LEAST_REQUEST }',
     refusedFields: {
-      localityLbSetting: `${notYet}: which endpoints are near is trafficDistribution of a Service of Kubernetes`,
+      localityLbSetting: `${notYet}: which endpoints are near is trafficDistribution of the Service`,
       warmup: notYet,
       warmupDurationSecs: notYet,
     },

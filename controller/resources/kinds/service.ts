@@ -47,6 +47,15 @@ export const serviceSchema = z
           .describe('Ports of the service. A connection to any other port of its addresses is refused: `NO_ENDPOINT`.')
           .register(fieldNotes, { example: '[{ port: 80, targetPort: 8080 }]' }),
         selector: selectorField.describe('Labels that the workloads behind the service have, in its own namespace.'),
+        trafficDistribution: z
+          .enum(['PreferSameZone', 'PreferSameNode'])
+          .exactOptional()
+          .describe(
+            'Which workloads a client gets, as in Kubernetes. `PreferSameZone`: those in its own zone. `PreferSameNode`: those on its own node, else in its zone. Where none of them serves, all others. Without it all. The zone is `spec.zone` of a Workload.',
+          )
+          .register(fieldNotes, {
+            refusedValues: { PreferClose: 'it is the older name of PreferSameZone: write that' },
+          }),
       })
       .describe(specText),
   })

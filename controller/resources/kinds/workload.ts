@@ -92,6 +92,17 @@ export const workloadSchema = z
           .exactOptional()
           .describe('Network namespace of the workload on its host: a name under /run/netns, or an absolute path.')
           .register(fieldNotes, { limits: 'only together with `node`' }),
+        zone: z
+          .string()
+          .regex(
+            /^[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?$/,
+            'must be letters, digits, "-", "_", "." and "/"',
+          )
+          .exactOptional()
+          .describe(
+            'Where the node is, such as a zone of a cloud or a room: Services with `trafficDistribution` prefer what is in the zone of the client.',
+          )
+          .register(fieldNotes, { example: 'eu-1a', type: 'name', limits: 'only together with `node`' }),
         ports: z
           .array(namedPort)
           .superRefine((ports, context) => {
@@ -109,16 +120,19 @@ export const workloadSchema = z
       })
       .describe(specText)
       .superRefine((spec, context) => {
-        if (spec.netns !== undefined && spec.node === undefined) {
-          context.addIssue({
-            code: 'custom',
-            path: ['netns'],
-            message: 'needs the node that it is on: add spec.node',
-          });
+        if (spec.node !== undefined) return;
+        const message = 'needs the node that it is on: add spec.node';
+        for (const field of ['netns', 'zone'] as const) {
+          if (spec[field] !== undefined) context.addIssue({ code: 'custom', path: [field], message });
         }
       })
       .register(fieldNotes, {
-        openApi: { rules: { 'netns needs the node that it is on': '!has(self.netns) || has(self.node)' } },
+        openApi: {
+          rules: {
+            'netns needs the node that it is on': '!has(self.netns) || has(self.node)',
+            'zone needs the node that it is on': '!has(self.zone) || has(self.node)',
+          },
+        },
       }),
   })
   .describe(

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { lookupOf } from '../../../../controller/analysis/registry/registry-lookup.js';
+import { localityOf } from '../../../../shared/routing/locality.js';
 import { resolveDestination } from '../../../../shared/routing/destination.js';
 import type {
   Locality,
@@ -8,12 +9,14 @@ import type {
   RegistryService,
   WorkloadEntry,
 } from '../../../../shared/routing/registry-entry.js';
+import { nodeNamed } from '../../../support/routing/names.js';
 import { ip, service, workload } from '../../../support/routing/registry-entries.js';
 
 const labels = { app: 'web' };
 const at = (name: string, address: string, locality?: Locality): WorkloadEntry => ({
   ...workload(`shop/${name}`, [address], labels),
-  ...(locality === undefined ? {} : { locality }),
+  // Without a node it is near to nothing.
+  ...(locality === undefined ? { node: null, netns: null } : { locality }),
 });
 const here = at('here', '198.18.0.1', { host: 'n1', zone: 'a' });
 const near = at('near', '198.18.0.2', { host: 'n2', zone: 'a' });
@@ -36,6 +39,20 @@ function reached(
 
 const all = [here, near, far, somewhere];
 const names = ['far', 'here', 'near', 'somewhere'];
+
+test('a workload of which only the node is known is on that node, and in no zone', () => {
+  const ofNode = (name: string, address: string, node: string) => ({
+    ...workload(`shop/${name}`, [address], labels),
+    node: nodeNamed(node),
+  });
+  const [own, other] = [ofNode('own', '198.18.0.5', 'n1'), ofNode('other', '198.18.0.6', 'n2')];
+  assert.deepEqual([localityOf(own), localityOf(here), localityOf(somewhere)], [{ host: 'n1' }, here.locality, null]);
+  assert.equal(localityOf(own), localityOf(own));
+  const from = localityOf(own);
+  assert.deepEqual(reached('prefer-same-host', [own, other, far], from), ['own']);
+  assert.deepEqual(reached('prefer-same-host', [other, far], from), ['far', 'other']);
+  assert.deepEqual(reached('prefer-same-zone', [own, other, far], from), ['far', 'other', 'own']);
+});
 
 test('without a word about distance every endpoint serves', () => {
   assert.deepEqual(reached(undefined, all), names);
