@@ -24,6 +24,27 @@ export function nearestOf<C extends { readonly locality: Locality | undefined }>
   }
 }
 
+/** The zone of a client without its host, which no endpoint has. The same object for the same client: lists are kept by it. */
+const zonesOf = new WeakMap<Locality, Locality>();
+const everywhere: readonly (Locality | null)[] = [null];
+const nowhere: readonly (Locality | null)[] = [];
+
+/**
+ * Where a client at `from` looks in turn when what {@link nearestOf} gives it cannot be used, although it serves: its zone, then
+ * everywhere (null). Empty: it has all already, or must not leave its host.
+ */
+export function widerPlaces(
+  from: Locality | null,
+  distribution: RegistryService['distribution'],
+): readonly (Locality | null)[] {
+  if (from === null || distribution === undefined || distribution === 'same-host') return nowhere;
+  const { zone } = from;
+  if (distribution === 'prefer-same-zone' || zone === undefined) return everywhere;
+  const known = zonesOf.get(from) ?? { host: '', zone };
+  zonesOf.set(from, known);
+  return [known, null];
+}
+
 function firstFilled<C>(...lists: readonly (readonly C[])[]): readonly C[] {
   return lists.find((list) => list.length > 0) ?? [];
 }

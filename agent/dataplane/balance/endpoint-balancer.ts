@@ -68,6 +68,11 @@ export class EndpointBalancer {
     }
   }
 
+  /** Up to `atMost` usable ones by chance, for a connection that could reach none of those that were ordered. */
+  others(endpoints: readonly Endpoint[], { atMost, isUsable }: Wanted): readonly Endpoint[] {
+    return drawn(endpoints, { count: atMost, random: this.#random, isUsable });
+  }
+
   /** The subset that a new connection goes to, drawn by the weights; null: all endpoints of the service. */
   choose(choices: readonly WeightedSubset[]): string | null {
     return drawnChoice(choices, this.#random)?.subset ?? null;

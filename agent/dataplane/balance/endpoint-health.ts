@@ -20,7 +20,8 @@ export type UsableEndpoints = {
   readonly isUsable: ((endpoint: Endpoint) => boolean) | null;
 };
 
-const allUsable: UsableEndpoints = { isNone: false, isPanic: false, isUsable: null };
+/** Where nothing is ejected. */
+export const allUsable: UsableEndpoints = { isNone: false, isPanic: false, isUsable: null };
 
 /** The longest addition by chance, as a share: endpoints that failed together do not come back together. */
 const jitter = 0.1;

@@ -1,4 +1,4 @@
-import { isIpv6 } from '../../../shared/address.js';
+import { isIpv6, type HostPort } from '../../../shared/address.js';
 import type {
   CompiledDestinationRule,
   DestinationSubset,
@@ -12,13 +12,14 @@ import {
   type Endpoint,
   type ServiceDestination,
 } from '../../../shared/routing/destination.js';
+import { widerPlaces } from '../../../shared/routing/nearest.js';
 import { localityOf } from '../../../shared/routing/locality.js';
 import { serviceName } from '../../../shared/routing/names.js';
 import { routeTarget, routeText } from '../../../shared/routing/steering.js';
-import type { RegistryService } from '../../../shared/routing/registry-entry.js';
+import type { Locality, RegistryService } from '../../../shared/routing/registry-entry.js';
 import type { ConnectionRecord } from '../connection/connection-record.js';
 import { refused, type Refused } from '../connection/ending.js';
-import type { UsableEndpoints } from '../balance/endpoint-health.js';
+import { allUsable, type UsableEndpoints } from '../balance/endpoint-health.js';
 import { countedDestination, type CountedDestination } from '../report/counted-destination.js';
 import type { FlowContext } from './flow-context.js';
 import type { Arrival, Identified } from './identify.js';
@@ -35,6 +36,8 @@ type ChosenHealth = {
 export type Chosen = {
   readonly ok: true;
   readonly endpoints: readonly Endpoint[];
+  /** Where they are only the near ones and fewer than may be tried: others, to be tried after them. */
+  readonly further: (() => readonly Endpoint[]) | null;
   readonly policy: TrafficPolicy | null;
   /** Null: the workload, or an address outside the mesh, was dialled itself. */
   readonly service: RegistryService | null;
@@ -46,6 +49,18 @@ export type Chosen = {
   readonly of: string;
   /** What the rule of `policy` counts it with; null: there is no rule. */
   readonly counted: CountedDestination | null;
+};
+
+type Judged = Pick<ChosenHealth, 'counted' | 'policy'>;
+type Among = { readonly among: readonly Endpoint[]; readonly usable: UsableEndpoints };
+/** `wider`: places to look at in turn when what is near cannot be used. */
+type Asked = {
+  readonly context: FlowContext;
+  readonly service: RegistryService | null;
+  readonly dialled: HostPort;
+  readonly subset: DestinationSubset | null;
+  readonly wider: readonly (Locality | null)[];
+  readonly judged: Judged | null;
 };
 
 type Steered = {
@@ -62,7 +77,8 @@ export function chooseEndpoints({ context, connection }: Arrival, identified: Id
   const { record } = connection;
   const { dialled, client, entry } = identified;
   const { registry, lists } = context.state;
-  const destination = resolveDestination(registry, dialled, localityOf(entry), lists.resolve);
+  const from = localityOf(entry);
+  const destination = resolveDestination(registry, dialled, from, lists.resolve);
   if (destination.kind === 'external') record.service = context.nameExternal(dialled.ip, dialled.port);
   else if (destination.service !== null) record.service = serviceName(destination.service);
   const steered =
@@ -76,20 +92,70 @@ export function chooseEndpoints({ context, connection }: Arrival, identified: Id
   const counted =
     rule === null || service === null ? null : countedDestination(rule, service, { subset, dialledPort: dialled.port });
   const outliers = policy?.outliers;
-  let health: ChosenHealth | null = null;
-  let isUsable: UsableEndpoints['isUsable'] = null;
-  if (outliers !== undefined && counted !== null && steered.destination.kind === 'service') {
-    const among = steered.destination.endpoints;
+  let judged: Judged | null = null;
+  if (outliers !== undefined && counted !== null) {
     // A service of both families has two lists, whose shares of ejected endpoints are counted apart.
-    const judged = isIpv6(dialled.ip) ? { ...counted, key: `${counted.key} ipv6` } : counted;
-    const usable = context.health.usable(judged, among, outliers);
-    if (usable.isNone) return refused('CIRCUIT_OPEN', allEjected(among.length, of));
-    health = { counted: judged, policy: outliers, among, isPanic: usable.isPanic };
-    ({ isUsable } = usable);
+    const ofFamily = isIpv6(dialled.ip) ? { ...counted, key: `${counted.key} ipv6` } : counted;
+    judged = { counted: ofFamily, policy: outliers };
   }
+  const wider = service === null ? [] : widerPlaces(from, service.distribution);
+  const near = {
+    among: steered.destination.endpoints,
+    usable: usableOf(context, judged, steered.destination.endpoints),
+  };
+  const isLeft = !near.usable.isNone && !near.usable.isPanic;
+  const asked = { context, service, dialled, subset, wider, judged };
+  const { among, usable } = isLeft || wider.length === 0 ? near : widened(asked, near);
+  if (usable.isNone) return refused('CIRCUIT_OPEN', allEjected(among.length, of));
+  const { isPanic, isUsable } = usable;
+  const health = judged === null ? null : { counted: judged.counted, policy: judged.policy, among, isPanic };
   const how = { dialledPort: dialled.port, client: client.ip, policy, atMost, isUsable };
-  const endpoints = context.balancer.order(steered.destination, how);
-  return { ok: true, endpoints, service, policy, route, of, counted, health };
+  const taken = among === near.among ? steered.destination : { ...steered.destination, endpoints: among };
+  const endpoints = context.balancer.order(taken as Destination, how);
+  const further = wider.length > 0 && endpoints.length < atMost ? furtherThan(asked, endpoints, atMost) : null;
+  return { ok: true, endpoints, further, service, policy, route, of, counted, health };
+}
+
+function usableOf({ health }: FlowContext, judged: Judged | null, endpoints: readonly Endpoint[]): UsableEndpoints {
+  return judged === null ? allUsable : health.usable(judged.counted, endpoints, judged.policy);
+}
+
+/** What a client gets where too few of the endpoints near to it are left: those of the next place, and then of all. */
+function widened({ context, service, dialled, subset, wider, judged }: Asked, near: Among): Among {
+  let found = near;
+  if (service === null) return found;
+  for (const place of wider) {
+    if (!found.usable.isNone && !found.usable.isPanic) break;
+    const among = context.state.lists.resolve(service, dialled, place, subset);
+    const usable = usableOf(context, judged, among);
+    if (among.length > found.among.length && (!usable.isNone || found.usable.isNone)) found = { among, usable };
+  }
+  return found;
+}
+
+/** As many more as may be tried, the nearest first. */
+function furtherThan(
+  { context, service, dialled, subset, wider, judged }: Asked,
+  near: readonly Endpoint[],
+  atMost: number,
+): () => readonly Endpoint[] {
+  return () => {
+    const found: Endpoint[] = [];
+    for (const place of wider) {
+      const all = service === null ? [] : context.state.lists.resolve(service, dialled, place, subset);
+      const { isNone, isUsable: isLeft } = usableOf(context, judged, all);
+      const isUsable = (endpoint: Endpoint): boolean =>
+        isLeft?.(endpoint) !== false &&
+        ![...near, ...found].some(({ address }) => isSameAddress(address, endpoint.address));
+      const wanted = { atMost: atMost - near.length - found.length, isUsable };
+      if (!isNone && wanted.atMost > 0) found.push(...context.balancer.others(all, wanted));
+    }
+    return found;
+  };
+}
+
+function isSameAddress(a: HostPort, b: HostPort): boolean {
+  return a.ip === b.ip && a.port === b.port;
 }
 
 /** The detail of a refusal. */

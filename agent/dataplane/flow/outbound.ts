@@ -48,7 +48,7 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
   if (!identified.ok) return identified;
   const chosen = chooseEndpoints(arrival, identified);
   if (!chosen.ok) return chosen;
-  const { endpoints, policy, counted } = chosen;
+  const { policy, counted } = chosen;
   const { connection, context } = arrival;
   const limits = policy?.connections;
   if (limits !== undefined && counted !== null) {
@@ -63,7 +63,7 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
   const untilMs = chosen.route?.timeoutMs === undefined ? null : performance.now() + chosen.route.timeoutMs;
   let failed: Refused | null = null;
   let isEjected = false;
-  for (const chosenEndpoint of endpoints) {
+  for (const chosenEndpoint of nearestFirst(chosen)) {
     // A try may have taken seconds.
     const endpoint: Endpoint | null = failed === null ? chosenEndpoint : presentOf(context, chosenEndpoint);
     if (endpoint === null) continue;
@@ -93,6 +93,12 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
   if (failed === null && isEjected)
     return refused('CIRCUIT_OPEN', allEjected(chosen.health?.among.length ?? 0, chosen.of));
   return failed ?? refused('NO_ENDPOINT', `${chosen.of} has none for port ${identified.dialled.port}`);
+}
+
+/** Those farther away are looked for only when those that are near could not be reached. */
+function* nearestFirst({ endpoints, further }: Chosen): Generator<Endpoint, void> {
+  yield* endpoints;
+  if (further !== null) yield* further();
 }
 
 /** The endpoint as the registry has it now; null: its workload has left, and another may have its address. */

@@ -5,7 +5,7 @@ import type { LabServer } from '../../../lab/namespace-sockets.js';
 import { patientMs } from '../../../lab/patience.js';
 import { waitUntil } from '../../../lab/wait-until.js';
 import { answerTo, greetAndEcho, outbound } from '../../../support/agent/dataplane-applications.js';
-import { DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
+import { allowAll, DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
 
 const port = 8080;
 const workloads = ['own', 'near', 'far'] as const;
@@ -84,6 +84,24 @@ describe('connections to a service with trafficDistribution', { timeout: patient
     await servedBy('near');
     register('own', {});
     await servedBy('own');
+  });
+
+  test('go farther where those that are near cannot be reached, are ejected there, and come back', async () => {
+    distribute('prefer-same-host');
+    await servers[0]!.close();
+    // Nothing says yet that it does not serve: each connection finds out, and none fails.
+    await servedBy('near');
+    const rule = { namespace: 'shop', name: 'r', host: 'web.shop.svc.cluster.local', ports: {} };
+    const outliers = { failures: 1, baseEjectionMs: 3000, decayMs: 1, maxEjectionPercent: 100, minHealthPercent: 0 };
+    await mesh.apply(allowAll({ revision: 2, destinationRules: [{ ...rule, policy: { outliers } }] }));
+    await servedBy('near');
+    await servers[1]!.close();
+    await servedBy('far');
+    for (const [index, name] of (['own', 'near'] as const).entries()) {
+      servers[index] = await mesh.workload(name).listen({ port }, greetAndEcho);
+    }
+    await servedBy('own');
+    await mesh.apply(allowAll({ revision: 3 }));
   });
 
   test('stay in the zone, and leave it where nothing serves there', async () => {

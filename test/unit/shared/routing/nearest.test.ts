@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { lookupOf } from '../../../../controller/analysis/registry/registry-lookup.js';
 import { localityOf } from '../../../../shared/routing/locality.js';
 import { resolveDestination } from '../../../../shared/routing/destination.js';
+import { widerPlaces } from '../../../../shared/routing/nearest.js';
 import type {
   Locality,
   NamedEndpoint,
@@ -52,6 +53,17 @@ test('a workload of which only the node is known is on that node, and in no zone
   assert.deepEqual(reached('prefer-same-host', [own, other, far], from), ['own']);
   assert.deepEqual(reached('prefer-same-host', [other, far], from), ['far', 'other']);
   assert.deepEqual(reached('prefer-same-zone', [own, other, far], from), ['far', 'other', 'own']);
+});
+
+test('a client looks in its zone and then everywhere, where it may leave its host', () => {
+  const inZone = { host: '', zone: 'a' };
+  assert.deepEqual(widerPlaces(client, 'prefer-same-host'), [inZone, null]);
+  assert.deepEqual(widerPlaces({ host: 'n1' }, 'prefer-same-host'), [null]);
+  assert.deepEqual(widerPlaces(client, 'prefer-same-zone'), [null]);
+  assert.equal(widerPlaces(client, 'prefer-same-host')[0], widerPlaces(client, 'prefer-same-host')[0]);
+  for (const distribution of [undefined, 'same-host'] as const) assert.deepEqual(widerPlaces(client, distribution), []);
+  assert.deepEqual(widerPlaces(null, 'prefer-same-host'), []);
+  assert.deepEqual(reached('prefer-same-host', all, inZone), ['here', 'near']);
 });
 
 test('without a word about distance every endpoint serves', () => {
