@@ -186,17 +186,17 @@ export class Reflector<T> {
     const query = `watch=1&allowWatchBookmarks=true&timeoutSeconds=${watchSeconds}&resourceVersion=${this.#version ?? ''}`;
     const startedAtMs = performance.now();
     const silent = new AbortController();
-    const fall = (): void => silent.abort();
+    const giveUp = (): void => silent.abort();
     const ended = AbortSignal.any([signal, silent.signal]);
     let hadEvents = false;
-    let silence = setTimeout(fall, this.#silence.openingMs);
+    let silence = setTimeout(giveUp, this.#silence.openingMs);
     let opened: NodeJS.Timeout | undefined;
     try {
       const events = await this.#api.watch(`${path}?${query}${this.#selector}`, ended);
       // Where nothing changes, the first event is a bookmark, after a minute.
       opened = setTimeout(() => this.#recovered(), openWatchMs);
       clearTimeout(silence);
-      silence = setTimeout(fall, this.#silence.quietMs);
+      silence = setTimeout(giveUp, this.#silence.quietMs);
       for await (const line of events) {
         const event = eventSchema.safeParse(line);
         if (!event.success) throw this.#unlike('an event of a watch');

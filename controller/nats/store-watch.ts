@@ -163,7 +163,7 @@ export class StoreWatch {
     try {
       await bus.checkStore({ timeoutMs: this.#times.answerWithinMs });
       this.#failures = 0;
-      const unwritten = this.#unwritten();
+      const unwritten = this.#takeUnwritten();
       if (unwritten !== null) return this.#note(unwritten);
       // Its operator has mended it, or a write has to show whether it is.
       this.#stuck = null;
@@ -205,8 +205,8 @@ export class StoreWatch {
     }
   }
 
-  /** That a bucket takes no writes though its stream tells its state; null while none is known. Forgets what it returns. */
-  #unwritten(): string | null {
+  /** Which bucket takes no writes though its stream tells its state; null while none is known. Forgets what it returns. */
+  #takeUnwritten(): string | null {
     for (const [bucket, { count, firstAt, why }] of this.#failedWrites) {
       if (count < failedWritesBeforeRestart || performance.now() - firstAt < this.#times.answerWithinMs) continue;
       this.#failedWrites.delete(bucket);
