@@ -27,19 +27,21 @@ program
   .addOption(new Option('--proxy <mode>', 'how kube-proxy works').choices(['nftables', 'iptables']).default('nftables'))
   .option('--ipv4-only', 'one family of addresses in place of two')
   .option('--filter <regular expression>', 'only test files whose path matches')
+  .option('--gate', 'only the test files that the gate runs after npm test')
   .option('--hold', 'in place of the suite, wait for Ctrl-C, for a look around')
   .option('--logs <folder>', 'keep the logs of the nodes and of the pods that are left at the end')
   .option('--soak', 'a thousand pod starts in place of forty')
   .option('--write-figures', 'write what the tests measure into deploy/docs/kubernetes.md')
   .option('--images <repository>', 'where the cluster of KUBECONFIG has the images from', usualRepository)
   .action(async (options: RunFlags) => {
-    const { kubernetes, proxy, ipv4Only = false, filter, hold = false, images, jobs: count } = options;
+    const { kubernetes, proxy, ipv4Only = false, filter, hold = false, gate = false, images, jobs: count } = options;
     const { soak = false, writeFigures = false, logs } = options;
     process.exitCode = (await runKubernetes({
       minor: kubernetes,
       proxyMode: proxy,
       isDual: !ipv4Only,
       filter: filter === undefined ? null : new RegExp(filter),
+      isGate: gate,
       isHeld: hold,
       logs: logs ?? null,
       isSoak: soak,
@@ -56,6 +58,7 @@ type RunFlags = {
   readonly proxy: ProxyMode;
   readonly ipv4Only?: boolean;
   readonly filter?: string;
+  readonly gate?: boolean;
   readonly hold?: boolean;
   readonly logs?: string;
   readonly soak?: boolean;

@@ -15,6 +15,7 @@ import type { ProxyMode } from './cluster/cluster-plan.js';
 import { HeldCluster } from './cluster/held-cluster.js';
 import { usualRepository, writeTestImages } from './images/test-images.js';
 import { takeFigures } from './figures/figures-file.js';
+import { isGateFile } from './gate-files.js';
 import { Phases } from './phases.js';
 import { buildPrograms } from './programs/build-programs.js';
 import { describeTarget, targetVariables, usersKubectl } from './target.js';
@@ -29,6 +30,8 @@ export type KubernetesRun = {
   readonly isDual: boolean;
   /** Of the paths of test files. */
   readonly filter: RegExp | null;
+  /** Only the files of the gate. */
+  readonly isGate: boolean;
   /** Waits for a signal in place of the suite. */
   readonly isHeld: boolean;
   /** Folder that gets the logs of the nodes; null: they go with the cluster. */
@@ -138,7 +141,7 @@ async function runOnUsers(options: KubernetesRun, phases: Phases): Promise<strin
   return await phases.run('suite', () => runFiles(options, /any-cluster/));
 }
 
-async function runFiles({ filter, isSoak }: KubernetesRun, also = /./): Promise<string[]> {
+async function runFiles({ filter, isGate, isSoak }: KubernetesRun, also = /./): Promise<string[]> {
   process.env[targetVariables.soak] = isSoak ? '1' : '0';
   const sourceDirectory = path.resolve(builtDirectory, '../test');
   const search = {
@@ -147,11 +150,14 @@ async function runFiles({ filter, isSoak }: KubernetesRun, also = /./): Promise<
     builtDirectory: path.join(builtDirectory, 'test'),
     sourceDirectory,
   } as const;
-  const files = findTestFiles(search).filter((file) => also.test(file));
+  const files = findTestFiles(search).filter((file) => also.test(file) && (!isGate || isGateFile(file)));
   if (files.length === 0) return ['no test file matches'];
   const groups = files.map((entry) => ({ entry, files: [entry] }));
   const { signal } = new AbortController();
-  const { passed, failures } = await runSuite({ suite: 'kubernetes', groups, signal, patience: isSoak ? 8 : 1 });
+  const result = await runSuite({ suite: 'kubernetes', groups, signal, patience: isSoak ? 8 : 1 });
+  const { passed, failures, fileTimes } = result;
+  for (const { file, durationMs } of fileTimes.toSorted((a, b) => b.durationMs - a.durationMs))
+    console.log(`${Math.round(durationMs / 1000)} s`.padStart(7), file);
   console.log(`${files.length} files, ${passed} passed, ${failures.length} failed`);
   if (passed === 0 && failures.length === 0) return ['no test ran'];
   return failures.map((failure) => `failed: ${failure}`);

@@ -33,7 +33,7 @@ async function askWith(script: string | null, components: readonly Component[] =
 }
 
 test('without Go, and with one that is too old, one line says what to do', async () => {
-  const hint = /^install Go 1\.26\.0; .*GOTOOLCHAIN=auto/;
+  const hint = /^install Go 1\.26\.0 as https:.*GOTOOLCHAIN=auto/;
   await assert.rejects(askWith(null), { code: 'GO_MISSING', hint });
   const old = /^Kubernetes is built with Go 1\.26\.0 or newer: this is Go 1\.19\.8\.$/;
   await assert.rejects(askWith('echo go1.19.8'), { code: 'GO_TOO_OLD', message: old, hint });

@@ -37,7 +37,9 @@ export async function requireGo(
   // Another process may have built what was missing.
   if (components.length === 0) return;
   const wanted = newestOf(components.map(goVersionOf));
-  const hint = `install Go ${wanted}; from Go 1.21 on, GOTOOLCHAIN=auto lets Go fetch it`;
+  const hint =
+    `install Go ${wanted} as https://go.dev/doc/install says, or an older one from 1.21 on, which GOTOOLCHAIN=auto lets ` +
+    'fetch it; only the first run needs Go';
   if (findCommand('go') === null) {
     const message = `Kubernetes is built with Go ${wanted} or newer, and there is no "go" in the PATH.`;
     throw new CulvertError({ code: 'GO_MISSING', message, hint });
