@@ -53,8 +53,8 @@ export function routeTarget(
 
 /** `VirtualService/shop/web spec.tcp[1]`, as logs and metrics have it. */
 export function routeText({ document, index }: Pick<RouteFound, 'document' | 'index'>): string {
-  const texts = textsOfRoutes.get(document) ?? [];
-  textsOfRoutes.set(document, texts);
+  let texts = textsOfRoutes.get(document);
+  if (texts === undefined) textsOfRoutes.set(document, (texts = []));
   return (texts[index] ??= `VirtualService/${document.namespace}/${document.name} spec.tcp[${index}]`);
 }
 

@@ -40,14 +40,18 @@ function isWithin(subnets: readonly string[], { ip }: HostPort): boolean {
   });
 }
 
-/** One of the choices, by their weights, which do not add up to 0. `random`: from 0 to just below 1. */
-export function drawnChoice(choices: readonly WeightedSubset[], random: () => number): WeightedSubset | undefined {
-  const [only, ...others] = choices;
-  if (others.length === 0) return only;
-  let left = random() * choices.reduce((sum, { weight }) => sum + weight, 0);
-  for (const choice of choices) {
-    left -= choice.weight;
-    if (left < 0) return choice;
+/** The place of one of the choices, by their weights, which do not add up to 0. `random`: from 0 to just below 1. */
+export function drawnChoice(choices: readonly WeightedSubset[], random: () => number): number {
+  if (choices.length < 2) return 0;
+  let sum = 0;
+  for (const { weight } of choices) sum += weight;
+  let left = random() * sum;
+  let last = 0;
+  for (let at = 0; at < choices.length; at++) {
+    const weight = choices[at]?.weight ?? 0;
+    left -= weight;
+    if (left < 0) return at;
+    if (weight > 0) last = at;
   }
-  return choices.findLast(({ weight }) => weight > 0);
+  return last;
 }

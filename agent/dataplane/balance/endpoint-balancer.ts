@@ -73,9 +73,9 @@ export class EndpointBalancer {
     return drawn(endpoints, { count: atMost, random: this.#random, isUsable });
   }
 
-  /** The subset that a new connection goes to, drawn by the weights; null: all endpoints of the service. */
-  choose(choices: readonly WeightedSubset[]): string | null {
-    return drawnChoice(choices, this.#random)?.subset ?? null;
+  /** Which one a new connection goes to, drawn by the weights: its place. */
+  choose(choices: readonly WeightedSubset[]): number {
+    return drawnChoice(choices, this.#random);
   }
 
   /**
@@ -91,12 +91,10 @@ export class EndpointBalancer {
   }
 
   #cursorsOf(service: RegistryService, subset: string): Map<number, number> {
-    const ofService = this.#cursors.get(service) ?? new Map<string, Map<number, number>>();
-    const known = ofService.get(subset);
-    if (known !== undefined) return known;
-    const cursors = new Map<number, number>();
-    ofService.set(subset, cursors);
-    this.#cursors.set(service, ofService);
+    let ofService = this.#cursors.get(service);
+    if (ofService === undefined) this.#cursors.set(service, (ofService = new Map()));
+    let cursors = ofService.get(subset);
+    if (cursors === undefined) ofService.set(subset, (cursors = new Map()));
     return cursors;
   }
 

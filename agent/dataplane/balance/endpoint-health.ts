@@ -34,6 +34,8 @@ const maxTold = 256;
 
 type Health = {
   readonly endpoint: Endpoint;
+  /** Another one is made when it is asked for again. */
+  isForgotten: boolean;
   /** Its endpoint is gone, and what its open connections tell does not matter. */
   isDropped: boolean;
   /** In a row. */
@@ -59,6 +61,8 @@ type Group = {
   readonly of: CountedDestination;
   readonly names: Pick<EjectedEndpoint, 'destination' | 'rule'>;
   readonly healths: Map<string, Health>;
+  /** The same, by the object that a list has: the text of a key takes longer than the rest of a choice. */
+  readonly byEndpoint: WeakMap<Endpoint, Health>;
   readonly ejected: Set<Health>;
   /** How many of them have an address: most endpoints are told from them by that. */
   readonly ejectedIps: Map<string, number>;
@@ -191,11 +195,11 @@ export class EndpointHealth {
         const { untilMs, trial } = health;
         if (untilMs === null) {
           const sinceMs = Math.max(health.wholeSinceMs, health.usedAtMs);
-          if (health.open === 0 && nowMs - sinceMs > forgottenAfterMs) group.healths.delete(key);
+          if (health.open === 0 && nowMs - sinceMs > forgottenAfterMs) forget(group, key, health);
         } else if (!this.#isThere(health.endpoint)) {
           this.#makeWhole(group, health);
           health.isDropped = true;
-          group.healths.delete(key);
+          forget(group, key, health);
         } else if (trial === null && nowMs - untilMs > forgottenAfterMs) {
           this.#makeWhole(group, health);
         } else if (ejected.length < maxTold) {
@@ -221,6 +225,7 @@ export class EndpointHealth {
     for (const health of group.healths.values()) {
       this.#makeWhole(group, health);
       health.isDropped = true;
+      health.isForgotten = true;
     }
     this.#groups.delete(destination);
   }
@@ -359,6 +364,7 @@ export class EndpointHealth {
       of: counted,
       names: { destination: of, rule },
       healths: new Map(),
+      byEndpoint: new WeakMap(),
       ejected: new Set(),
       ejectedIps: new Map(),
       onTrial: new Set(),
@@ -370,12 +376,12 @@ export class EndpointHealth {
     return group;
   }
 
-  #healthOf({ healths }: Group, endpoint: Endpoint): Health {
-    const key = endpointKey(endpoint);
-    const present = healths.get(key);
+  #healthOf(group: Group, endpoint: Endpoint): Health {
+    const present = knownOf(group, endpoint);
     if (present !== undefined) return present;
     const health: Health = {
       endpoint,
+      isForgotten: false,
       isDropped: false,
       failures: 0,
       ejections: 0,
@@ -387,7 +393,8 @@ export class EndpointHealth {
       latest: null,
       reason: 'OK',
     };
-    healths.set(key, health);
+    group.healths.set(endpointKey(endpoint), health);
+    group.byEndpoint.set(endpoint, health);
     return health;
   }
 }
@@ -415,6 +422,20 @@ function namesOf({ workload, address }: Endpoint): Pick<EjectedEndpoint, 'worklo
 }
 
 /** Undefined: it is whole. */
-function ejectedAt({ ejectedIps, healths }: Group, endpoint: Endpoint): Health | undefined {
-  return ejectedIps.has(endpoint.address.ip) ? healths.get(endpointKey(endpoint)) : undefined;
+function ejectedAt(group: Group, endpoint: Endpoint): Health | undefined {
+  return group.ejectedIps.has(endpoint.address.ip) ? knownOf(group, endpoint) : undefined;
+}
+
+/** Undefined: nothing is known of it. */
+function knownOf({ byEndpoint, healths }: Group, endpoint: Endpoint): Health | undefined {
+  const known = byEndpoint.get(endpoint);
+  if (known !== undefined && !known.isForgotten) return known;
+  const found = healths.get(endpointKey(endpoint));
+  if (found !== undefined) byEndpoint.set(endpoint, found);
+  return found;
+}
+
+function forget({ healths }: Group, key: string, health: Health): void {
+  healths.delete(key);
+  health.isForgotten = true;
 }

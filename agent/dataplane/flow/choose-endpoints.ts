@@ -1,26 +1,11 @@
-import { isIpv6, type HostPort } from '../../../shared/address.js';
-import type {
-  CompiledDestinationRule,
-  DestinationSubset,
-  OutlierPolicy,
-  TrafficPolicy,
-  TrafficRoute,
-} from '../../../shared/policy/snapshot.js';
-import {
-  resolveDestination,
-  type Destination,
-  type Endpoint,
-  type ServiceDestination,
-} from '../../../shared/routing/destination.js';
-import { widerPlaces } from '../../../shared/routing/nearest.js';
-import { localityOf } from '../../../shared/routing/locality.js';
-import { serviceName } from '../../../shared/routing/names.js';
-import { routeTarget, routeText } from '../../../shared/routing/steering.js';
-import type { Locality, RegistryService } from '../../../shared/routing/registry-entry.js';
-import type { ConnectionRecord } from '../connection/connection-record.js';
+import type { HostPort } from '../../../shared/address.js';
+import type { OutlierPolicy, TrafficPolicy, TrafficRoute } from '../../../shared/policy/snapshot.js';
+import type { Endpoint } from '../../../shared/routing/destination.js';
+import type { RegistryService } from '../../../shared/routing/registry-entry.js';
 import { refused, type Refused } from '../connection/ending.js';
 import { allUsable, type UsableEndpoints } from '../balance/endpoint-health.js';
-import { countedDestination, type CountedDestination } from '../report/counted-destination.js';
+import type { CountedDestination } from '../report/counted-destination.js';
+import type { Judged, PlannedTarget } from '../route/service-plans.js';
 import type { FlowContext } from './flow-context.js';
 import type { Arrival, Identified } from './identify.js';
 
@@ -51,69 +36,47 @@ export type Chosen = {
   readonly counted: CountedDestination | null;
 };
 
-type Judged = Pick<ChosenHealth, 'counted' | 'policy'>;
+type Asked = { readonly context: FlowContext; readonly target: PlannedTarget; readonly dialled: HostPort };
 type Among = { readonly among: readonly Endpoint[]; readonly usable: UsableEndpoints };
-/** `wider`: places to look at in turn when what is near cannot be used. */
-type Asked = {
-  readonly context: FlowContext;
-  readonly service: RegistryService | null;
-  readonly dialled: HostPort;
-  readonly subset: DestinationSubset | null;
-  readonly wider: readonly (Locality | null)[];
-  readonly judged: Judged | null;
-};
-
-type Steered = {
-  readonly ok: true;
-  readonly destination: Destination;
-  readonly rule: CompiledDestinationRule | null;
-  readonly policy: TrafficPolicy | null;
-  readonly subset: DestinationSubset | null;
-  readonly route: TrafficRoute | null;
-};
 
 /** The step "routed": what was dialled, and which endpoints of it the documents choose. Names the service in the record. */
-export function chooseEndpoints({ context, connection }: Arrival, identified: Identified): Chosen | Refused {
+export function chooseEndpoints(
+  { context, connection }: Arrival,
+  { dialled, client, entry }: Identified,
+): Chosen | Refused {
   const { record } = connection;
-  const { dialled, client, entry } = identified;
-  const { registry, lists } = context.state;
-  const from = localityOf(entry);
-  const destination = resolveDestination(registry, dialled, from, lists.resolve);
-  if (destination.kind === 'external') record.service = context.nameExternal(dialled.ip, dialled.port);
-  else if (destination.service !== null) record.service = serviceName(destination.service);
-  const steered =
-    destination.kind === 'service' ? steer(context, record, destination, identified) : unsteered(destination);
-  if (!steered.ok) return steered;
-  // No object is spread below: that takes longer than the choice.
-  const { route, subset, policy, rule } = steered;
-  const atMost = 1 + (route?.attempts ?? context.settings.connectRetries);
-  const of = `${subset === null ? '' : `subset ${subset.name} of `}${record.service}`;
-  const { service } = steered.destination;
-  const counted =
-    rule === null || service === null ? null : countedDestination(rule, service, { subset, dialledPort: dialled.port });
-  const outliers = policy?.outliers;
-  let judged: Judged | null = null;
-  if (outliers !== undefined && counted !== null) {
-    // A service of both families has two lists, whose shares of ejected endpoints are counted apart.
-    const ofFamily = isIpv6(dialled.ip) ? { ...counted, key: `${counted.key} ipv6` } : counted;
-    judged = { counted: ofFamily, policy: outliers };
+  const { state, balancer, settings } = context;
+  const plan = state.plans.find(entry, dialled, state.trafficPolicies);
+  if (plan.kind === 'external') record.service = context.nameExternal(dialled.ip, dialled.port);
+  if (plan.kind !== 'service') {
+    const { endpoints, service } = plan;
+    const of = `${record.service}`;
+    return { ok: true, endpoints, further: null, service, policy: null, route: null, of, counted: null, health: null };
   }
-  const wider = service === null ? [] : widerPlaces(from, service.distribution);
-  const near = {
-    among: steered.destination.endpoints,
-    usable: usableOf(context, judged, steered.destination.endpoints),
-  };
-  const isLeft = !near.usable.isNone && !near.usable.isPanic;
-  const asked = { context, service, dialled, subset, wider, judged };
-  const { among, usable } = isLeft || wider.length === 0 ? near : widened(asked, near);
-  if (usable.isNone) return refused('CIRCUIT_OPEN', allEjected(among.length, of));
-  const { isPanic, isUsable } = usable;
+  record.service = plan.name;
+  const { route } = plan;
+  const target = plan.target(route === null ? 0 : balancer.choose(route.choices));
+  record.route = target.taken;
+  if (!target.ok) return refused('NO_ENDPOINT', target.detail);
+  const { destination, policy, counted, judged, wider, of } = target;
+  const { service } = destination;
+  const taken = route?.document.routes[route.index] ?? null;
+  const atMost = 1 + (taken?.attempts ?? settings.connectRetries);
+  let among = destination.endpoints;
+  let usable = usableOf(context, judged, among);
+  if (wider.length > 0 && (usable.isNone || usable.isPanic)) {
+    ({ among, usable } = widened({ context, target, dialled }, { among, usable }));
+  }
+  const { isNone, isPanic, isUsable } = usable;
+  if (isNone) return refused('CIRCUIT_OPEN', allEjected(among.length, of));
   const health = judged === null ? null : { counted: judged.counted, policy: judged.policy, among, isPanic };
   const how = { dialledPort: dialled.port, client: client.ip, policy, atMost, isUsable };
-  const taken = among === near.among ? steered.destination : { ...steered.destination, endpoints: among };
-  const endpoints = context.balancer.order(taken as Destination, how);
-  const further = wider.length > 0 && endpoints.length < atMost ? furtherThan(asked, endpoints, atMost) : null;
-  return { ok: true, endpoints, further, service, policy, route, of, counted, health };
+  // No object is spread where nothing is wrong: that takes longer than the choice.
+  const from = among === destination.endpoints ? destination : { ...destination, endpoints: among };
+  const endpoints = balancer.order(from, how);
+  const isShort = wider.length > 0 && endpoints.length < atMost;
+  const further = isShort ? furtherThan({ context, target, dialled }, endpoints, atMost) : null;
+  return { ok: true, endpoints, further, service, policy, route: taken, of, counted, health };
 }
 
 function usableOf({ health }: FlowContext, judged: Judged | null, endpoints: readonly Endpoint[]): UsableEndpoints {
@@ -121,12 +84,12 @@ function usableOf({ health }: FlowContext, judged: Judged | null, endpoints: rea
 }
 
 /** What a client gets where too few of the endpoints near to it are left: those of the next place, and then of all. */
-function widened({ context, service, dialled, subset, wider, judged }: Asked, near: Among): Among {
+function widened({ context, target, dialled }: Asked, near: Among): Among {
+  const { destination, subset, wider, judged } = target;
   let found = near;
-  if (service === null) return found;
   for (const place of wider) {
     if (!found.usable.isNone && !found.usable.isPanic) break;
-    const among = context.state.lists.resolve(service, dialled, place, subset);
+    const among = context.state.lists.resolve(destination.service, dialled, place, subset);
     const usable = usableOf(context, judged, among);
     if (among.length > found.among.length && (!usable.isNone || found.usable.isNone)) found = { among, usable };
   }
@@ -135,14 +98,15 @@ function widened({ context, service, dialled, subset, wider, judged }: Asked, ne
 
 /** As many more as may be tried, the nearest first. */
 function furtherThan(
-  { context, service, dialled, subset, wider, judged }: Asked,
+  { context, target, dialled }: Asked,
   near: readonly Endpoint[],
   atMost: number,
 ): () => readonly Endpoint[] {
   return () => {
+    const { destination, subset, wider, judged } = target;
     const found: Endpoint[] = [];
     for (const place of wider) {
-      const all = service === null ? [] : context.state.lists.resolve(service, dialled, place, subset);
+      const all = context.state.lists.resolve(destination.service, dialled, place, subset);
       const { isNone, isUsable: isLeft } = usableOf(context, judged, all);
       const isUsable = (endpoint: Endpoint): boolean =>
         isLeft?.(endpoint) !== false &&
@@ -161,30 +125,4 @@ function isSameAddress(a: HostPort, b: HostPort): boolean {
 /** The detail of a refusal. */
 export function allEjected(count: number, of: string): string {
   return `all ${count} endpoints of ${of} are ejected, or tried by another connection (outlierDetection)`;
-}
-
-function unsteered(destination: Destination): Steered {
-  return { ok: true, destination, rule: null, policy: null, subset: null, route: null };
-}
-
-/** First the VirtualService, then the DestinationRule, as in Istio. Costs nothing where the rules have neither. */
-function steer(
-  context: FlowContext,
-  record: ConnectionRecord,
-  destination: ServiceDestination,
-  { dialled, entry }: Identified,
-): Steered | Refused {
-  const { trafficPolicies: policies, lists } = context.state;
-  if (policies === null) return unsteered(destination);
-  const { namespace, labels } = entry;
-  const connection = { client: { namespace, labels }, dialled, from: localityOf(entry) };
-  const route = policies.routeFor(destination.service, connection);
-  const subset = route === null ? null : context.balancer.choose(route.choices);
-  if (route !== null) record.route = { route: routeText(route), subset };
-  const drawn = route === null || subset === null ? null : { route, subset };
-  const target = routeTarget({ resolve: lists.resolve, policies }, destination, connection, drawn);
-  if (!target.ok) return refused('NO_ENDPOINT', target.detail);
-  const taken = route?.document.routes[route.index] ?? null;
-  const { rule, policy } = target;
-  return { ok: true, destination: target.destination, rule, policy, subset: target.subset, route: taken };
 }

@@ -56,10 +56,10 @@ export class EndpointLists {
   };
 
   #listsOf(service: RegistryService, labels: DestinationSubset['labels']): Lists {
-    const ofService = this.#byService.get(service) ?? new WeakMap<DestinationSubset['labels'], Lists>();
-    const lists = ofService.get(labels) ?? (new Map() as Lists);
-    this.#byService.set(service, ofService);
-    ofService.set(labels, lists);
+    let ofService = this.#byService.get(service);
+    if (ofService === undefined) this.#byService.set(service, (ofService = new WeakMap()));
+    let lists = ofService.get(labels);
+    if (lists === undefined) ofService.set(labels, (lists = new Map()));
     return lists;
   }
 

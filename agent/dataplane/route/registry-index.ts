@@ -74,9 +74,7 @@ export class RegistryIndex implements RegistryView {
   }
 
   workloadAt(ip: IpAddress): WorkloadEntry | undefined {
-    const hasIt = (entry: RegistryEntry): entry is WorkloadEntry =>
-      entry.kind === 'workload' && entry.addresses.includes(ip);
-    return firstOf(this.#byAddress.get(ip), this.#find(addressTerm(ip), hasIt));
+    return firstOf(this.#byAddress.get(ip), this.#find(addressTerm(ip), ip, hasAddress));
   }
 
   workload(name: WorkloadName): WorkloadEntry | undefined {
@@ -85,9 +83,7 @@ export class RegistryIndex implements RegistryView {
   }
 
   serviceAt(ip: IpAddress): RegistryService | undefined {
-    const hasIt = (entry: RegistryEntry): entry is RegistryService =>
-      entry.kind === 'service' && entry.vips.includes(ip);
-    return firstOf(this.#byVip.get(ip), this.#find(vipTerm(ip), hasIt));
+    return firstOf(this.#byVip.get(ip), this.#find(vipTerm(ip), ip, hasVip));
   }
 
   service(name: ServiceName): RegistryService | undefined {
@@ -97,8 +93,8 @@ export class RegistryIndex implements RegistryView {
 
   endpointsOf(service: RegistryService): readonly WorkloadEntry[] {
     // Each connection asks, and a text that is made for it is hashed again.
-    const key = this.#keys.get(service) ?? registryKey(service);
-    this.#keys.set(service, key);
+    let key = this.#keys.get(service);
+    if (key === undefined) this.#keys.set(service, (key = registryKey(service)));
     const known = this.#endpoints.get(key);
     if (known !== undefined) return known;
     const found = this.#selected(service);
@@ -132,8 +128,12 @@ export class RegistryIndex implements RegistryView {
     return number === undefined ? undefined : this.#image?.entry(number);
   }
 
-  /** The first entry of the image, by {@link precedes}, that has the term and fulfils `isRight`. */
-  #find<K extends RegistryEntry>(term: number, isRight: (entry: RegistryEntry) => entry is K): K | undefined {
+  /** The first entry of the image, by {@link precedes}, that has the term and the address. No function is made for a look-up. */
+  #find<K extends RegistryEntry>(
+    term: number,
+    ip: IpAddress,
+    hasIt: (entry: RegistryEntry, ip: IpAddress) => entry is K,
+  ): K | undefined {
     const image = this.#image;
     if (image === null) return undefined;
     let found: K | undefined;
@@ -141,7 +141,7 @@ export class RegistryIndex implements RegistryView {
       const number = image.numberAt(posting);
       if (this.#outdated.has(number)) continue;
       const entry = image.entry(number);
-      if (isRight(entry)) found = firstOf(found, entry);
+      if (hasIt(entry, ip)) found = firstOf(found, entry);
     }
     return found;
   }
@@ -212,6 +212,14 @@ export class RegistryIndex implements RegistryView {
     this.#byNamespace.clear();
     this.#endpoints.clear();
   }
+}
+
+function hasAddress(entry: RegistryEntry, ip: IpAddress): entry is WorkloadEntry {
+  return entry.kind === 'workload' && entry.addresses.includes(ip);
+}
+
+function hasVip(entry: RegistryEntry, ip: IpAddress): entry is RegistryService {
+  return entry.kind === 'service' && entry.vips.includes(ip);
 }
 
 function workloadKey(name: WorkloadName): string {

@@ -7,6 +7,7 @@ import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { refused, type Refused } from '../connection/ending.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import { EndpointLists } from '../route/endpoint-lists.js';
+import { ServicePlans } from '../route/service-plans.js';
 import { RegistryIndex } from '../route/registry-index.js';
 import type { CertificatesMessage } from '../messages.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
@@ -17,6 +18,7 @@ import type { CountedDestination } from '../report/counted-destination.js';
 export class WorkerState {
   readonly registry = new RegistryIndex();
   readonly lists = new EndpointLists({ registry: this.registry });
+  readonly plans = new ServicePlans({ registry: this.registry, lists: this.lists });
   /** The workloads of this node whose namespaces the worker holds open. */
   readonly hosted = new Map<WorkloadName, HostedWorkload>();
   /** Why the rules are too old to be trusted with new connections; null: they are not. */

@@ -51,7 +51,10 @@ describe('a choice by weight', () => {
   const weights = (...of: readonly number[]) => of.map((weight, index) => ({ subset: `v${index}`, weight }));
 
   it('is the only one, whatever its weight', () => {
-    assert.equal(drawnChoice(weights(0), () => 0.9)?.subset, 'v0');
+    assert.equal(
+      drawnChoice(weights(0), () => 0.9),
+      0,
+    );
   });
 
   it('has the shares of the weights, which need not add up to 100, and none with the weight 0', () => {
@@ -64,8 +67,7 @@ describe('a choice by weight', () => {
       const times = 20_000;
       const counts = of.map(() => 0);
       for (let i = 0; i < times; i++) {
-        const found = drawnChoice(weights(...of), () => random.next());
-        counts[Number(found?.subset?.slice(1))]! += 1;
+        counts[drawnChoice(weights(...of), () => random.next())]! += 1;
       }
       const sum = of.reduce((all, weight) => all + weight, 0);
       for (const [index, weight] of of.entries()) {
@@ -79,7 +81,10 @@ describe('a choice by weight', () => {
 
   it('is never one with the weight 0, at the ends of chance either', () => {
     for (const random of [0, 0.5, 1 - 2 ** -53]) {
-      assert.equal(drawnChoice(weights(0, 5, 0), () => random)?.subset, 'v1');
+      assert.equal(
+        drawnChoice(weights(0, 5, 0), () => random),
+        1,
+      );
     }
   });
 });

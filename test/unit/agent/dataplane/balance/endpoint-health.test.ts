@@ -409,6 +409,9 @@ it('costs nothing per endpoint where none is ejected, and keeps nothing of endpo
   world.nowMs += 700_000;
   world.health.take();
   assert.equal(world.health.size, 0);
+  // What was forgotten is known again by the same object.
+  world.fail(1, 3);
+  assert.deepEqual([world.health.size, world.health.take().ejected.length], [1, 1]);
 });
 
 for (const [reason, hasAnswered, verdict] of [
