@@ -20,11 +20,12 @@ export interface PlaceInLine {
  * milliseconds for each few that find room.
  */
 export class WaitingLine {
-  /** A set keeps the order of insertion. */
-  readonly #places = new Set<Place>();
+  /** Linked, and no Set: to its first member a Set passes over those that have left, thousands of them in a long line. */
+  #first: Place | null = null;
+  #last: Place | null = null;
 
   get isEmpty(): boolean {
-    return this.#places.size === 0;
+    return this.#first === null;
   }
 
   /** At its end. */
@@ -32,28 +33,36 @@ export class WaitingLine {
     const place = new Place({
       isFirst: () => this.#first === place,
       onFail: (failure) => {
-        for (const each of this.#places) if (each !== place) each.wake(failure);
+        for (let each = this.#first; each !== null; each = each.next) if (each !== place) each.wake(failure);
       },
-      onLeave: () => {
-        const wasFirst = this.#first === place;
-        if (this.#places.delete(place) && wasFirst) this.#first?.wake(null);
-      },
+      onLeave: () => this.#remove(place),
     });
-    this.#places.add(place);
+    place.previous = this.#last;
+    if (this.#last === null) this.#first = place;
+    else this.#last.next = place;
+    this.#last = place;
     return place;
   }
 
-  get #first(): Place | undefined {
-    const [first] = this.#places;
-    return first;
+  #remove(place: Place): void {
+    const { previous, next } = place;
+    if (previous === null) this.#first = next;
+    else previous.next = next;
+    if (next === null) this.#last = previous;
+    else next.previous = previous;
+    if (previous === null) next?.wake(null);
   }
 }
 
 class Place implements PlaceInLine {
+  /** Of the line, which changes them. */
+  previous: Place | null = null;
+  next: Place | null = null;
   readonly #isFirst: () => boolean;
   readonly #onFail: (failure: NoTunnel) => void;
   readonly #onLeave: () => void;
   #onWoken: ((outcome: NoTunnel | null) => void) | null = null;
+  #hasLeft = false;
 
   constructor(init: {
     readonly isFirst: () => boolean;
@@ -79,6 +88,8 @@ class Place implements PlaceInLine {
   }
 
   leave(): void {
+    if (this.#hasLeft) return;
+    this.#hasLeft = true;
     this.#onLeave();
   }
 

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import process from 'node:process';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { propertyRuns } from '../../../../support/property-runs.js';
@@ -42,6 +43,31 @@ test('a failure of what the first one waited for is one of all, and who stays in
   const again = second?.untilFirst();
   first?.leave();
   assert.equal(await again, null);
+});
+
+/** CPU time of this process for each request that came to the front of a line of this length and left, microseconds. */
+function costInLineOf(length: number, lines: number): number {
+  const all = Array.from({ length: lines }, () => {
+    const line = new WaitingLine();
+    return Array.from({ length }, () => line.stand());
+  });
+  const before = process.cpuUsage();
+  for (const places of all) {
+    for (const place of places) {
+      assert.ok(place.isFirst);
+      place.leave();
+    }
+  }
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / (length * lines);
+}
+
+test('who leaves a long line costs as much as who leaves a short one', () => {
+  // In one run, with as many requests in both: the machine is the same, and so is the code that is compiled.
+  costInLineOf(100, 200);
+  const ratios = Array.from({ length: 5 }, () => costInLineOf(100_000, 1) / costInLineOf(100, 1000));
+  // A Set costs 230 times as much.
+  assert.ok(Math.min(...ratios) < 50, `times ${ratios.map((ratio) => ratio.toFixed(1)).join(', ')}`);
 });
 
 /** What can happen to a line of requests, by chance: `who` is a number of those that stand there. */
