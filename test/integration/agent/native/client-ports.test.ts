@@ -123,6 +123,60 @@ describe('the ports that clients of redirected connections dialled from', () => 
     assert.equal(watched(later), 21_300);
   });
 
+  test('are known of as many as wait to be accepted', async () => {
+    await startWatching();
+    /** Of all; one question reads what the kernel said of all that came before it, for which it has room in parts. */
+    const knownOf = async (count: number, part: number): Promise<number> => {
+      const accepted: net.Socket[] = [];
+      const take = (socket: net.Socket): void => void accepted.push(socket);
+      server.on('connection', take);
+      while (accepted.length < count) {
+        const wanted = accepted.length + part;
+        for (let each = 0; each < part; each++) dial(4, 7500 + (each % 50));
+        while (accepted.length < wanted) await once(server, 'connection', { signal: patientSignal(30_000) });
+        // Of a connection of before, so that nothing is taken.
+        told(sockets[0] ?? assert.fail());
+      }
+      server.off('connection', take);
+      sockets.push(...accepted);
+      return accepted.filter((socket) => told(socket) !== null).length;
+    };
+    const told = (socket: net.Socket): number | null => {
+      try {
+        return watched(socket);
+      } catch {
+        return null;
+      }
+    };
+    await knownOf(500, 50);
+    // It has more places now, because it missed many of those.
+    assert.equal(await knownOf(500, 50), 500);
+  });
+
+  test('are asked for at a rate, so that who opens connections without end does not stop the thread', async () => {
+    let nowMs = 0;
+    ports = new ClientPorts({ nowMs: () => nowMs });
+    const early = await open(4, 7600);
+    /** In the same millisecond. */
+    const questions = (): number => {
+      let count = 0;
+      for (let each = 0; each < 100; each++) {
+        try {
+          assert.equal(watched(early), null);
+        } catch {
+          count += 1;
+        }
+      }
+      return count;
+    };
+    assert.equal(questions(), 16);
+    nowMs += 500;
+    assert.equal(questions(), 10);
+    nowMs += 60_000;
+    assert.equal(questions(), 16);
+    assert.equal(asked(early), null, 'the port is not known');
+  });
+
   test('leave no descriptor behind', async () => {
     const count = (): number => readdirSync('/proc/self/fd').length;
     const one = await open(4, 7400);
