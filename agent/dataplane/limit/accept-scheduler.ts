@@ -8,15 +8,22 @@ const turnMs = 1;
  * in between. The kernel delivers a whole backlog in one turn of the event loop, and a tunnel a hundred requests; each
  * takes more time than any message. A client over the limit of a turn waits behind its own connections, and waiting
  * clients are served one connection each in turn.
+ *
+ * What a connection costs when it begins is mostly what its promises do next: a rule is asked, a socket made and connected.
+ * They run when the caller has returned, so a loop that begins several sees none of it. Hence each that had to wait begins in
+ * a callback of its own, behind which Node runs the promises of the one before. A few that come together begin at once and
+ * together: what they send goes out in one write.
  */
 export class AcceptScheduler {
   readonly #waiting = new Map<string, Waiting>();
-  readonly #onTurn = (): void => this.#nextTurn();
+  readonly #onStep = (): void => this.#step();
   readonly #nowMs: () => number;
   #begun = 0;
   /** When the first one began in this turn. */
   #begunAtMs = 0;
-  #isTurnSet = false;
+  /** Callbacks that are set for the turn that comes, and those of this turn that have not run. */
+  #stepsSet = 0;
+  #stepsLeft = 0;
   #size = 0;
 
   /** `nowMs`: of a clock that never goes back. */
@@ -31,12 +38,9 @@ export class AcceptScheduler {
 
   /** Calls `begin` at once or in a later turn. `who`: the client that opens the connection. */
   take(who: string, begin: () => void): void {
-    if (!this.#isTurnSet) {
-      this.#isTurnSet = true;
-      setImmediate(this.#onTurn);
-    }
     if (this.#size === 0 && this.#mayBegin()) {
       this.#begun += 1;
+      this.#setSteps(1);
       begin();
       return;
     }
@@ -44,20 +48,34 @@ export class AcceptScheduler {
     const waiting = this.#waiting.get(who);
     if (waiting === undefined) this.#waiting.set(who, { begins: [begin], at: 0 });
     else waiting.begins.push(begin);
+    this.#setSteps(this.#size);
   }
 
   /** Begins all waiting connections now. */
   beginAll(): void {
-    while (this.#size > 0) this.#beginNext();
+    while (this.#size > 0) this.#takeNext()();
   }
 
-  #nextTurn(): void {
-    this.#isTurnSet = false;
-    this.#begun = 0;
-    if (this.#size === 0) return;
-    this.#isTurnSet = true;
-    setImmediate(this.#onTurn);
-    while (this.#size > 0 && this.#mayBegin()) this.#beginNext();
+  /** Those that are set while others run come in the next turn. */
+  #setSteps(wanted: number): void {
+    while (this.#stepsSet < Math.min(wanted, perTurn)) {
+      this.#stepsSet += 1;
+      setImmediate(this.#onStep);
+    }
+  }
+
+  #step(): void {
+    if (this.#stepsLeft === 0) {
+      this.#stepsLeft = this.#stepsSet;
+      this.#stepsSet = 0;
+      this.#begun = 0;
+    }
+    this.#stepsLeft -= 1;
+    const begin = this.#size > 0 && this.#mayBegin() ? this.#takeNext() : null;
+    if (begin !== null) this.#begun += 1;
+    // One even if none waits, so that the next turn counts from 0.
+    if (this.#stepsLeft === 0 && this.#begun > 0) this.#setSteps(Math.max(1, this.#size));
+    begin?.();
   }
 
   #mayBegin(): boolean {
@@ -67,18 +85,17 @@ export class AcceptScheduler {
     return nowMs - this.#begunAtMs < turnMs;
   }
 
-  #beginNext(): void {
+  #takeNext(): () => void {
     // A map keeps its keys in the order of insertion: a client that was served goes to the end.
     const [next] = this.#waiting;
-    if (next === undefined) return;
+    if (next === undefined) throw new Error('no connection waits');
     const [who, waiting] = next;
     const begin = waiting.begins[waiting.at]!;
     waiting.at += 1;
     this.#waiting.delete(who);
     if (waiting.at < waiting.begins.length) this.#waiting.set(who, waiting);
     this.#size -= 1;
-    this.#begun += 1;
-    begin();
+    return begin;
   }
 }
 

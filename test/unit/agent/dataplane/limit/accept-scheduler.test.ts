@@ -60,6 +60,24 @@ describe('the turns of new connections', () => {
     assert.deepEqual(inEach, [3, 3, 1]);
   });
 
+  it('let it go round as soon as the promises of those that waited took a millisecond', async () => {
+    let nowMs = 0;
+    const turns = new AcceptScheduler({ nowMs: () => nowMs });
+    const inEach: number[] = [0];
+    const work = (): void => {
+      nowMs += 0.4;
+      inEach[inEach.length - 1]! += 1;
+    };
+    for (let at = 0; at < 16 + 7; at++)
+      turns.take('a', () => void Promise.resolve().then(async () => await Promise.resolve().then(work)));
+    while (turns.size > 0) {
+      inEach.push(0);
+      await nextTurn();
+    }
+    // Those that began at once have their promises in the turn in which they came.
+    assert.deepEqual(inEach, [0, 16 + 3, 3, 1]);
+  });
+
   it('serve who wants one connection next, however many another one waits for', async () => {
     const state = start();
     state.open('many', 2000);
