@@ -158,6 +158,14 @@ const runs: readonly Shown[] = [
       assert.ok(code === 0 || code === 2, stderr);
     },
   },
+  {
+    command: /^ip6?tables -I INPUT .* --connlimit-above /,
+    run: async (command) => {
+      await succeeds(controller, command);
+      // The kernel has it as it was written; held-nats.test.ts of e2e/attacks shows what it does.
+      await succeeds(controller, command.replace(' -I ', ' -C '));
+    },
+  },
   { command: /^culvert-controller ca /, run: changeCa },
   { command: /^culvert-agent remove$/, run: removeAgent },
   { command: /^(?:mkdir -p|cp deploy\/man\/\*\.[18]) .*\/usr\/local\/share\/man/, run: onController },

@@ -61,6 +61,23 @@ test('every promise of the security model names a test', () => {
   );
 });
 
+test('a test that the security model names without its folder is "there", in the folder of the one named before', () => {
+  const text = readFileSync('deploy/docs/security.md', 'utf8');
+  let folder = '';
+  const missing: string[] = [];
+  let short = 0;
+  for (const [, name = '', isThere] of text.matchAll(/`([\w./-]+\.test\.ts)`( there)?/g)) {
+    if (name.includes('/')) {
+      folder = path.dirname(name);
+      continue;
+    }
+    short += 1;
+    if (isThere === undefined || !existsSync(path.join(folder, name))) missing.push(`${name} in ${folder}`);
+  }
+  assert.ok(short > 0);
+  assert.deepEqual(missing, []);
+});
+
 test('every file that ARCHITECTURE names without its folder is the only one with this name in the product', () => {
   const product = readSourceTree('.').filter(({ path: file }) => !/^(?:test|deploy)\//.test(file));
   const names = product.map(({ path: file }) => path.basename(file));
