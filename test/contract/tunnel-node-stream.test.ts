@@ -1,7 +1,7 @@
 import { before, describe, it } from 'node:test';
 import assert from 'node:assert/strict';
 import { constants, type Http2Stream } from 'node:http2';
-import { breakageOf } from '../../agent/dataplane/relay/relay-peer.js';
+import { StreamPeer } from '../../agent/dataplane/relay/stream-peer.js';
 import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js';
 import { TestCa } from '../support/tunnel/tunnel-certificates.js';
 import { http2Engine } from '../support/tunnel/tunnel-http2-engine.js';
@@ -30,7 +30,7 @@ describe('a stream of node:http2 whose both ends were framed, but not written ye
     near.reset();
     await closed(near);
     assert.equal(near.writableFinished, false);
-    assert.deepEqual(breakageOf(near), { detail: 'closed before its end', isReset: false });
+    assert.deepEqual(new StreamPeer(near).breakage, { detail: 'closed before its end', isReset: false });
     assert.equal((await readAll(far)).length, 16 * megabyte);
     sibling.end('still here');
     assert.equal((await readAll(sibling)).toString(), 'still here');
@@ -48,7 +48,7 @@ describe('a stream of node:http2 whose both ends were framed, but not written ye
     await framed(near);
     pair.client.releaseWorkload(workloadNamed('shop/front'));
     await closed(near);
-    assert.deepEqual(breakageOf(near), { detail: 'closed before its end', isReset: false });
+    assert.deepEqual(new StreamPeer(near).breakage, { detail: 'closed before its end', isReset: false });
   });
 });
 
@@ -63,7 +63,7 @@ describe('a stream of node:http2 that the peer wants no more of', () => {
     (far as unknown as Http2Stream).close(constants.NGHTTP2_NO_ERROR);
     far.resume();
     await closed(near);
-    assert.deepEqual(breakageOf(near), { detail: 'closed before its end', isReset: false });
+    assert.deepEqual(new StreamPeer(near).breakage, { detail: 'closed before its end', isReset: false });
     assert.equal(pair.client.counts().streams, 0);
   });
 });

@@ -1,7 +1,6 @@
-import type net from 'node:net';
-import { acceptedFd } from '../../native/addon.js';
 import type { ApplicationEnd } from '../../native/socket-table.js';
 import { setDeaf, tcpCondition } from '../../native/tcp-life.js';
+import type { PeerSocket } from '../relay/relay-peer.js';
 import type { FarSide } from './far-side.js';
 
 /** The far side is asked this many times in the time after which the application begins to ask. */
@@ -15,7 +14,7 @@ const hurriedSeconds = 2;
 
 export type KeepaliveSides = {
   /** Towards the application of this host. */
-  readonly near: net.Socket;
+  readonly near: PeerSocket;
   readonly application: ApplicationEnd;
   readonly far: FarSide;
 };
@@ -27,12 +26,12 @@ export type KeepaliveSides = {
  * application that does not probe keeps its connection, as without the mesh.
  */
 export class ApplicationKeepalive {
-  readonly #near: net.Socket;
+  readonly #near: PeerSocket;
   readonly #far: FarSide;
   readonly #everySeconds: number;
   #isFarSideGone = false;
 
-  private constructor(init: { readonly near: net.Socket; readonly far: FarSide; readonly everySeconds: number }) {
+  private constructor(init: { readonly near: PeerSocket; readonly far: FarSide; readonly everySeconds: number }) {
     this.#near = init.near;
     this.#far = init.far;
     this.#everySeconds = init.everySeconds;
@@ -43,7 +42,7 @@ export class ApplicationKeepalive {
     const probesInMs = application.sockets.find(application.socket)?.probesInMs ?? null;
     if (probesInMs === null) return null;
     // More than the application's idle time, by at most the silence until now, when it has begun to probe.
-    const idleMs = tcpCondition(acceptedFd(near)).silentMs + probesInMs;
+    const idleMs = tcpCondition(near.fd).silentMs + probesInMs;
     const wanted = Math.floor(idleMs / 1000 / questionsPerIdleTime);
     const everySeconds = Math.max(1, Math.min(longestSeconds, wanted));
     far.ask(everySeconds);
@@ -65,7 +64,7 @@ export class ApplicationKeepalive {
     this.#far.ask(this.#everySeconds);
     const isGone = this.#far.isGone();
     if (isGone === this.#isFarSideGone) return;
-    setDeaf(acceptedFd(this.#near), isGone);
+    setDeaf(this.#near.fd, isGone);
     this.#isFarSideGone = isGone;
   }
 }

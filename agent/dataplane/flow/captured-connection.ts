@@ -1,12 +1,12 @@
 import { isIpv6 } from '../../../shared/address.js';
-import { acceptedFd, isTracked, originalDestination } from '../../native/addon.js';
+import { isTracked, originalDestination } from '../../native/addon.js';
 import type { ApplicationEnd } from '../../native/socket-table.js';
 import { tcpCondition } from '../../native/tcp-life.js';
 import type { Ending } from '../connection/ending.js';
 import { ConnectionCut } from '../connection/termination-signal.js';
 import type { RelayOutcome } from '../relay/relay.js';
+import type { PeerSocket } from '../relay/relay-peer.js';
 import type { TrackedConnection } from './tracked-connection.js';
-import type net from 'node:net';
 
 /**
  * A captured connection lives on an entry of connection tracking: it turns the application's packets to us, and ours into
@@ -17,10 +17,10 @@ import type net from 'node:net';
 const detail = 'its entry in connection tracking is gone';
 
 /** Whether the entry of an accepted connection has gone. */
-export function hasLostEntry({ record }: TrackedConnection, accepted: net.Socket): boolean {
+export function hasLostEntry({ record }: TrackedConnection, accepted: Pick<PeerSocket, 'fd'>): boolean {
   const { requested } = record;
   if (requested === null) return false;
-  const found = originalDestination({ fd: acceptedFd(accepted), localFamily: isIpv6(requested.ip) ? 6 : 4 });
+  const found = originalDestination({ fd: accepted.fd, localFamily: isIpv6(requested.ip) ? 6 : 4 });
   return found?.ip !== requested.ip || found.port !== requested.port;
 }
 
@@ -28,13 +28,13 @@ export function hasLostEntry({ record }: TrackedConnection, accepted: net.Socket
  * Learns which socket the application has, once. Later it may have gone, and a client that reconnects from the same port
  * has another one with the same addresses, which must not be taken for it.
  */
-export function learnApplication(connection: TrackedConnection, accepted: net.Socket): void {
+export function learnApplication(connection: TrackedConnection, accepted: Pick<PeerSocket, 'fd'>): void {
   if (connection.application !== null) return;
   const end = applicationEnd(connection);
   const found = end?.sockets.find(end.socket);
   if (end === null || found?.hasConnected !== true) return;
   // Asked after the other question: before a client can connect again from this port, the kernel ends what we accepted.
-  if (!tcpCondition(acceptedFd(accepted)).isOpen) return;
+  if (!tcpCondition(accepted.fd).isOpen) return;
   connection.application = { ...end.socket, cookie: found.cookie };
 }
 

@@ -1,9 +1,7 @@
-import net from 'node:net';
-import { acceptedFd } from '../../native/addon.js';
 import { takeSocketError, type Probing } from '../../native/tcp-life.js';
 import { acrossHosts } from '../listen/conntrack-timeouts.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import type { RelayPeer } from '../relay/relay.js';
+import type { PeerSocket } from '../relay/relay-peer.js';
 import { ApplicationKeepalive } from './application-keepalive.js';
 import { endLost, hasLostEntry, learnApplication } from './captured-connection.js';
 import { endSilent, keepaliveSides } from './keepalive-sides.js';
@@ -28,13 +26,13 @@ export class ConnectionCare implements Care {
   constructor(connection: TrackedConnection, ends: Ends) {
     this.#connection = connection;
     this.#ends = ends;
-    this.#source = ends.source instanceof net.Socket ? new ProbedSocket(ends.source) : null;
+    this.#source = ends.source.socket === null ? null : new ProbedSocket(ends.source.socket);
     const { pulse, limits } = connection;
     const keepalive = this.#isDialledInside ? undefined : limits?.keepalive;
     this.#destination =
-      ends.destination instanceof net.Socket
-        ? new ProbedSocket(ends.destination, keepalive === undefined ? {} : { keepalive })
-        : null;
+      ends.destination.socket === null
+        ? null
+        : new ProbedSocket(ends.destination.socket, keepalive === undefined ? {} : { keepalive });
     this.#tunnelSilence = pulse === null || keepalive === undefined ? null : new TunnelSilence(pulse, keepalive);
   }
 
@@ -63,19 +61,19 @@ export class ConnectionCare implements Care {
 
   look(): void {
     this.#lookAtSource();
-    this.#endIfBroken(this.#ends.destination, this.#destination);
+    this.#endIfBroken(this.#ends.destination.socket, this.#destination);
     if (this.#keepalive !== null || this.#isOver) return;
     const sides = keepaliveSides(this.#connection, { source: this.#source, destination: this.#destination });
     if (sides !== null) this.#keepalive = ApplicationKeepalive.follow(sides);
   }
 
   get #isOver(): boolean {
-    return this.#ends.source.destroyed || this.#ends.destination.destroyed;
+    return this.#ends.source.isGone || this.#ends.destination.isGone;
   }
 
   #lookAtSource(): void {
-    const { source } = this.#ends;
-    if (!(source instanceof net.Socket) || source.destroyed) return;
+    const { socket: source } = this.#ends.source;
+    if (source === null || source.isClosed) return;
     learnApplication(this.#connection, source);
     const isOpen = this.#endIfBroken(source, this.#source);
     if (isOpen && hasLostEntry(this.#connection, source)) endLost(this.#connection);
@@ -87,11 +85,11 @@ export class ConnectionCare implements Care {
   }
 
   /**
-   * Node notices by itself where it reads: neither while it is paused, nor after the end of the other direction. Returns
+   * A relay notices by itself where it reads: neither while it is paused, nor after the end of the other direction. Returns
    * whether one direction is open at least.
    */
-  #endIfBroken(peer: RelayPeer, probed: ProbedSocket | null): boolean {
-    if (probed === null || peer.destroyed) return false;
+  #endIfBroken(socket: PeerSocket | null, probed: ProbedSocket | null): boolean {
+    if (socket === null || probed === null || socket.isClosed) return false;
     const { isOpen, isHalfClosed } = probed.condition();
     if (isHalfClosed && !this.#isHalfClosed) {
       this.#isHalfClosed = true;
@@ -99,8 +97,8 @@ export class ConnectionCare implements Care {
     }
     if (isOpen) return true;
     // A connection that ended in order has none, and bytes in the kernel that the other side may still take.
-    const code = takeSocketError(acceptedFd(peer as net.Socket));
-    if (code !== null) peer.destroy(Object.assign(new Error(code), { code }));
+    const code = takeSocketError(socket.fd);
+    if (code !== null) socket.breakWith(code);
     return false;
   }
 

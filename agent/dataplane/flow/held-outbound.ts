@@ -2,7 +2,7 @@ import { resetSocket } from '../../native/addon.js';
 import { refused, type Ending, type Refused } from '../connection/ending.js';
 import type { HeldConnect } from '../listen/late/held-connect.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import { resetPeer } from '../relay/relay-peer.js';
+import { SocketPeer } from '../relay/socket-peer.js';
 import { ignoreError } from '../sockets/ignore-error.js';
 import type { FlowContext } from './flow-context.js';
 import { connectFarSide } from './outbound.js';
@@ -37,13 +37,14 @@ async function reach(
   if (!opened.ok) return opened;
   const socket = await connect.accept(connection.signal);
   if (socket === null) {
-    resetPeer(opened.far);
+    opened.far.reset();
     return notAccepted(connection, connect);
   }
   socket.on('error', ignoreError);
-  if (!context.descriptors.isTouchedBySocket(socket)) return { ok: true, source: socket, destination: opened.far };
+  if (!context.descriptors.isTouchedBySocket(socket))
+    return { ok: true, source: new SocketPeer(socket), destination: opened.far };
   resetSocket(socket);
-  resetPeer(opened.far);
+  opened.far.reset();
   return refused('RESOURCE_FD', 'accept');
 }
 

@@ -4,6 +4,7 @@ import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { refused, type Refused } from '../connection/ending.js';
 import type { CapturedDestination } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
+import { SocketPeer } from '../relay/socket-peer.js';
 import { dial } from './dial.js';
 import type { FlowContext } from './flow-context.js';
 import { identify, unreadable } from './identify.js';
@@ -63,7 +64,7 @@ async function reach(probe: Probe): Promise<Reached | Refused> {
   });
   if (!connected.ok) return connected;
   record.connected('probe', connected.from);
-  return { ok: true, source: socket, destination: connected.socket };
+  return { ok: true, source: new SocketPeer(socket), destination: new SocketPeer(connected.socket) };
 }
 
 /**

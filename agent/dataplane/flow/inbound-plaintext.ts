@@ -2,6 +2,7 @@ import type net from 'node:net';
 import type { Refused } from '../connection/ending.js';
 import type { CapturedDestination } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
+import { SocketPeer } from '../relay/socket-peer.js';
 import { dial } from './dial.js';
 import { plaintextFacts } from './facts.js';
 import type { FlowContext } from './flow-context.js';
@@ -46,5 +47,5 @@ async function reach(arrival: SocketArrival): Promise<Reached | Refused> {
   });
   if (!connected.ok) return connected;
   connection.record.connected('plaintext', connected.from);
-  return { ok: true, source: arrival.socket, destination: connected.socket };
+  return { ok: true, source: new SocketPeer(arrival.socket), destination: new SocketPeer(connected.socket) };
 }

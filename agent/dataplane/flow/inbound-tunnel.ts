@@ -3,6 +3,8 @@ import type { HostPort } from '../../../shared/address.js';
 import { traceIdOf } from '../connection/trace-context.js';
 import { ConnectionCut } from '../connection/termination-signal.js';
 import { workloadName } from '../../../shared/routing/names.js';
+import { SocketPeer } from '../relay/socket-peer.js';
+import { StreamPeer } from '../relay/stream-peer.js';
 import type { TunnelRequest } from '../tunnel/tunnel.js';
 import { whenArrived } from './when-arrived.js';
 import { clientOf } from './client-address.js';
@@ -72,7 +74,8 @@ async function reach(
   connection.record.connected('hbone', connected.from);
   connection.pulse = request.pulse;
   try {
-    return { ok: true, source: request.accept(), destination: connected.socket };
+    const source = new StreamPeer(request.accept());
+    return { ok: true, source, destination: new SocketPeer(connected.socket) };
   } catch (error) {
     connected.socket.destroy();
     throw error;

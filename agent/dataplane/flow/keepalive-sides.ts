@@ -1,11 +1,11 @@
-import net from 'node:net';
 import type { ApplicationEnd } from '../../native/socket-table.js';
 import type { Ending } from '../connection/ending.js';
 import { ConnectionCut } from '../connection/termination-signal.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayOutcome } from '../relay/relay.js';
+import type { PeerSocket } from '../relay/relay-peer.js';
 import type { Side } from '../relay/relay-outcome.js';
-import { socketAddresses } from '../sockets/socket-addresses.js';
+import { addressesOf } from '../sockets/socket-addresses.js';
 import type { TunnelPulse } from '../tunnel/tunnel-keepalive.js';
 import type { KeepaliveSides } from './application-keepalive.js';
 import { applicationEnd } from './captured-connection.js';
@@ -25,16 +25,16 @@ export function keepaliveSides(connection: TrackedConnection, probed: ProbedSide
   const [workload] = workloads;
   if (ends === null || record.path === 'local' || workload?.isOpen !== true) return null;
   const isOutbound = record.direction === 'outbound';
-  const near = isOutbound ? ends.source : ends.destination;
-  if (!(near instanceof net.Socket)) return null;
+  const { socket: near } = isOutbound ? ends.source : ends.destination;
+  if (near === null) return null;
   const application = isOutbound ? applicationEnd(connection) : dialledEnd(near, workload);
   const far = farSide(isOutbound ? probed.destination : probed.source, pulse);
   return application === null || far === null ? null : { near, application, far };
 }
 
 /** The end of an application that was dialled in its namespace. */
-function dialledEnd(socket: net.Socket, { sockets }: HostedWorkload): ApplicationEnd | null {
-  const addresses = socketAddresses(socket);
+function dialledEnd(socket: PeerSocket, { sockets }: HostedWorkload): ApplicationEnd | null {
+  const addresses = addressesOf(socket);
   if (addresses === null || addresses.peer === null) return null;
   return { sockets, socket: { local: addresses.peer, remote: addresses.local } };
 }

@@ -5,6 +5,8 @@ import { notAsked, refused, type Refused } from '../connection/ending.js';
 import { cutWithin } from '../connection/termination-signal.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayPeer } from '../relay/relay.js';
+import { SocketPeer } from '../relay/socket-peer.js';
+import { StreamPeer } from '../relay/stream-peer.js';
 import type { HostPort } from '../../../shared/address.js';
 import type { ConnectionPath } from '../report/closed-connection.js';
 import type { Endpoint, WorkloadEndpoint } from '../../../shared/routing/destination.js';
@@ -75,7 +77,8 @@ async function openPlain(
     keepalive: connection.limits?.keepalive,
     timeoutMs: context.settings.connectTimeoutMs,
   });
-  return dialled.ok ? { ok: true, path, far: dialled.socket, provedIdentity: null, from: dialled.from } : dialled;
+  if (!dialled.ok) return dialled;
+  return { ok: true, path, far: new SocketPeer(dialled.socket), provedIdentity: null, from: dialled.from };
 }
 
 /** Straight into the destination's namespace: the evaluation that was made covers both halves of the rules. */
@@ -103,8 +106,8 @@ async function openLocal(
     timeoutMs: context.settings.connectTimeoutMs,
   });
   if (dialled.ok) {
-    const { socket, from } = dialled;
-    return { ok: true, path: 'local', far: socket, provedIdentity: endpoint.workload.identity, from };
+    const far = new SocketPeer(dialled.socket);
+    return { ok: true, path: 'local', far, provedIdentity: endpoint.workload.identity, from: dialled.from };
   }
   if (!isHairpin) context.connections.leave(connection, destination);
   return dialled;
@@ -122,7 +125,8 @@ async function openTunnel(
   }
   if (!opened.ok) return opened;
   request.connection.pulse = opened.pulse;
-  return { ok: true, path: 'hbone', far: opened.stream, provedIdentity: opened.peerIdentity, from: null };
+  const far = new StreamPeer(opened.stream);
+  return { ok: true, path: 'hbone', far, provedIdentity: opened.peerIdentity, from: null };
 }
 
 async function openStream(

@@ -11,6 +11,7 @@ import { allEjected, chooseEndpoints, type Chosen } from './choose-endpoints.js'
 import { outboundFacts } from './facts.js';
 import type { FlowContext } from './flow-context.js';
 import { identify, type Arrival, type Identified, type SocketArrival } from './identify.js';
+import { SocketPeer } from '../relay/socket-peer.js';
 import { openPath, type OpenedPath } from './open-path.js';
 import { refuseClient } from './refuse-client.js';
 import { runFlow, type Reached } from './run-flow.js';
@@ -39,7 +40,7 @@ export async function serveOutbound(
 
 async function reach(arrival: SocketArrival): Promise<Reached | Refused> {
   const connected = await connectFarSide(arrival);
-  return connected.ok ? { ok: true, source: arrival.socket, destination: connected.far } : connected;
+  return connected.ok ? { ok: true, source: new SocketPeer(arrival.socket), destination: connected.far } : connected;
 }
 
 /** captured → identified → routed → for each endpoint: authorized → connected. The far side belongs to the caller. */

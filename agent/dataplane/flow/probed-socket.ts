@@ -1,7 +1,6 @@
-import type net from 'node:net';
-import { acceptedFd } from '../../native/addon.js';
 import type { KeepalivePolicy } from '../../../shared/policy/snapshot.js';
 import { outlastSilence, setProbing, tcpCondition, type Probing, type TcpCondition } from '../../native/tcp-life.js';
+import type { PeerSocket } from '../relay/relay-peer.js';
 import { probingBy } from './keepalive-policy.js';
 
 /** Probes without an answer after which the other side counts as gone, until it answers again. */
@@ -15,7 +14,7 @@ export const unansweredProbes = 3;
  * Every method throws `EBADF` when the socket is closed.
  */
 export class ProbedSocket {
-  readonly #socket: net.Socket;
+  readonly #socket: Pick<PeerSocket, 'fd'>;
   readonly #keepalive: KeepalivePolicy | undefined;
   readonly #mostProbes: number | undefined;
   #entry: Probing | null = null;
@@ -27,7 +26,10 @@ export class ProbedSocket {
    * `keepalive`: after which silence the kernel ends the connection, and is set already; absent: it does not. `mostProbes`: after
    * which it gives up that is not told otherwise; by default its greatest count.
    */
-  constructor(socket: net.Socket, how: { readonly keepalive?: KeepalivePolicy; readonly mostProbes?: number } = {}) {
+  constructor(
+    socket: Pick<PeerSocket, 'fd'>,
+    how: { readonly keepalive?: KeepalivePolicy; readonly mostProbes?: number } = {},
+  ) {
     this.#socket = socket;
     this.#keepalive = how.keepalive;
     this.#mostProbes = how.mostProbes;
@@ -54,7 +56,7 @@ export class ProbedSocket {
    * without the mesh. It sends no probes while there are such bytes.
    */
   condition(): TcpCondition {
-    const fd = acceptedFd(this.#socket);
+    const { fd } = this.#socket;
     const condition = tcpCondition(fd);
     if (this.#keepalive !== undefined) return condition;
     const isOutlasting = condition.unansweredProbes >= unansweredProbes && !condition.hasBytesUnderWay;
@@ -73,7 +75,7 @@ export class ProbedSocket {
     const everySeconds = Math.min(this.#askSeconds, this.#entry?.everySeconds ?? Number.POSITIVE_INFINITY);
     if (everySeconds === this.#appliedSeconds) return;
     const longestRetransmitMs = this.#entry?.longestRetransmitMs ?? null;
-    const fd = acceptedFd(this.#socket);
+    const { fd } = this.#socket;
     if (this.#keepalive === undefined) setProbing(fd, { everySeconds, longestRetransmitMs }, this.#mostProbes);
     else {
       const { mostProbes, ...how } = probingBy(this.#keepalive, everySeconds);

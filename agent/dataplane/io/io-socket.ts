@@ -1,7 +1,8 @@
 import { getSystemErrorName } from 'node:util';
 import { closeFd } from '../../native/addon.js';
-import { epollEvent, socketQuestion } from '../../native/io-calls.js';
-import { scratchAt, scratchBytes, type Reactor, type Turnable, type Watched } from './reactor.js';
+import { epollEvent, mostTlsBytes, socketQuestion } from '../../native/io-calls.js';
+import { WaitingBlock } from '../sockets/waiting-block.js';
+import { outputAt, type Outputting, type Reactor, type Turnable, type Watched } from './reactor.js';
 
 /** Whose socket it is. Nothing is called after `onBroken`, or after the owner has closed the socket. */
 export interface SocketOwner {
@@ -11,13 +12,17 @@ export interface SocketOwner {
   onReadable(): void;
   /** The kernel has taken all that waited. */
   onDrained?(): void;
+  /** The kernel has taken all that was written, and the end behind it. */
+  onFinished?(): void;
   /** The socket is closed. `code` is the name of the errno, `ECONNRESET` for example, which `failure-reasons.ts` knows. */
   onBroken(code: string): void;
 }
 
 /** More than this waits for no reader: its owner has to stop when {@link IoSocket.waiting} is not 0. */
 const mostWaiting = 4 * 1024 * 1024;
-const [again, inProgress] = [-11, -115];
+/** Of what waits, in one call. */
+const mostAtOnce = mostTlsBytes;
+const [again, inProgress, brokenPipe] = [-11, -115, -32];
 const onEdge = epollEvent.in | epollEvent.peerEnded | epollEvent.onEdge;
 const brokenEvents = epollEvent.error | epollEvent.hangUp;
 
@@ -25,13 +30,20 @@ const brokenEvents = epollEvent.error | epollEvent.hangUp;
 export const nothingYet = -1;
 export const atEnd = 0;
 
+/** Bytes that wait; `block` has to know when they are gone. */
+type Piece = { bytes: Buffer; readonly block: WaitingBlock };
+
 /**
  * A TCP connection as a number. Both directions end by themselves. What the kernel does not take waits here, is written before
  * anything new, and is told when it is gone. Its owner closes or resets it.
+ *
+ * A write that fails is told as `onBroken` in a later round, after what the peer sent before has been read; at once to an owner
+ * that reads nothing.
  */
-export class IoSocket implements Watched, Turnable {
+export class IoSocket implements Watched, Turnable, Outputting {
   readonly handle: number;
   isQueued = false;
+  isOutputQueued = false;
   readonly #reactor: Reactor;
   readonly #owner: SocketOwner;
   #isOpen = true;
@@ -40,10 +52,16 @@ export class IoSocket implements Watched, Turnable {
   #mayWrite = true;
   /** An event said that the end, or a failure, is behind what is still unread. */
   #hasEndSeen = false;
+  #hasReadEnd = false;
+  #hasRead = false;
   #isEnding = false;
   #hasEnded = false;
+  /** A negated errno. */
+  #failure = 0;
   #watchesOutput: boolean;
-  #rest: Buffer[] = [];
+  /** What waits: pieces of full blocks, and behind them what the last block has. */
+  #pieces: Piece[] = [];
+  #block: WaitingBlock | null = null;
   #restBytes = 0;
 
   private constructor(init: { reactor: Reactor; handle: number; owner: SocketOwner; isConnected: boolean }) {
@@ -106,17 +124,20 @@ export class IoSocket implements Watched, Turnable {
    */
   read(offset: number, most: number): number {
     if (!this.#isOpen || !this.#mayRead) return nothingYet;
+    this.#hasRead = true;
     const count = this.#reactor.calls.ioReceive(this.handle, offset, most);
     if (count === again) {
       this.#mayRead = false;
       return nothingYet;
     }
-    if (count < 0) {
-      this.#break(count);
+    // The kernel tells a failure once: after the write that it was told to, reads find an end. EPIPE is one behind a FIN.
+    if (count < 0 || (count === 0 && this.#failure !== 0 && this.#failure !== brokenPipe)) {
+      this.#break(this.#failure === 0 ? count : this.#failure);
       return nothingYet;
     }
+    if (count === 0) this.#hasReadEnd = most > 0;
     // A short read is the last one, unless the end is behind it.
-    if (count < most && !this.#hasEndSeen) this.#mayRead = count === 0;
+    if (count < most && !this.#hasEndSeen && this.#failure === 0) this.#mayRead = count === 0;
     if (count > 0 && this.#mayRead) this.readLater();
     return count;
   }
@@ -131,20 +152,35 @@ export class IoSocket implements Watched, Turnable {
    * owner has to stop until `onDrained`. Throws a RangeError where more than 4 MiB would wait, an Error after {@link end}.
    */
   write(offset: number, length: number): number {
-    if (!this.#isOpen) return 0;
-    if (this.#isEnding) throw new Error('written after the end');
-    if (this.#restBytes + length > mostWaiting) throw new RangeError('more waits than an owner may let wait');
-    let sent = 0;
-    if (this.#isConnected && this.#mayWrite && this.#restBytes === 0) {
-      const count = this.#reactor.calls.ioSend(this.handle, offset, length);
-      if (count < 0 && count !== again) {
-        this.#break(count);
-        return 0;
-      }
-      sent = Math.max(0, count);
-    }
-    if (sent < length) this.#keep(Buffer.from(this.#reactor.memory.subarray(offset + sent, offset + length)));
+    if (!this.#mayTake(length)) return 0;
+    const sent = this.#restBytes === 0 ? this.#send(offset, length) : 0;
+    if (sent < length) this.#keep(this.#reactor.memory.subarray(offset + sent, offset + length));
     return this.#restBytes;
+  }
+
+  /** As {@link write}, of any memory. */
+  writeBytes(bytes: Buffer): number {
+    const { memory } = this.#reactor;
+    if (bytes.buffer === memory.buffer) return this.write(bytes.byteOffset, bytes.length);
+    for (let at = 0; at < bytes.length; at += mostAtOnce) {
+      const length = Math.min(mostAtOnce, bytes.length - at);
+      memory.set(length === bytes.length ? bytes : bytes.subarray(at, at + length), outputAt);
+      this.write(outputAt, length);
+    }
+    return this.#restBytes;
+  }
+
+  /** As {@link writeBytes}, at the end of the round, with all else that is held by then in one call. */
+  hold(bytes: Buffer): number {
+    if (!this.#mayTake(bytes.length)) return 0;
+    this.#keep(bytes);
+    if (this.#mayWrite) this.#reactor.queueOutput(this);
+    return this.#restBytes;
+  }
+
+  /** Writes what {@link hold} holds. */
+  flush(): void {
+    if (this.#mayWrite && this.#restBytes > 0) this.#writeRest();
   }
 
   /**
@@ -163,7 +199,8 @@ export class IoSocket implements Watched, Turnable {
   end(): void {
     if (!this.#isOpen || this.#isEnding) return;
     this.#isEnding = true;
-    this.#endWhenWritten();
+    if (this.#restBytes > 0) this.flush();
+    else this.#endWhenWritten();
   }
 
   /** What waits here is lost; what the kernel took is still sent. */
@@ -190,7 +227,7 @@ export class IoSocket implements Watched, Turnable {
     }
     if ((events & (epollEvent.out | brokenEvents)) !== 0) {
       this.#mayWrite = true;
-      this.#flush();
+      this.#writeRest();
     }
     if ((events & (epollEvent.in | epollEvent.peerEnded | brokenEvents)) === 0) return;
     this.#mayRead = true;
@@ -198,53 +235,133 @@ export class IoSocket implements Watched, Turnable {
   }
 
   onTurn(): void {
-    if (this.#isOpen && this.#mayRead) this.#owner.onReadable();
+    if (!this.#isOpen) return;
+    this.#hasRead = false;
+    if (this.#mayRead && !this.#hasReadEnd) this.#owner.onReadable();
+    const isOver = !this.#mayRead || this.#hasReadEnd || !this.#hasRead;
+    if (this.#failure !== 0 && isOver) this.#break(this.#failure);
+  }
+
+  onOutput(): void {
+    this.flush();
+  }
+
+  #mayTake(length: number): boolean {
+    if (!this.#isOpen) return false;
+    if (this.#isEnding) throw new Error('written after the end');
+    if (this.#restBytes + length > mostWaiting) throw new RangeError('more waits than an owner may let wait');
+    return this.#failure === 0;
+  }
+
+  /** Returns how much of it the kernel took, or all of it where that has failed. */
+  #send(offset: number, length: number): number {
+    if (!this.#isConnected || !this.#mayWrite) return 0;
+    const count = this.#reactor.calls.ioSend(this.handle, offset, length);
+    if (count < 0 && count !== again) {
+      this.#fail(count);
+      return length;
+    }
+    if (count < length) this.#awaitRoom();
+    return Math.max(0, count);
+  }
+
+  /** Behind what the peer sent before, and what waits here is lost. */
+  #fail(number: number): void {
+    this.#failure ||= number;
+    this.#dropRest();
+    this.#mayRead = true;
+    this.#reactor.queue(this);
   }
 
   #keep(rest: Buffer): void {
-    this.#rest.push(rest);
+    for (let at = 0; at < rest.length;) {
+      if (this.#block?.hasRoomFor(this) !== true) this.#block = WaitingBlock.for(this);
+      at += this.#block.add(at === 0 ? rest : rest.subarray(at));
+      if (this.#block.isFull) this.#takePiece(this.#block);
+    }
     this.#restBytes += rest.length;
+  }
+
+  #takePiece(block: WaitingBlock): void {
+    this.#pieces.push({ bytes: block.take(), block });
+  }
+
+  #writeRest(): void {
+    if (!this.#isOpen || !this.#isConnected) return;
+    const hadRest = this.#restBytes > 0;
+    while (this.#restBytes > 0) {
+      const length = this.#layOut();
+      const count = this.#reactor.calls.ioSend(this.handle, outputAt, length);
+      if (count < 0) {
+        if (count === again) this.#awaitRoom();
+        else this.#fail(count);
+        return;
+      }
+      this.#drop(count);
+      if (count < length) {
+        this.#awaitRoom();
+        return;
+      }
+    }
+    if (hadRest && !this.#isEnding) this.#owner.onDrained?.();
+    this.#endWhenWritten();
+  }
+
+  /** Puts the first of what waits where it is written from; returns how much. */
+  #layOut(): number {
+    if (this.#block !== null && this.#block.pieceBytes(this) > 0) this.#takePiece(this.#block);
+    const { memory } = this.#reactor;
+    let length = 0;
+    for (const { bytes } of this.#pieces) {
+      const taken = Math.min(bytes.length, mostAtOnce - length);
+      memory.set(taken === bytes.length ? bytes : bytes.subarray(0, taken), outputAt + length);
+      length += taken;
+      if (length === mostAtOnce) break;
+    }
+    return length;
+  }
+
+  #drop(count: number): void {
+    this.#restBytes -= count;
+    let left = count;
+    let gone = 0;
+    for (const piece of this.#pieces) {
+      if (piece.bytes.length > left) {
+        piece.bytes = piece.bytes.subarray(left);
+        break;
+      }
+      left -= piece.bytes.length;
+      gone += 1;
+      piece.block.onTaken();
+    }
+    if (gone > 0) this.#pieces.splice(0, gone);
+  }
+
+  #dropRest(): void {
+    if (this.#restBytes === 0) return;
+    if (this.#block !== null && this.#block.pieceBytes(this) > 0) this.#takePiece(this.#block);
+    this.#drop(this.#restBytes);
+  }
+
+  #awaitRoom(): void {
     this.#mayWrite = false;
     if (this.#watchesOutput) return;
     this.#watchesOutput = true;
     this.#watch();
   }
 
-  #flush(): void {
-    if (!this.#isOpen) return;
-    const hadRest = this.#restBytes > 0;
-    while (this.#restBytes > 0 && this.#isOpen) {
-      const [piece] = this.#rest;
-      if (piece === undefined) return;
-      const length = Math.min(piece.length, scratchBytes);
-      this.#reactor.memory.set(piece.subarray(0, length), scratchAt);
-      const count = this.#reactor.calls.ioSend(this.handle, scratchAt, length);
-      if (count === again) {
-        this.#mayWrite = false;
-        return;
-      }
-      if (count < 0) {
-        this.#break(count);
-        return;
-      }
-      this.#restBytes -= count;
-      if (count === piece.length) this.#rest.shift();
-      else this.#rest[0] = piece.subarray(count);
-    }
-    if (hadRest && !this.#isEnding) this.#owner.onDrained?.();
-    this.#endWhenWritten();
-  }
-
   #endWhenWritten(): void {
     if (!this.#isOpen || !this.#isEnding || this.#hasEnded || !this.#isConnected || this.#restBytes > 0) return;
+    if (this.#failure !== 0) return;
     this.#hasEnded = true;
     // It fails where the peer has reset the connection, which reading tells.
     this.#reactor.calls.ioShutdown(this.handle);
+    this.#owner.onFinished?.();
   }
 
   #watch(): void {
     const result = this.#reactor.watch(this, this.#watchesOutput ? onEdge | epollEvent.out : onEdge);
-    if (result < 0) this.#break(result);
+    if (result < 0) this.#fail(result);
   }
 
   #break(number: number): void {
@@ -256,8 +373,7 @@ export class IoSocket implements Watched, Turnable {
   #close(isReset: 0 | 1): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    this.#rest = [];
-    this.#restBytes = 0;
+    this.#dropRest();
     this.#reactor.forget(this);
     this.#reactor.calls.ioClose(this.handle, isReset);
   }

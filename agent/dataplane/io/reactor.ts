@@ -25,7 +25,7 @@ export interface Outputting {
 
 /** Where sockets read to; no longer than the turn of the one that reads. */
 export const scratchAt = desk.bytes;
-export const scratchBytes = 655_360;
+const scratchBytes = 655_360;
 /** Where a TLS session copies what it writes, no longer than the call: also while what was read is being handled. */
 export const outputAt = scratchAt + scratchBytes;
 const memoryBytes = outputAt + mostTlsBytes;

@@ -1,4 +1,4 @@
-import { isGone, type RelayPeer } from './relay-peer.js';
+import type { RelayPeer } from './relay-peer.js';
 
 /** One direction of a relayed connection. */
 export type Direction = {
@@ -35,11 +35,11 @@ export class BackpressureTracker {
     let bytesInAll = 0;
     for (const direction of this.#directions) {
       const { from, to, workloads } = direction;
-      if (isGone(to) || isGone(from)) {
+      if (to.isGone || from.isGone) {
         this.#directions.delete(direction);
         continue;
       }
-      const bytes = from.readableLength + to.writableLength;
+      const bytes = from.unreadBytes + to.waitingBytes;
       bytesInAll += bytes;
       for (const { slot } of workloads) bySlot.set(slot, (bySlot.get(slot) ?? 0) + bytes);
     }

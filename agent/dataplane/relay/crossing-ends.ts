@@ -72,7 +72,7 @@ export class CrossingEnds {
     this.first ??= side;
     if (side === 'destination') this.answered();
     this.#atEnd[side] = this.#sentBy(otherOf(side));
-    this.#wasTaken[side] = this.#between[otherOf(side)].writableLength === 0;
+    this.#wasTaken[side] = this.#between[otherOf(side)].waitingBytes === 0;
     if (this.#doubt !== null && this.#doubt.side !== side) this.#settle(this.#doubt, this.#saidAll(this.#doubt));
   }
 
@@ -88,7 +88,7 @@ export class CrossingEnds {
     const doubt = { side, breakage, otherSentBytes: this.#sentBy(other) };
     const mayBeEnd = breakage.isReset && this.#hasSpoken(side);
     if (!mayBeEnd || this.#hasEnded(other)) this.#settle(doubt, mayBeEnd && this.#hadFinished(side));
-    else if (this.#between[other].isPaused()) this.#settle(doubt, false);
+    else if (this.#between[other].isPaused) this.#settle(doubt, false);
     else this.#wait(doubt, firstWaitMs);
   }
 
@@ -127,7 +127,7 @@ export class CrossingEnds {
   /** The other side has ended: this one had finished too, and nothing of the other was lost on our way. */
   #hadFinished(side: Side): boolean {
     const other = otherOf(side);
-    const isTaken = this.#wasTaken[other] || this.#between[side].writableFinished;
+    const isTaken = this.#wasTaken[other] || this.#between[side].hasTakenAll;
     const afterEndBytes = this.#sentBy(side) - this.#atEnd[other];
     return isTaken && this.#owesNoAnswer(side) && (this.#hasEnded(side) || afterEndBytes <= lastWordsBytes);
   }

@@ -1,12 +1,11 @@
-import net from 'node:net';
 import { longestTimerMs } from '../../thread/scheduler.js';
 import type { Reason } from '../../../shared/reasons.js';
 import type { ConnectionCut, TerminationSignal } from '../connection/termination-signal.js';
 import type { BackpressureTracker } from './backpressure-tracker.js';
-import { pumpDirection } from './relay-direction.js';
+import { RelayDirection, type RelayedConnection } from './relay-direction.js';
 import { CrossingEnds } from './crossing-ends.js';
 import type { RelayCounters, RelayOutcome, Side } from './relay-outcome.js';
-import { breakageOf, endOf, isGone, resetPeer, type Breakage, type RelayPeer } from './relay-peer.js';
+import type { Breakage, RelayPeer } from './relay-peer.js';
 
 export type { RelayCounters, RelayOutcome } from './relay-outcome.js';
 export type { RelayPeer } from './relay-peer.js';
@@ -45,9 +44,8 @@ export function relay(init: RelayOptions, onEnd: (outcome: RelayOutcome) => void
 const noTimers: NodeJS.Timeout[] = [];
 /** How often an idle timeout is looked at, at most. */
 const shortestLookMs = 50;
-const nothing = (): void => {};
 
-class Relay {
+class Relay implements RelayedConnection {
   readonly #init: RelayOptions;
   readonly #onEnd: (outcome: RelayOutcome) => void;
   #timers: NodeJS.Timeout[] = noTimers;
@@ -55,8 +53,6 @@ class Relay {
   #outcome: RelayOutcome | null = null;
   readonly #ends: CrossingEnds;
   #openEnds = 2;
-  #flushToSource = nothing;
-  #flushToDestination = nothing;
 
   constructor(init: RelayOptions, onEnd: (outcome: RelayOutcome) => void) {
     this.#init = init;
@@ -69,24 +65,13 @@ class Relay {
   }
 
   start(): void {
-    const { source, destination, counters, signal, workloads, backpressure } = this.#init;
-    this.#prepare('source', source, destination);
-    this.#prepare('destination', destination, source);
+    const { source, destination, signal, workloads, backpressure } = this.#init;
+    const common = { connection: this, workloads, backpressure };
+    const there = new RelayDirection({ side: 'source', from: source, to: destination, ...common });
+    const back = new RelayDirection({ side: 'destination', from: destination, to: source, ...common });
+    this.#open(there, back);
+    this.#open(back, there);
     if (this.#outcome === null) {
-      this.#flushToDestination = pumpDirection({
-        direction: { from: source, to: destination, workloads },
-        backpressure,
-        onBytes: (count) => (counters.bytesSent += count),
-      });
-      this.#flushToSource = pumpDirection({
-        direction: { from: destination, to: source, workloads },
-        backpressure,
-        onBytes: (count) => {
-          counters.firstByteAtMs ??= Date.now();
-          counters.bytesReceived += count;
-          this.#ends.answered();
-        },
-      });
       source.resume();
       destination.resume();
       this.#startTimers();
@@ -96,50 +81,44 @@ class Relay {
     this.#finishIfClosed();
   }
 
-  #prepare(side: Side, end: RelayPeer, other: RelayPeer): void {
-    if (end instanceof net.Socket) {
-      // By default Node would answer the peer's FIN with its own and cut off the other direction.
-      end.allowHalfOpen = true;
-    }
-    end.on('error', () => this.#checkBroken(side, end));
-    end.on('end', () => this.#passFin(side, end, other));
-    if (isGone(end)) {
-      this.#openEnds -= 1;
-      this.#checkBroken(side, end);
+  moved(side: Side, count: number): void {
+    const { counters } = this.#init;
+    if (side === 'source') {
+      counters.bytesSent += count;
       return;
     }
-    end.on('close', () => {
-      this.#openEnds -= 1;
-      this.#checkBroken(side, end);
-      this.#finishIfClosed();
-    });
-    this.#checkBroken(side, end);
+    counters.firstByteAtMs ??= Date.now();
+    counters.bytesReceived += count;
+    this.#ends.answered();
   }
 
-  #passFin(side: Side, end: RelayPeer, other: RelayPeer): void {
+  ended(side: Side): void {
     if (this.#outcome !== null) return;
-    // A cancelled stream also reports an end. Forwarding it as FIN would make truncated data look complete.
-    const { hasEnded, breakage } = endOf(end);
-    if (hasEnded) {
-      if (side === 'source') this.#flushToDestination();
-      else this.#flushToSource();
-      if (this.#ends.first === null) {
-        this.#limit(this.#init.halfCloseTimeoutMs, 'IDLE_TIMEOUT', 'half-closed for the configured time');
-      }
-      this.#ends.ended(side);
-      other.end();
+    const other = side === 'source' ? this.#init.destination : this.#init.source;
+    other.flush();
+    if (this.#ends.first === null) {
+      this.#limit(this.#init.halfCloseTimeoutMs, 'IDLE_TIMEOUT', 'half-closed for the configured time');
     }
-    if (breakage !== null) this.#broke(side, breakage);
-  }
-
-  #checkBroken(side: Side, end: RelayPeer): void {
-    const breakage = breakageOf(end);
-    if (breakage !== null) this.#broke(side, breakage);
+    this.#ends.ended(side);
+    other.end();
   }
 
   /** Ends the relay: the other application then gets the RST that this one sent. */
-  #broke(side: Side, breakage: Breakage): void {
+  broke(side: Side, breakage: Breakage): void {
     if (this.#outcome === null) this.#ends.broke(side, breakage);
+  }
+
+  gone(): void {
+    this.#openEnds -= 1;
+    this.#finishIfClosed();
+  }
+
+  #open(direction: RelayDirection, back: RelayDirection): void {
+    const { side, from } = direction;
+    if (from.isGone) this.#openEnds -= 1;
+    else direction.open(back);
+    const { breakage } = from;
+    if (breakage !== null) this.broke(side, breakage);
   }
 
   #cut(cut: ConnectionCut): void {
@@ -153,10 +132,8 @@ class Relay {
     if (this.#outcome !== null) return;
     this.#outcome = outcome;
     this.#stopTimers();
-    this.#flushToSource();
-    this.#flushToDestination();
-    resetPeer(this.#init.source);
-    resetPeer(this.#init.destination);
+    this.#init.source.reset();
+    this.#init.destination.reset();
   }
 
   #finishIfClosed(): void {

@@ -21,9 +21,18 @@ export type SocketAddresses = {
  * must not look like one.
  */
 export function socketAddresses(socket: net.Socket): SocketAddresses | null {
+  return addressesBy(() => acceptedFd(socket));
+}
+
+/** As {@link socketAddresses}, of a socket that is not Node's. */
+export function addressesOf(socket: { readonly fd: number }): SocketAddresses | null {
+  return addressesBy(() => socket.fd);
+}
+
+function addressesBy(fdNow: () => number): SocketAddresses | null {
   try {
     // The kernel's answer is the only origin of the brand.
-    return readAddresses(acceptedFd(socket)) as SocketAddresses;
+    return readAddresses(fdNow()) as SocketAddresses;
   } catch (error) {
     if (error instanceof CulvertError && error.code === 'EBADF') return null;
     throw error;

@@ -8,20 +8,26 @@ import {
 } from '../../../agent/dataplane/relay/relay.js';
 import { BackpressureTracker } from '../../../agent/dataplane/relay/backpressure-tracker.js';
 import { TerminationSignal } from '../../../agent/dataplane/connection/termination-signal.js';
+import type { RelayPeer } from '../../../agent/dataplane/relay/relay-peer.js';
+import { SocketPeer } from '../../../agent/dataplane/relay/socket-peer.js';
+import { StreamPeer } from '../../../agent/dataplane/relay/stream-peer.js';
+import { acceptedPair, dialledPair } from './application-pair.js';
 import type { TunnelStream } from '../../../agent/dataplane/engine/tunnel-stream.js';
 import { http2Engine } from '../tunnel/tunnel-http2-engine.js';
 import { leanEngine } from '../tunnel/tunnel-lean-engine.js';
-import { TunnelPair } from '../tunnel/tunnel-pair.js';
+import { TunnelPair, type TunnelEngine } from '../tunnel/tunnel-pair.js';
 import type { TestCa } from '../tunnel/tunnel-certificates.js';
 
-export type RoadKind = 'socket' | 'tunnel' | 'lean tunnel';
+/** What is between the relays: nothing, as there is one, or a tunnel (of `node:http2`, or of the lean engine). */
+export type Between = 'socket' | 'tunnel' | 'lean tunnel';
+/** `numbered`: the relays have sockets of the engine's floor, and not Node's. */
+export type RoadKind = Between | `numbered ${Exclude<Between, 'tunnel'>}`;
 export type RelayLimits = Partial<
   Pick<RelayOptions, 'halfCloseTimeoutMs' | 'idleTimeoutMs' | 'maxDurationMs' | 'signal'>
 >;
 
 /**
- * Two applications and the relays between them: one (`socket`), or two with a tunnel in the middle (of `node:http2`, or
- * of the lean engine).
+ * Two applications and the relays between them: one, or two with a tunnel in the middle.
  */
 export class RelayRoad implements AsyncDisposable {
   /** The application that dialled, and the one that accepted. */
@@ -50,11 +56,14 @@ export class RelayRoad implements AsyncDisposable {
   }
 
   static async start(kind: RoadKind, ca: TestCa, limits: RelayLimits = {}): Promise<RelayRoad> {
-    if (kind !== 'socket') {
-      const pair = await TunnelPair.start(engineOf[kind], ca);
-      return await RelayRoad.through(pair, limits, () => pair[Symbol.asyncDispose]());
+    const engine = engineOf(kind);
+    if (engine !== null) {
+      const pair = await TunnelPair.start(engine, ca);
+      return await RelayRoad.through(pair, { limits, isNumbered: isNumbered(kind) }, () => pair[Symbol.asyncDispose]());
     }
-    const { client, server, source, destination, counters, backpressure, unlimited } = await RelayRoad.#ends();
+    const { client, server, source, destination, counters, backpressure, unlimited } = await RelayRoad.#ends(
+      isNumbered(kind),
+    );
     const outcome = relayed({ counters, ...unlimited, ...limits, source, destination });
     return new RelayRoad({ client, server, counters, backpressure, outcome, farOutcome: outcome }, () =>
       end(client, server),
@@ -64,30 +73,37 @@ export class RelayRoad implements AsyncDisposable {
   /** Through a tunnel that several roads share. Start one after the other. `close` is called at the end. */
   static async through(
     pair: TunnelPair,
-    limits: RelayLimits = {},
+    how: { readonly limits?: RelayLimits; readonly isNumbered: boolean },
     close = async (): Promise<void> => {},
   ): Promise<RelayRoad> {
-    const { client, server, source, destination, counters, backpressure, unlimited } = await RelayRoad.#ends();
+    const { client, server, source, destination, counters, backpressure, unlimited } = await RelayRoad.#ends(
+      how.isNumbered,
+    );
     let farOutcome: Promise<RelayOutcome> = Promise.reject(new Error('no request'));
     farOutcome.catch(() => {});
     const accepted = new Promise<void>((resolve) => {
       pair.onConnect = (request) => {
-        farOutcome = relayed({ ...unlimited, counters: newCounters(), source: request.accept(), destination });
+        farOutcome = relayed({
+          ...unlimited,
+          counters: newCounters(),
+          source: new StreamPeer(request.accept()),
+          destination,
+        });
         resolve();
       };
     });
     const stream: TunnelStream = await pair.stream();
     await accepted;
-    const outcome = relayed({ counters, ...unlimited, ...limits, source, destination: stream });
+    const outcome = relayed({ counters, ...unlimited, ...how.limits, source, destination: new StreamPeer(stream) });
     return new RelayRoad({ client, server, counters, backpressure, outcome, farOutcome }, async () => {
       await end(client, server);
       await close();
     });
   }
 
-  static async #ends(): Promise<RoadEnds> {
-    const [client, source] = await socketPair();
-    const [destination, server] = await socketPair();
+  static async #ends(isNumberedRoad: boolean): Promise<RoadEnds> {
+    const [client, source] = isNumberedRoad ? await acceptedPair() : await nodePair();
+    const [server, destination] = isNumberedRoad ? await dialledPair() : await nodePair();
     const backpressure = new BackpressureTracker();
     const unlimited = { ...noLimits(), backpressure, workloads: [{ slot: 1 }] };
     return { client, server, source, destination, counters: newCounters(), backpressure, unlimited };
@@ -99,14 +115,26 @@ export class RelayRoad implements AsyncDisposable {
 }
 
 type RoadEnds = Pick<RelayRoad, 'client' | 'server' | 'counters' | 'backpressure'> & {
-  readonly source: net.Socket;
-  readonly destination: net.Socket;
+  readonly source: RelayPeer;
+  readonly destination: RelayPeer;
   readonly unlimited: Omit<RelayOptions, 'source' | 'destination' | 'counters'>;
 };
 
-export const engineOf = { tunnel: http2Engine, 'lean tunnel': leanEngine } as const satisfies Partial<
-  Record<RoadKind, unknown>
->;
+/** Null: no tunnel. */
+export function engineOf(kind: RoadKind): TunnelEngine | null {
+  if (kind === 'tunnel') return http2Engine;
+  return kind.endsWith('tunnel') ? leanEngine : null;
+}
+
+export function isNumbered(kind: RoadKind): boolean {
+  return kind.startsWith('numbered');
+}
+
+/** As {@link socketPair}, with the second one as a side of a relay. */
+async function nodePair(): Promise<[net.Socket, RelayPeer]> {
+  const [application, agent] = await socketPair();
+  return [application, new SocketPeer(agent)];
+}
 
 /** {@link relay} as a promise. */
 export function relayed(options: RelayOptions): Promise<RelayOutcome> {

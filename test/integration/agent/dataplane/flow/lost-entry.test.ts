@@ -8,6 +8,7 @@ import { openNetns } from '../../../../../agent/native/netns.js';
 import { SocketTable } from '../../../../../agent/native/socket-table.js';
 import { explainLostEntry, learnApplication } from '../../../../../agent/dataplane/flow/captured-connection.js';
 import type { TrackedConnection } from '../../../../../agent/dataplane/flow/tracked-connection.js';
+import { SocketPeer } from '../../../../../agent/dataplane/relay/socket-peer.js';
 import type { RelayOutcome } from '../../../../../agent/dataplane/relay/relay-outcome.js';
 import { errorOf } from '../../../../support/agent/dataplane-applications.js';
 import { localEnd, remoteEnd } from '../../../../support/agent/entry-lifetime.js';
@@ -23,7 +24,7 @@ const resets: readonly RelayOutcome[] = [
 /** A client, and its connection as the agent has it that accepted `accepted`. */
 type Captured = {
   readonly client: net.Socket;
-  readonly accepted: net.Socket;
+  readonly accepted: SocketPeer;
   readonly connection: TrackedConnection;
 };
 
@@ -104,7 +105,7 @@ describe('a reset from the side of the client', () => {
     const [accepted] = await accepting;
     const record = { direction: 'outbound', requested: remoteEnd(client), source: { address: localEnd(client) } };
     const connection = { record, workloads: [{ isOpen: true, sockets }], application: null };
-    return { client, accepted, connection: connection as unknown as TrackedConnection };
+    return { client, accepted: new SocketPeer(accepted), connection: connection as unknown as TrackedConnection };
   }
 
   /** Its client resets, and connects again from the same port. The agent's socket has seen the reset, as it does at once. */
@@ -120,7 +121,7 @@ describe('a reset from the side of the client', () => {
   }
 
   async function answers({ client, accepted }: Captured): Promise<void> {
-    accepted.write('here');
+    accepted.send(Buffer.from('here'));
     assert.equal(String(await readSome(client)), 'here');
   }
 });

@@ -12,6 +12,7 @@ import { setDeaf } from '../../../../../agent/native/tcp-life.js';
 import { patientMs } from '../../../../lab/patience.js';
 import { waitUntil } from '../../../../lab/wait-until.js';
 import { localEnd, remoteEnd } from '../../../../support/agent/entry-lifetime.js';
+import { SocketPeer } from '../../../../../agent/dataplane/relay/socket-peer.js';
 import { socketPair } from '../../../../support/agent/relay-road.js';
 import { readSome } from '../../../../support/mesh/two-hosts.js';
 
@@ -24,7 +25,7 @@ describe(
   () => {
     test('is given up by the kernel after their number', async () => {
       const { own } = await silentPair();
-      new ProbedSocket(own, { mostProbes }).ask(1);
+      new ProbedSocket(new SocketPeer(own), { mostProbes }).ask(1);
       const [error] = (await once(own, 'error')) as [NodeJS.ErrnoException];
       assert.equal(error.code, 'ETIMEDOUT');
     });
@@ -32,7 +33,7 @@ describe(
     test('outlasts it while it is looked after, counts as gone, and goes on when the other side is back', async () => {
       const { own, peer } = await silentPair();
       own.on('error', (error) => assert.fail(error));
-      const probed = new ProbedSocket(own, { mostProbes });
+      const probed = new ProbedSocket(new SocketPeer(own), { mostProbes });
       const far = new PlainFarSide(probed);
       assert.equal(far.isGone(), false);
       far.ask(1);
@@ -53,7 +54,7 @@ describe(
 
     test('is for the kernel to give up while bytes are under way', async () => {
       const { own, peer } = await silentPair();
-      const probed = new ProbedSocket(own, { mostProbes });
+      const probed = new ProbedSocket(new SocketPeer(own), { mostProbes });
       probed.ask(1);
       await waitUntil('it outlasts', () => (probed.condition().unansweredProbes >= 3 ? true : undefined));
       assert.ok(probed.isOutlasting);
@@ -90,7 +91,7 @@ describe('the pause between two probes', () => {
 
   test('is the shortest that is needed, whatever changes', async () => {
     const [peer, own] = await socketPair();
-    const probed = new ProbedSocket(own);
+    const probed = new ProbedSocket(new SocketPeer(own));
     for (const { what, act, seconds } of steps) {
       act(probed);
       const dueInMs = sockets.find({ local: localEnd(own), remote: remoteEnd(own) })?.probesInMs ?? 0;

@@ -9,7 +9,7 @@ import { Timed } from '../../../../../agent/dataplane/io/timer-wheel.js';
 import { epollEvent } from '../../../../../agent/native/io-calls.js';
 import { resetSocket } from '../../../../../agent/native/addon.js';
 import { dialSocket } from '../../../../../agent/native/dial-sockets.js';
-import { withDeadline } from '../../../../support/tunnel/tunnel-pair.js';
+import { eventually, withDeadline } from '../../../../support/tunnel/tunnel-pair.js';
 
 /** A test that runs where `node:net` is the peer. */
 async function serve(onSocket: (socket: Socket) => void): Promise<{ readonly server: Server; readonly port: number }> {
@@ -114,6 +114,46 @@ test('a reset of the peer is told by its code, and ours is one there', async () 
   peer.resume();
   assert.equal((await withDeadline('the reset at the peer', failed)).code, 'ECONNRESET');
   await closed(other.server);
+});
+
+for (const { what, end, codes } of [
+  { what: 'a reset', end: false, codes: ['ECONNRESET'] },
+  { what: 'an end and a reset', end: true, codes: ['end', 'EPIPE'] },
+])
+  test(`what came before ${what} is read, although a write finds that first`, async () => {
+    const { server, port } = await serve(() => {});
+    const accepted = once(server, 'connection') as Promise<[Socket]>;
+    const told: string[] = [];
+    const client = dial(port, {
+      most: 1000,
+      onEnd: () => told.push('end'),
+      onBroken: (code) => told.push(code),
+    });
+    const read = client.onReadable.bind(client);
+    client.onReadable = () => {};
+    const [peer] = await accepted;
+    peer.write(Buffer.alloc(10_000, 1));
+    if (end) await once(peer.end(), 'finish');
+    resetSocket(peer);
+    client.onReadable = read;
+    assert.deepEqual([client.bytes, client.socket.write(scratchAt, 1), client.socket.isOpen], [0, 0, true]);
+    client.socket.write(scratchAt, 1);
+    await eventually('the failure', () => !client.socket.isOpen);
+    assert.deepEqual([client.bytes, ...told], [10_000, ...codes]);
+    await closed(server);
+  });
+
+test('a write that fails is told at once to an owner that does not read', async () => {
+  const { server, port } = await serve((socket) => socket.write('unread'));
+  const accepted = once(server, 'connection') as Promise<[Socket]>;
+  const codes: string[] = [];
+  const client = dial(port, { onReadable: () => {}, onBroken: (code) => codes.push(code) });
+  const [peer] = await accepted;
+  resetSocket(peer);
+  client.socket.write(scratchAt, 1);
+  await eventually('the failure', () => !client.socket.isOpen);
+  assert.deepEqual(codes, ['ECONNRESET']);
+  await closed(server);
 });
 
 test('timers of the wheel are due while it has any', async () => {

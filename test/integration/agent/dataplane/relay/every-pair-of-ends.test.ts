@@ -4,7 +4,7 @@ import { before, describe, it } from 'node:test';
 import { setImmediate as turn, setTimeout as pause } from 'node:timers/promises';
 import type { RelayOutcome } from '../../../../../agent/dataplane/relay/relay.js';
 import { endings, EndingApplication, mostBytes, type Plan } from '../../../../support/agent/ending-application.js';
-import { engineOf, RelayRoad, type RoadKind } from '../../../../support/agent/relay-road.js';
+import { engineOf, isNumbered, RelayRoad, type RoadKind } from '../../../../support/agent/relay-road.js';
 import { propertyRuns } from '../../../../support/property-runs.js';
 import { TestCa } from '../../../../support/tunnel/tunnel-certificates.js';
 import { TunnelPair, withDeadline } from '../../../../support/tunnel/tunnel-pair.js';
@@ -54,23 +54,26 @@ type Seen = {
 
 /** Starts roads one after the other, through one tunnel: a handshake for each would cost more than all else. */
 class Roads implements AsyncDisposable {
+  readonly #kind: RoadKind;
   readonly #pair: TunnelPair | null;
   #last: Promise<unknown> = Promise.resolve();
 
-  private constructor(pair: TunnelPair | null) {
+  private constructor(kind: RoadKind, pair: TunnelPair | null) {
+    this.#kind = kind;
     this.#pair = pair;
   }
 
   static async of(kind: RoadKind): Promise<Roads> {
-    if (kind === 'socket') return new Roads(null);
+    const engine = engineOf(kind);
+    if (engine === null) return new Roads(kind, null);
     const patient = { tlsHandshakeTimeoutMs: 60_000, connectTimeoutMs: 60_000 };
-    return new Roads(await TunnelPair.start(engineOf[kind], ca, patient));
+    return new Roads(kind, await TunnelPair.start(engine, ca, patient));
   }
 
   async start(): Promise<RelayRoad> {
     const pair = this.#pair;
-    if (pair === null) return await RelayRoad.start('socket', ca);
-    const started = this.#last.then(() => RelayRoad.through(pair));
+    if (pair === null) return await RelayRoad.start(this.#kind, ca);
+    const started = this.#last.then(() => RelayRoad.through(pair, { isNumbered: isNumbered(this.#kind) }));
     this.#last = started.catch(() => {});
     return await started;
   }
@@ -157,7 +160,7 @@ async function runAndCheck(roads: Roads, one: Case): Promise<void> {
 
 const atOnce = 8;
 
-for (const kind of ['socket', 'tunnel', 'lean tunnel'] as const) {
+for (const kind of ['socket', 'tunnel', 'lean tunnel', 'numbered socket', 'numbered lean tunnel'] as const) {
   describe(`both sides and the record end over a ${kind}`, () => {
     it('for each pair of ends, in each order, at each amount of data', async () => {
       await using roads = await Roads.of(kind);

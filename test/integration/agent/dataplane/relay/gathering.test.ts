@@ -5,7 +5,10 @@ import { once } from 'node:events';
 import { Duplex } from 'node:stream';
 import { setImmediate as turn } from 'node:timers/promises';
 import { BackpressureTracker } from '../../../../../agent/dataplane/relay/backpressure-tracker.js';
-import { pumpDirection } from '../../../../../agent/dataplane/relay/relay-direction.js';
+import { RelayDirection, type RelayedConnection } from '../../../../../agent/dataplane/relay/relay-direction.js';
+import type { RelayPeer } from '../../../../../agent/dataplane/relay/relay-peer.js';
+import { SocketPeer } from '../../../../../agent/dataplane/relay/socket-peer.js';
+import { StreamPeer } from '../../../../../agent/dataplane/relay/stream-peer.js';
 import type { TunnelStream } from '../../../../../agent/dataplane/engine/tunnel-stream.js';
 import { eventually, withDeadline } from '../../../../support/tunnel/tunnel-pair.js';
 import { socketPair } from '../../../../support/agent/relay-road.js';
@@ -62,13 +65,25 @@ async function toSocket(
     await Promise.all(gone);
   });
   let bytes = 0;
-  const flush = pumpDirection({
-    direction: { from: stream, to: socket, workloads: [] },
-    backpressure: new BackpressureTracker(),
-    onBytes: (count) => (bytes += count),
-  });
+  const peer = new SocketPeer(socket);
+  pump(new StreamPeer(stream), peer, (count) => (bytes += count));
   stream.resume();
-  return { stream, socket, application, flush, counted: () => bytes };
+  return { stream, socket, application, flush: () => peer.flush(), counted: () => bytes };
+}
+
+/** Of both directions between two sides the one that brings bytes to the second. */
+function pump(from: RelayPeer, to: RelayPeer, onBytes: (count: number) => void): void {
+  const connection: RelayedConnection = {
+    moved: (_side, count) => onBytes(count),
+    ended: () => {},
+    broke: () => {},
+    gone: () => {},
+  };
+  const common = { workloads: [], backpressure: new BackpressureTracker(), connection };
+  const there = new RelayDirection({ side: 'source', from, to, ...common });
+  const back = new RelayDirection({ side: 'destination', from: to, to: from, ...common });
+  there.open(back);
+  back.open(there);
 }
 
 /** TLS hands out so much at a time. */
@@ -180,11 +195,7 @@ describe('what an application sends into a tunnel', () => {
       await Promise.all(gone);
     });
     stream.roomBytes = 8;
-    pumpDirection({
-      direction: { from: socket, to: stream, workloads: [] },
-      backpressure: new BackpressureTracker(),
-      onBytes: () => {},
-    });
+    pump(new SocketPeer(socket), new StreamPeer(stream), () => {});
     application.write('hello, world');
     await eventually('both parts', () => stream.written.length === 2);
     assert.deepEqual(stream.written, ['now hello, w', 'queued orld']);

@@ -4,6 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import type net from 'node:net';
 import { once } from 'node:events';
 import { BackpressureTracker } from '../../../../../agent/dataplane/relay/backpressure-tracker.js';
+import { SocketPeer } from '../../../../../agent/dataplane/relay/socket-peer.js';
 import { ConnectionCut, TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
 import { TestCa } from '../../../../support/tunnel/tunnel-certificates.js';
 import { eventually, withDeadline } from '../../../../support/tunnel/tunnel-pair.js';
@@ -33,7 +34,7 @@ async function endOf(socket: net.Socket): Promise<string | null> {
   return socket.errored === null ? null : ((socket.errored as NodeJS.ErrnoException).code ?? '?');
 }
 
-for (const kind of ['socket', 'tunnel', 'lean tunnel'] as const) {
+for (const kind of ['socket', 'tunnel', 'lean tunnel', 'numbered socket', 'numbered lean tunnel'] as const) {
   describe(`a relay over a ${kind}`, () => {
     it('moves bytes both ways at once, counts them, and ends OK', async () => {
       await using road = await RelayRoad.start(kind, ca);
@@ -216,8 +217,8 @@ describe('a relay that starts too late', () => {
     client.resetAndDestroy();
     await eventually('the source is gone', () => source.closed);
     const outcome = await relayed({
-      source,
-      destination,
+      source: new SocketPeer(source),
+      destination: new SocketPeer(destination),
       counters: { bytesSent: 0, bytesReceived: 0, firstByteAtMs: null },
       halfCloseTimeoutMs: 0,
       idleTimeoutMs: 0,
@@ -239,8 +240,8 @@ describe('a relay that is cut in the turn in which one side ends', () => {
       const [destination, server] = await socketPair();
       const signal = new TerminationSignal();
       const outcome = relayed({
-        source,
-        destination,
+        source: new SocketPeer(source),
+        destination: new SocketPeer(destination),
         counters: { bytesSent: 0, bytesReceived: 0, firstByteAtMs: null },
         halfCloseTimeoutMs: 0,
         idleTimeoutMs: 0,

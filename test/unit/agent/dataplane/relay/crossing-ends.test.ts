@@ -5,7 +5,7 @@ import { CrossingEnds } from '../../../../../agent/dataplane/relay/crossing-ends
 import type { RelayCounters, RelayOutcome } from '../../../../../agent/dataplane/relay/relay-outcome.js';
 import type { Breakage, RelayPeer } from '../../../../../agent/dataplane/relay/relay-peer.js';
 
-type FakePeer = { isHeldBack: boolean; writableLength: number; writableFinished: boolean };
+type FakePeer = { isPaused: boolean; waitingBytes: number; hasTakenAll: boolean };
 
 /** Two silent sides and what the relay says of them. */
 class Ends {
@@ -41,11 +41,11 @@ class Ends {
 }
 
 function fakePeer(): FakePeer {
-  return { isHeldBack: false, writableLength: 0, writableFinished: false };
+  return { isPaused: false, waitingBytes: 0, hasTakenAll: false };
 }
 
 function peerOf(fake: FakePeer): RelayPeer {
-  return Object.assign(fake, { isPaused: () => fake.isHeldBack }) as unknown as RelayPeer;
+  return fake as unknown as RelayPeer;
 }
 
 /** Of the mocked timers. What a timer leaves to the event loop happens in between. */
@@ -146,7 +146,7 @@ const cases: readonly { readonly what: string; readonly act: (t: Ends) => void; 
   {
     what: 'the destination is reset before it has taken all bytes of the source',
     act: (t) => {
-      t.talked().destination.writableLength = 70_000;
+      t.talked().destination.waitingBytes = 70_000;
       t.ends.ended('source');
       t.ends.broke('destination', reset);
     },
@@ -155,9 +155,9 @@ const cases: readonly { readonly what: string; readonly act: (t: Ends) => void; 
   {
     what: 'the destination took the last bytes of the source later, and is reset then',
     act: (t) => {
-      t.talked().destination.writableLength = 70_000;
+      t.talked().destination.waitingBytes = 70_000;
       t.ends.ended('source');
-      t.destination.writableFinished = true;
+      t.destination.hasTakenAll = true;
       t.ends.broke('destination', reset);
     },
     reason: 'OK',
@@ -190,7 +190,7 @@ const cases: readonly { readonly what: string; readonly act: (t: Ends) => void; 
   {
     what: 'the other side is held back: its bytes are lost',
     act: (t) => {
-      t.talked().source.isHeldBack = true;
+      t.talked().source.isPaused = true;
       t.ends.broke('destination', reset);
     },
     reason: 'PEER_RESET',

@@ -1,0 +1,217 @@
+import { getSystemErrorName } from 'node:util';
+import { CulvertError } from '../../../shared/errors.js';
+import { socketQuestion } from '../../native/io-calls.js';
+import { loopTurn } from '../../thread/loop-turn.js';
+import { atEnd, IoSocket, nothingYet, type SocketOwner } from '../io/io-socket.js';
+import { scratchAt, type Reactor } from '../io/reactor.js';
+import {
+  promptBytes,
+  socketBounds,
+  socketBreakage,
+  type Breakage,
+  type PeerOwner,
+  type PeerSocket,
+  type RelayPeer,
+} from './relay-peer.js';
+
+/** Of one socket in one round. */
+const mostRead = 65_536;
+const closedEarly: Breakage = { detail: 'closed before its end', isReset: false };
+
+/**
+ * A connection with an application: accepted from it, or dialled to it. Nothing of it is read until a relay does so. It belongs
+ * to its maker and then to the relay, and its owner closes or resets it.
+ */
+export class ApplicationSocket implements RelayPeer, PeerSocket, SocketOwner {
+  readonly bounds = socketBounds;
+  readonly #reactor: Reactor;
+  #io: IoSocket | null = null;
+  #owner: PeerOwner | null = null;
+  /** While it is being dialled. Null: connected. */
+  #onDialled: ((errno: string | null) => void) | null = null;
+  #breakage: Breakage | null = null;
+  #isPaused = true;
+  #hasEnded = false;
+  #hasTakenAll = false;
+  #promptTurn = -1;
+
+  private constructor(reactor: Reactor) {
+    this.#reactor = reactor;
+  }
+
+  /** Of an accepted connection, by its handle. */
+  static accepted(reactor: Reactor, handle: number): ApplicationSocket {
+    const socket = new ApplicationSocket(reactor);
+    socket.#io = IoSocket.accepted(reactor, handle, socket);
+    return socket;
+  }
+
+  /**
+   * Dials with a socket that the caller made and owns no longer. `onDialled` is called once, unless it is closed before: with
+   * null when it is connected, or with the name of an errno, and then it is closed. Returns that name when it fails at once.
+   */
+  static dial(
+    reactor: Reactor,
+    to: { readonly fd: number; readonly ip: string; readonly port: number },
+    onDialled: (errno: string | null) => void,
+  ): ApplicationSocket | string {
+    const socket = new ApplicationSocket(reactor);
+    socket.#onDialled = onDialled;
+    const io = IoSocket.dial(reactor, { ...to, owner: socket });
+    if (typeof io === 'string') return io;
+    socket.#io = io;
+    return socket;
+  }
+
+  get socket(): PeerSocket {
+    return this;
+  }
+
+  get fd(): number {
+    const fd = this.#io?.fd ?? null;
+    if (fd === null) throw new CulvertError({ code: 'EBADF', message: 'the socket has no fd: it is closed' });
+    return fd;
+  }
+
+  get isClosed(): boolean {
+    return this.#io?.isOpen !== true;
+  }
+
+  get isGone(): boolean {
+    return this.isClosed;
+  }
+
+  get breakage(): Breakage | null {
+    if (this.#breakage !== null || !this.isClosed || (this.#hasEnded && this.#hasTakenAll)) return this.#breakage;
+    return closedEarly;
+  }
+
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
+  /** All that has left the kernel has been told. */
+  get unreadBytes(): number {
+    return 0;
+  }
+
+  get waitingBytes(): number {
+    return this.#io?.waiting ?? 0;
+  }
+
+  get hasTakenAll(): boolean {
+    return this.#hasTakenAll;
+  }
+
+  open(owner: PeerOwner): void {
+    this.#owner = owner;
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#io?.readLater();
+  }
+
+  send(bytes: Buffer): number {
+    const io = this.#io;
+    if (io === null) return 0;
+    if (io.waiting > 0) return io.hold(bytes);
+    if (bytes.length >= promptBytes) return io.writeBytes(bytes);
+    // What follows in the same turn is gathered: a peer that sends single bytes must not make a system call of each.
+    const turn = loopTurn();
+    if (turn === this.#promptTurn) return io.hold(bytes);
+    this.#promptTurn = turn;
+    return io.writeBytes(bytes);
+  }
+
+  flush(): void {
+    this.#io?.flush();
+  }
+
+  end(): void {
+    this.#io?.end();
+  }
+
+  reset(): void {
+    if (this.isClosed) return;
+    this.flush();
+    this.#io?.reset();
+    this.#tellGone();
+  }
+
+  /** Without a relay: FIN behind what was sent, or RST where something of the application is unread. */
+  close(): void {
+    if (this.isClosed) return;
+    this.#io?.close();
+    this.#tellGone();
+  }
+
+  breakWith(code: string): void {
+    if (this.isClosed) return;
+    this.#io?.close();
+    this.onBroken(code);
+  }
+
+  onConnected(): void {
+    const onDialled = this.#onDialled;
+    this.#onDialled = null;
+    onDialled?.(null);
+  }
+
+  onReadable(): void {
+    if (this.#isPaused) return;
+    const { memory } = this.#reactor;
+    const count = this.#io?.read(scratchAt, mostRead) ?? nothingYet;
+    if (count > 0) this.#owner?.onBytes(memory.subarray(scratchAt, scratchAt + count));
+    else if (count === atEnd) this.#tellEnd();
+  }
+
+  onDrained(): void {
+    this.#owner?.onDrained();
+  }
+
+  onFinished(): void {
+    this.#hasTakenAll = true;
+    this.#closeIfOver();
+  }
+
+  onBroken(code: string): void {
+    const onDialled = this.#onDialled;
+    this.#breakage ??= socketBreakage(code);
+    if (onDialled !== null) {
+      this.#onDialled = null;
+      onDialled(code);
+      return;
+    }
+    this.#owner?.onBroken(this.#breakage);
+    this.#tellGone();
+  }
+
+  /** A RST may have come behind the end, mostly as EPIPE (`tcp_reset` in net/ipv4/tcp_input.c). */
+  #tellEnd(): void {
+    const io = this.#io;
+    if (io === null || this.#hasEnded) return;
+    this.#hasEnded = true;
+    const error = Math.abs(this.#reactor.calls.ioAsk(io.handle, socketQuestion.error));
+    this.#owner?.onEnd();
+    if (error === 0) this.#closeIfOver();
+    else this.breakWith(getSystemErrorName(-error));
+  }
+
+  #closeIfOver(): void {
+    if (!this.#hasEnded || !this.#hasTakenAll || this.isClosed) return;
+    this.#io?.close();
+    this.#tellGone();
+  }
+
+  /** Later, as what is called now may be what closed it. */
+  #tellGone(): void {
+    const owner = this.#owner;
+    if (owner === null) return;
+    queueMicrotask(() => owner.onGone());
+  }
+}
