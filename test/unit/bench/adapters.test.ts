@@ -57,7 +57,7 @@ describe('the adapters of the repository', () => {
   it('are valid, have names of their own, and one of each kind can be installed', () => {
     const adapters = readAdapters([]);
     const names = adapters.map(({ name }) => name);
-    for (const wanted of ['envoy', 'ghostunnel', 'haproxy', 'haproxy-plain', 'nginx', 'stunnel']) {
+    for (const wanted of ['envoy', 'envoy-hbone', 'ghostunnel', 'haproxy', 'haproxy-plain', 'nginx', 'stunnel']) {
       assert.ok(names.includes(wanted), wanted);
     }
     const installable = adapters.filter(({ program }) => program.packages.length > 0);
