@@ -11,6 +11,8 @@ export type Observed<T> = {
   readonly clientCores: number;
   readonly peakRssSourceBytes: number;
   readonly peakRssDestinationBytes: number;
+  /** The peak of the larger side. */
+  readonly largestRssBytes: number;
 };
 
 /** `work` must start its load generators itself and wait for them: their CPU time is that of the children reaped meanwhile. */
@@ -28,5 +30,6 @@ export async function observe<T>(path: BenchPath, service: ServiceName, work: ()
     clientCores: (reapedChildrenCpuSeconds() - before.client) / seconds,
     peakRssSourceBytes: atSource.peakRssBytes,
     peakRssDestinationBytes: atDestination.peakRssBytes,
+    largestRssBytes: Math.max(atSource.peakRssBytes, atDestination.peakRssBytes),
   };
 }

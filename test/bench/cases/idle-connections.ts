@@ -31,10 +31,12 @@ export const idleConnectionsCase: BenchCase = {
     const most = Math.min(isQuick ? fewerConnections.quick : fewerConnections.whole, lab.maxRelayed);
     const count = path.kind === 'culvert' ? connections : most;
     const [sourceBefore = 0, destinationBefore = 0] = rss();
+    const { cpuSeconds: cpuBefore } = usageOf([...source, ...destination]);
     await using load = await startLoad(lab.client, 'hold-connections', at, count);
     const { seconds = Number.NaN } = await reportOf(load, 'open', deadlineMs);
     await new Promise((resolve) => setTimeout(resolve, settleMs));
     const [sourceRssBytes = 0, destinationRssBytes = 0] = rss();
+    const { cpuSeconds: cpuAfter } = usageOf([...source, ...destination]);
     load.signal('SIGUSR2');
     await reportOf(load, 'alive', deadlineMs);
     const sourceBytesEach = (sourceRssBytes - sourceBefore) / count;
@@ -46,6 +48,7 @@ export const idleConnectionsCase: BenchCase = {
       largestRssBytes: Math.max(sourceRssBytes, destinationRssBytes),
       connections: count,
       openedPerSecond: count / seconds,
+      cpuSecondsPer10k: ((cpuAfter - cpuBefore) / count) * 10_000,
     };
   },
 };

@@ -37,14 +37,16 @@ export const slowReadersCase: BenchCase = {
     resetPeaks(proxies);
     const rssBefore = [source, destination].map((side) => usageOf(side).rssBytes);
     let beside: number;
+    let largestRssBytes: number;
     let growthBytes: number;
     {
       await using load = await startLoad(context.lab.client, 'slow-readers', at, slowReaders);
       await reportOf(load, 'reading', deadlineMs);
       await becomeCalm(proxies, context.isQuick ? quickFillMs : longestFillMs);
       beside = await readFast(path, context);
-      const growth = [source, destination].map((side, index) => usageOf(side).peakRssBytes - (rssBefore[index] ?? 0));
-      growthBytes = Math.max(...growth);
+      const peaks = [source, destination].map((side) => usageOf(side).peakRssBytes);
+      largestRssBytes = Math.max(...peaks);
+      growthBytes = Math.max(...peaks.map((peak, index) => peak - (rssBefore[index] ?? 0)));
     }
     await pause(restMs);
     // The machine may have changed meanwhile, so half of the reference is measured afterwards.
@@ -53,6 +55,7 @@ export const slowReadersCase: BenchCase = {
       value: beside / alone,
       aloneGigabits: alone,
       besideGigabits: beside,
+      largestRssBytes,
       growthBytes,
       growthOfWindows: growthBytes / windowsBytes,
     };

@@ -79,7 +79,9 @@ describe('the report', () => {
   const summary = summarize(
     requestsCase,
     [
-      outcome('culvert', 'culvert', [{ value: 52_000.123456, p99Us: 400 }]),
+      outcome('culvert', 'culvert', [
+        { value: 52_000.123456, p99Us: 400, cpuSecondsPer10k: 0.35, largestRssBytes: 100 },
+      ]),
       outcome('haproxy', 'mutual', [{ value: 50_000, p99Us: 500 }]),
     ],
     caseGoals['keepalive-32'] ?? [],
@@ -97,6 +99,10 @@ describe('the report', () => {
       goal: '≥ 1.3 × best, p99 ≤ 1 × best',
       met: false,
       better: 'higher',
+      paths: {
+        culvert: { value: 52_000.1, cpu: 0.35, rss: 100, p99: 400 },
+        haproxy: { value: 50_000, cpu: null, rss: null, p99: 500 },
+      },
       figures: json?.['figures'],
       failures: {},
     });
