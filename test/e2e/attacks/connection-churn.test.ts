@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { AttackLab } from '../../bench/attack-lab.js';
+import { describe, test } from 'node:test';
 import { attackOf } from '../../bench/attack-table.js';
-import { type AttackedNeighbour, medianUs } from '../../bench/attacked-neighbour.js';
+import { medianUs } from '../../bench/attacked-neighbour.js';
 import { patientMs } from '../../lab/patience.js';
+import { attackedMesh } from '../../support/mesh/attacked-mesh.js';
 
 /**
  * A workload opens captured connections as fast as it can, 2,600 at a time, next to a neighbour whose agents have the same
@@ -20,24 +20,16 @@ const mostBegun = { exchangesUs: 27, opensUs: 65 } as const;
 const mostTries = 3;
 
 describe('while a workload opens connections without end', { timeout: patientMs(240_000) }, () => {
-  let lab: AttackLab;
-  let neighbour: AttackedNeighbour;
-  before(async () => {
-    lab = await AttackLab.start();
-    neighbour = await lab.neighbour('echo');
-  });
-  after(async () => {
-    await lab[Symbol.asyncDispose]();
-  });
-
-  const opened = async (): Promise<number> => await lab.mesh.agent('node1').metric('culvert_connections_opened_total');
+  const mesh = attackedMesh();
+  const opened = async (): Promise<number> =>
+    await mesh.lab.mesh.agent('node1').metric('culvert_connections_opened_total');
 
   /** Connections that begin during one exchange, and during one new connection. */
   const begunDuring = async (): Promise<Record<keyof typeof mostBegun, number>> => {
-    const attacker = await lab.begin(attackOf('captured-churn'), 'culvert');
+    const attacker = await mesh.lab.begin(attackOf('captured-churn'), 'culvert');
     try {
       const [before_, startedAtMs] = [await opened(), performance.now()];
-      const met = await neighbour.meet(160);
+      const met = await mesh.neighbour.meet(160);
       const perUs = ((await opened()) - before_) / ((performance.now() - startedAtMs) * 1000);
       attacker.requireRunning();
       assert.ok(perUs > 0, 'the attack was under way');

@@ -6,6 +6,9 @@ import type { AttackedNeighbour } from '../../bench/attacked-neighbour.js';
 
 /** A mesh with attackers and a neighbour of what they attack, for all tests of a file. */
 export function attackedMesh(): {
+  /** Both are there while tests run. */
+  readonly lab: AttackLab;
+  readonly neighbour: AttackedNeighbour;
   /** What the neighbour meets during an attack, and what the attacker did; see {@link requireProportion}. */
   readonly during: (id: AttackId) => ReturnType<typeof requireProportion>;
 } {
@@ -18,5 +21,13 @@ export function attackedMesh(): {
   after(async () => {
     await lab[Symbol.asyncDispose]();
   });
-  return { during: (id) => requireProportion({ lab, neighbour, attack: attackOf(id) }) };
+  return {
+    get lab() {
+      return lab;
+    },
+    get neighbour() {
+      return neighbour;
+    },
+    during: (id) => requireProportion({ lab, neighbour, attack: attackOf(id) }),
+  };
 }
