@@ -7,7 +7,7 @@ import type {
   OutlierPolicy,
   RetryBudgetPolicy,
   TrafficPolicy,
-} from '../../shared/policy/snapshot.js';
+} from '../../shared/policy/traffic-documents.js';
 import type { DestinationRule } from '../resources/kinds/destination-rule.js';
 import { takenDurationMs } from '../resources/kinds/duration-field.js';
 import type { OutlierDetection } from '../resources/kinds/outlier-detection.js';

@@ -1,4 +1,4 @@
-import type { CompiledVirtualService, RouteMatch } from '../../shared/policy/snapshot.js';
+import type { CompiledVirtualService, RouteMatch } from '../../shared/policy/traffic-documents.js';
 import type { VirtualService } from '../resources/kinds/virtual-service.js';
 import { takenDurationMs } from '../resources/kinds/duration-field.js';
 import { byNamespaceAndName } from './compile-authorization.js';

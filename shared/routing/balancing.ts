@@ -1,4 +1,4 @@
-import type { Balancing, TrafficPolicy } from '../policy/snapshot.js';
+import type { Balancing, TrafficPolicy } from '../policy/traffic-documents.js';
 import type { RegistryService } from './registry-entry.js';
 
 /** How the endpoints of a service share connections. `policy` null: no DestinationRule says anything of it. */

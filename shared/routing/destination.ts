@@ -1,5 +1,5 @@
 import { isIpv6, type HostPort, type IpAddress } from '../address.js';
-import type { DestinationSubset } from '../policy/snapshot.js';
+import type { DestinationSubset } from '../policy/traffic-documents.js';
 import { localityOf } from './locality.js';
 import { nearestOf } from './nearest.js';
 import type { Locality, RegistryService, ServicePort, WorkloadEntry } from './registry-entry.js';

@@ -1,5 +1,5 @@
 import type { HostPort } from '../address.js';
-import type { CompiledDestinationRule, DestinationSubset, TrafficPolicy } from '../policy/snapshot.js';
+import type { CompiledDestinationRule, DestinationSubset, TrafficPolicy } from '../policy/traffic-documents.js';
 import type { ResolveEndpoints, ServiceDestination } from './destination.js';
 import { serviceName } from './names.js';
 import type { Locality } from './registry-entry.js';

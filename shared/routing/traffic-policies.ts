@@ -1,10 +1,10 @@
+import type { Snapshot } from '../policy/snapshot.js';
 import type {
   CompiledDestinationRule,
   CompiledVirtualService,
   DestinationSubset,
-  Snapshot,
   TrafficPolicy,
-} from '../policy/snapshot.js';
+} from '../policy/traffic-documents.js';
 import { DocumentsByHost } from './documents-by-host.js';
 import { firstRoute, type RouteFacts, type RouteFound } from './traffic-routes.js';
 

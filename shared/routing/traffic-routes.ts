@@ -1,5 +1,5 @@
 import { cidrContains, ipBytes, parseCidr, type HostPort } from '../address.js';
-import type { CompiledVirtualService, RouteMatch, WeightedSubset } from '../policy/snapshot.js';
+import type { CompiledVirtualService, RouteMatch, WeightedSubset } from '../policy/traffic-documents.js';
 
 /** What a route may ask of a connection. */
 export type RouteFacts = {

@@ -2,12 +2,12 @@ import { z } from 'zod';
 import { matchFields, type MatchFieldName, type MatchValue, type ValueForm } from '../policy/match-fields.js';
 import {
   authorizationConditionKeys,
-  balancings,
   clusterPolicyKinds,
   clusterTiers,
   tiers,
   type Snapshot,
 } from '../policy/snapshot.js';
+import { balancings } from '../policy/traffic-documents.js';
 
 const names = z.array(z.string().max(512)).readonly();
 const labels = z.record(z.string(), z.string()).readonly();

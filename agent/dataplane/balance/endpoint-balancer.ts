@@ -1,6 +1,6 @@
 import { assertNever } from '../../../shared/assert-never.js';
 import type { IpAddress } from '../../../shared/address.js';
-import type { TrafficPolicy, WeightedSubset } from '../../../shared/policy/snapshot.js';
+import type { TrafficPolicy, WeightedSubset } from '../../../shared/policy/traffic-documents.js';
 import type { Destination, Endpoint } from '../../../shared/routing/destination.js';
 import type { RegistryService } from '../../../shared/routing/registry-entry.js';
 import { balancingOf } from '../../../shared/routing/balancing.js';

@@ -1,4 +1,4 @@
-import type { OutlierPolicy } from '../../../shared/policy/snapshot.js';
+import type { OutlierPolicy } from '../../../shared/policy/traffic-documents.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
 import { workloadName } from '../../../shared/routing/names.js';
 import type { Reason } from '../../../shared/reasons.js';

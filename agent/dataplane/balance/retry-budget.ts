@@ -1,4 +1,4 @@
-import type { RetryBudgetPolicy } from '../../../shared/policy/snapshot.js';
+import type { RetryBudgetPolicy } from '../../../shared/policy/traffic-documents.js';
 
 /** How long new connections count for the budget. */
 const windowSeconds = 10;

@@ -1,5 +1,5 @@
 import type { HostPort } from '../../../shared/address.js';
-import type { OutlierPolicy, TrafficPolicy, TrafficRoute } from '../../../shared/policy/snapshot.js';
+import type { OutlierPolicy, TrafficPolicy, TrafficRoute } from '../../../shared/policy/traffic-documents.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
 import type { RegistryService } from '../../../shared/routing/registry-entry.js';
 import { refused, type Refused } from '../connection/ending.js';

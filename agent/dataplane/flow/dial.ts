@@ -4,7 +4,7 @@ import { CulvertError } from '../../../shared/errors.js';
 import { closeFd } from '../../native/addon.js';
 import { aimSpare } from '../../native/dial-sockets.js';
 import { keepUrgentInline, setProbing } from '../../native/tcp-life.js';
-import type { KeepalivePolicy } from '../../../shared/policy/snapshot.js';
+import type { KeepalivePolicy } from '../../../shared/policy/traffic-documents.js';
 import type { Authorized } from '../connection/authorized.js';
 import { refused, refusedByUs, type Refused } from '../connection/ending.js';
 import { connectFailure, errorCodeOf } from '../connection/failure-reasons.js';

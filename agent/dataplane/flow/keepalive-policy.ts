@@ -1,4 +1,4 @@
-import type { KeepalivePolicy } from '../../../shared/policy/snapshot.js';
+import type { KeepalivePolicy } from '../../../shared/policy/traffic-documents.js';
 import { mostProbesOfAll, type Probing } from '../../native/tcp-life.js';
 
 const mostSeconds = 32_767;

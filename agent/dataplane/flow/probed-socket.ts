@@ -1,4 +1,4 @@
-import type { KeepalivePolicy } from '../../../shared/policy/snapshot.js';
+import type { KeepalivePolicy } from '../../../shared/policy/traffic-documents.js';
 import { outlastSilence, setProbing, tcpCondition, type Probing, type TcpCondition } from '../../native/tcp-life.js';
 import type { PeerSocket } from '../relay/relay-peer.js';
 import { probingBy } from './keepalive-policy.js';

@@ -2,7 +2,7 @@ import type { HostPort } from '../../../shared/address.js';
 import { evaluate } from '../../../shared/policy/evaluate.js';
 import type { Clock, Connection, Decision } from '../../../shared/policy/connection.js';
 import type { Reason } from '../../../shared/reasons.js';
-import type { ConnectionLimits } from '../../../shared/policy/snapshot.js';
+import type { ConnectionLimits } from '../../../shared/policy/traffic-documents.js';
 import type { DestinationPlace } from '../limit/destination-limits.js';
 import type { HealthUse, Verdict } from '../balance/health-use.js';
 import { verdictOf } from '../balance/verdict.js';

@@ -1,4 +1,4 @@
-import type { KeepalivePolicy } from '../../../shared/policy/snapshot.js';
+import type { KeepalivePolicy } from '../../../shared/policy/traffic-documents.js';
 import type { TunnelPulse } from '../tunnel/tunnel-keepalive.js';
 import { TunnelFarSide } from './far-side.js';
 

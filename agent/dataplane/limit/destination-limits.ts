@@ -1,4 +1,4 @@
-import type { ConnectionLimits } from '../../../shared/policy/snapshot.js';
+import type { ConnectionLimits } from '../../../shared/policy/traffic-documents.js';
 import type { DestinationUsage } from '../destination-usage.js';
 import type { CountedDestination } from '../report/counted-destination.js';
 

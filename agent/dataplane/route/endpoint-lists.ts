@@ -1,5 +1,5 @@
 import { isIpv6 } from '../../../shared/address.js';
-import type { DestinationSubset } from '../../../shared/policy/snapshot.js';
+import type { DestinationSubset } from '../../../shared/policy/traffic-documents.js';
 import { resolveService, type Endpoint, type ResolveEndpoints } from '../../../shared/routing/destination.js';
 import type { Locality, RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryIndex } from './registry-index.js';

@@ -1,5 +1,5 @@
 import { isIpv6, type HostPort } from '../../../shared/address.js';
-import type { OutlierPolicy } from '../../../shared/policy/snapshot.js';
+import type { OutlierPolicy } from '../../../shared/policy/traffic-documents.js';
 import { resolveDestination, type Destination, type ServiceDestination } from '../../../shared/routing/destination.js';
 import { localityOf } from '../../../shared/routing/locality.js';
 import { serviceName, type ServiceName } from '../../../shared/routing/names.js';

@@ -4,7 +4,7 @@ import type {
   CompiledVirtualService,
   RouteMatch,
   TrafficRoute,
-} from '../../../shared/policy/snapshot.js';
+} from '../../../shared/policy/traffic-documents.js';
 import { hasLabels } from '../../../shared/routing/destination.js';
 import type { RegistryService } from '../../../shared/routing/registry-entry.js';
 import { isWildcard, serviceHost, wildcardMatches } from '../../../shared/routing/service-hosts.js';

@@ -1,5 +1,6 @@
 import { formatHostPort } from '../../../shared/address.js';
-import type { Balancing, Snapshot, TrafficPolicy } from '../../../shared/policy/snapshot.js';
+import type { Snapshot } from '../../../shared/policy/snapshot.js';
+import type { Balancing, TrafficPolicy } from '../../../shared/policy/traffic-documents.js';
 import type { HostPort, IpAddress } from '../../../shared/address.js';
 import {
   resolveService,

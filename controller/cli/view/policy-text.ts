@@ -3,7 +3,7 @@ import type {
   OutlierPolicy,
   RetryBudgetPolicy,
   TrafficPolicy,
-} from '../../../shared/policy/snapshot.js';
+} from '../../../shared/policy/traffic-documents.js';
 
 /** What a DestinationRule says of connections, apart from how they are shared, in the words of the document; empty: nothing. */
 export function policyText({ connections = {}, outliers, retries }: TrafficPolicy): string {

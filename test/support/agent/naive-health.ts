@@ -1,4 +1,4 @@
-import type { OutlierPolicy } from '../../../shared/policy/snapshot.js';
+import type { OutlierPolicy } from '../../../shared/policy/traffic-documents.js';
 
 /** One connection, as the reference sees it. */
 export type NaiveUse = {

@@ -1,5 +1,5 @@
 import type { RuleSet } from '../../../controller/analysis/pairs/rule-set.js';
-import type { CompiledDestinationRule, CompiledVirtualService } from '../../../shared/policy/snapshot.js';
+import type { CompiledDestinationRule, CompiledVirtualService } from '../../../shared/policy/traffic-documents.js';
 import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
 import { registryService, workloadEntry } from './analysis-fixture.js';
 import { snapshotOf } from './policy-fixture.js';

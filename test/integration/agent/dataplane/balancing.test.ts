@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
-import type { CompiledDestinationRule } from '../../../../shared/policy/snapshot.js';
+import type { CompiledDestinationRule } from '../../../../shared/policy/traffic-documents.js';
 import { patientMs } from '../../../lab/patience.js';
 import type { LabServer } from '../../../lab/namespace-sockets.js';
 import { exchange, greetAndEcho, outbound } from '../../../support/agent/dataplane-applications.js';

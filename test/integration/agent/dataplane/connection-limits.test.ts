@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
-import type { ConnectionLimits, TrafficPolicy, TrafficRoute } from '../../../../shared/policy/snapshot.js';
+import type { ConnectionLimits, TrafficPolicy, TrafficRoute } from '../../../../shared/policy/traffic-documents.js';
 import { patientMs } from '../../../lab/patience.js';
 import type { LabServer } from '../../../lab/namespace-sockets.js';
 import { waitUntil } from '../../../lab/wait-until.js';

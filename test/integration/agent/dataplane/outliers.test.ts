@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import type { WorkerReport } from '../../../../agent/dataplane/messages.js';
-import type { OutlierPolicy } from '../../../../shared/policy/snapshot.js';
+import type { OutlierPolicy } from '../../../../shared/policy/traffic-documents.js';
 import type { LabServer } from '../../../lab/namespace-sockets.js';
 import { patientMs } from '../../../lab/patience.js';
 import { waitUntil } from '../../../lab/wait-until.js';

@@ -5,7 +5,7 @@ import type {
   CompiledDestinationRule,
   CompiledVirtualService,
   TrafficRoute,
-} from '../../../../shared/policy/snapshot.js';
+} from '../../../../shared/policy/traffic-documents.js';
 import { patientMs } from '../../../lab/patience.js';
 import type { LabServer } from '../../../lab/namespace-sockets.js';
 import { exchange, greetAndEcho, outbound, refusal } from '../../../support/agent/dataplane-applications.js';

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as silenceOf } from 'node:timers/promises';
 import { capturePorts } from '../../../../agent/ports.js';
-import type { KeepalivePolicy } from '../../../../shared/policy/snapshot.js';
+import type { KeepalivePolicy } from '../../../../shared/policy/traffic-documents.js';
 import type { LabServer } from '../../../lab/namespace-sockets.js';
 import { patientMs } from '../../../lab/patience.js';
 import { waitUntil } from '../../../lab/wait-until.js';

@@ -4,7 +4,7 @@ import { validateSet } from '../../../../controller/compile/check/validate-set.j
 import { compileSnapshot } from '../../../../controller/compile/compile-snapshot.js';
 import { formatProblem } from '../../../../controller/resources/kinds/problem.js';
 import { parseDocuments } from '../../../../controller/resources/parse/parse-documents.js';
-import type { CompiledDestinationRule } from '../../../../shared/policy/snapshot.js';
+import type { CompiledDestinationRule } from '../../../../shared/policy/traffic-documents.js';
 import { writeSnapshot } from '../../../../shared/wire/snapshot-text.js';
 import { assertRefused, compileDocuments } from '../../../support/controller/compiled-documents.js';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
-import type { Balancing, CompiledDestinationRule } from '../../../../shared/policy/snapshot.js';
+import type { Balancing, CompiledDestinationRule } from '../../../../shared/policy/traffic-documents.js';
 import { isWildcard, serviceHost, wildcardMatches } from '../../../../shared/routing/service-hosts.js';
 import { policyOfRule, TrafficPolicies } from '../../../../shared/routing/traffic-policies.js';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { CompiledVirtualService, RouteMatch } from '../../../../shared/policy/snapshot.js';
+import type { CompiledVirtualService, RouteMatch } from '../../../../shared/policy/traffic-documents.js';
 import { drawnChoice, firstRoute, type RouteFacts } from '../../../../shared/routing/traffic-routes.js';
 import { policyOfRule, TrafficPolicies } from '../../../../shared/routing/traffic-policies.js';
 import { RandomChoices } from '../../../support/mesh/random-choices.js';

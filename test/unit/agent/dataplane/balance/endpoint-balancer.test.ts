@@ -4,7 +4,7 @@ import * as fc from 'fast-check';
 import { EndpointBalancer } from '../../../../../agent/dataplane/balance/endpoint-balancer.js';
 import { EndpointLoads, type EndpointUse } from '../../../../../agent/dataplane/balance/endpoint-loads.js';
 import { drawn } from '../../../../../agent/dataplane/balance/random-order.js';
-import { balancings, type Balancing } from '../../../../../shared/policy/snapshot.js';
+import { balancings, type Balancing } from '../../../../../shared/policy/traffic-documents.js';
 import type { Endpoint } from '../../../../../shared/routing/destination.js';
 import { ip, service, workload } from '../../../../support/routing/registry-entries.js';
 import { RandomChoices } from '../../../../support/mesh/random-choices.js';

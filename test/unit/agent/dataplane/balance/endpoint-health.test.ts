@@ -5,7 +5,7 @@ import { EndpointHealth } from '../../../../../agent/dataplane/balance/endpoint-
 import type { HealthUse } from '../../../../../agent/dataplane/balance/health-use.js';
 import { verdictOf } from '../../../../../agent/dataplane/balance/verdict.js';
 import { countedDestination } from '../../../../../agent/dataplane/report/counted-destination.js';
-import type { OutlierPolicy } from '../../../../../shared/policy/snapshot.js';
+import type { OutlierPolicy } from '../../../../../shared/policy/traffic-documents.js';
 import type { Endpoint } from '../../../../../shared/routing/destination.js';
 import { ip, workload } from '../../../../support/routing/registry-entries.js';
 import { propertyRuns } from '../../../../support/property-runs.js';

@@ -4,11 +4,8 @@ import { after, describe, it } from 'node:test';
 import { HostedWorkload } from '../../../../../agent/dataplane/listen/hosted-workload.js';
 import { countedDestination } from '../../../../../agent/dataplane/report/counted-destination.js';
 import { WorkerState } from '../../../../../agent/dataplane/state/worker-state.js';
-import {
-  plainSnapshot,
-  type CompiledDestinationRule,
-  type OutlierPolicy,
-} from '../../../../../shared/policy/snapshot.js';
+import { plainSnapshot } from '../../../../../shared/policy/snapshot.js';
+import { type CompiledDestinationRule, type OutlierPolicy } from '../../../../../shared/policy/traffic-documents.js';
 import { registryKey } from '../../../../../shared/routing/registry-entry.js';
 import { workloadNamed } from '../../../../support/routing/names.js';
 import { ip, service } from '../../../../support/routing/registry-entries.js';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { lintSet } from '../../../../../controller/analysis/lint/lint-set.js';
-import type { RouteMatch, TrafficRoute } from '../../../../../shared/policy/snapshot.js';
+import type { RouteMatch, TrafficRoute } from '../../../../../shared/policy/traffic-documents.js';
 import { steeredRule, steeredSet, virtualService } from '../../../../support/rules/steered-set.js';
 
 type Documents = Parameters<typeof steeredSet>[0];

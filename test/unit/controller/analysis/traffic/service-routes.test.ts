@@ -6,7 +6,7 @@ import { TrafficView, type ServiceRoutes } from '../../../../../controller/analy
 import { renderEndpoints, renderRoutes } from '../../../../../controller/cli/view/render-traffic.js';
 import { EndpointBalancer } from '../../../../../agent/dataplane/balance/endpoint-balancer.js';
 import { resolveService } from '../../../../../shared/routing/destination.js';
-import type { Balancing } from '../../../../../shared/policy/snapshot.js';
+import type { Balancing } from '../../../../../shared/policy/traffic-documents.js';
 import { steeredEntries, steeredRule, steeredSet, virtualService } from '../../../../support/rules/steered-set.js';
 import { serviceNamed, workloadNamed } from '../../../../support/routing/names.js';
 import { ip } from '../../../../support/routing/registry-entries.js';

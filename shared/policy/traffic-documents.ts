@@ -1,0 +1,126 @@
+/**
+ * What a snapshot says of where connections go and how many there may be. None of it changes what is allowed: each endpoint is
+ * authorized as without it.
+ */
+
+/** Istio's DestinationRule. It never changes what is allowed: each endpoint is authorized as without it. */
+export type CompiledDestinationRule = {
+  readonly namespace: string;
+  readonly name: string;
+  /** A whole name (`web.shop.svc.cluster.local`), or a wildcard: `*.shop.svc.cluster.local`, `*`. See `service-hosts.ts`. */
+  readonly host: string;
+  /** Namespaces whose clients go by it; absent: all. Clients of its own namespace always do. */
+  readonly exportTo?: readonly string[];
+  readonly policy: TrafficPolicy;
+  /** By port of the service. It replaces `policy` as a whole. */
+  readonly ports: Readonly<Record<string, TrafficPolicy>>;
+  /** Absent: there is none. */
+  readonly subsets?: readonly DestinationSubset[];
+};
+
+/** The endpoints of a service that are workloads with all of these labels. */
+export type DestinationSubset = {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Precedes that of the rule, field by field. */
+  readonly policy: TrafficPolicy;
+  /** Replaces all others for the port. */
+  readonly ports: Readonly<Record<string, TrafficPolicy>>;
+};
+
+/** Istio's VirtualService, limited to its TCP routes among subsets of the service itself. It never changes what is allowed. */
+export type CompiledVirtualService = {
+  readonly namespace: string;
+  readonly name: string;
+  /** As in {@link CompiledDestinationRule}, and never a wildcard. */
+  readonly host: string;
+  readonly exportTo?: readonly string[];
+  /** The first that matches counts. Where none does, connections go as without the document. */
+  readonly routes: readonly TrafficRoute[];
+};
+
+/** `matches`: alternatives; an empty list matches every connection. */
+export type TrafficRoute = {
+  readonly matches: readonly RouteMatch[];
+  readonly choices: readonly WeightedSubset[];
+  /** How many more endpoints are tried when one cannot be reached; absent: as the agent says. */
+  readonly attempts?: number;
+  /** For connecting to one of them. At least 1. */
+  readonly perTryTimeoutMs?: number;
+  /** For connecting at all. At least 1. */
+  readonly timeoutMs?: number;
+};
+
+/** All fields that are there must match. */
+export type RouteMatch = {
+  /** The dialled one. */
+  readonly port?: number;
+  /** CIDR texts, of the dialled address. */
+  readonly destinationSubnets?: readonly string[];
+  readonly sourceLabels?: Readonly<Record<string, string>>;
+  readonly sourceNamespace?: string;
+};
+
+/** `subset` null: all endpoints of the service. The weight is relative to that of the others. */
+export type WeightedSubset = { readonly subset: string | null; readonly weight: number };
+
+export type TrafficPolicy = {
+  /** Absent: by open connections, or by the client's address where the service itself is sticky. */
+  readonly balancing?: Balancing;
+  readonly connections?: ConnectionLimits;
+  /** Absent: no endpoint is ejected. */
+  readonly outliers?: OutlierPolicy;
+  /** Absent: each connection may try as many endpoints as its route or the agent says. */
+  readonly retries?: RetryBudgetPolicy;
+};
+
+/** Of the new connections of the last ten seconds this share may try another endpoint, and at any time this many. */
+export type RetryBudgetPolicy = {
+  /** From 0 to 100. */
+  readonly percent: number;
+  readonly minConcurrency: number;
+};
+
+/** When an endpoint that fails is left out, and for how long. Percentages are whole numbers from 0 to 100. */
+export type OutlierPolicy = {
+  /** In a row; at least 1. */
+  readonly failures: number;
+  /** The first time; later ones are longer. At least 1. */
+  readonly baseEjectionMs: number;
+  /** Healthy time that takes one ejection back. At least 1. */
+  readonly decayMs: number;
+  readonly maxEjectionPercent: number;
+  readonly minHealthPercent: number;
+};
+
+/** Of connections to a destination. What is absent the agent's settings say. */
+export type ConnectionLimits = {
+  /** Open ones of an agent, and those that it is opening. */
+  readonly max?: number;
+  /** Those that it is opening. */
+  readonly maxPending?: number;
+  /** To one endpoint. At least 1. */
+  readonly connectTimeoutMs?: number;
+  /** Without a byte; 0: without limit. */
+  readonly idleTimeoutMs?: number;
+  /** At least 1. */
+  readonly maxDurationMs?: number;
+  /** Absent: only the keepalive of the application ends a connection to an endpoint that is gone. */
+  readonly keepalive?: KeepalivePolicy;
+};
+
+/** How an endpoint is asked whether it is still there. */
+export type KeepalivePolicy = {
+  /** Without a segment until it is first asked, and between two questions: whole seconds, 1 to 32767. */
+  readonly idleSeconds: number;
+  readonly everySeconds: number;
+  /** This many without an answer end the connection: 1 to 127. */
+  readonly probes: number;
+};
+
+/**
+ * `round-robin`: in turns. `random`: each endpoint is as likely. `source-ip`: by a hash of the client's address, so a client
+ * keeps its endpoint. `least-connections`: of the next in turn and a random endpoint the one with fewer open connections.
+ */
+export const balancings = ['round-robin', 'random', 'source-ip', 'least-connections'] as const;
+export type Balancing = (typeof balancings)[number];
