@@ -129,8 +129,13 @@ async function bundle({ build }) {
   for (const { text } of outputFiles) write(path.join(target, 'yaml.cjs'), text);
 }
 
-/** What has not changed stays as it is: a program that runs may load a part of it later. */
-function write(file, text) {
+/**
+ * What has not changed stays as it is: a program that runs may load a part of it later. Node holds a file of ASCII as it is, and
+ * any other with two bytes a character, which it scans more slowly: esbuild leaves only comments with other characters, and
+ * escapes mean the same in code.
+ */
+function write(file, bundled) {
+  const text = bundled.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
   written.add(file);
   if (existsSync(file) && readFileSync(file, 'utf8') === text) return;
   mkdirSync(path.dirname(file), { recursive: true });

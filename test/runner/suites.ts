@@ -51,28 +51,31 @@ const sameUnitsWithAnyNode = [
 ];
 
 /**
- * About other programs (kernel rules, compilers, linter, the lab's network), or about what our programs decide, print and keep.
- * What they need of Node, other files try with both: sockets, TLS, HTTP, child processes and threads in `agent/dataplane/`,
- * `agent/control/`, `agent/native/` (its compiler aside), `shared/`, `attacks/held-servers` and
- * `controller/{api,join,ca/,nats/,event-loop}`, the API of a cluster in
- * `controller/kubernetes/{reflector,kubernetes-source,admission,lease}`, and the programs themselves in `agent-process`,
- * `controller-process` and `package`.
+ * About other programs (kernel rules, compilers, linter, the lab's network, a NATS of others), or about what our programs decide,
+ * print and keep: whom a rule leads to, what an operator reads, what a cluster's objects become.
+ * What they need of Node, other files try with both: sockets, TLS, HTTP, child processes and threads in `agent/dataplane/`
+ * (the road of connections in `paths`, `order`, `workers`, `outliers`, `policy`), `agent/control/`, `agent/native/` (its compiler
+ * aside), `shared/`, `attacks/held-servers`, `attacks/held-refusals` and `controller/{api,join,ca/,nats/,event-loop}`, the API of
+ * a cluster in `controller/kubernetes/{reflector,kubernetes-source,admission,lease}`, and the programs themselves, with the
+ * kernel's locks, in `agent-process`, `controller-process`, `hostile-surroundings` and `package`.
  */
 const sameWithAnyNode = [
   /agent\/capture\/(?:back-ends|bound-namespaces|changed-while-loading|changes|guard|host|lifecycle)\./,
   /agent\/capture\/(?:own-sockets|rule-ownership|untracked|workload)\./,
-  /agent\/control\/shared-namespace\./,
+  /agent\/check-host\./,
+  /agent\/control\/(?:cni-capture|pod-sandboxes|shared-namespace)\./,
   /agent\/native\/build\./,
-  /agent\/dataplane\/(?:rule-lifecycle|flow\/authorized)\./,
-  /attacks\/(?:compromised-node|consumer-names|flooded-nats|invented-flows)\./,
-  /controller\/(?:atomic-apply|audit-log|audit-log-kill|ca|disk-full|history|inventory-kill)\./,
+  /agent\/dataplane\/(?:balancing|nearest|routes|rule-lifecycle|flow\/authorized)\./,
+  /attacks\/(?:bound-to-device|compromised-node|consumer-names|flooded-nats|held-nats|invented-flows)\./,
+  /controller\/(?:atomic-apply|audit-log|audit-log-kill|ca|disk-full|external-nats|history|inventory-kill|kernel-lock)\./,
   /controller\/(?:check-before|delete|node-removal|nodes-without-agent)\./,
   /controller\/(?:recovery|scope|sealed-keys|stand-by|uninstall|users|why)\./,
-  /controller\/cli\/(?:everyday|history|offline|rule-tools|secret-output)\./,
+  /controller\/cli\/(?:commands|everyday|history|loaded-libraries|offline|rule-tools|secret-output)\./,
   /controller\/flows\/flow-history\./,
-  /controller\/kubernetes\/(?:cluster-events|cluster-rules|installation)\./,
+  /controller\/kubernetes\/(?:account-join|cluster-events|cluster-rules|costly-objects|installation)\./,
+  /controller\/kubernetes\/(?:ready-probe|replicas|startup-taint|state-directory)\./,
   /integration\/(?:deploy|docs|fuzz|house|kubernetes)\//,
-  /lab\/(?:applications|command-line|declared-path|network|packet-capture)\./,
+  /lab\/(?:applications|command-line|declared-path|network|packet-capture|teardown)\./,
   /shared\/policy\/match-field-rows\./,
 ];
 

@@ -63,6 +63,7 @@ describe('the build of the programs', { timeout: 180_000 }, () => {
           assert.match(file, /^(?:culvert|parts\/culvert-[A-Z0-9]{8})\.js$/, 'the entry of a daemon has a part');
       }
       assert.doesNotMatch(text, /import\.meta\.url\)(?!;)/, `${file} looks for files next to itself`);
+      assert.match(text, /^[\0-\x7f]*$/, `${file} has characters that Node holds with two bytes each`);
     }
   });
 
