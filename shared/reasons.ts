@@ -59,6 +59,13 @@ export const reasons = {
     text: 'As many connections to this destination are open or being opened as its DestinationRule allows, or all of its endpoints are ejected.',
     next: 'culvert endpoints NAMESPACE/NAME',
   },
+  RATE_LIMITED: {
+    side: 'policy',
+    level: 'warn',
+    status: 429,
+    text: 'A RateLimit has no room for another connection: as many are open, or were opened within a short time, as it allows.',
+    next: 'culvert routes SRC NAMESPACE/NAME:PORT',
+  },
   NO_ENDPOINT: {
     side: 'server',
     level: 'warn',

@@ -1,3 +1,4 @@
+import { nextDue, type Bucket } from './limit/token-bucket.js';
 import { destinationArea, maxDestinations } from './workload-usage.js';
 
 /** What is counted of a destination, as a cell of its slot. */
@@ -18,26 +19,48 @@ export interface CountedConnection {
   leave(): void;
 }
 
+/** One that also took from a budget of new connections. Its owner calls one of the two, once. */
+export interface LimitedConnection extends CountedConnection {
+  /** Leaves, and gives back what it took: it was never opened. */
+  giveBack(): void;
+}
+
+/** Why a limit has no place. `slots`: as many limits are in use as can be counted. */
+export type LimitReached = 'connections' | 'rate' | 'slots';
+
 /**
  * Connections to each destination that has a limit, over all workers, so that the limit is the agent's and not one of each
  * thread. Lives in the shared memory of `WorkloadUsage`: a total for each slot, and what each worker has of it in the row of
  * the worker, so those of a dead worker are taken back with it. A destination gets a slot, by the hash of its name, when the
  * first worker needs one. When all slots have names, one in which nothing is counted gets another name: that of a document or a
  * service that is gone, in the end. Where no slot is left, each worker counts its own.
+ *
+ * A slot also has the budget of new connections of a limit. It gets no other name before that is whole again, when to forget it
+ * changes nothing. Where no slot is left such a limit has no place: it must not be escaped by using up the slots.
  */
 export class DestinationUsage {
   readonly #cells: Int32Array;
   readonly #totals: Int32Array;
   readonly #names: BigInt64Array;
+  readonly #dues: BigInt64Array;
   readonly #workerIndex: number;
+  readonly #nowNs: () => bigint;
   readonly #slots = new Map<string, Slot>();
   readonly #own = new Map<string, [number, number]>();
 
-  constructor(init: { readonly buffer: SharedArrayBuffer; readonly workers: number; readonly workerIndex: number }) {
+  /** `nowNs`: of a clock that never goes back and that all workers share; absent: that of the kernel. */
+  constructor(init: {
+    readonly buffer: SharedArrayBuffer;
+    readonly workers: number;
+    readonly workerIndex: number;
+    readonly nowNs?: () => bigint;
+  }) {
     this.#cells = new Int32Array(init.buffer);
     this.#totals = destinationArea.totals(init.buffer, init.workers);
     this.#names = new BigInt64Array(init.buffer, destinationArea.namesAt(init.workers), maxDestinations);
+    this.#dues = new BigInt64Array(init.buffer, destinationArea.dueAt(init.workers), maxDestinations);
     this.#workerIndex = init.workerIndex;
+    this.#nowNs = init.nowNs ?? (() => process.hrtime.bigint());
   }
 
   /**
@@ -50,6 +73,44 @@ export class DestinationUsage {
       if (slot === null) return this.#takeOwn(destination, what, most);
       const taken = this.#takeOf(slot, what, most);
       if (taken !== 'moved') return taken;
+    }
+  }
+
+  /**
+   * Counts one more open connection of a limit and takes it from its budget, unless one of the two is used up. What is
+   * refused takes nothing. The caller owns what is returned.
+   */
+  takeLimited(
+    limit: string,
+    { max, bucket }: { readonly max: number | undefined; readonly bucket: Bucket | null },
+  ): LimitedConnection | LimitReached {
+    for (;;) {
+      const slot = this.#slotOf(limit);
+      if (slot === null) return 'slots';
+      const taken = this.#takeOf(slot, 'open', max ?? Number.POSITIVE_INFINITY);
+      if (taken === 'moved') continue;
+      if (taken === null) return 'connections';
+      // Its place keeps the slot its name.
+      const leave = (): void => taken.leave();
+      if (bucket === null) return { leave, giveBack: leave };
+      if (!this.#charge(slot.at, bucket)) {
+        leave();
+        return 'rate';
+      }
+      const giveBack = (): void => {
+        Atomics.sub(this.#dues, slot.at, bucket.eachNs);
+        leave();
+      };
+      return { leave, giveBack };
+    }
+  }
+
+  #charge(at: number, bucket: Bucket): boolean {
+    for (;;) {
+      const due = Atomics.load(this.#dues, at);
+      const next = nextDue(due, this.#nowNs(), bucket);
+      if (next === null) return false;
+      if (Atomics.compareExchange(this.#dues, at, due, next) === due) return true;
     }
   }
 
@@ -130,7 +191,11 @@ export class DestinationUsage {
   #close(at: number): boolean {
     const [pending, open] = [destinationArea.total(at, cell.pending), destinationArea.total(at, cell.open)];
     if (Atomics.compareExchange(this.#totals, pending, 0, closed) !== 0) return false;
-    if (Atomics.compareExchange(this.#totals, open, 0, closed) === 0) return true;
+    if (Atomics.compareExchange(this.#totals, open, 0, closed) === 0) {
+      // Nothing is taken from its budget while it is closed.
+      if (Atomics.load(this.#dues, at) <= this.#nowNs()) return true;
+      Atomics.store(this.#totals, open, 0);
+    }
     Atomics.store(this.#totals, pending, 0);
     return false;
   }

@@ -5,15 +5,19 @@ export const maxSlots = 4096;
 const cell = { connections: 0, waitingKibibytes: 1, isServed: 2 } as const;
 const cellsPerSlot = 3;
 /** Destinations whose connections are counted; see `DestinationUsage`. */
-export const maxDestinations = 2048;
+export const maxDestinations = 4096;
 const cellsPerDestination = 2;
 /** After the slots: what waits in all of them. */
 const inAll = { waitingKibibytes: maxSlots * cellsPerSlot, waitingSlots: maxSlots * cellsPerSlot + 1 } as const;
 const destinationsAt = maxSlots * cellsPerSlot + Object.keys(inAll).length;
 const rowCells = destinationsAt + maxDestinations * cellsPerDestination;
 
-/** After the names: two totals of each destination, and who gives a slot another name (a worker's index and 1; 0: none does). */
+/**
+ * After the rows: names, when the budget of each destination is whole again, two totals of each destination, and who gives a slot
+ * another name (a worker's index and 1; 0: none does).
+ */
 const namesBytes = maxDestinations * BigInt64Array.BYTES_PER_ELEMENT;
+const dueBytes = namesBytes;
 const totalCells = maxDestinations * cellsPerDestination;
 
 /** Where the same memory counts connections by destination: in the row of each worker, and names and totals after the rows. */
@@ -23,8 +27,9 @@ export const destinationArea = {
     workerIndex * rowCells + destinationsAt + slot * cellsPerDestination + which,
   /** In bytes, a multiple of eight. */
   namesAt: (workers: number): number => workers * rowCells * Int32Array.BYTES_PER_ELEMENT,
+  dueAt: (workers: number): number => destinationArea.namesAt(workers) + namesBytes,
   totals: (buffer: SharedArrayBuffer, workers: number): Int32Array =>
-    new Int32Array(buffer, destinationArea.namesAt(workers) + namesBytes, totalCells + 1),
+    new Int32Array(buffer, destinationArea.namesAt(workers) + namesBytes + dueBytes, totalCells + 1),
   /** Index in the totals. */
   total: (slot: number, which: 0 | 1): number => slot * cellsPerDestination + which,
   gate: totalCells,
@@ -49,7 +54,7 @@ export class WorkloadUsage {
 
   static allocate(workers: number): SharedArrayBuffer {
     const totalsBytes = (totalCells + 1) * Int32Array.BYTES_PER_ELEMENT;
-    return new SharedArrayBuffer(destinationArea.namesAt(workers) + namesBytes + totalsBytes);
+    return new SharedArrayBuffer(destinationArea.namesAt(workers) + namesBytes + dueBytes + totalsBytes);
   }
 
   addConnections(workerIndex: number, slot: number, delta: 1 | -1): void {

@@ -41,6 +41,8 @@ export type AccessLogLine = {
   /** The route of a VirtualService that led the connection, and the subset that was drawn. */
   readonly route?: string;
   readonly subset?: string;
+  /** RateLimits that refused it, or would have in mode enforce: name, field that is used up, mode. */
+  readonly limited?: readonly string[];
   readonly bytesSent: number;
   readonly bytesReceived: number;
   /** RFC 3339. */
@@ -116,6 +118,9 @@ export function accessLogLine(connection: ClosedConnection): AccessLogLine {
   if (connection.route !== undefined) {
     line.route = connection.route.route;
     if (connection.route.subset !== null) line.subset = connection.route.subset;
+  }
+  if (connection.limited !== undefined) {
+    line.limited = connection.limited.map(({ limit, bound, mode }) => `${limit} ${bound} ${mode}`);
   }
   line.bytesSent = connection.bytesSent;
   line.bytesReceived = connection.bytesReceived;

@@ -37,6 +37,7 @@ export class AgentMetrics {
   readonly #audited: CappedCounter<'rule'>;
   readonly #routed: CappedCounter<(typeof routeLabels)[number]>;
   readonly #circuits: CappedCounter<'service'>;
+  readonly #limited: CappedCounter<'limit' | 'bound' | 'mode'>;
   readonly #ejections: CappedCounter<'destination' | 'rule' | 'reason'>;
   readonly #opened: Counter;
   readonly #lost: Counter;
@@ -104,6 +105,13 @@ export class AgentMetrics {
       help: 'Connections refused because their service has as many as a DestinationRule allows, or none of its endpoints is left.',
       labelNames: ['service'],
       openLabels: ['service'],
+    });
+    this.#limited = new CappedCounter({
+      ...capped,
+      name: 'culvert_connections_rate_limited_total',
+      help: 'Connections that a RateLimit refused (mode enforce) or would have refused (mode audit), by RateLimit and its field that was used up.',
+      labelNames: ['limit', 'bound', 'mode'],
+      openLabels: ['limit'],
     });
     this.#ejections = new CappedCounter({
       ...capped,
@@ -240,6 +248,7 @@ export class AgentMetrics {
       const { route, subset } = connection.route;
       this.#routed.add({ route, subset: subset ?? noSubset, reason }, 1);
     }
+    for (const { limit, bound, mode } of connection.limited ?? []) this.#limited.add({ limit, bound, mode }, 1);
     if (reason === 'CIRCUIT_OPEN' && connection.service !== null)
       this.#circuits.add({ service: connection.service }, 1);
     if (connection.connectMs !== null) this.#connect.observe({ direction, path }, connection.connectMs / 1000);

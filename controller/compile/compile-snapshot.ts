@@ -7,6 +7,7 @@ import type { Resource } from '../resources/kinds/resource.js';
 import { compileAuthorization } from './compile-authorization.js';
 import { compileClusterPolicies, isClusterPolicy } from './compile-cluster-policies.js';
 import { compileDestinationRules } from './compile-destination-rules.js';
+import { compileRateLimits } from './compile-rate-limits.js';
 import { compileVirtualServices } from './compile-virtual-services.js';
 import { compileExternals } from './compile-externals.js';
 import { compileNetworkPolicies } from './compile-network-policies.js';
@@ -41,6 +42,7 @@ export function* compilingSnapshot(resources: readonly Resource[], meta: Snapsho
   const clusterPolicies = compileClusterPolicies(resources.filter(isClusterPolicy));
   const destinationRules = compileDestinationRules(ofKind('DestinationRule'));
   const virtualServices = compileVirtualServices(ofKind('VirtualService'));
+  const rateLimits = compileRateLimits(ofKind('RateLimit'));
   const snapshot: Snapshot = {
     revision,
     createdAt,
@@ -57,6 +59,7 @@ export function* compilingSnapshot(resources: readonly Resource[], meta: Snapsho
     namespaces: namespaceLabels(ofKind('Namespace')),
     ...(destinationRules.length === 0 ? {} : { destinationRules }),
     ...(virtualServices.length === 0 ? {} : { virtualServices }),
+    ...(rateLimits.length === 0 ? {} : { rateLimits }),
   };
   return { snapshot };
 }

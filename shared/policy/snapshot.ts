@@ -1,4 +1,4 @@
-import type { CompiledDestinationRule, CompiledVirtualService } from './traffic-documents.js';
+import type { CompiledDestinationRule, CompiledRateLimit, CompiledVirtualService } from './traffic-documents.js';
 
 /**
  * The compiled rules of one revision. The controller signs and publishes them in `culvert_rules`, agents switch to a
@@ -35,6 +35,8 @@ export type Snapshot = {
   readonly destinationRules?: readonly CompiledDestinationRule[];
   /** Which subset of a service connections go to. By namespace and name; absent: there is none. */
   readonly virtualServices?: readonly CompiledVirtualService[];
+  /** How many connections to services there may be. By namespace and name; absent: there is none. */
+  readonly rateLimits?: readonly CompiledRateLimit[];
 };
 
 export type MeshSettings = {

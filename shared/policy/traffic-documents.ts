@@ -124,3 +124,36 @@ export type KeepalivePolicy = {
  */
 export const balancings = ['round-robin', 'random', 'source-ip', 'least-connections'] as const;
 export type Balancing = (typeof balancings)[number];
+
+/** A document that bounds connections to services. Each one that is for a connection must let it pass. */
+export type CompiledRateLimit = {
+  readonly namespace: string;
+  readonly name: string;
+  /** As in {@link CompiledDestinationRule}. */
+  readonly host: string;
+  /** Dialled ports; absent: all. */
+  readonly ports?: readonly number[];
+  /** Alternatives; absent: all clients. */
+  readonly sources?: readonly RateLimitSource[];
+  /** Which connections have one budget: those of an identity, to a port of a service, or of one to the other. */
+  readonly per: (typeof rateLimitBudgets)[number];
+  /** New connections. Absent: as many as there are. */
+  readonly rate?: ConnectionRate;
+  /** Open ones, and those that are being opened. At least 1; absent: without limit. */
+  readonly max?: number;
+  /** `audit`: refuses nothing, and counts what it would have refused. */
+  readonly mode: 'enforce' | 'audit';
+};
+
+export const rateLimitBudgets = ['source', 'destination', 'pair'] as const;
+
+/** `burst`: as many at once when there were none for a while; at least 1. `perSecond`: above 0, also less than 1. */
+export type ConnectionRate = { readonly perSecond: number; readonly burst: number };
+
+/** All fields that are there must match the workload that dials. */
+export type RateLimitSource = {
+  readonly namespace?: string;
+  /** `namespace/name`. */
+  readonly serviceAccount?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+};

@@ -6,20 +6,23 @@ import type {
   TrafficPolicy,
 } from '../policy/traffic-documents.js';
 import { DocumentsByHost } from './documents-by-host.js';
+import { RateLimits, type LimitedClient, type PlannedLimit } from './rate-limits.js';
 import { firstRoute, type RouteFacts, type RouteFound } from './traffic-routes.js';
 
 type Named = { readonly namespace: string; readonly name: string };
-type Documents = Pick<Snapshot, 'destinationRules' | 'virtualServices' | 'mesh'>;
+type Documents = Pick<Snapshot, 'destinationRules' | 'virtualServices' | 'rateLimits' | 'mesh'>;
 
 /** What the documents of a snapshot say of connections to services; see {@link DocumentsByHost} for which document counts. */
 export class TrafficPolicies {
   readonly #rules: DocumentsByHost<CompiledDestinationRule>;
   readonly #routes: DocumentsByHost<CompiledVirtualService>;
+  readonly #limits: RateLimits;
 
   /** Owns nothing of `snapshot`, whose lists it keeps. */
-  constructor({ destinationRules = [], virtualServices = [], mesh: { rootNamespace } }: Documents) {
+  constructor({ destinationRules = [], virtualServices = [], rateLimits = [], mesh: { rootNamespace } }: Documents) {
     this.#rules = new DocumentsByHost({ documents: destinationRules, rootNamespace });
     this.#routes = new DocumentsByHost({ documents: virtualServices, rootNamespace });
+    this.#limits = new RateLimits({ documents: rateLimits, rootNamespace });
   }
 
   /** The policies of a snapshot: `before` itself where nothing of it has changed, with all that it knows. */
@@ -28,8 +31,12 @@ export class TrafficPolicies {
   }
 
   /** Whether it was made of the same documents. */
-  isFor({ destinationRules = [], virtualServices = [], mesh: { rootNamespace } }: Documents): boolean {
-    return this.#rules.isOf(destinationRules, rootNamespace) && this.#routes.isOf(virtualServices, rootNamespace);
+  isFor({ destinationRules = [], virtualServices = [], rateLimits = [], mesh: { rootNamespace } }: Documents): boolean {
+    return (
+      this.#rules.isOf(destinationRules, rootNamespace) &&
+      this.#routes.isOf(virtualServices, rootNamespace) &&
+      this.#limits.isOf(rateLimits, rootNamespace)
+    );
   }
 
   /** The DestinationRule for connections from a namespace to a service; null: there is none. */
@@ -41,6 +48,11 @@ export class TrafficPolicies {
   routeFor(service: Named, facts: RouteFacts): RouteFound | null {
     const document = this.#routes.find(service, facts.client.namespace);
     return document === null ? null : firstRoute(document, facts);
+  }
+
+  /** The RateLimits for connections of a client to a port of a service, by namespace and name; null: there is none. */
+  limitsFor(service: Named, client: LimitedClient, dialledPort: number): readonly PlannedLimit[] | null {
+    return this.#limits.for(service, client, dialledPort);
   }
 }
 

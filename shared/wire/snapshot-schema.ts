@@ -7,7 +7,7 @@ import {
   tiers,
   type Snapshot,
 } from '../policy/snapshot.js';
-import { balancings } from '../policy/traffic-documents.js';
+import { balancings, rateLimitBudgets } from '../policy/traffic-documents.js';
 
 const names = z.array(z.string().max(512)).readonly();
 const labels = z.record(z.string(), z.string()).readonly();
@@ -237,6 +237,27 @@ const virtualService = z.strictObject({
     .readonly(),
 });
 
+const rateLimit = z.strictObject({
+  namespace: z.string().min(1),
+  name: z.string().min(1),
+  host: z.string().min(1),
+  ports: z.array(port).readonly().exactOptional(),
+  sources: z
+    .array(
+      z.strictObject({
+        namespace: z.string().min(1).exactOptional(),
+        serviceAccount: z.string().min(1).exactOptional(),
+        labels: labels.exactOptional(),
+      }),
+    )
+    .readonly()
+    .exactOptional(),
+  per: z.enum(rateLimitBudgets),
+  rate: z.strictObject({ perSecond: z.number().positive(), burst: positive }).exactOptional(),
+  max: positive.exactOptional(),
+  mode: z.enum(['enforce', 'audit']),
+});
+
 const action = z.enum(['allow', 'audit', 'deny']);
 const mesh = z.strictObject({
   defaultAction: action,
@@ -266,6 +287,7 @@ export const snapshotSchema: z.ZodType<Snapshot> = z.strictObject({
   namespaces: z.record(z.string(), labels).readonly(),
   destinationRules: z.array(destinationRule).readonly().exactOptional(),
   virtualServices: z.array(virtualService).readonly().exactOptional(),
+  rateLimits: z.array(rateLimit).readonly().exactOptional(),
 });
 
 /**
@@ -285,12 +307,13 @@ export const ignorableFields: readonly string[] = [
     (policy) => `destinationRules.${policy}.connections.keepalive`,
   ),
   'virtualServices',
+  'rateLimits',
 ];
 
 /** Keys on the way to one: a list and a position in it. */
 const deepestIgnorable = 2;
 /** Lists in which one may be deeper. */
-const listsOfTraffic: readonly PropertyKey[] = ['destinationRules', 'virtualServices'];
+const listsOfTraffic: readonly PropertyKey[] = ['destinationRules', 'virtualServices', 'rateLimits'];
 
 /** A field that was passed over: `path` of the object that had it. `name`: as it is listed. */
 export type PassedOver = { readonly path: readonly PropertyKey[]; readonly name: string };

@@ -1,6 +1,12 @@
 import type { HostPort } from '../../../shared/address.js';
 import type { Decision, RuleRef } from '../../../shared/policy/connection.js';
-import type { ClosedConnection, ConnectionParty, ConnectionPath, RouteTaken } from '../report/closed-connection.js';
+import type {
+  ClosedConnection,
+  ConnectionParty,
+  ConnectionPath,
+  LimitHit,
+  RouteTaken,
+} from '../report/closed-connection.js';
 import { ruledPort, type LiveBytes, type OpenConnections, type OpenParty } from '../report/open-connections.js';
 import type { Ending } from './ending.js';
 import { newTraceId } from './trace-context.js';
@@ -30,6 +36,8 @@ export class ConnectionRecord {
   requested: HostPort | null = null;
   /** The route that leads it; null: no document does. */
   route: RouteTaken | null = null;
+  /** RateLimits that refused it, or would have; null: none did. */
+  limited: readonly LimitHit[] | null = null;
   /** Whether the last sweep counted it among the open connections that are in no report. */
   isCountedOpen = false;
   /** This agent's own end of its connection to the application; null when it has none. */
@@ -153,7 +161,7 @@ export class ConnectionRecord {
     if (this.#isClosed) throw new Error(`connection ${this.traceId} was closed twice`);
     this.#isClosed = true;
     this.ended();
-    const { dialledFrom, route } = this;
+    const { dialledFrom, route, limited } = this;
     return {
       traceId: this.traceId,
       direction: this.direction,
@@ -174,6 +182,7 @@ export class ConnectionRecord {
       firstByteMs: this.firstByteAtMs === null ? null : Math.max(0, this.firstByteAtMs - this.startedAtMs),
       detail: ending.detail,
       ...(route === null ? {} : { route }),
+      ...(limited === null ? {} : { limited }),
       ...(dialledFrom === null ? {} : { dialledFrom }),
       ...(this.#reportedOpen === null ? {} : { reportedOpen: this.#reportedOpen }),
     };

@@ -1,6 +1,7 @@
 import type { HostPort } from '../../../shared/address.js';
 import type { OutlierPolicy, TrafficPolicy, TrafficRoute } from '../../../shared/policy/traffic-documents.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
+import type { PlannedLimit } from '../../../shared/routing/rate-limits.js';
 import type { RegistryService } from '../../../shared/routing/registry-entry.js';
 import { refused, type Refused } from '../connection/ending.js';
 import { allUsable, type UsableEndpoints } from '../balance/endpoint-health.js';
@@ -34,6 +35,8 @@ export type Chosen = {
   readonly of: string;
   /** What the rule of `policy` counts it with; null: there is no rule. */
   readonly counted: CountedDestination | null;
+  /** RateLimits that must let it pass; null: there is none. */
+  readonly limits: readonly PlannedLimit[] | null;
 };
 
 type Asked = { readonly context: FlowContext; readonly target: PlannedTarget; readonly dialled: HostPort };
@@ -51,7 +54,8 @@ export function chooseEndpoints(
   if (plan.kind !== 'service') {
     const { endpoints, service } = plan;
     const of = `${record.service}`;
-    return { ok: true, endpoints, further: null, service, policy: null, route: null, of, counted: null, health: null };
+    const plain = { policy: null, route: null, counted: null, health: null, limits: null };
+    return { ok: true, endpoints, further: null, service, of, ...plain };
   }
   record.service = plan.name;
   const { route } = plan;
@@ -76,7 +80,8 @@ export function chooseEndpoints(
   const endpoints = balancer.order(from, how);
   const isShort = wider.length > 0 && endpoints.length < atMost;
   const further = isShort ? furtherThan({ context, target, dialled }, endpoints, atMost) : null;
-  return { ok: true, endpoints, further, service, policy, route: taken, of, counted, health };
+  const { limits } = plan;
+  return { ok: true, endpoints, further, service, policy, route: taken, of, counted, health, limits };
 }
 
 function usableOf({ health }: FlowContext, judged: Judged | null, endpoints: readonly Endpoint[]): UsableEndpoints {

@@ -6,6 +6,7 @@ import type { EndpointHealth } from '../balance/endpoint-health.js';
 import type { RetryBudget } from '../balance/retry-budget.js';
 import type { EndpointBalancer } from '../balance/endpoint-balancer.js';
 import type { DestinationLimits } from '../limit/destination-limits.js';
+import type { RateLimiter } from '../limit/rate-limiter.js';
 import type { DataplaneSettings } from '../settings.js';
 import type { BackpressureTracker } from '../relay/backpressure-tracker.js';
 import type { Reporter } from './reporter.js';
@@ -27,6 +28,7 @@ export type FlowContext = {
   readonly tunnels: TunnelClient;
   readonly balancer: EndpointBalancer;
   readonly destinations: DestinationLimits;
+  readonly rateLimiter: RateLimiter;
   readonly health: EndpointHealth;
   readonly retryBudget: RetryBudget;
   readonly reporter: Reporter;

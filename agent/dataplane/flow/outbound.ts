@@ -83,9 +83,13 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
       return { ...failed, detail: `${failed.detail}; not tried again: retryBudget` };
     }
     connection.goTo(context.balancer.begin(endpoint, chosen), health);
-    const connected = await tryEndpoint(arrival, identified, endpoint, limitOf(context, chosen, untilMs)).finally(() =>
-      retry?.end(),
-    );
+    const connected = await tryEndpoint(
+      arrival,
+      identified,
+      chosen,
+      endpoint,
+      limitOf(context, chosen, untilMs),
+    ).finally(() => retry?.end());
     if (connected.ok) connection.reached();
     if (connected.ok || !connected.isRetryable) return connected;
     connection.leaveEndpoint(connected);
@@ -155,6 +159,7 @@ function watched(
 async function tryEndpoint(
   { context, connection, workload }: Arrival,
   { client, entry }: Identified,
+  { limits }: Chosen,
   endpoint: Endpoint,
   limit: AttemptLimit | null,
 ): Promise<OpenedPath | Refused> {
@@ -168,9 +173,11 @@ async function tryEndpoint(
   const facts = outboundFacts({ source: entry, clientIp: client.ip, endpoint });
   const attempt = limit === null ? null : new Attempt(connection.signal, limit);
   const authorized = connection.authorize(context.state, address, facts, attempt?.signal);
-  const reached = authorized.ok
-    ? await openPath(authorized, { context, connection, source: workload, entry, client, endpoint })
-    : authorized;
+  const limited = authorized.ok && limits !== null ? connection.countFor(context.rateLimiter, limits) : null;
+  const admitted = limited ?? authorized;
+  const reached = admitted.ok
+    ? await openPath(admitted, { context, connection, source: workload, entry, client, endpoint })
+    : admitted;
   const opened = attempt === null ? reached : attempt.end(reached, address);
   if (!opened.ok) return opened;
   record.destination = { address, workload: name, identity: opened.provedIdentity };

@@ -3,13 +3,16 @@ import { evaluate } from '../../../shared/policy/evaluate.js';
 import type { Clock, Connection, Decision } from '../../../shared/policy/connection.js';
 import type { Reason } from '../../../shared/reasons.js';
 import type { ConnectionLimits } from '../../../shared/policy/traffic-documents.js';
+import type { PlannedLimit } from '../../../shared/routing/rate-limits.js';
+import type { CountedConnection } from '../destination-usage.js';
 import type { DestinationPlace } from '../limit/destination-limits.js';
+import type { RateLimiter } from '../limit/rate-limiter.js';
 import type { HealthUse, Verdict } from '../balance/health-use.js';
 import { verdictOf } from '../balance/verdict.js';
 import type { EndpointUse } from '../balance/endpoint-loads.js';
 import { Authorized } from '../connection/authorized.js';
 import type { ConnectionRecord } from '../connection/connection-record.js';
-import { refused, type Ending, type Refused } from '../connection/ending.js';
+import { refused, refusedByUs, type Ending, type Refused } from '../connection/ending.js';
 import { ConnectionCut, TerminationSignal } from '../connection/termination-signal.js';
 import type { KnownSocket } from '../../native/socket-table.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
@@ -65,6 +68,8 @@ export class TrackedConnection {
   /** What a DestinationRule says of it, once it is routed; undefined: nothing. */
   limits: ConnectionLimits | undefined;
   #place: DestinationPlace | null = null;
+  /** In RateLimits; null: it is not counted for any. */
+  #limitPlaces: readonly CountedConnection[] | null = null;
   #use: EndpointUse | null = null;
   #health: HealthUse | null = null;
   #seenBytes = -1;
@@ -112,6 +117,22 @@ export class TrackedConnection {
     this.#place = place;
   }
 
+  /**
+   * It counts for these limits from now on, once however many endpoints are tried. Called when the rules let it go to one, so
+   * that what they refuse takes nothing from others. Null: they let it pass.
+   */
+  countFor(limiter: RateLimiter, limits: readonly PlannedLimit[]): Refused | null {
+    if (this.#limitPlaces !== null) return null;
+    const entered = limiter.enter(limits);
+    if ('detail' in entered) {
+      this.record.limited = [entered.hit];
+      return refusedByUs('RATE_LIMITED', entered.detail);
+    }
+    this.#limitPlaces = entered.places;
+    if (entered.hits.length > 0) this.record.limited = entered.hits;
+    return null;
+  }
+
   /** The far side is connected. */
   reached(): void {
     this.#place?.connected();
@@ -140,6 +161,8 @@ export class TrackedConnection {
     this.#use = null;
     this.#place?.leave();
     this.#place = null;
+    for (const place of this.#limitPlaces ?? []) place.leave();
+    this.#limitPlaces = null;
   }
 
   /** Its endpoint could not be reached. */

@@ -57,6 +57,8 @@ export type ClosedConnection = {
   readonly detail: string;
   /** The route of a VirtualService that led it; absent: none did. */
   readonly route?: RouteTaken;
+  /** RateLimits that refused it, or would have in mode enforce; absent: none did. */
+  readonly limited?: readonly LimitHit[];
   /** What the application saw as its client; absent when that was the source's address, or the other agent dialled. */
   readonly dialledFrom?: HostPort;
   /** Bytes already reported for flow records while it was open (`OpenConnections`); absent when none were. */
@@ -65,6 +67,13 @@ export type ClosedConnection = {
 
 /** `route`: document and position, `VirtualService/shop/web spec.tcp[1]`. `subset` null: all endpoints of the service. */
 export type RouteTaken = { readonly route: string; readonly subset: string | null };
+
+/** `limit`: `RateLimit/billing/ledger`. `bound`: its field that is used up; `slots`: it could not be counted. */
+export type LimitHit = {
+  readonly limit: string;
+  readonly bound: 'connectionsPerSecond' | 'maxConnections' | 'slots';
+  readonly mode: 'enforce' | 'audit';
+};
 
 export type ConnectionParty = {
   readonly address: HostPort | null;

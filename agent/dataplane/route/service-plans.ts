@@ -12,6 +12,7 @@ import {
   type RouteTarget,
   type SteeredConnection,
 } from '../../../shared/routing/steering.js';
+import type { PlannedLimit } from '../../../shared/routing/rate-limits.js';
 import type { TrafficPolicies } from '../../../shared/routing/traffic-policies.js';
 import type { RouteFound } from '../../../shared/routing/traffic-routes.js';
 import type { RouteTaken } from '../report/closed-connection.js';
@@ -47,6 +48,8 @@ export type ServicePlan = {
   readonly route: RouteFound | null;
   /** By the place of a choice of the route; without a route there is one. */
   readonly target: (at: number) => PlannedTarget | MissedTarget;
+  /** RateLimits that count for them; null: none does. */
+  readonly limits: readonly PlannedLimit[] | null;
 };
 
 type ByAddress = Map<string, Map<number, ServicePlan>>;
@@ -109,7 +112,8 @@ export class ServicePlans {
     const policies = this.#policies;
     const target = (at: number): PlannedTarget | MissedTarget =>
       (targets[at] ??= this.#targetOf({ destination, connection, route, policies }, at));
-    return { kind: 'service', name: serviceName(destination.service), route, target };
+    const limits = policies?.limitsFor(destination.service, client, dialled.port) ?? null;
+    return { kind: 'service', name: serviceName(destination.service), route, target, limits };
   }
 
   /** First the VirtualService, then the DestinationRule, as in Istio. */

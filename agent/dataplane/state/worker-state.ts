@@ -40,7 +40,9 @@ export class WorkerState {
   useSnapshot(snapshot: Snapshot): void {
     this.#snapshot = snapshot;
     this.#trafficPolicies =
-      snapshot.destinationRules === undefined && snapshot.virtualServices === undefined
+      snapshot.destinationRules === undefined &&
+      snapshot.virtualServices === undefined &&
+      snapshot.rateLimits === undefined
         ? null
         : TrafficPolicies.of(snapshot, this.#trafficPolicies);
     this.#lateExternals = new LateExternals(snapshot.externals, this.#lateExternals);

@@ -38,6 +38,7 @@ import { ConnectionCut } from '../connection/termination-signal.js';
 import { BackpressureTracker } from '../relay/backpressure-tracker.js';
 import { DestinationUsage } from '../destination-usage.js';
 import { DestinationLimits } from '../limit/destination-limits.js';
+import { RateLimiter } from '../limit/rate-limiter.js';
 import { EndpointHealth } from '../balance/endpoint-health.js';
 import { RetryBudget } from '../balance/retry-budget.js';
 import { EndpointBalancer } from '../balance/endpoint-balancer.js';
@@ -101,6 +102,7 @@ export class DataplaneWorker {
     this.#post = post;
     const usage = new WorkloadUsage({ buffer: init.workloadUsage, workers: init.workers });
     this.#waitingBytes = new WaitingBytes({ backpressure: this.#backpressure, usage, workerIndex });
+    const destinationUsage = new DestinationUsage({ buffer: init.workloadUsage, workers: init.workers, workerIndex });
     const limits = new WorkloadLimits({ settings, usage, workerIndex });
     this.#connections = new LiveConnections({ state: this.#state, limits });
     this.#client = new Http2TunnelClient({
@@ -140,9 +142,8 @@ export class DataplaneWorker {
       backpressure: this.#backpressure,
       tunnels: this.#client,
       balancer: new EndpointBalancer({ random: Math.random, nowMs: () => performance.now() }),
-      destinations: new DestinationLimits({
-        usage: new DestinationUsage({ buffer: init.workloadUsage, workers: init.workers, workerIndex }),
-      }),
+      destinations: new DestinationLimits({ usage: destinationUsage }),
+      rateLimiter: new RateLimiter({ usage: destinationUsage }),
       health,
       retryBudget: new RetryBudget({ nowMs: () => performance.now() }),
       reporter: this.#reporter,

@@ -7,7 +7,7 @@ import type { FlowRecord } from '../../../shared/wire/flows.js';
 import { conversations } from '../flows/conversations.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 import { lookupOf, type RegistryLookup } from '../registry/registry-lookup.js';
-import { TrafficView, type RoutedTarget } from '../traffic/service-routes.js';
+import { TrafficView, type RoutedTarget, type ServiceRoutes } from '../traffic/service-routes.js';
 
 /** Recorded clients of a service whose new connections would go elsewhere. */
 export type TrafficChange = {
@@ -26,8 +26,8 @@ export type TrafficChange = {
 type Dialled = { readonly service: RegistryService; readonly address: HostPort };
 
 /**
- * What changed DestinationRules and VirtualServices would do to the clients of recorded connections. Records name the workload
- * that was reached: each service that has it as an endpoint may be the one that was dialled.
+ * What changed DestinationRules, VirtualServices and RateLimits would do to the clients of recorded connections. Records name
+ * the workload that was reached: each service that has it as an endpoint may be the one that was dialled.
  */
 export function diffTraffic(input: {
   readonly before: RuleSet;
@@ -55,9 +55,9 @@ export function diffTraffic(input: {
   for (const { worked, client: name, at } of seen.values()) {
     const client = registry.workload(name as Parameters<RegistryLookup['workload']>[0]);
     if (client === undefined) continue;
-    const [was, will] = [old, fresh].map((view) => view.routesTo(at.service, client, at.address).targets);
+    const [was, will] = [old, fresh].map((view) => view.routesTo(at.service, client, at.address));
     if (was === undefined || will === undefined) continue;
-    const [beforeText, afterText] = [targetsText(was), targetsText(will)];
+    const [beforeText, afterText] = [routesText(was), routesText(will)];
     if (beforeText === afterText) continue;
     const service = `${serviceName(at.service)}:${at.address.port}`;
     const key = `${service} ${beforeText} ${afterText}`;
@@ -68,14 +68,14 @@ export function diffTraffic(input: {
       worked: (present?.worked ?? 0) + worked,
       before: beforeText,
       after: afterText,
-      isBroken: isRefusing(will) && !isRefusing(was),
+      isBroken: isRefusing(will.targets) && !isRefusing(was.targets),
     });
   }
   return [...changes.values()].sort((a, b) => b.worked - a.worked);
 }
 
-function steers({ destinationRules = [], virtualServices = [] }: Snapshot): boolean {
-  return destinationRules.length > 0 || virtualServices.length > 0;
+function steers({ destinationRules = [], virtualServices = [], rateLimits = [] }: Snapshot): boolean {
+  return destinationRules.length > 0 || virtualServices.length > 0 || rateLimits.length > 0;
 }
 
 /** Services by the workload and port of each of their endpoints. */
@@ -96,6 +96,11 @@ function dialledFor(registry: RegistryLookup, { entries }: RuleSet): Map<string,
     }
   }
   return found;
+}
+
+function routesText({ targets, limits }: ServiceRoutes): string {
+  const bounds = limits.map(({ limit, says, mode }) => `; ${limit}: ${says}${mode === 'audit' ? ' (audit)' : ''}`);
+  return `${targetsText(targets)}${bounds.join('')}`;
 }
 
 function targetsText(targets: readonly RoutedTarget[]): string {

@@ -6,13 +6,13 @@ export const lintKinds = [
   'overlap',
   'expired',
   'expires soon',
-  /** `from` or `to` matches no registered workload. */
+  /** `from` or `to` matches no registered workload, or a RateLimit no client or port. */
   'matches nothing',
   'empty segment',
   'unused segment',
   /** A workload without an agent, which rules allow only by an identity. */
   'no identity',
-  /** A DestinationRule or a VirtualService for a service that is not registered. */
+  /** A DestinationRule, a VirtualService or a RateLimit for a service that is not registered. */
   'unknown host',
   /** A subset of a DestinationRule without a workload. */
   'empty subset',

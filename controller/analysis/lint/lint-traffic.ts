@@ -1,11 +1,13 @@
 import { cidrContains, parseCidr } from '../../../shared/address.js';
 import type {
   CompiledDestinationRule,
+  CompiledRateLimit,
   CompiledVirtualService,
   RouteMatch,
   TrafficRoute,
 } from '../../../shared/policy/traffic-documents.js';
-import { hasLabels } from '../../../shared/routing/destination.js';
+import { hasLabels, servedPort } from '../../../shared/routing/destination.js';
+import { isLimited, rateLimitName } from '../../../shared/routing/rate-limits.js';
 import type { RegistryService } from '../../../shared/routing/registry-entry.js';
 import { isWildcard, serviceHost, wildcardMatches } from '../../../shared/routing/service-hosts.js';
 import { routeText } from '../../../shared/routing/steering.js';
@@ -16,15 +18,16 @@ import type { LintFinding } from './lint-finding.js';
 /** Weights of a document that was written for Istio are percentages. */
 const wholeWeight = 100;
 
-/** Finds what is suspicious in documents that steer traffic: DestinationRules and VirtualServices. */
+/** Finds what is suspicious in documents that steer traffic: DestinationRules, VirtualServices and RateLimits. */
 export function lintTraffic({ snapshot, entries }: RuleSet): LintFinding[] {
-  const { destinationRules = [], virtualServices = [] } = snapshot;
-  if (destinationRules.length === 0 && virtualServices.length === 0) return [];
+  const { destinationRules = [], virtualServices = [], rateLimits = [] } = snapshot;
+  if (destinationRules.length === 0 && virtualServices.length === 0 && rateLimits.length === 0) return [];
   const registry = lookupOf(entries);
   const services = entries.filter((entry) => entry.kind === 'service');
   return [
     ...destinationRules.flatMap((rule) => ofRule(rule, servicesOf(rule.host, services), registry)),
     ...virtualServices.flatMap((document) => ofDocument(document, servicesOf(document.host, services))),
+    ...rateLimits.flatMap((limit) => ofLimit(limit, servicesOf(limit.host, services), entries)),
   ];
 }
 
@@ -58,6 +61,27 @@ function ofDocument(document: CompiledVirtualService, services: readonly Registr
       ...unevenWeights(route, routeText({ document, index }), resource),
     ]),
   ];
+}
+
+function ofLimit(
+  limit: CompiledRateLimit,
+  services: readonly RegistryService[],
+  entries: RuleSet['entries'],
+): LintFinding[] {
+  const resource = rateLimitName(limit);
+  if (services.length === 0) return [unknownHost(resource, limit.host)];
+  const found: LintFinding[] = [];
+  const { ports, sources } = limit;
+  if (ports?.every((port) => !services.some((service) => servedPort(service, port) !== undefined)) === true) {
+    const message = `${limit.host} has none of the ports ${ports.join(', ')}, so the limit is for no connection`;
+    found.push(warning('matches nothing', resource, message, 'write the ports that clients dial, or leave ports out'));
+  }
+  const clients = entries.filter((entry) => entry.kind === 'workload');
+  if (sources !== undefined && !clients.some((client) => sources.some((source) => isLimited(source, client)))) {
+    const message = 'no registered workload is one of its clients (from), so the limit is for no connection';
+    found.push(warning('matches nothing', resource, message, 'correct from, or leave it out for all clients'));
+  }
+  return found;
 }
 
 function unknownHost(resource: string, host: string): LintFinding {

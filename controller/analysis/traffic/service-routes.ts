@@ -1,6 +1,6 @@
 import { formatHostPort } from '../../../shared/address.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
-import type { Balancing, TrafficPolicy } from '../../../shared/policy/traffic-documents.js';
+import type { Balancing, CompiledRateLimit, TrafficPolicy } from '../../../shared/policy/traffic-documents.js';
 import type { HostPort, IpAddress } from '../../../shared/address.js';
 import {
   resolveService,
@@ -12,6 +12,7 @@ import { localityOf } from '../../../shared/routing/locality.js';
 import { workloadName } from '../../../shared/routing/names.js';
 import type { RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryView } from '../../../shared/routing/registry-view.js';
+import { limitText } from '../../../shared/routing/rate-limits.js';
 import { routeTarget, routeText, type SteeredConnection } from '../../../shared/routing/steering.js';
 import { balancingOf } from '../../../shared/routing/balancing.js';
 import { stickyOrder } from '../../../shared/routing/sticky-order.js';
@@ -23,7 +24,16 @@ export type ServiceRoutes = {
   readonly route: string | null;
   /** `DestinationRule/shop/web`; null: none is for them. */
   readonly rule: string | null;
+  /** RateLimits that must let them pass. */
+  readonly limits: readonly RoutedLimit[];
   readonly targets: readonly RoutedTarget[];
+};
+
+/** `limit`: `RateLimit/billing/ledger`. `of`: whose budget it is. `says`: what it has. */
+export type RoutedLimit = Pick<CompiledRateLimit, 'mode'> & {
+  readonly limit: string;
+  readonly of: string;
+  readonly says: string;
 };
 
 /** One destination of a route. */
@@ -84,9 +94,16 @@ export class TrafficView {
       const drawn = found === null || subset === null ? null : { route: found, subset };
       return { subset, share, ...this.#target(whole, connection, drawn, { share, source }) };
     });
+    const limits = this.#policies.limitsFor(service, client, dialled.port) ?? [];
     return {
       route: found === null ? null : routeText(found),
       rule: rule === null ? null : `DestinationRule/${rule.namespace}/${rule.name}`,
+      limits: limits.map(({ name, of, document }) => ({
+        limit: name,
+        of,
+        says: limitText(document),
+        mode: document.mode,
+      })),
       targets,
     };
   }

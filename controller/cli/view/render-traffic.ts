@@ -16,12 +16,15 @@ export function renderRoutes(routes: readonly ExplainedRoutes[]): string {
   return routes.map(renderOne).join('\n\n');
 }
 
-function renderOne({ sources, service, dialled, route, rule, targets }: ExplainedRoutes): string {
+function renderOne({ sources, service, dialled, route, rule, limits, targets }: ExplainedRoutes): string {
   const lines = [
     `${namesText(sources)} -> ${service} at ${dialled}`,
     `  route  ${route ?? 'none matches: all endpoints of the service'}`,
     `  rule   ${rule ?? 'none'}`,
     ...policyLines(targets),
+    ...limits.map(
+      ({ limit, of, says, mode }) => `  limit  ${limit}: ${says} ${of}${mode === 'audit' ? ' (audit)' : ''}`,
+    ),
     '',
     ...renderTable(['SUBSET', 'SHARE', 'BALANCING', 'ENDPOINT', 'ADDRESS', 'GETS'], targets.flatMap(targetRows))
       .split('\n')

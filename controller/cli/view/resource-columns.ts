@@ -8,9 +8,11 @@ import type { Resource, ResourceKind } from '../../resources/kinds/resource.js';
 import { kindInfo } from '../../resources/kinds/resource.js';
 import type { ClusterPolicy } from '../../compile/compile-cluster-policies.js';
 import { asksForDryRun } from '../../resources/kinds/authorization-policy.js';
+import { compileRateLimits } from '../../compile/compile-rate-limits.js';
 import { compileNetworkPolicies } from '../../compile/compile-network-policies.js';
 import type { ResourceItem } from '../../api/api-types.js';
 import { formatAge } from './format-time.js';
+import { limitText } from '../../../shared/routing/rate-limits.js';
 import { renderTable } from './table.js';
 
 const clusterHeaders = ['PRIORITY', 'SUBJECT', 'INGRESS', 'EGRESS'] as const;
@@ -23,6 +25,7 @@ const headers: Readonly<Record<ResourceKind, readonly string[]>> = {
   ServiceEntry: ['HOSTS', 'ADDRESSES', 'PORTS'],
   DestinationRule: ['HOST', 'BALANCING', 'PORTS', 'SUBSETS', 'EXPORT TO'],
   VirtualService: ['HOST', 'ROUTES', 'EXPORT TO'],
+  RateLimit: ['HOST', 'PORTS', 'FROM', 'PER', 'LIMIT', 'MODE'],
   Segment: ['MEMBERS'],
   SegmentationRule: ['TIER', 'PRIORITY', 'ACTION', 'MODE', 'FROM', 'TO', 'PORTS'],
   AuthorizationPolicy: ['ACTION', 'SELECTOR', 'RULES'],
@@ -104,6 +107,11 @@ function cells(resource: Resource): string[] {
         ),
       );
       return [hosts.join(','), routes.map((choices) => choices.join('/')).join(','), exportTo.join(',')];
+    }
+    case 'RateLimit': {
+      const { host, ports, from, per, mode } = resource.spec;
+      const limit = compileRateLimits([resource]).map(limitText);
+      return [host, ports?.join(',') ?? 'any', from === undefined ? 'any' : peers(from), per, limit.join(), mode];
     }
     case 'PeerAuthentication': {
       const { mtls, selector, portLevelMtls = {} } = resource.spec;

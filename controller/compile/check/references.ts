@@ -39,6 +39,12 @@ export function* referencesIn(resource: Resource, trustDomain: string | undefine
     case 'VirtualService':
       yield* ofHost(resource.spec.hosts[0] ?? '', resource.metadata.namespace, ['spec', 'hosts', 0]);
       return;
+    case 'RateLimit':
+      yield* ofHost(resource.spec.host, resource.metadata.namespace, ['spec', 'host']);
+      for (const [index, { serviceAccount }] of (resource.spec.from ?? []).entries()) {
+        if (serviceAccount !== undefined) yield toAccount(serviceAccount, ['spec', 'from', index, 'serviceAccount']);
+      }
+      return;
     default:
   }
 }

@@ -53,6 +53,15 @@ const customKinds = {
     shortNames: ['cvvs'],
     columns: [text('Host', '.spec.hosts', 'The service that it is for.')],
   },
+  RateLimit: {
+    plural: 'ratelimits',
+    shortNames: ['cvrl'],
+    columns: [
+      text('Host', '.spec.host', 'The services that it is for.'),
+      text('Per', '.spec.per', 'Which connections have one budget.'),
+      text('Mode', '.spec.mode', 'Whether it is enforced.'),
+    ],
+  },
   Segment: { plural: 'segments', shortNames: ['seg'], columns: [] },
   SegmentationRule: {
     plural: 'segmentationrules',

@@ -22,6 +22,7 @@ import { culvertApiVersion } from './metadata.js';
 import { namespaceSchema, type Namespace } from './namespace.js';
 import { kubernetesNetworkingApiVersion, networkPolicySchema, type NetworkPolicy } from './network-policy.js';
 import { peerAuthenticationSchema, type PeerAuthentication } from './peer-authentication.js';
+import { rateLimitSchema, type RateLimit } from './rate-limit.js';
 import { segmentSchema, type Segment } from './segment.js';
 import { segmentationRuleSchema, type SegmentationRule } from './segmentation-rule.js';
 import { serviceSchema, type Service } from './service.js';
@@ -41,6 +42,7 @@ export type Resource =
   | ServiceEntry
   | DestinationRule
   | VirtualService
+  | RateLimit
   | Segment
   | SegmentationRule
   | AuthorizationPolicy
@@ -88,6 +90,12 @@ const resourceKinds = {
     isNamespaced: true,
     apiVersions: [culvertApiVersion, ...istioNetworkingApiVersions],
     aliases: ['virtualservices', 'vs'],
+  },
+  RateLimit: {
+    schema: rateLimitSchema,
+    isNamespaced: true,
+    apiVersions: culvertOnly,
+    aliases: ['ratelimits', 'rl'],
   },
   Segment: { schema: segmentSchema, isNamespaced: false, apiVersions: culvertOnly, aliases: ['segments', 'seg'] },
   SegmentationRule: {

@@ -44,6 +44,10 @@ test('a controller takes every document of deploy/docs/traffic.md, without a war
     assert.doesNotMatch(`${out}${err}`, /warning/i, block);
   }
   const { out } = await run(['get', 'destinationrules']);
+  assert.match(
+    (await run(['get', 'ratelimits'])).out,
+    /ledger +ledger +80 +ns:billing +pair +12 a second \(burst 20\), 50 open/,
+  );
   assert.match((await run(['get', 'virtualservices'])).out, /ledger +replicas,v1:90\/v2:10/);
   for (const name of ['db', 'everything', 'db-for-reports', 'ledger']) assert.match(out, new RegExp(`\\b${name}\\b`));
 });

@@ -1,5 +1,9 @@
 import type { RuleSet } from '../../../controller/analysis/pairs/rule-set.js';
-import type { CompiledDestinationRule, CompiledVirtualService } from '../../../shared/policy/traffic-documents.js';
+import type {
+  CompiledDestinationRule,
+  CompiledRateLimit,
+  CompiledVirtualService,
+} from '../../../shared/policy/traffic-documents.js';
 import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
 import { registryService, workloadEntry } from './analysis-fixture.js';
 import { snapshotOf } from './policy-fixture.js';
@@ -37,6 +41,7 @@ export function virtualService(...routes: CompiledVirtualService['routes']): Com
 export function steeredSet(rest: {
   readonly destinationRules?: readonly CompiledDestinationRule[];
   readonly virtualServices?: readonly CompiledVirtualService[];
+  readonly rateLimits?: readonly CompiledRateLimit[];
 }): RuleSet {
   return { snapshot: snapshotOf({ rest, mesh: { defaultAction: 'allow' } }), entries: steeredEntries };
 }

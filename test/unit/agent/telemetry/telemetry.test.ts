@@ -175,6 +175,22 @@ test('connections that a full circuit refuses are counted by service', async () 
   assert.equal(await valueOf(registry, /^culvert_connections_denied_total\{.*reason="CIRCUIT_OPEN"/), 2);
 });
 
+test('connections that a RateLimit refuses, or would refuse, are counted by it and logged with it', async () => {
+  const { metrics, registry } = newMetrics();
+  const hit = { limit: 'RateLimit/shop/db', bound: 'connectionsPerSecond', mode: 'enforce' } as const;
+  const refused = { ...denied, reason: 'RATE_LIMITED', limited: [hit] } as const;
+  const audited = { ...closed, limited: [{ ...hit, bound: 'maxConnections', mode: 'audit' }] } as const;
+  metrics.report(report({ closed: [refused, refused, audited, closed] }), 0);
+  const count = (labels: string) =>
+    valueOf(registry, new RegExp(`^culvert_connections_rate_limited_total\\{${labels}`));
+  const limit = 'limit="RateLimit/shop/db"';
+  assert.equal(await count(`${limit},bound="connectionsPerSecond",mode="enforce"`), 2);
+  assert.equal(await count(`${limit},bound="maxConnections",mode="audit"`), 1);
+  assert.equal(await valueOf(registry, /^culvert_connections_denied_total\{.*reason="RATE_LIMITED"/), 2);
+  assert.deepEqual(accessLogLine(audited).limited, ['RateLimit/shop/db maxConnections audit']);
+  assert.equal(accessLogLine(closed).limited, undefined);
+});
+
 const ejection = {
   destination: 'shop/db:5432',
   rule: 'shop/limits',

@@ -154,6 +154,11 @@ spec:
       route: [{ destination: { host: db, subset: v1 }, weight: 90 }, { destination: { host: db, subset: v2 }, weight: 10 }]
     - route: [{ destination: { host: db } }]
 ---
+apiVersion: culvert.dev/v1
+kind: RateLimit
+metadata: { name: db, namespace: billing }
+spec: { host: db, from: [{ serviceAccount: billing/api }], connectionsPerSecond: 12, maxConnections: 9 }
+---
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
 metadata: { name: db, namespace: billing }
@@ -221,6 +226,10 @@ spec: { subject: { namespaces: { matchLabels: { team: a } } } }
     VirtualService: [
       'NAMESPACE  NAME  HOST  ROUTES           EXPORT TO  REVISION  APPLIED',
       'billing    db    db    v1:90/v2:10,all  *          7         5m ago',
+    ],
+    RateLimit: [
+      'NAMESPACE  NAME  HOST  PORTS  FROM            PER   LIMIT                           MODE     REVISION  APPLIED',
+      'billing    db    db    any    sa:billing/api  pair  12 a second (burst 12), 9 open  enforce  7         5m ago',
     ],
     PeerAuthentication: [
       'NAMESPACE  NAME  MODE    SELECTOR  PORTS            REVISION  APPLIED',

@@ -84,4 +84,26 @@ describe('what a changed route does to recorded clients', () => {
     );
     assert.match(renderDiff(result, 0), /^WOULD BREAK: recorded clients whose new connections would be refused/m);
   });
+
+  it('is said of RateLimits that they get, lose, or get otherwise', () => {
+    const limit = { namespace: 'shop', name: 'l', host: 'web.shop.svc.cluster.local', per: 'pair', max: 5 } as const;
+    const sources = [{ namespace: 'reports' }];
+    const { traffic, wouldBreak } = diff(
+      { rateLimits: [{ ...limit, mode: 'audit' }] },
+      { rateLimits: [{ ...limit, sources, mode: 'enforce', rate: { perSecond: 2, burst: 3 } }] },
+    );
+    const plain = 'all (least-connections, 3 of its endpoints)';
+    assert.equal(wouldBreak, false);
+    assert.deepEqual(
+      traffic?.map(({ sources: clients, before, after }) => [clients, before, after]),
+      [
+        [['shop/api'], `${plain}; RateLimit/shop/l: 5 open (audit)`, plain],
+        [
+          ['reports/job'],
+          `${plain}; RateLimit/shop/l: 5 open (audit)`,
+          `${plain}; RateLimit/shop/l: 2 a second (burst 3), 5 open`,
+        ],
+      ],
+    );
+  });
 });

@@ -97,4 +97,22 @@ describe('lint of documents about traffic', () => {
       assert.deepEqual(found, by === null ? [] : [`warning: VirtualService/shop/web: unreachable route: ${message}`]);
     });
   }
+
+  it('finds RateLimits that are for no connection, and none else', () => {
+    const host = 'web.shop.svc.cluster.local';
+    const limit = (rest: object) =>
+      ({ namespace: 'shop', name: 'l', host, per: 'pair', mode: 'audit', max: 5, ...rest }) as const;
+    const rateLimits = [
+      limit({}),
+      limit({ ports: [80, 9], sources: [{ serviceAccount: 'x/y' }, { labels: { app: 'job' } }] }),
+      limit({ name: 'ports', ports: [9] }),
+      limit({ name: 'clients', sources: [{ namespace: 'nix' }] }),
+      limit({ name: 'host', host: 'nix.shop.svc.cluster.local' }),
+    ];
+    assert.deepEqual(lint({ rateLimits }), [
+      'warning: RateLimit/shop/ports: matches nothing: web.shop.svc.cluster.local has none of the ports 9, so the limit is for no connection',
+      'warning: RateLimit/shop/clients: matches nothing: no registered workload is one of its clients (from), so the limit is for no connection',
+      'warning: RateLimit/shop/host: unknown host: no service has the name nix.shop.svc.cluster.local',
+    ]);
+  });
 });

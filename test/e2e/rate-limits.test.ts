@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict';
+import type { Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { after, before, describe, test } from 'node:test';
+import type { LabServer } from '../lab/namespace-sockets.js';
+import { type Mesh, startMesh } from '../lab/mesh.js';
+import { patientMs } from '../lab/patience.js';
+import { waitUntil } from '../lab/wait-until.js';
+import { answerTo, exchange, greetAndEcho, refusal } from '../support/agent/dataplane-applications.js';
+import { documents, meshOf } from '../support/mesh/rule-world.js';
+
+const port = 8080;
+const name = 'RateLimit/shop/web';
+const rateLimit = (spec: string): string => `
+apiVersion: culvert.dev/v1
+kind: RateLimit
+metadata: { name: web, namespace: shop }
+spec: { host: web, ${spec} }
+`;
+
+/** RateLimits with real processes and connections. Agents have two threads, whose budgets are one. */
+describe('connections that a RateLimit bounds', { timeout: patientMs(180_000) }, () => {
+  let mesh: Mesh;
+  let server: LabServer;
+
+  before(async () => {
+    const spec = (workload: string, serviceAccount = workload) => ({
+      name: workload,
+      namespace: 'shop',
+      serviceAccount,
+      labels: { app: workload },
+    });
+    mesh = await startMesh({
+      topology: {
+        hosts: [
+          { name: 'node1', workloads: [spec('client'), spec('twin', 'client'), spec('other')] },
+          { name: 'node2', workloads: [spec('web')] },
+        ],
+        services: [
+          { name: 'web', namespace: 'shop', ports: [{ port: 80, targetPort: port }], selector: { app: 'web' } },
+        ],
+      },
+    });
+    server = await mesh.lab.workload('web').listen({ port }, greetAndEcho);
+    await mesh.apply(documents(meshOf('{ defaultAction: allow, outbound: allow }')));
+  });
+  after(async () => {
+    await server.close();
+    await mesh[Symbol.asyncDispose]();
+  });
+
+  const vip = () => ({ ip: mesh.lab.vip('web').ipv4, port: 80 });
+  const limited = async (bound: string, mode: string): Promise<number> =>
+    await mesh.agent('node1').metric('culvert_connections_rate_limited_total', { limit: name, bound, mode });
+
+  /** Opens one every 25 ms, by each client in turn; how many were served, and what the first and the last were apart. */
+  async function opened(
+    forMs: number,
+    clients: readonly string[],
+  ): Promise<{ served: number; all: number; ms: number }> {
+    const answers: Promise<string | null>[] = [];
+    const fromMs = performance.now();
+    let lastMs = fromMs;
+    while (performance.now() - fromMs < forMs) {
+      lastMs = performance.now();
+      const client = clients[answers.length % clients.length] ?? '';
+      answers.push(answerTo(mesh.lab.workload(client), vip(), 'x'));
+      await delay(25);
+    }
+    const served = (await Promise.all(answers)).filter((answer) => answer?.endsWith('x') === true).length;
+    return { served, all: answers.length, ms: lastMs - fromMs };
+  }
+
+  async function open(client: string): Promise<Socket> {
+    const socket = await mesh.lab.workload(client).connect(vip());
+    await new Promise((resolve) => socket.once('data', resolve));
+    return socket;
+  }
+
+  test('are as many as the rate and the burst say, for an identity on all its workloads and threads', async () => {
+    await mesh.apply(documents(rateLimit('connectionsPerSecond: 12, burst: 20')));
+    const { served, all, ms } = await opened(10_000, ['client', 'twin']);
+    const expected = 20 + (12 * ms) / 1000;
+    assert.ok(all > 1.5 * expected, `${all} were opened, too few to reach the limit`);
+    assert.ok(Math.abs(served - expected) <= 0.05 * expected, `${served} of ${all} were served, not ${expected}`);
+    const agent = mesh.agent('node1');
+    const refused = await agent.waitForRecord('a refusal', ({ reason }) => reason === 'RATE_LIMITED');
+    assert.match(refused.detail ?? '', /^12 new connections a second from shop\/client to shop\/web:80, burst 20 /);
+    assert.deepEqual(refused.limited, [`${name} connectionsPerSecond enforce`]);
+    await waitUntil('all of them are counted', async () =>
+      (await limited('connectionsPerSecond', 'enforce')) === all - served ? true : undefined,
+    );
+    // Another identity has a budget of its own.
+    assert.match((await answerTo(mesh.lab.workload('other'), vip(), 'x')) ?? '', /x$/);
+    const { stdout } = await mesh.controller.culvert(['routes', 'shop/client', 'shop/web']);
+    assert.match(stdout, /limit +RateLimit\/shop\/web: 12 a second \(burst 20\) from shop\/client to shop\/web:80/);
+  });
+
+  test('are not limited in mode audit, which records and counts what it would have refused', async () => {
+    await mesh.apply(documents(rateLimit('connectionsPerSecond: 5, burst: 5, per: destination, mode: audit')));
+    const before = await limited('connectionsPerSecond', 'audit');
+    const { served, all, ms } = await opened(3000, ['client', 'other']);
+    assert.equal(served, all);
+    const expected = all - 5 - (5 * ms) / 1000;
+    const counted = await waitUntil('those that it would have refused', async () => {
+      const now = (await limited('connectionsPerSecond', 'audit')) - before;
+      return now >= expected - 2 ? now : undefined;
+    });
+    assert.ok(Math.abs(counted - expected) <= 2, `${counted} are counted, not ${expected}`);
+    const record = await mesh
+      .agent('node1')
+      .waitForRecord('a record', (each) => each.limited?.includes(`${name} connectionsPerSecond audit`) === true);
+    assert.equal(record.reason, 'OK');
+  });
+
+  test('are at most as many as may be open, over both threads, and one more when one ends', async () => {
+    await mesh.apply(documents(rateLimit('maxConnections: 3, per: destination')));
+    const sockets: Socket[] = [];
+    for (const client of ['client', 'other', 'twin']) sockets.push(await open(client));
+    for (const client of ['client', 'other', 'client', 'twin']) {
+      assert.equal(await refusal(mesh.lab.workload(client), vip()), 'ECONNRESET');
+    }
+    const { detail } = await mesh
+      .agent('node1')
+      .waitForRecord(
+        'a refusal',
+        (record) => record.detail?.startsWith('3 connections to shop/web:80 are open ') === true,
+      );
+    assert.match(detail ?? '', /maxConnections of RateLimit\/shop\/web/);
+    await exchange(sockets.pop()!, 'bye');
+    await waitUntil('a place', async () =>
+      (await answerTo(mesh.lab.workload('other'), vip(), 'x'))?.endsWith('x') === true ? true : undefined,
+    );
+    for (const socket of sockets) assert.match(await exchange(socket, 'still'), /still$/);
+  });
+
+  test('do not pay for those that the rules deny', async () => {
+    const deny = `
+apiVersion: culvert.dev/v1
+kind: SegmentationRule
+metadata: { name: no-others }
+spec: { action: deny, from: [{ serviceAccount: shop/other }], to: [{ serviceAccount: shop/web }] }
+`;
+    await mesh.apply(documents(rateLimit('connectionsPerSecond: 0.01, burst: 2, per: destination'), deny));
+    for (let at = 0; at < 4; at++) assert.equal(await answerTo(mesh.lab.workload('other'), vip(), 'x'), null);
+    for (let at = 0; at < 2; at++) {
+      assert.match((await answerTo(mesh.lab.workload('client'), vip(), 'x')) ?? '', /x$/);
+    }
+    assert.equal(await answerTo(mesh.lab.workload('client'), vip(), 'x'), null);
+    await mesh.delete('RateLimit', 'web', '-n', 'shop');
+    await waitUntil('no limit', async () =>
+      (await answerTo(mesh.lab.workload('client'), vip(), 'x'))?.endsWith('x') === true ? true : undefined,
+    );
+  });
+});

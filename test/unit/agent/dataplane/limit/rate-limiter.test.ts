@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { DestinationUsage } from '../../../../../agent/dataplane/destination-usage.js';
+import { RateLimiter } from '../../../../../agent/dataplane/limit/rate-limiter.js';
+import { maxDestinations, WorkloadUsage } from '../../../../../agent/dataplane/workload-usage.js';
+import type { CompiledRateLimit } from '../../../../../shared/policy/traffic-documents.js';
+import { RateLimits, type PlannedLimit } from '../../../../../shared/routing/rate-limits.js';
+
+const web = { namespace: 'shop', name: 'web' };
+const api = { namespace: 'shop', serviceAccount: 'api', labels: {} };
+
+function limit(name: string, rest: Partial<CompiledRateLimit>): CompiledRateLimit {
+  return { namespace: 'shop', name, host: 'web.shop.svc.cluster.local', per: 'pair', mode: 'enforce', ...rest };
+}
+
+function planned(...documents: readonly CompiledRateLimit[]): readonly PlannedLimit[] {
+  return new RateLimits({ documents, rootNamespace: 'root' }).for(web, api, 80) ?? [];
+}
+
+/** Limiters of the workers of an agent, and its clock. */
+function agent(workers: number) {
+  const buffer = WorkloadUsage.allocate(workers);
+  const clock = { nowNs: 10n ** 12n };
+  const nowNs = () => clock.nowNs;
+  const usages = Array.from(
+    { length: workers },
+    (_, workerIndex) => new DestinationUsage({ buffer, workers, workerIndex, nowNs }),
+  );
+  return { buffer, clock, usages, limiters: usages.map((usage) => new RateLimiter({ usage })) };
+}
+
+/** How many of `count` are let pass; their places are left at once. */
+function passed(limiters: readonly RateLimiter[], limits: readonly PlannedLimit[], count: number): number {
+  let passing = 0;
+  for (let at = 0; at < count; at++) {
+    const entered = limiters[at % limiters.length]!.enter(limits);
+    if ('detail' in entered) continue;
+    passing += 1;
+    for (const place of entered.places) place.leave();
+  }
+  return passing;
+}
+
+describe('the RateLimits of an agent', () => {
+  it('have one budget of new connections for all workers, which time gives back', () => {
+    const { clock, limiters } = agent(3);
+    const limits = planned(limit('l', { rate: { perSecond: 10, burst: 4 } }));
+    assert.equal(passed(limiters, limits, 30), 4);
+    clock.nowNs += 250_000_000n;
+    assert.equal(passed(limiters, limits, 30), 2);
+    clock.nowNs += 60_000_000_000n;
+    assert.equal(passed(limiters, limits, 30), 4);
+  });
+
+  it('have one number of open connections for all workers, also after one died', () => {
+    const { buffer, limiters } = agent(2);
+    const limits = planned(limit('l', { max: 3 }));
+    const open = [0, 1, 1].map((worker) => limiters[worker]!.enter(limits));
+    assert.equal(passed(limiters, limits, 4), 0);
+    const refusal = limiters[0]!.enter(limits);
+    assert.ok('detail' in refusal);
+    assert.deepEqual(refusal, {
+      hit: { limit: 'RateLimit/shop/l', bound: 'maxConnections', mode: 'enforce' },
+      detail: '3 connections from shop/api to shop/web:80 are open (maxConnections of RateLimit/shop/l)',
+    });
+    new WorkloadUsage({ buffer, workers: 2 }).clearWorker(1);
+    assert.equal(passed([limiters[0]!], limits, 4), 4);
+    const [first] = open;
+    if (first !== undefined && 'places' in first) for (const place of first.places) place.leave();
+  });
+
+  it('take nothing for a connection that one of them refuses', () => {
+    const { limiters, clock } = agent(1);
+    const wide = limit('a', { rate: { perSecond: 1, burst: 5 } });
+    const narrow = limit('b', { rate: { perSecond: 100, burst: 1 } });
+    assert.equal(passed(limiters, planned(wide, narrow), 10), 1);
+    assert.equal(passed(limiters, planned(wide), 10), 4);
+    clock.nowNs += 1_000_000_000n;
+    const refusal = limiters[0]!.enter(planned(wide));
+    assert.ok('places' in refusal);
+    const spent = limiters[0]!.enter(planned(wide));
+    assert.ok('detail' in spent);
+    assert.match(spent.detail, /^1 new connections a second from shop\/api to shop\/web:80, burst 5 \(conn/);
+  });
+
+  it('of mode audit let all pass and say which they would have refused: as many as if they were enforced', () => {
+    const { limiters, clock } = agent(2);
+    const limits = planned(limit('l', { rate: { perSecond: 10, burst: 4 }, mode: 'audit' }));
+    let hits = 0;
+    for (let at = 0; at < 100; at++) {
+      clock.nowNs += 10_000_000n;
+      const entered = limiters[at % 2]!.enter(limits);
+      assert.ok('places' in entered);
+      hits += entered.hits.length;
+      for (const place of entered.places) place.leave();
+    }
+    assert.equal(hits, 100 - 4 - 9);
+  });
+
+  it('keep what is taken when all slots have names, and refuse what cannot be counted', () => {
+    const { limiters, usages, clock } = agent(2);
+    const limits = planned(limit('l', { rate: { perSecond: 1, burst: 2 } }));
+    assert.equal(passed(limiters, limits, 9), 2);
+    const bucket = { eachNs: 10n ** 9n, wholeNs: 10n ** 9n };
+    // Others that come and go need its slot, and do not get it while its budget is not whole.
+    for (let at = 0; at < 2 * maxDestinations; at++) {
+      const taken = usages[at % 2]!.takeLimited(`other ${at}`, { max: undefined, bucket: null });
+      assert.ok(typeof taken !== 'string');
+      taken.leave();
+    }
+    assert.equal(passed(limiters, limits, 9), 0);
+    // As many as there are slots, each of which has to wait.
+    for (let at = 0; at < maxDestinations - 1; at++) {
+      const taken = usages[at % 2]!.takeLimited(`busy ${at}`, { max: undefined, bucket });
+      assert.ok(typeof taken !== 'string', `${at}`);
+      taken.leave();
+    }
+    assert.equal(usages[0]!.takeLimited('one more', { max: undefined, bucket }), 'slots');
+    assert.equal(passed(limiters, limits, 9), 0);
+    clock.nowNs += 2n * 10n ** 9n;
+    assert.equal(passed(limiters, limits, 9), 2);
+    assert.ok(typeof usages[1]!.takeLimited('one more', { max: undefined, bucket }) !== 'string');
+  });
+});

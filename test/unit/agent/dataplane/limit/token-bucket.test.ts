@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import * as fc from 'fast-check';
+import { bucketOf, nextDue } from '../../../../../agent/dataplane/limit/token-bucket.js';
+import { propertyRuns } from '../../../../support/property-runs.js';
+
+/** As one would write it down: whole nanoseconds that have come back, up to the burst. */
+class NaiveBucket {
+  #stored: bigint;
+  #atNs = 0n;
+
+  constructor(
+    readonly eachNs: bigint,
+    readonly burst: bigint,
+  ) {
+    this.#stored = eachNs * burst;
+  }
+
+  take(nowNs: bigint): boolean {
+    const whole = this.eachNs * this.burst;
+    this.#stored = this.#stored + nowNs - this.#atNs;
+    if (this.#stored > whole) this.#stored = whole;
+    this.#atNs = nowNs;
+    if (this.#stored < this.eachNs) return false;
+    this.#stored -= this.eachNs;
+    return true;
+  }
+}
+
+/** How many of those that come at these times are taken. */
+function taken(times: readonly bigint[], perSecond: number, burst: number): boolean[] {
+  const bucket = bucketOf({ perSecond, burst });
+  let due = 0n;
+  return times.map((now) => {
+    const next = nextDue(due, now, bucket);
+    if (next !== null) due = next;
+    return next !== null;
+  });
+}
+
+describe('a token bucket in one number', () => {
+  it('takes what a bucket takes that is written out, whatever comes when', () => {
+    const gap = fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 5_000_000 }), fc.integer({ min: 0, max: 3e9 }));
+    fc.assert(
+      fc.property(
+        fc.array(gap, { maxLength: 200 }),
+        fc.double({ min: 0.5, max: 5000, noNaN: true }),
+        fc.integer({ min: 1, max: 50 }),
+        (gaps, perSecond, burst) => {
+          let now = 10n ** 12n;
+          const times = gaps.map((each) => (now += BigInt(each)));
+          const naive = new NaiveBucket(bucketOf({ perSecond, burst }).eachNs, BigInt(burst));
+          assert.deepEqual(
+            taken(times, perSecond, burst),
+            times.map((time) => naive.take(time)),
+          );
+        },
+      ),
+      { numRuns: propertyRuns(300) },
+    );
+  });
+
+  it('takes the burst and then the rate, also less than one a second', () => {
+    const every = (ms: number, count: number) => Array.from({ length: count }, (_, at) => BigInt(at * ms) * 1_000_000n);
+    assert.equal(taken(every(1, 10_000), 12, 20).filter(Boolean).length, 20 + 119);
+    assert.equal(taken(every(100, 1000), 0.1, 1).filter(Boolean).length, 10);
+  });
+
+  it('is empty at most where it had other numbers before', () => {
+    const now = 5n * 10n ** 9n;
+    const slow = bucketOf({ perSecond: 0.001, burst: 1000 });
+    const due = nextDue(0n, now, slow)!;
+    const fast = bucketOf({ perSecond: 10, burst: 5 });
+    assert.equal(nextDue(due, now, fast), null);
+    assert.ok(nextDue(due, now + fast.eachNs, fast) === null);
+    const [first] = [nextDue(now + fast.wholeNs, now + fast.eachNs, fast)];
+    assert.ok(first !== null);
+  });
+});
