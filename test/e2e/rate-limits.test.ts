@@ -11,10 +11,10 @@ import { documents, meshOf } from '../support/mesh/rule-world.js';
 
 const port = 8080;
 const name = 'RateLimit/shop/web';
-const rateLimit = (spec: string): string => `
+const rateLimit = (spec: string, of = 'web'): string => `
 apiVersion: culvert.dev/v1
 kind: RateLimit
-metadata: { name: web, namespace: shop }
+metadata: { name: ${of}, namespace: shop }
 spec: { host: web, ${spec} }
 `;
 
@@ -141,13 +141,16 @@ kind: SegmentationRule
 metadata: { name: no-others }
 spec: { action: deny, from: [{ serviceAccount: shop/other }], to: [{ serviceAccount: shop/web }] }
 `;
-    await mesh.apply(documents(rateLimit('connectionsPerSecond: 0.01, burst: 2, per: destination'), deny));
+    // Under a name of its own: a budget outlives a change of its document, with what was taken from it.
+    const slow = rateLimit('connectionsPerSecond: 0.01, burst: 2, per: destination', 'slow');
+    await mesh.delete('RateLimit', 'web', '-n', 'shop');
+    await mesh.apply(documents(slow, deny));
     for (let at = 0; at < 4; at++) assert.equal(await answerTo(mesh.lab.workload('other'), vip(), 'x'), null);
     for (let at = 0; at < 2; at++) {
       assert.match((await answerTo(mesh.lab.workload('client'), vip(), 'x')) ?? '', /x$/);
     }
     assert.equal(await answerTo(mesh.lab.workload('client'), vip(), 'x'), null);
-    await mesh.delete('RateLimit', 'web', '-n', 'shop');
+    await mesh.delete('RateLimit', 'slow', '-n', 'shop');
     await waitUntil('no limit', async () =>
       (await answerTo(mesh.lab.workload('client'), vip(), 'x'))?.endsWith('x') === true ? true : undefined,
     );
