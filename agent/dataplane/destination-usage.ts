@@ -1,4 +1,4 @@
-import { nextDue, type Bucket } from './limit/token-bucket.js';
+import { dueAfter, nextDue, type Bucket, type ByteBucket } from './limit/token-bucket.js';
 import { destinationArea, maxDestinations } from './workload-usage.js';
 
 /** What is counted of a destination, as a cell of its slot. */
@@ -23,6 +23,12 @@ export interface CountedConnection {
 export interface LimitedConnection extends CountedConnection {
   /** Leaves, and gives back what it took: it was never opened. */
   giveBack(): void;
+}
+
+/** A place in a budget of bytes. */
+export interface ByteMeter extends LimitedConnection {
+  /** Takes bytes; returns how long their sender has to wait, in milliseconds. `isTrial`: takes nothing where it would have to. */
+  spend(bytes: number, isTrial: boolean): number;
 }
 
 /** Why a limit has no place. `slots`: as many limits are in use as can be counted. */
@@ -102,6 +108,29 @@ export class DestinationUsage {
         leave();
       };
       return { leave, giveBack };
+    }
+  }
+
+  /** A place in a budget of bytes, which has none of connections; null: it cannot be counted. The caller owns it. */
+  takeMeter(budget: string, bucket: ByteBucket): ByteMeter | null {
+    for (;;) {
+      const slot = this.#slotOf(budget);
+      if (slot === null) return null;
+      const taken = this.#takeOf(slot, 'open', Number.POSITIVE_INFINITY);
+      if (taken === 'moved' || taken === null) continue;
+      const leave = (): void => taken.leave();
+      const spend = (bytes: number, isTrial: boolean): number => this.#spend(slot.at, { bytes, bucket }, isTrial);
+      return { leave, giveBack: leave, spend };
+    }
+  }
+
+  #spend(at: number, spent: { readonly bytes: number; readonly bucket: ByteBucket }, isTrial: boolean): number {
+    for (;;) {
+      const before = Atomics.load(this.#dues, at);
+      const { due, waitNs } = dueAfter(before, this.#nowNs(), spent);
+      const waitMs = Number(waitNs) / 1e6;
+      if (isTrial && waitNs > 0n) return waitMs;
+      if (Atomics.compareExchange(this.#dues, at, before, due) === before) return waitMs;
     }
   }
 

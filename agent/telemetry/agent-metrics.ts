@@ -109,7 +109,7 @@ export class AgentMetrics {
     this.#limited = new CappedCounter({
       ...capped,
       name: 'culvert_connections_rate_limited_total',
-      help: 'Connections that a RateLimit refused (mode enforce) or would have refused (mode audit), by RateLimit and its field that was used up.',
+      help: 'Connections that a RateLimit refused or slowed down (mode enforce), or would have (mode audit), by RateLimit and its field that was used up.',
       labelNames: ['limit', 'bound', 'mode'],
       openLabels: ['limit'],
     });

@@ -19,7 +19,7 @@ function compileLimit(limit: RateLimit): CompiledRateLimit {
 
 function compileUncached({ metadata, spec }: RateLimit): CompiledRateLimit {
   const { namespace, name } = metadata;
-  const { host, ports, from, per, connectionsPerSecond: perSecond, maxConnections, mode } = spec;
+  const { host, ports, from, per, connectionsPerSecond: perSecond, maxConnections, bytesPerSecond, mode } = spec;
   const { burst = Math.max(1, Math.ceil(perSecond ?? 1)) } = spec;
   return {
     namespace,
@@ -30,6 +30,7 @@ function compileUncached({ metadata, spec }: RateLimit): CompiledRateLimit {
     per,
     ...(perSecond === undefined ? {} : { rate: { perSecond, burst } }),
     ...(maxConnections === undefined ? {} : { max: maxConnections }),
+    ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
     mode,
   };
 }

@@ -141,6 +141,8 @@ export type CompiledRateLimit = {
   readonly rate?: ConnectionRate;
   /** Open ones, and those that are being opened. At least 1; absent: without limit. */
   readonly max?: number;
+  /** Of all connections of a budget together, each way. At least 1; absent: without limit. */
+  readonly bytesPerSecond?: number;
   /** `audit`: refuses nothing, and counts what it would have refused. */
   readonly mode: 'enforce' | 'audit';
 };

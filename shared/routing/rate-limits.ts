@@ -99,8 +99,13 @@ export function rateLimitName({ namespace, name }: Named): string {
 }
 
 /** `12 a second (burst 20), 50 open`. */
-export function limitText({ rate, max }: Pick<CompiledRateLimit, 'rate' | 'max'>): string {
+export function limitText({
+  rate,
+  max,
+  bytesPerSecond,
+}: Pick<CompiledRateLimit, 'rate' | 'max' | 'bytesPerSecond'>): string {
   const parts = rate === undefined ? [] : [`${rate.perSecond} a second (burst ${rate.burst})`];
   if (max !== undefined) parts.push(`${max} open`);
+  if (bytesPerSecond !== undefined) parts.push(`${bytesPerSecond} bytes a second each way`);
   return parts.join(', ');
 }

@@ -255,6 +255,7 @@ const rateLimit = z.strictObject({
   per: z.enum(rateLimitBudgets),
   rate: z.strictObject({ perSecond: z.number().positive(), burst: positive }).exactOptional(),
   max: positive.exactOptional(),
+  bytesPerSecond: positive.exactOptional(),
   mode: z.enum(['enforce', 'audit']),
 });
 
@@ -308,6 +309,7 @@ export const ignorableFields: readonly string[] = [
   ),
   'virtualServices',
   'rateLimits',
+  'rateLimits.bytesPerSecond',
 ];
 
 /** Keys on the way to one: a list and a position in it. */

@@ -49,6 +49,7 @@ describe('connections that a RateLimit bounds', { timeout: patientMs(180_000) },
     await mesh[Symbol.asyncDispose]();
   });
 
+  const hello = () => `hello ${mesh.lab.workload('client').ipv4}\n`;
   const vip = () => ({ ip: mesh.lab.vip('web').ipv4, port: 80 });
   const limited = async (bound: string, mode: string): Promise<number> =>
     await mesh.agent('node1').metric('culvert_connections_rate_limited_total', { limit: name, bound, mode });
@@ -154,5 +155,43 @@ spec: { action: deny, from: [{ serviceAccount: shop/other }], to: [{ serviceAcco
     await waitUntil('no limit', async () =>
       (await answerTo(mesh.lab.workload('client'), vip(), 'x'))?.endsWith('x') === true ? true : undefined,
     );
+  });
+
+  test('move together as many bytes as bytesPerSecond says, each way and over both threads, and end in order', async () => {
+    const bytesPerSecond = 2_000_000;
+    await mesh.apply(documents(rateLimit(`bytesPerSecond: ${bytesPerSecond}, per: destination`, 'bytes')));
+    const clients = ['client', 'twin', 'twin', 'client'];
+    const sockets = await Promise.all(clients.map(async (client) => await mesh.lab.workload(client).connect(vip())));
+    let received = 0;
+    for (const socket of sockets) {
+      socket.on('error', () => {});
+      socket.on('data', (chunk: Buffer) => (received += chunk.length));
+      const fill = (): void => {
+        while (socket.write(Buffer.alloc(65_536)));
+      };
+      socket.on('drain', fill);
+      fill();
+    }
+    // The application echoes, so both ways are full. What may be ahead at first is over then.
+    await delay(1000);
+    const [from, fromMs] = [received, performance.now()];
+    await delay(10_000);
+    const [moved, ms] = [received - from, performance.now() - fromMs];
+    for (const socket of sockets) socket.destroy();
+    const expected = (bytesPerSecond * ms) / 1000;
+    assert.ok(Math.abs(moved - expected) <= 0.05 * expected, `${moved} bytes came, not ${expected}`);
+    const record = await mesh
+      .agent('node1')
+      .waitForRecord(
+        'a record',
+        (each) => each.limited?.includes('RateLimit/shop/bytes bytesPerSecond enforce') === true,
+      );
+    assert.ok(record.bytesReceived > 0);
+    // What is held up comes all the same, and its end behind it.
+    const text = 'x'.repeat(3_000_000);
+    const fromAnswerMs = performance.now();
+    assert.equal((await answerTo(mesh.lab.workload('client'), vip(), text))?.length, text.length + hello().length);
+    assert.ok(performance.now() - fromAnswerMs > 1000);
+    await mesh.delete('RateLimit', 'bytes', '-n', 'shop');
   });
 });

@@ -36,8 +36,7 @@ export class ConnectionRecord {
   requested: HostPort | null = null;
   /** The route that leads it; null: no document does. */
   route: RouteTaken | null = null;
-  /** RateLimits that refused it, or would have; null: none did. */
-  limited: readonly LimitHit[] | null = null;
+  #limited: readonly LimitHit[] | null = null;
   /** Whether the last sweep counted it among the open connections that are in no report. */
   isCountedOpen = false;
   /** This agent's own end of its connection to the application; null when it has none. */
@@ -103,6 +102,13 @@ export class ConnectionRecord {
     return from?.port === client?.port && from?.ip === client?.ip ? null : from;
   }
 
+  /** A RateLimit refuses it or holds its bytes up, or would. Each is noted once. */
+  limitedBy(hit: LimitHit): void {
+    const { limit, bound } = hit;
+    if (this.#limited?.some((other) => other.limit === limit && other.bound === bound) === true) return;
+    this.#limited = [...(this.#limited ?? []), hit];
+  }
+
   /** No more bytes move, and the duration ends here, although the reason may still be open. */
   ended(): void {
     this.#endedMs ??= performance.now();
@@ -161,7 +167,8 @@ export class ConnectionRecord {
     if (this.#isClosed) throw new Error(`connection ${this.traceId} was closed twice`);
     this.#isClosed = true;
     this.ended();
-    const { dialledFrom, route, limited } = this;
+    const { dialledFrom, route } = this;
+    const limited = this.#limited;
     return {
       traceId: this.traceId,
       direction: this.direction,

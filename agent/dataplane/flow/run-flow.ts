@@ -124,6 +124,7 @@ function carry(context: FlowContext, connection: TrackedConnection, reached: Rea
     signal: connection.signal,
     workloads: connection.workloads,
     backpressure: context.backpressure,
+    throttles: connection.throttles,
   };
   relay(init, (outcome) => void settle(context, connection, outcome));
 }

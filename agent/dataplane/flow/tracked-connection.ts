@@ -7,6 +7,7 @@ import type { PlannedLimit } from '../../../shared/routing/rate-limits.js';
 import type { CountedConnection } from '../destination-usage.js';
 import type { DestinationPlace } from '../limit/destination-limits.js';
 import type { RateLimiter } from '../limit/rate-limiter.js';
+import { Throttle } from '../limit/throttle.js';
 import type { HealthUse, Verdict } from '../balance/health-use.js';
 import { verdictOf } from '../balance/verdict.js';
 import type { EndpointUse } from '../balance/endpoint-loads.js';
@@ -16,7 +17,8 @@ import { refused, refusedByUs, type Ending, type Refused } from '../connection/e
 import { ConnectionCut, TerminationSignal } from '../connection/termination-signal.js';
 import type { KnownSocket } from '../../native/socket-table.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import type { RelayPeer } from '../relay/relay.js';
+import type { RelayOptions, RelayPeer } from '../relay/relay.js';
+import type { LimitHit } from '../report/closed-connection.js';
 import type { WorkerState } from '../state/worker-state.js';
 import type { TunnelPulse } from '../tunnel/tunnel-keepalive.js';
 import { GracePeriod, type GraceCounts } from './grace-period.js';
@@ -67,6 +69,8 @@ export class TrackedConnection {
   pulse: TunnelPulse | null = null;
   /** What a DestinationRule says of it, once it is routed; undefined: nothing. */
   limits: ConnectionLimits | undefined;
+  /** What bounds the bytes of each side; null: nothing does. */
+  throttles: RelayOptions['throttles'] = null;
   #place: DestinationPlace | null = null;
   /** In RateLimits; null: it is not counted for any. */
   #limitPlaces: readonly CountedConnection[] | null = null;
@@ -125,11 +129,19 @@ export class TrackedConnection {
     if (this.#limitPlaces !== null) return null;
     const entered = limiter.enter(limits);
     if ('detail' in entered) {
-      this.record.limited = [entered.hit];
+      this.record.limitedBy(entered.hit);
       return refusedByUs('RATE_LIMITED', entered.detail);
     }
     this.#limitPlaces = entered.places;
-    if (entered.hits.length > 0) this.record.limited = entered.hits;
+    for (const hit of entered.hits) this.record.limitedBy(hit);
+    if (entered.bytes !== null) {
+      const onHit = (hit: LimitHit): void => this.record.limitedBy(hit);
+      const { source, destination } = entered.bytes;
+      this.throttles = {
+        source: new Throttle({ budgets: source, onHit }),
+        destination: new Throttle({ budgets: destination, onHit }),
+      };
+    }
     return null;
   }
 

@@ -2,10 +2,16 @@ import type { ConnectionRate } from '../../../shared/policy/traffic-documents.js
 import type { PlannedLimit } from '../../../shared/routing/rate-limits.js';
 import type { DestinationUsage, LimitedConnection, LimitReached } from '../destination-usage.js';
 import type { LimitHit } from '../report/closed-connection.js';
-import { bucketOf, type Bucket } from './token-bucket.js';
+import type { Metered } from './throttle.js';
+import { bucketOf, byteBucketOf, type Bucket } from './token-bucket.js';
 
 /** What a connection has of the limits that are for it. `hits`: of mode audit, that would have refused it. */
-export type LimitedPlaces = { readonly places: readonly LimitedConnection[]; readonly hits: readonly LimitHit[] };
+export type LimitedPlaces = {
+  readonly places: readonly LimitedConnection[];
+  readonly hits: readonly LimitHit[];
+  /** Budgets of the bytes of each side; null: there are none. Their places are among `places`. */
+  readonly bytes: { readonly source: readonly Metered[]; readonly destination: readonly Metered[] } | null;
+};
 /** One of them refuses it, and nothing is taken. `detail`: for people. */
 export type LimitRefusal = { readonly hit: LimitHit; readonly detail: string };
 
@@ -14,10 +20,10 @@ const buckets = new WeakMap<ConnectionRate, Bucket>();
 
 /** Bounds connections by RateLimits, over all workers of the agent. */
 export class RateLimiter {
-  readonly #usage: Pick<DestinationUsage, 'takeLimited'>;
+  readonly #usage: Pick<DestinationUsage, 'takeLimited' | 'takeMeter'>;
 
   /** Owns nothing of `usage`. */
-  constructor({ usage }: { readonly usage: Pick<DestinationUsage, 'takeLimited'> }) {
+  constructor({ usage }: { readonly usage: Pick<DestinationUsage, 'takeLimited' | 'takeMeter'> }) {
     this.#usage = usage;
   }
 
@@ -28,21 +34,42 @@ export class RateLimiter {
   enter(limits: readonly PlannedLimit[]): LimitedPlaces | LimitRefusal {
     const places: LimitedConnection[] = [];
     const hits: LimitHit[] = [];
+    let bytes: { source: Metered[]; destination: Metered[] } | null = null;
     for (const limit of limits) {
       const { max, rate, mode } = limit.document;
       const taken = this.#usage.takeLimited(limit.key, { max, bucket: rate === undefined ? null : bucketFor(rate) });
-      if (typeof taken !== 'string') {
-        places.push(taken);
+      if (typeof taken !== 'string') places.push(taken);
+      const metered = typeof taken === 'string' ? taken : this.#metersOf(limit);
+      if (metered === null) continue;
+      if (typeof metered !== 'string') {
+        places.push(metered.source.meter, metered.destination.meter);
+        bytes ??= { source: [], destination: [] };
+        bytes.source.push(metered.source);
+        bytes.destination.push(metered.destination);
         continue;
       }
-      const hit = { limit: limit.name, bound: boundOf[taken], mode };
+      const hit = { limit: limit.name, bound: boundOf[metered], mode };
       if (mode === 'enforce') {
         for (const place of places) place.giveBack();
-        return { hit, detail: detailOf(limit, taken) };
+        return { hit, detail: detailOf(limit, metered) };
       }
       hits.push(hit);
     }
-    return { places, hits };
+    return { places, hits, bytes };
+  }
+
+  /** Its budgets of the bytes of each side; null: it has none. */
+  #metersOf({ document, name, key }: PlannedLimit): { source: Metered; destination: Metered } | 'slots' | null {
+    const { bytesPerSecond, mode } = document;
+    if (bytesPerSecond === undefined) return null;
+    const hit = { limit: name, bound: 'bytesPerSecond', mode } as const;
+    const bucket = byteBucketOf(bytesPerSecond);
+    const source = this.#usage.takeMeter(`${key} sent`, bucket);
+    const destination = source === null ? null : this.#usage.takeMeter(`${key} received`, bucket);
+    if (source !== null && destination !== null)
+      return { source: { meter: source, hit }, destination: { meter: destination, hit } };
+    source?.leave();
+    return 'slots';
   }
 }
 

@@ -23,3 +23,30 @@ export function nextDue(due: bigint, now: bigint, { eachNs, wholeNs }: Bucket): 
   const next = from + eachNs;
   return next > latest ? null : next;
 }
+
+/** A budget of bytes: what one takes to come back, and for how long bytes may be ahead of the rate, in nanoseconds. */
+export type ByteBucket = { readonly nsPerByte: number; readonly aheadNs: bigint };
+
+/** Bytes that one read may bring, and a twentieth of a second, in which a timer is late, may be ahead of the rate. */
+const leastAheadBytes = 65_536;
+const aheadSeconds = 0.05;
+
+export function byteBucketOf(bytesPerSecond: number): ByteBucket {
+  const nsPerByte = nsPerSecond / bytesPerSecond;
+  const aheadBytes = Math.max(leastAheadBytes, bytesPerSecond * aheadSeconds);
+  return { nsPerByte, aheadNs: BigInt(Math.round(aheadBytes * nsPerByte)) };
+}
+
+/**
+ * Takes bytes that have been read already, so there is always room: `due` as it is then, and for how long their sender has to
+ * wait, 0 or more, in nanoseconds. Those of several senders wait one after another, so all together keep the rate.
+ */
+export function dueAfter(
+  due: bigint,
+  now: bigint,
+  { bytes, bucket }: { readonly bytes: number; readonly bucket: ByteBucket },
+): { readonly due: bigint; readonly waitNs: bigint } {
+  const next = (due < now ? now : due) + BigInt(Math.round(bytes * bucket.nsPerByte));
+  const waitNs = next - now - bucket.aheadNs;
+  return { due: next, waitNs: waitNs > 0n ? waitNs : 0n };
+}

@@ -1,3 +1,4 @@
+import { longestTimerMs } from '../../thread/scheduler.js';
 import type { BackpressureTracker, Direction } from './backpressure-tracker.js';
 import type { Side } from './relay-outcome.js';
 import type { Breakage, PeerOwner, RelayPeer } from './relay-peer.js';
@@ -15,6 +16,11 @@ export interface RelayedConnection {
   gone(side: Side): void;
 }
 
+/** Says for how long nothing more is to be read of a sender whose bytes were read, in milliseconds. */
+export interface ByteThrottle {
+  spend(bytes: number): number;
+}
+
 /**
  * Moves the bytes of one direction, and tells the connection what its sender does. Does not use `pipe()`, which loses RSTs and
  * allocates state for every chunk.
@@ -26,6 +32,9 @@ export class RelayDirection implements PeerOwner, Direction {
   readonly workloads: readonly { readonly slot: number }[];
   readonly #connection: RelayedConnection;
   readonly #backpressure: BackpressureTracker;
+  readonly #throttle: ByteThrottle | null;
+  #heldUntilMs = 0;
+  #heldTimer: NodeJS.Timeout | null = null;
   #back: RelayDirection | null = null;
   #boundBytes: number;
   #isPaused = false;
@@ -39,6 +48,8 @@ export class RelayDirection implements PeerOwner, Direction {
       readonly side: Side;
       readonly connection: RelayedConnection;
       readonly backpressure: BackpressureTracker;
+      /** Null: bytes go as fast as they come. */
+      readonly throttle: ByteThrottle | null;
     },
   ) {
     this.side = init.side;
@@ -47,6 +58,7 @@ export class RelayDirection implements PeerOwner, Direction {
     this.workloads = init.workloads;
     this.#connection = init.connection;
     this.#backpressure = init.backpressure;
+    this.#throttle = init.throttle;
     const { usualBytes, unprovenBytes, beginsUnproven } = init.to.bounds;
     this.#boundBytes = beginsUnproven ? unprovenBytes : usualBytes;
     this.#takenInTimeBytes = beginsUnproven ? 0 : provenBytes;
@@ -61,6 +73,7 @@ export class RelayDirection implements PeerOwner, Direction {
   onBytes(bytes: Buffer): void {
     this.#connection.moved(this.side, bytes.length);
     if (this.to.send(bytes) >= this.#boundBytes) this.#pause();
+    if (this.#throttle !== null) this.#hold(this.#throttle.spend(bytes.length));
   }
 
   /** The sender is the receiver of the other direction. */
@@ -77,6 +90,8 @@ export class RelayDirection implements PeerOwner, Direction {
   }
 
   onGone(): void {
+    if (this.#heldTimer !== null) clearTimeout(this.#heldTimer);
+    this.#heldTimer = null;
     this.#connection.gone(this.side);
   }
 
@@ -89,7 +104,31 @@ export class RelayDirection implements PeerOwner, Direction {
     const isLate = performance.now() - this.#pausedAtMs > lateMs;
     this.#takenInTimeBytes = isLate ? 0 : this.#takenInTimeBytes + this.#boundBytes;
     this.#boundBytes = this.#takenInTimeBytes < provenBytes ? bounds.unprovenBytes : bounds.usualBytes;
-    this.from.resume();
+    if (this.#heldTimer === null) this.from.resume();
+  }
+
+  /** What was read before the pause is in the sum, so the sender waits for all of it. */
+  #hold(waitMs: number): void {
+    if (waitMs === 0) return;
+    this.#heldUntilMs = performance.now() + waitMs;
+    if (this.#heldTimer !== null) return;
+    this.from.pause();
+    this.#holdOn();
+  }
+
+  #holdOn(): void {
+    const leftMs = Math.ceil(this.#heldUntilMs - performance.now());
+    this.#heldTimer = setTimeout(() => this.#letGo(), Math.min(Math.max(1, leftMs), longestTimerMs));
+  }
+
+  #letGo(): void {
+    // A timer may end up to two milliseconds early.
+    if (this.#heldUntilMs - performance.now() > 2) {
+      this.#holdOn();
+      return;
+    }
+    this.#heldTimer = null;
+    if (!this.#isPaused) this.from.resume();
   }
 
   #pause(): void {

@@ -2,7 +2,7 @@ import { longestTimerMs } from '../../thread/scheduler.js';
 import type { Reason } from '../../../shared/reasons.js';
 import type { ConnectionCut, TerminationSignal } from '../connection/termination-signal.js';
 import type { BackpressureTracker } from './backpressure-tracker.js';
-import { RelayDirection, type RelayedConnection } from './relay-direction.js';
+import { RelayDirection, type ByteThrottle, type RelayedConnection } from './relay-direction.js';
 import { CrossingEnds } from './crossing-ends.js';
 import type { RelayCounters, RelayOutcome, Side } from './relay-outcome.js';
 import type { Breakage, RelayPeer } from './relay-peer.js';
@@ -29,6 +29,8 @@ export type RelayOptions = {
   /** This node's workloads at the two sides, at this moment. The array is the caller's. */
   readonly workloads: readonly { readonly slot: number }[];
   readonly backpressure: BackpressureTracker;
+  /** What bounds the bytes of each side; null: nothing does. */
+  readonly throttles: { readonly source: ByteThrottle; readonly destination: ByteThrottle } | null;
 };
 
 /**
@@ -65,10 +67,22 @@ class Relay implements RelayedConnection {
   }
 
   start(): void {
-    const { source, destination, signal, workloads, backpressure } = this.#init;
+    const { source, destination, signal, workloads, backpressure, throttles } = this.#init;
     const common = { connection: this, workloads, backpressure };
-    const there = new RelayDirection({ side: 'source', from: source, to: destination, ...common });
-    const back = new RelayDirection({ side: 'destination', from: destination, to: source, ...common });
+    const there = new RelayDirection({
+      side: 'source',
+      from: source,
+      to: destination,
+      throttle: throttles?.source ?? null,
+      ...common,
+    });
+    const back = new RelayDirection({
+      side: 'destination',
+      from: destination,
+      to: source,
+      throttle: throttles?.destination ?? null,
+      ...common,
+    });
     this.#open(there, back);
     this.#open(back, there);
     if (this.#outcome === null) {

@@ -57,7 +57,7 @@ export type ClosedConnection = {
   readonly detail: string;
   /** The route of a VirtualService that led it; absent: none did. */
   readonly route?: RouteTaken;
-  /** RateLimits that refused it, or would have in mode enforce; absent: none did. */
+  /** RateLimits that refused it or held its bytes up, or would have in mode enforce; absent: none did. */
   readonly limited?: readonly LimitHit[];
   /** What the application saw as its client; absent when that was the source's address, or the other agent dialled. */
   readonly dialledFrom?: HostPort;
@@ -71,7 +71,7 @@ export type RouteTaken = { readonly route: string; readonly subset: string | nul
 /** `limit`: `RateLimit/billing/ledger`. `bound`: its field that is used up; `slots`: it could not be counted. */
 export type LimitHit = {
   readonly limit: string;
-  readonly bound: 'connectionsPerSecond' | 'maxConnections' | 'slots';
+  readonly bound: 'connectionsPerSecond' | 'maxConnections' | 'bytesPerSecond' | 'slots';
   readonly mode: 'enforce' | 'audit';
 };
 

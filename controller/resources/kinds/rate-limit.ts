@@ -12,6 +12,9 @@ const ofRegistered =
 const mostPerSecond = 1_000_000;
 const mostBurst = 1_000_000;
 const mostConnections = 2_147_483_647;
+/** What is read of a connection at once. */
+const leastBytes = 65_536;
+const mostBytes = 100_000_000_000;
 
 const source = z
   .strictObject({
@@ -88,6 +91,18 @@ export const rateLimitSchema = z
           .exactOptional()
           .describe('How many connections of a budget may be open at once, with those that are being opened.')
           .register(fieldNotes, { example: '50', openApi: { type: 'integer', minimum: 1, maximum: mostConnections } }),
+        bytesPerSecond: z
+          .int('must be a whole number')
+          .min(leastBytes, `must be at least ${leastBytes}`)
+          .max(mostBytes, `must be at most ${mostBytes}`)
+          .exactOptional()
+          .describe(
+            'Bytes in a second that all connections of a budget may send together, and as many that they may receive. What is more waits: its sender is slowed down.',
+          )
+          .register(fieldNotes, {
+            example: '10000000',
+            openApi: { type: 'integer', minimum: leastBytes, maximum: mostBytes },
+          }),
         mode: z
           .enum(['enforce', 'audit'])
           .default('enforce')
@@ -102,9 +117,9 @@ export const rateLimitSchema = z
             },
           }),
       })
-      .superRefine(({ connectionsPerSecond, burst, maxConnections }, context) => {
-        if (connectionsPerSecond === undefined && maxConnections === undefined) {
-          const message = 'limits nothing: write connectionsPerSecond or maxConnections';
+      .superRefine(({ connectionsPerSecond, burst, maxConnections, bytesPerSecond }, context) => {
+        if (connectionsPerSecond === undefined && maxConnections === undefined && bytesPerSecond === undefined) {
+          const message = 'limits nothing: write connectionsPerSecond, maxConnections or bytesPerSecond';
           context.addIssue({ code: 'custom', path: [], message });
         }
         if (burst !== undefined && connectionsPerSecond === undefined) {
@@ -116,22 +131,21 @@ export const rateLimitSchema = z
       .register(fieldNotes, {
         example: '{ host: db, connectionsPerSecond: 12, burst: 20 }',
         refusedFields: {
-          bytesPerSecond: `${notYet}: write maxConnections or connectionsPerSecond`,
           exportTo:
             'a document in the namespace of the service is for all clients, one of another namespace for those of that namespace: write from to choose among them',
           to: 'the services are those that host names: write host, and ports for some of their ports',
         },
         openApi: {
           rules: {
-            'limits nothing: write connectionsPerSecond or maxConnections':
-              'has(self.connectionsPerSecond) || has(self.maxConnections)',
+            'limits nothing: write connectionsPerSecond, maxConnections or bytesPerSecond':
+              'has(self.connectionsPerSecond) || has(self.maxConnections) || has(self.bytesPerSecond)',
             'burst is of connectionsPerSecond': '!has(self.burst) || has(self.connectionsPerSecond)',
           },
         },
       }),
   })
   .describe(
-    'How many connections there may be to services, and how many new ones in a second. All documents that are for a connection count. It never allows what the rules deny.',
+    'How many connections there may be to services, how many new ones and how many bytes in a second. All documents that are for a connection count. It never allows what the rules deny.',
   );
 
 export type RateLimit = z.output<typeof rateLimitSchema>;

@@ -40,10 +40,16 @@ describe('a RateLimit is refused', () => {
       /of connectionsPerSecond, which is/,
     ],
     ['spec.maxConnections', { maxConnections: 0 }, /at least 1/],
-    ['spec', { connectionsPerSecond: undefined }, /limits nothing: write connectionsPerSecond or maxConnections/],
+    [
+      'spec',
+      { connectionsPerSecond: undefined },
+      /limits nothing: write connectionsPerSecond, maxConnections or bytesPerSecond/,
+    ],
     ['spec.mode', { mode: 'off' }, /enforce.*audit/],
     ['spec.scope', { scope: 'mesh' }, /does not serve it: write agent/],
-    ['spec.bytesPerSecond', { bytesPerSecond: 5 }, /does not serve it: write maxConnections/],
+    ['spec.bytesPerSecond', { bytesPerSecond: 65_535 }, /at least 65536/],
+    ['spec.bytesPerSecond', { bytesPerSecond: 1e12 }, /at most 100000000000/],
+    ['spec.bytesPerSecond', { bytesPerSecond: '10MB' }, /number/],
     ['spec.exportTo', { exportTo: ['*'] }, /not supported.*write from/],
     ['spec.to', { to: [] }, /not supported.*write host/],
   ];
@@ -76,6 +82,10 @@ describe('a RateLimit', () => {
       ),
       document({ connectionsPerSecond: undefined, maxConnections: 3 }, { metadata: { name: 'm', namespace: 'shop' } }),
       document({ connectionsPerSecond: 2.5, burst: 9 }, { metadata: { name: 'n', namespace: 'shop' } }),
+      document(
+        { connectionsPerSecond: undefined, bytesPerSecond: 70_000 },
+        { metadata: { name: 'o', namespace: 'shop' } },
+      ),
     );
     const plain = { host: 'web.shop.svc.cluster.local', per: 'pair', mode: 'enforce' };
     assert.deepEqual(snapshot.rateLimits, [
@@ -93,6 +103,7 @@ describe('a RateLimit', () => {
       { namespace: 'shop', name: 'l', ...plain, rate: { perSecond: 5, burst: 5 } },
       { namespace: 'shop', name: 'm', ...plain, max: 3 },
       { namespace: 'shop', name: 'n', ...plain, rate: { perSecond: 2.5, burst: 9 } },
+      { namespace: 'shop', name: 'o', ...plain, bytesPerSecond: 70_000 },
     ]);
     assert.deepEqual(
       readTolerantly(JSON.parse(JSON.stringify(snapshot)), [], () => assert.fail()),

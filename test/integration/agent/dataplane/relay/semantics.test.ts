@@ -225,6 +225,7 @@ describe('a relay that starts too late', () => {
       maxDurationMs: 0,
       signal: new TerminationSignal(),
       workloads: [],
+      throttles: null,
       backpressure: new BackpressureTracker(),
     });
     assert.equal(outcome.reason, 'CLIENT_RESET');
@@ -248,6 +249,7 @@ describe('a relay that is cut in the turn in which one side ends', () => {
         maxDurationMs: 0,
         signal,
         workloads: [],
+        throttles: null,
         backpressure: new BackpressureTracker(),
       });
       // After the relay has passed the end on, and before the FIN has left.

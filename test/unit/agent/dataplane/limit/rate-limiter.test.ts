@@ -121,4 +121,23 @@ describe('the RateLimits of an agent', () => {
     assert.equal(passed(limiters, limits, 9), 2);
     assert.ok(typeof usages[1]!.takeLimited('one more', { max: undefined, bucket }) !== 'string');
   });
+
+  it('have one budget of bytes for all workers and connections, each way, whose senders wait for their turn', () => {
+    const { limiters, clock } = agent(2);
+    const limits = planned(limit('l', { bytesPerSecond: 1_000_000 }));
+    const [first, second] = limiters.map((limiter) => limiter.enter(limits));
+    assert.ok(first !== undefined && 'places' in first && second !== undefined && 'places' in second);
+    const spend = (entered: typeof first, side: 'source' | 'destination', bytes: number): number =>
+      Math.round(entered.bytes?.[side][0]?.meter.spend(bytes, false) ?? -1);
+    // 65,536 bytes may be ahead of the rate.
+    assert.equal(spend(first, 'source', 65_536), 0);
+    assert.equal(spend(second, 'source', 10_000), 10);
+    assert.equal(spend(first, 'source', 10_000), 20);
+    assert.equal(spend(first, 'destination', 60_000), 0);
+    clock.nowNs += 10_000_000n;
+    assert.equal(spend(second, 'source', 1000), 11);
+    assert.equal(first.bytes?.source[0]?.meter.spend(1_000_000, true), 1011);
+    assert.equal(spend(second, 'source', 1000), 12);
+    for (const entered of [first, second]) for (const place of entered.places) place.leave();
+  });
 });

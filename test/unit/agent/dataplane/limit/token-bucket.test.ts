@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
-import { bucketOf, nextDue } from '../../../../../agent/dataplane/limit/token-bucket.js';
+import { bucketOf, byteBucketOf, dueAfter, nextDue } from '../../../../../agent/dataplane/limit/token-bucket.js';
 import { propertyRuns } from '../../../../support/property-runs.js';
 
 /** As one would write it down: whole nanoseconds that have come back, up to the burst. */
@@ -75,5 +75,34 @@ describe('a token bucket in one number', () => {
     assert.ok(nextDue(due, now + fast.eachNs, fast) === null);
     const [first] = [nextDue(now + fast.wholeNs, now + fast.eachNs, fast)];
     assert.ok(first !== null);
+  });
+});
+
+describe('a budget of bytes', () => {
+  it('lets several senders move together what the rate says, whatever they send at once', () => {
+    const sizes = fc.array(fc.integer({ min: 1, max: 262_144 }), { minLength: 1, maxLength: 5 });
+    fc.assert(
+      fc.property(sizes, fc.integer({ min: 65_536, max: 1_000_000_000 }), (pieces, bytesPerSecond) => {
+        const bucket = byteBucketOf(bytesPerSecond);
+        const from = 10n ** 12n;
+        const until = from + 10n ** 10n;
+        // Each sends a piece whenever it may; the one whose turn is next goes first.
+        const next = pieces.map(() => from);
+        let [due, moved] = [0n, 0];
+        for (let step = 0; step < 20_000; step++) {
+          const at = next.indexOf(next.reduce((a, b) => (b < a ? b : a)));
+          const now = next[at] ?? until;
+          if (now >= until) break;
+          const bytes = pieces[at] ?? 0;
+          const after = dueAfter(due, now, { bytes, bucket });
+          due = after.due;
+          next[at] = now + (after.waitNs > 0n ? after.waitNs : 1n);
+          moved += bytes;
+        }
+        const most = 10 * bytesPerSecond + Math.max(65_536, bytesPerSecond / 20) + pieces.reduce((a, b) => a + b, 0);
+        assert.ok(moved <= most * 1.001, `${moved} of ${most}`);
+      }),
+      { numRuns: propertyRuns(50) },
+    );
   });
 });
