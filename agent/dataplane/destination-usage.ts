@@ -1,4 +1,4 @@
-import { dueAfter, nextDue, type Bucket, type ByteBucket } from './limit/token-bucket.js';
+import { dueAfter, takeOne, type Bucket, type ByteBucket } from './limit/token-bucket.js';
 import { destinationArea, maxDestinations } from './workload-usage.js';
 
 /** What is counted of a destination, as a cell of its slot. */
@@ -136,10 +136,9 @@ export class DestinationUsage {
 
   #charge(at: number, bucket: Bucket): boolean {
     for (;;) {
-      const due = Atomics.load(this.#dues, at);
-      const next = nextDue(due, this.#nowNs(), bucket);
-      if (next === null) return false;
-      if (Atomics.compareExchange(this.#dues, at, due, next) === due) return true;
+      const before = Atomics.load(this.#dues, at);
+      const { due, isTaken } = takeOne(before, this.#nowNs(), bucket);
+      if (due === before || Atomics.compareExchange(this.#dues, at, before, due) === before) return isTaken;
     }
   }
 

@@ -12,16 +12,20 @@ export function bucketOf({ perSecond, burst }: ConnectionRate): Bucket {
 }
 
 /**
- * A token bucket in one number, so that threads can share it: the time at which it is full again. Takes one, and returns that
- * time as it is then; null: nothing is left. Both times are nanoseconds of a clock that never goes back. It is the generic cell
- * rate algorithm in its virtual scheduling form (ITU-T I.371, annex A). What was taken with other numbers of the same limit
- * counts for an empty bucket at most.
+ * A token bucket in one number, so that threads can share it: the time at which it is full again. Takes one where one is left:
+ * `due` is that time as it is then. Both times are nanoseconds of a clock that never goes back. It is the generic cell rate
+ * algorithm in its virtual scheduling form (ITU-T I.371, annex A). What was taken with other numbers of the same limit counts
+ * for an empty bucket at most, from the first that asks on.
  */
-export function nextDue(due: bigint, now: bigint, { eachNs, wholeNs }: Bucket): bigint | null {
+export function takeOne(
+  due: bigint,
+  now: bigint,
+  { eachNs, wholeNs }: Bucket,
+): { readonly due: bigint; readonly isTaken: boolean } {
   const latest = now + wholeNs;
-  const from = due < now ? now : due > latest ? latest : due;
-  const next = from + eachNs;
-  return next > latest ? null : next;
+  if (due > latest) return { due: latest, isTaken: false };
+  const next = (due < now ? now : due) + eachNs;
+  return next > latest ? { due, isTaken: false } : { due: next, isTaken: true };
 }
 
 /** A budget of bytes: what one takes to come back, and for how long bytes may be ahead of the rate, in nanoseconds. */

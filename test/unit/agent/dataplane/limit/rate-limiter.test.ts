@@ -52,6 +52,15 @@ describe('the RateLimits of an agent', () => {
     assert.equal(passed(limiters, limits, 30), 4);
   });
 
+  it('have a budget that is empty at most when the numbers of the document change, and fills by the new ones', () => {
+    const { clock, limiters } = agent(2);
+    assert.equal(passed(limiters, planned(limit('l', { rate: { perSecond: 0.001, burst: 9 } })), 20), 9);
+    const changed = planned(limit('l', { rate: { perSecond: 10, burst: 4 } }));
+    assert.equal(passed(limiters, changed, 20), 0);
+    clock.nowNs += 250_000_000n;
+    assert.equal(passed(limiters, changed, 20), 2);
+  });
+
   it('have one number of open connections for all workers, also after one died', () => {
     const { buffer, limiters } = agent(2);
     const limits = planned(limit('l', { max: 3 }));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
-import { bucketOf, byteBucketOf, dueAfter, nextDue } from '../../../../../agent/dataplane/limit/token-bucket.js';
+import { bucketOf, byteBucketOf, dueAfter, takeOne } from '../../../../../agent/dataplane/limit/token-bucket.js';
 import { propertyRuns } from '../../../../support/property-runs.js';
 
 /** As one would write it down: whole nanoseconds that have come back, up to the burst. */
@@ -32,9 +32,9 @@ function taken(times: readonly bigint[], perSecond: number, burst: number): bool
   const bucket = bucketOf({ perSecond, burst });
   let due = 0n;
   return times.map((now) => {
-    const next = nextDue(due, now, bucket);
-    if (next !== null) due = next;
-    return next !== null;
+    const next = takeOne(due, now, bucket);
+    due = next.due;
+    return next.isTaken;
   });
 }
 
@@ -66,15 +66,15 @@ describe('a token bucket in one number', () => {
     assert.equal(taken(every(100, 1000), 0.1, 1).filter(Boolean).length, 10);
   });
 
-  it('is empty at most where it had other numbers before', () => {
+  it('is empty at most where it had other numbers before, and fills from then on', () => {
     const now = 5n * 10n ** 9n;
     const slow = bucketOf({ perSecond: 0.001, burst: 1000 });
-    const due = nextDue(0n, now, slow)!;
     const fast = bucketOf({ perSecond: 10, burst: 5 });
-    assert.equal(nextDue(due, now, fast), null);
-    assert.ok(nextDue(due, now + fast.eachNs, fast) === null);
-    const [first] = [nextDue(now + fast.wholeNs, now + fast.eachNs, fast)];
-    assert.ok(first !== null);
+    const { due } = takeOne(0n, now, slow);
+    const changed = takeOne(due, now, fast);
+    assert.deepEqual(changed, { due: now + fast.wholeNs, isTaken: false });
+    assert.equal(takeOne(changed.due, now + fast.eachNs - 1n, fast).isTaken, false);
+    assert.equal(takeOne(changed.due, now + fast.eachNs, fast).isTaken, true);
   });
 });
 
