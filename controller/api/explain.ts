@@ -13,6 +13,8 @@ import { badRequest } from './api-error.js';
 import type { Enforcer, ExplainedConnection, WhyAnswer } from './api-types.js';
 import { findDestinations, findSources, type Candidate, type DestinationCandidate } from './party-candidates.js';
 import { partyWorkload } from '../analysis/pairs/mesh-party.js';
+import { servedPort } from '../../shared/routing/destination.js';
+import { limitText, RateLimits } from '../../shared/routing/rate-limits.js';
 import { localityOf } from '../../shared/routing/locality.js';
 import { serviceName, workloadName, type NodeName } from '../../shared/routing/names.js';
 
@@ -55,7 +57,9 @@ export async function explain(
   const pairs = pairsOf(question, entries);
   const connections: ExplainedConnection[] = [];
   for (const { source, destination } of pairs) {
-    connections.push(explainOne({ release, clock, source, destination, probersOf, agentOf }));
+    connections.push(
+      explainOne({ release, clock, source, destination, probersOf, agentOf, dialledPort: question.port }),
+    );
     await setImmediate();
   }
   const [first, ...others] = connections;
@@ -108,6 +112,8 @@ function explainOne(input: {
   readonly destination: DestinationCandidate;
   readonly probersOf: (node: NodeName) => readonly string[];
   readonly agentOf: (workload: WorkloadEntry) => AgentOfWorkload;
+  /** Null: the only one of the service. */
+  readonly dialledPort: number | null;
 }): ExplainedConnection {
   const { release, clock, agentOf } = input;
   const { snapshot } = release;
@@ -143,6 +149,7 @@ function explainOne(input: {
     ...(isOwn ? [ownTraffic] : notesFor({ source, destination })),
     ...(isOwn ? [source] : [source, destination]).flatMap(unservedNote),
     ...probeNote(input),
+    ...(isSourceMeshed && decision.verdict === 'allow' ? limitNotes(input) : []),
     ...(missing === null ? [] : [`This decides: ${missingProofText('the source', missing)} (${missingProofHint}).`]),
   ];
   return {
@@ -179,6 +186,25 @@ function probeNote({
   return [
     `Programs on ${node} that its agent's hostProbes names (${probers.join(', ')}) pass without a rule; their records have the path probe.`,
   ];
+}
+
+/** RateLimits that count the connection: the agent of the source asks them when the rules have allowed it. */
+function limitNotes({
+  release,
+  source,
+  destination,
+  dialledPort,
+}: Pick<Parameters<typeof explainOne>[0], 'release' | 'source' | 'destination' | 'dialledPort'>): string[] {
+  const { rateLimits, mesh } = release.snapshot;
+  const { service } = destination;
+  const served = service === null ? undefined : servedPort(service, dialledPort);
+  if (rateLimits === undefined || service === null || served === undefined || source.workload === null) return [];
+  const limits = new RateLimits({ documents: rateLimits, rootNamespace: mesh.rootNamespace });
+  const found = limits.for(service, source.workload, served.port) ?? [];
+  return found.map(({ name, of, document }) => {
+    const what = document.mode === 'audit' ? 'only counts what is more' : 'refuses what is more, or slows it down';
+    return `${name} ${what}: ${limitText(document)} ${of}.`;
+  });
 }
 
 function registeredParty({ ip, workload }: Candidate): Party {

@@ -94,6 +94,11 @@ describe('connections that a RateLimit bounds', { timeout: patientMs(180_000) },
     // Another identity has a budget of its own.
     assert.match((await answerTo(mesh.lab.workload('other'), vip(), 'x')) ?? '', /x$/);
     const { stdout } = await mesh.controller.culvert(['routes', 'shop/client', 'shop/web']);
+    const why = await mesh.controller.culvert(['why', 'shop/client', 'service:shop/web']);
+    assert.match(
+      why.stdout,
+      /RateLimit\/shop\/web refuses what is more, or slows it down: 12 a second \(burst 20\) from/,
+    );
     assert.match(stdout, /limit +RateLimit\/shop\/web: 12 a second \(burst 20\) from shop\/client to shop\/web:80/);
   });
 

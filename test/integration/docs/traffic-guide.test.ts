@@ -48,6 +48,18 @@ test('a controller takes every document of deploy/docs/traffic.md, without a war
     (await run(['get', 'ratelimits'])).out,
     /ledger +ledger +80 +ns:billing +pair +12 a second \(burst 20\), 50 open/,
   );
+  const client = `{ apiVersion: culvert.dev/v1, kind: Workload, metadata: { name: api, namespace: billing, labels: { app: ledger } }, spec: { serviceAccount: api, addresses: [198.18.0.3] } }\n`;
+  assert.equal((await run(['apply', '-f', '-'], client)).code, 0);
+  const limits = (await run(['routes', 'billing/api', 'billing/ledger'])).out;
+  assert.match(limits, /limit +RateLimit\/billing\/exports: 10000000 bytes a second each way to billing\/ledger:80$/m);
+  assert.match(
+    limits,
+    /limit +RateLimit\/billing\/ledger: 12 a second \(burst 20\), 50 open from billing\/api to billing\/ledger:80$/m,
+  );
+  assert.match(
+    limits,
+    /limit +RateLimit\/istio-system\/everything: 200 a second \(burst 1000\) from billing\/api \(audit\)$/m,
+  );
   assert.match((await run(['get', 'virtualservices'])).out, /ledger +replicas,v1:90\/v2:10/);
   for (const name of ['db', 'everything', 'db-for-reports', 'ledger']) assert.match(out, new RegExp(`\\b${name}\\b`));
 });
