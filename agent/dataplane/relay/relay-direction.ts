@@ -99,7 +99,7 @@ export class RelayDirection implements PeerOwner, Direction {
   taken(): void {
     if (!this.#isPaused) return;
     this.#isPaused = false;
-    this.#backpressure.delete(this);
+    if (this.#heldTimer === null) this.#backpressure.delete(this);
     const { bounds } = this.to;
     const isLate = performance.now() - this.#pausedAtMs > lateMs;
     this.#takenInTimeBytes = isLate ? 0 : this.#takenInTimeBytes + this.#boundBytes;
@@ -112,6 +112,8 @@ export class RelayDirection implements PeerOwner, Direction {
     if (waitMs === 0) return;
     this.#heldUntilMs = performance.now() + waitMs;
     if (this.#heldTimer !== null) return;
+    // What a tunnel brings until its window is full waits here.
+    this.#backpressure.add(this);
     this.from.pause();
     this.#holdOn();
   }
@@ -128,7 +130,9 @@ export class RelayDirection implements PeerOwner, Direction {
       return;
     }
     this.#heldTimer = null;
-    if (!this.#isPaused) this.from.resume();
+    if (this.#isPaused) return;
+    this.#backpressure.delete(this);
+    this.from.resume();
   }
 
   #pause(): void {

@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import { BackpressureTracker } from '../../../../../agent/dataplane/relay/backpressure-tracker.js';
+import { RelayDirection } from '../../../../../agent/dataplane/relay/relay-direction.js';
+import type { RelayPeer } from '../../../../../agent/dataplane/relay/relay-peer.js';
+
+/** A side that notes whether it is read, and takes what it is sent when the test says so. */
+class TestPeer implements RelayPeer {
+  readonly socket = null;
+  readonly bounds = { usualBytes: 100, unprovenBytes: 100, beginsUnproven: false };
+  readonly isGone = false;
+  readonly breakage = null;
+  readonly hasTakenAll = false;
+  isPaused = false;
+  unreadBytes = 0;
+  waitingBytes = 0;
+
+  open(): void {}
+  flush(): void {}
+  end(): void {}
+  reset(): void {}
+  pause(): void {
+    this.isPaused = true;
+  }
+  resume(): void {
+    this.isPaused = false;
+  }
+  send(bytes: Buffer): number {
+    return (this.waitingBytes += bytes.length);
+  }
+}
+
+/** A direction whose throttle holds for the times that the test queues, and a clock of its own. */
+function held(t: TestContext) {
+  let nowMs = 1000;
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  t.mock.method(performance, 'now', () => nowMs);
+  const [from, to, waits, backpressure] = [new TestPeer(), new TestPeer(), [] as number[], new BackpressureTracker()];
+  const connection = { moved: () => {}, ended: () => {}, broke: () => {}, gone: () => {} };
+  const common = { workloads: [{ slot: 1 }], backpressure, connection };
+  const throttle = { spend: () => waits.shift() ?? 0 };
+  const there = new RelayDirection({ side: 'source', from, to, throttle, ...common });
+  const back = new RelayDirection({ side: 'destination', from: to, to: from, throttle: null, ...common });
+  there.open(back);
+  back.open(there);
+  const pass = (ms: number): void => {
+    nowMs += ms;
+    t.mock.timers.tick(ms);
+  };
+  const bytes = (count: number, waitMs: number): void => {
+    waits.push(waitMs);
+    there.onBytes(Buffer.alloc(count));
+  };
+  const drained = (): void => {
+    to.waitingBytes = 0;
+    back.onDrained();
+  };
+  return { from, there, bytes, pass, drained, waiting: () => backpressure.waiting().bytesInAll };
+}
+
+describe('a sender whose bytes are ahead of a rate', () => {
+  it('is not read until they are due, also those that came before it stopped', (t) => {
+    const { from, bytes, pass } = held(t);
+    bytes(10, 0);
+    assert.equal(from.isPaused, false);
+    bytes(10, 20);
+    bytes(10, 50);
+    assert.equal(from.isPaused, true);
+    pass(30);
+    assert.equal(from.isPaused, true);
+    pass(25);
+    assert.equal(from.isPaused, false);
+  });
+
+  it('is read when the receiver has taken its bytes and they are due, whichever is later', (t) => {
+    const { from, bytes, pass, drained } = held(t);
+    bytes(200, 20);
+    pass(20);
+    assert.equal(from.isPaused, true);
+    drained();
+    assert.equal(from.isPaused, false);
+    bytes(200, 20);
+    drained();
+    assert.equal(from.isPaused, true);
+    pass(20);
+    assert.equal(from.isPaused, false);
+  });
+
+  it('has what waits for it counted among the bytes that wait', (t) => {
+    const { from, bytes, pass, waiting } = held(t);
+    bytes(10, 20);
+    from.unreadBytes = 5000;
+    assert.equal(waiting(), 5010);
+    pass(20);
+    assert.equal(waiting(), 0);
+  });
+
+  it('keeps no timer when it is gone', (t) => {
+    const { from, there, bytes, pass } = held(t);
+    bytes(10, 20);
+    there.onGone();
+    pass(100);
+    assert.equal(from.isPaused, true);
+  });
+});
