@@ -38,7 +38,7 @@ export type AccessLogLine = {
   /** What the application dialled: name and address. */
   readonly service?: string;
   readonly requested?: string;
-  /** The route of a VirtualService that led the connection, and the subset that was drawn. */
+  /** The route that led the connection, and the subset or the backend (`shop/web-v2:80`) that was drawn. */
   readonly route?: string;
   readonly subset?: string;
   /** RateLimits that refused it, or would have in mode enforce: name, field that is used up, mode. */

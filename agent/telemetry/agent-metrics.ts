@@ -95,7 +95,7 @@ export class AgentMetrics {
     this.#routed = new CappedCounter({
       ...capped,
       name: 'culvert_connections_routed_total',
-      help: 'Closed connections that a route of a VirtualService led, by route, the subset that was drawn (none: all endpoints) and reason.',
+      help: 'Closed connections that a route of a VirtualService or a TCPRoute led, by route, the subset or the backend that was drawn (none: all endpoints) and reason.',
       labelNames: routeLabels,
       openLabels: ['route', 'subset'],
     });

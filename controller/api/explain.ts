@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import { nearMisses } from '../analysis/why/near-misses.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
 import type { Clock, Connection, Party, RuleRef } from '../../shared/policy/connection.js';
+import type { Snapshot } from '../../shared/policy/snapshot.js';
 import { areOneWorkload } from '../../shared/policy/own-traffic.js';
 import { mtlsOf } from '../../shared/policy/required-mtls.js';
 import { missingProof, missingProofHint, missingProofText } from '../analysis/pairs/missing-proof.js';
@@ -54,7 +55,7 @@ export async function explain(
   clock: Clock,
 ): Promise<WhyAnswer> {
   const { snapshot } = release;
-  const pairs = pairsOf(question, entries);
+  const pairs = pairsOf(question, entries, snapshot);
   const connections: ExplainedConnection[] = [];
   for (const { source, destination } of pairs) {
     connections.push(
@@ -72,12 +73,14 @@ export async function explain(
 function pairsOf(
   { source: text, destination, port }: WhyQuestion,
   entries: readonly RegistryEntry[],
+  snapshot: Snapshot,
 ): { readonly source: Candidate; readonly destination: DestinationCandidate }[] {
   const failures: unknown[] = [];
   const asked = findSources(text, entries).flatMap((source) => {
     try {
       const from = source.workload === null ? null : localityOf(source.workload);
-      return [{ source, destinations: findDestinations(destination, port, entries, from) }];
+      const led = source.workload === null ? null : { snapshot, client: source.workload };
+      return [{ source, destinations: findDestinations(destination, port, entries, from, led) }];
     } catch (error) {
       failures.push(error);
       return [];

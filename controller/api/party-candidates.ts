@@ -1,10 +1,12 @@
-import { parseIp, type IpAddress } from '../../shared/address.js';
+import { parseIp, type HostPort, type IpAddress } from '../../shared/address.js';
 import type { CulvertError } from '../../shared/errors.js';
 import { nearestName } from '../../shared/nearest-name.js';
+import type { Snapshot } from '../../shared/policy/snapshot.js';
 import { resolveDestination, resolveService, servedPort } from '../../shared/routing/destination.js';
 import type { Locality, RegistryEntry, RegistryService, WorkloadEntry } from '../../shared/routing/registry-entry.js';
 import { resolveName, type NameWord } from '../analysis/registry/registered-name.js';
 import { lookupOf, type RegistryLookup } from '../analysis/registry/registry-lookup.js';
+import { backendEndpoints } from '../analysis/traffic/route-backends.js';
 import { badRequest, notFound } from './api-error.js';
 import { serviceName } from '../../shared/routing/names.js';
 
@@ -23,6 +25,9 @@ export type DestinationCandidate = Candidate & {
   /** Why the client gets this endpoint and not every one of the service, for people; null: it gets all. */
   readonly choice: string | null;
 };
+
+/** The rules whose routes lead the connections of a client elsewhere. */
+type Led = { readonly snapshot: Snapshot; readonly client: WorkloadEntry };
 
 /** More candidates than this are not looked at: they are replicas, and an answer is for a person. */
 const maxCandidates = 16;
@@ -44,26 +49,28 @@ export function findSources(text: string, entries: readonly RegistryEntry[]): Ca
 /**
  * The same for a destination, which may also be a service: a VIP, or a name between workload and service account
  * (`service:` chooses it). `port` is what the source dials; null when it was not given. `from`: where the source is; of a service
- * that goes by that, only the endpoints that it gets are there.
+ * that goes by that, only the endpoints that it gets are there. `led`: the client, whose routes
+ * may lead to other services too; null: there is none.
  */
 export function findDestinations(
   text: string,
   port: number | null,
   entries: readonly RegistryEntry[],
   from: Locality | null,
+  led: Led | null = null,
 ): DestinationCandidate[] {
   const registry = lookupOf(entries);
   const ip = parseIp(text);
   if (ip !== undefined) {
     const destination = resolveDestination(registry, { ip, port: port ?? 0 }, null);
-    if (destination.kind === 'service') return ofService(destination.service, ip, port, { registry, from });
+    if (destination.kind === 'service') return ofService(destination.service, ip, port, { registry, from, led });
     return atPort([{ ip, workload: destination.endpoints[0]?.workload ?? null }], port);
   }
   const found = resolveName(registry, parseName(text, 'destination'), 'destination');
   if (found.kind === 'workload') return atPort(addressesOf([found.workload]), port);
   if (found.kind === 'serviceAccount') return atPort(addressesOf(found.workloads), port);
   if (found.kind === 'unknown') throw unknownName(text, 'destination', registry);
-  return ofService(found.service, found.service.vips[0], port, { registry, from }).slice(0, maxCandidates);
+  return ofService(found.service, found.service.vips[0], port, { registry, from, led }).slice(0, maxCandidates);
 }
 
 function parseName(text: string, side: 'source' | 'destination'): { word: NameWord; name: string } {
@@ -92,19 +99,37 @@ function ofService(
   service: RegistryService,
   vip: IpAddress | undefined,
   port: number | null,
-  { registry, from }: { readonly registry: RegistryLookup; readonly from: Locality | null },
+  {
+    registry,
+    from,
+    led,
+  }: { readonly registry: RegistryLookup; readonly from: Locality | null; readonly led: Led | null },
 ): DestinationCandidate[] {
   const served = servedPort(service, port);
   if (served === undefined) throw notServed(service, port);
   const endpointsFor = (place: Locality | null) =>
     vip === undefined ? [] : resolveService(registry, service, { ip: vip, port: served.port }, place);
+  const backends = vip === undefined || led === null ? [] : backendsOf(service, { ip: vip, port: served.port }, led);
   const all = endpointsFor(null);
+  if (all.length === 0 && backends.length > 0) return backends;
   if (all.length === 0) throw noEndpoint(service);
   const endpoints = endpointsFor(from);
+  if (endpoints.length === 0 && backends.length > 0) return backends;
   if (endpoints.length === 0) throw noneOnHost(service, from, all.length);
   const choice =
     from === null || endpoints.length === all.length ? null : choiceOf(service, from, endpoints.length, all.length);
-  return endpoints.map(({ workload, address }) => ({ ...address, workload, service, choice }));
+  return [...endpoints.map(({ workload, address }) => ({ ...address, workload, service, choice })), ...backends];
+
+  function backendsOf(of: RegistryService, dialled: HostPort, { snapshot, client }: Led): DestinationCandidate[] {
+    return backendEndpoints({ snapshot, registry }, of, { client, dialled, from }).map(
+      ({ workload, address, route, backend }) => ({
+        ...address,
+        workload,
+        service: of,
+        choice: `${route} leads connections to ${backend}, which has this endpoint.`,
+      }),
+    );
+  }
 }
 
 function choiceOf(service: RegistryService, { host, zone }: Locality, gets: number, all: number): string {

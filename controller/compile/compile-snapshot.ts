@@ -4,10 +4,11 @@ import type { Namespace } from '../resources/kinds/namespace.js';
 import { ProblemList } from '../resources/parse/problem-list.js';
 import type { Problem } from '../resources/kinds/problem.js';
 import type { Resource } from '../resources/kinds/resource.js';
-import { compileAuthorization } from './compile-authorization.js';
+import { byNamespaceAndName, compileAuthorization } from './compile-authorization.js';
 import { compileClusterPolicies, isClusterPolicy } from './compile-cluster-policies.js';
 import { compileDestinationRules } from './compile-destination-rules.js';
 import { compileRateLimits } from './compile-rate-limits.js';
+import { compileTcpRoutes } from './compile-tcp-routes.js';
 import { compileVirtualServices } from './compile-virtual-services.js';
 import { compileExternals } from './compile-externals.js';
 import { compileNetworkPolicies } from './compile-network-policies.js';
@@ -41,7 +42,10 @@ export function* compilingSnapshot(resources: readonly Resource[], meta: Snapsho
     resources.filter((resource): resource is Extract<Resource, { kind: K }> => resource.kind === kind);
   const clusterPolicies = compileClusterPolicies(resources.filter(isClusterPolicy));
   const destinationRules = compileDestinationRules(ofKind('DestinationRule'));
-  const virtualServices = compileVirtualServices(ofKind('VirtualService'));
+  const ofIstio = compileVirtualServices(ofKind('VirtualService'));
+  const grants = ofKind('ReferenceGrant');
+  const ofGatewayApi = compileTcpRoutes(ofKind('TCPRoute'), { grants, virtualServices: ofIstio, ...settings });
+  const virtualServices = [...ofIstio, ...ofGatewayApi].sort(byNamespaceAndName);
   const rateLimits = compileRateLimits(ofKind('RateLimit'));
   const snapshot: Snapshot = {
     revision,

@@ -41,6 +41,8 @@ export type CompiledVirtualService = {
 
 /** `matches`: alternatives; an empty list matches every connection. */
 export type TrafficRoute = {
+  /** Document and line, `TCPRoute/shop/web spec.rules[0]`; absent: a route of the VirtualService itself. */
+  readonly origin?: string;
   readonly matches: readonly RouteMatch[];
   readonly choices: readonly WeightedSubset[];
   /** How many more endpoints are tried when one cannot be reached; absent: as the agent says. */
@@ -62,7 +64,15 @@ export type RouteMatch = {
 };
 
 /** `subset` null: all endpoints of the service. The weight is relative to that of the others. */
-export type WeightedSubset = { readonly subset: string | null; readonly weight: number };
+export type WeightedSubset = {
+  readonly subset: string | null;
+  readonly weight: number;
+  /** Where the connection goes; absent: to the service and the port that were dialled. */
+  readonly backend?: RouteBackend;
+};
+
+/** A service (`namespace/name`) and a port of it. `invalid`: why connections to it are refused; absent: they are not. */
+export type RouteBackend = { readonly service: string; readonly port: number | null; readonly invalid?: string };
 
 export type TrafficPolicy = {
   /** Absent: by open connections, or by the client's address where the service itself is sticky. */

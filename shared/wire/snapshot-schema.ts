@@ -218,7 +218,16 @@ const routeMatch = z.strictObject({
   sourceLabels: labels.exactOptional(),
   sourceNamespace: z.string().min(1).exactOptional(),
 });
-const weightedSubset = z.strictObject({ subset: z.string().min(1).nullable(), weight: z.int().min(0) });
+const routeBackend = z.strictObject({
+  service: z.string().min(1),
+  port: port.nullable(),
+  invalid: z.string().min(1).exactOptional(),
+});
+const weightedSubset = z.strictObject({
+  subset: z.string().min(1).nullable(),
+  weight: z.int().min(0),
+  backend: routeBackend.exactOptional(),
+});
 const virtualService = z.strictObject({
   namespace: z.string().min(1),
   name: z.string().min(1),
@@ -227,6 +236,7 @@ const virtualService = z.strictObject({
   routes: z
     .array(
       z.strictObject({
+        origin: z.string().min(1).exactOptional(),
         matches: z.array(routeMatch).readonly(),
         choices: z.array(weightedSubset).readonly(),
         attempts: z.int().min(0).exactOptional(),

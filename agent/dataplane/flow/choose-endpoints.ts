@@ -33,13 +33,15 @@ export type Chosen = {
   readonly health: ChosenHealth | null;
   /** For the record, where there is no endpoint: `shop/web`, or `subset v2 of shop/web`. */
   readonly of: string;
+  /** Of `of`: what was dialled, or what the route leads to. */
+  readonly port: number;
   /** What the rule of `policy` counts it with; null: there is no rule. */
   readonly counted: CountedDestination | null;
   /** RateLimits that must let it pass; null: there is none. */
   readonly limits: readonly PlannedLimit[] | null;
 };
 
-type Asked = { readonly context: FlowContext; readonly target: PlannedTarget; readonly dialled: HostPort };
+type Asked = { readonly context: FlowContext; readonly target: PlannedTarget };
 type Among = { readonly among: readonly Endpoint[]; readonly usable: UsableEndpoints };
 
 /** The step "routed": what was dialled, and which endpoints of it the documents choose. Names the service in the record. */
@@ -55,33 +57,33 @@ export function chooseEndpoints(
     const { endpoints, service } = plan;
     const of = `${record.service}`;
     const plain = { policy: null, route: null, counted: null, health: null, limits: null };
-    return { ok: true, endpoints, further: null, service, of, ...plain };
+    return { ok: true, endpoints, further: null, service, of, port: dialled.port, ...plain };
   }
   record.service = plan.name;
   const { route } = plan;
   const target = plan.target(route === null ? 0 : balancer.choose(route.choices));
   record.route = target.taken;
   if (!target.ok) return refused('NO_ENDPOINT', target.detail);
-  const { destination, policy, counted, judged, wider, of } = target;
+  const { destination, policy, counted, judged, wider, of, at } = target;
   const { service } = destination;
   const taken = route?.document.routes[route.index] ?? null;
   const atMost = 1 + (taken?.attempts ?? settings.connectRetries);
   let among = destination.endpoints;
   let usable = usableOf(context, judged, among);
   if (wider.length > 0 && (usable.isNone || usable.isPanic)) {
-    ({ among, usable } = widened({ context, target, dialled }, { among, usable }));
+    ({ among, usable } = widened({ context, target }, { among, usable }));
   }
   const { isNone, isPanic, isUsable } = usable;
   if (isNone) return refused('CIRCUIT_OPEN', allEjected(among.length, of));
   const health = judged === null ? null : { counted: judged.counted, policy: judged.policy, among, isPanic };
-  const how = { dialledPort: dialled.port, client: client.ip, policy, atMost, isUsable };
+  const how = { dialledPort: at.port, client: client.ip, policy, atMost, isUsable };
   // No object is spread where nothing is wrong: that takes longer than the choice.
   const from = among === destination.endpoints ? destination : { ...destination, endpoints: among };
   const endpoints = balancer.order(from, how);
   const isShort = wider.length > 0 && endpoints.length < atMost;
-  const further = isShort ? furtherThan({ context, target, dialled }, endpoints, atMost) : null;
+  const further = isShort ? furtherThan({ context, target }, endpoints, atMost) : null;
   const { limits } = plan;
-  return { ok: true, endpoints, further, service, policy, route: taken, of, counted, health, limits };
+  return { ok: true, endpoints, further, service, policy, route: taken, of, port: at.port, counted, health, limits };
 }
 
 function usableOf({ health }: FlowContext, judged: Judged | null, endpoints: readonly Endpoint[]): UsableEndpoints {
@@ -89,12 +91,12 @@ function usableOf({ health }: FlowContext, judged: Judged | null, endpoints: rea
 }
 
 /** What a client gets where too few of the endpoints near to it are left: those of the next place, and then of all. */
-function widened({ context, target, dialled }: Asked, near: Among): Among {
-  const { destination, subset, wider, judged } = target;
+function widened({ context, target }: Asked, near: Among): Among {
+  const { destination, subset, wider, judged, at } = target;
   let found = near;
   for (const place of wider) {
     if (!found.usable.isNone && !found.usable.isPanic) break;
-    const among = context.state.lists.resolve(destination.service, dialled, place, subset);
+    const among = context.state.lists.resolve(destination.service, at, place, subset);
     const usable = usableOf(context, judged, among);
     if (among.length > found.among.length && (!usable.isNone || found.usable.isNone)) found = { among, usable };
   }
@@ -102,16 +104,12 @@ function widened({ context, target, dialled }: Asked, near: Among): Among {
 }
 
 /** As many more as may be tried, the nearest first. */
-function furtherThan(
-  { context, target, dialled }: Asked,
-  near: readonly Endpoint[],
-  atMost: number,
-): () => readonly Endpoint[] {
+function furtherThan({ context, target }: Asked, near: readonly Endpoint[], atMost: number): () => readonly Endpoint[] {
   return () => {
-    const { destination, subset, wider, judged } = target;
+    const { destination, subset, wider, judged, at } = target;
     const found: Endpoint[] = [];
     for (const place of wider) {
-      const all = context.state.lists.resolve(destination.service, dialled, place, subset);
+      const all = context.state.lists.resolve(destination.service, at, place, subset);
       const { isNone, isUsable: isLeft } = usableOf(context, judged, all);
       const isUsable = (endpoint: Endpoint): boolean =>
         isLeft?.(endpoint) !== false &&

@@ -97,7 +97,7 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
   }
   if (failed === null && isEjected)
     return refused('CIRCUIT_OPEN', allEjected(chosen.health?.among.length ?? 0, chosen.of));
-  return failed ?? refused('NO_ENDPOINT', `${chosen.of} has none for port ${identified.dialled.port}`);
+  return failed ?? refused('NO_ENDPOINT', `${chosen.of} has none for port ${chosen.port}`);
 }
 
 /** Those farther away are looked for only when those that are near could not be reached. */

@@ -55,7 +55,7 @@ export type ClosedConnection = {
   readonly firstByteMs: number | null;
   /** A detail in addition to the reason, such as `ECONNREFUSED 198.18.11.2:80`; may be empty. */
   readonly detail: string;
-  /** The route of a VirtualService that led it; absent: none did. */
+  /** The route that led it; absent: none did. */
   readonly route?: RouteTaken;
   /** RateLimits that refused it or held its bytes up, or would have in mode enforce; absent: none did. */
   readonly limited?: readonly LimitHit[];
@@ -65,7 +65,7 @@ export type ClosedConnection = {
   readonly reportedOpen?: { readonly sent: number; readonly received: number };
 };
 
-/** `route`: document and position, `VirtualService/shop/web spec.tcp[1]`. `subset` null: all endpoints of the service. */
+/** `route`: document and position, `VirtualService/shop/web spec.tcp[1]`. `subset`: that, or the backend; null: all endpoints. */
 export type RouteTaken = { readonly route: string; readonly subset: string | null };
 
 /** `limit`: `RateLimit/billing/ledger`. `bound`: its field that is used up; `slots`: it could not be counted. */

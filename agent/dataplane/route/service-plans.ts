@@ -6,6 +6,7 @@ import { serviceName, type ServiceName } from '../../../shared/routing/names.js'
 import { widerPlaces } from '../../../shared/routing/nearest.js';
 import type { Locality, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import {
+  choiceText,
   routeTarget,
   routeText,
   type MissingTarget,
@@ -127,17 +128,17 @@ export class ServicePlans {
     at: number,
   ): PlannedTarget | MissedTarget {
     const { destination: whole, connection, route, policies } = asked;
-    const subset = route?.choices[at]?.subset ?? null;
-    const taken = route === null ? null : { route: routeText(route), subset };
-    const drawn = route === null || subset === null ? null : { route, subset };
+    const choice = route?.choices[at];
+    const drawn = route === null || choice === undefined ? null : { route, choice };
+    const taken = drawn === null ? null : { route: routeText(drawn.route), subset: choiceText(drawn.choice) };
     const target: RouteTarget | MissingTarget =
       policies === null
-        ? { ok: true, destination: whole, rule: null, policy: null, subset: null }
-        : routeTarget({ resolve: this.#lists.resolve, policies }, whole, connection, drawn);
+        ? { ok: true, destination: whole, rule: null, policy: null, subset: null, at: connection.dialled }
+        : routeTarget({ resolve: this.#lists.resolve, registry: this.#registry, policies }, whole, connection, drawn);
     if (!target.ok) return { ...target, taken };
     const { service } = target.destination;
-    const { rule, policy } = target;
-    const { dialled, from } = connection;
+    const { rule, policy, at: dialled } = target;
+    const { from } = connection;
     const counted =
       rule === null ? null : countedDestination(rule, service, { subset: target.subset, dialledPort: dialled.port });
     return {

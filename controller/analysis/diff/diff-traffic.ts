@@ -26,8 +26,8 @@ export type TrafficChange = {
 type Dialled = { readonly service: RegistryService; readonly address: HostPort };
 
 /**
- * What changed DestinationRules, VirtualServices and RateLimits would do to the clients of recorded connections. Records name
- * the workload that was reached: each service that has it as an endpoint may be the one that was dialled.
+ * What changed DestinationRules, VirtualServices, TCPRoutes and RateLimits would do to the clients of recorded connections.
+ * Records name the workload that was reached: each service that has it as an endpoint may be the one that was dialled.
  */
 export function diffTraffic(input: {
   readonly before: RuleSet;
@@ -106,10 +106,10 @@ function routesText({ targets, limits }: ServiceRoutes): string {
 function targetsText(targets: readonly RoutedTarget[]): string {
   return targets
     .filter(({ share }) => share > 0)
-    .map(({ subset, share, balancing, problem, endpoints }) => {
+    .map(({ subset, backend, share, balancing, problem, endpoints }) => {
       const part = targets.length === 1 ? '' : ` ${Number((100 * share).toFixed(1))} %`;
       const what = problem === null ? `${balancing}, ${endpoints.length} of its endpoints` : 'refused';
-      return `${subset ?? 'all'}${part} (${what})`;
+      return `${backend ?? subset ?? 'all'}${part} (${what})`;
     })
     .join(', ');
 }

@@ -12,12 +12,14 @@ export const lintKinds = [
   'unused segment',
   /** A workload without an agent, which rules allow only by an identity. */
   'no identity',
-  /** A DestinationRule, a VirtualService or a RateLimit for a service that is not registered. */
+  /** A DestinationRule, VirtualService, TCPRoute or RateLimit for a service that is not registered. */
   'unknown host',
   /** A subset of a DestinationRule without a workload. */
   'empty subset',
-  /** An earlier route of a VirtualService takes all that this one matches. */
+  /** An earlier route takes all that this one matches. */
   'unreachable route',
+  /** A route leads to a service that is not there, or that it may not name. */
+  'invalid backend',
   /** Weights of a route that do not add up to 100. */
   'uneven weights',
   /** Decided or audited no recorded connection. */

@@ -3,10 +3,12 @@ import type {
   CompiledDestinationRule,
   CompiledRateLimit,
   CompiledVirtualService,
+  RouteBackend,
   RouteMatch,
   TrafficRoute,
 } from '../../../shared/policy/traffic-documents.js';
-import { hasLabels, servedPort } from '../../../shared/routing/destination.js';
+import { everyEndpoint, hasLabels, servedPort } from '../../../shared/routing/destination.js';
+import type { ServiceName } from '../../../shared/routing/names.js';
 import { isLimited, rateLimitName } from '../../../shared/routing/rate-limits.js';
 import type { RegistryService } from '../../../shared/routing/registry-entry.js';
 import { isWildcard, serviceHost, wildcardMatches } from '../../../shared/routing/service-hosts.js';
@@ -18,7 +20,7 @@ import type { LintFinding } from './lint-finding.js';
 /** Weights of a document that was written for Istio are percentages. */
 const wholeWeight = 100;
 
-/** Finds what is suspicious in documents that steer traffic: DestinationRules, VirtualServices and RateLimits. */
+/** Finds what is suspicious in documents that steer traffic: DestinationRules, VirtualServices, TCPRoutes and RateLimits. */
 export function lintTraffic({ snapshot, entries }: RuleSet): LintFinding[] {
   const { destinationRules = [], virtualServices = [], rateLimits = [] } = snapshot;
   if (destinationRules.length === 0 && virtualServices.length === 0 && rateLimits.length === 0) return [];
@@ -26,7 +28,7 @@ export function lintTraffic({ snapshot, entries }: RuleSet): LintFinding[] {
   const services = entries.filter((entry) => entry.kind === 'service');
   return [
     ...destinationRules.flatMap((rule) => ofRule(rule, servicesOf(rule.host, services), registry)),
-    ...virtualServices.flatMap((document) => ofDocument(document, servicesOf(document.host, services))),
+    ...virtualServices.flatMap((document) => ofDocument(document, servicesOf(document.host, services), registry)),
     ...rateLimits.flatMap((limit) => ofLimit(limit, servicesOf(limit.host, services), entries)),
   ];
 }
@@ -52,15 +54,26 @@ function ofRule(
   });
 }
 
-function ofDocument(document: CompiledVirtualService, services: readonly RegistryService[]): LintFinding[] {
-  const resource = `VirtualService/${document.namespace}/${document.name}`;
+function ofDocument(
+  document: CompiledVirtualService,
+  services: readonly RegistryService[],
+  registry: RegistryLookup,
+): LintFinding[] {
+  const own = document.routes.flatMap((route, index) => (isOwn(document, route) ? [{ route, index }] : []));
+  const resources = new Set(own.map(({ index }) => resourceOf(document, index)));
   return [
-    ...(services.length === 0 ? [unknownHost(resource, document.host)] : []),
-    ...document.routes.flatMap((route, index) => [
-      ...unreachable(document, index, resource),
-      ...unevenWeights(route, routeText({ document, index }), resource),
+    ...(services.length === 0 ? [...resources].map((resource) => unknownHost(resource, document.host)) : []),
+    ...own.flatMap(({ route, index }) => [
+      ...unreachable(document, index),
+      ...unevenWeights(route, routeText({ document, index })),
+      ...missingBackends(route, routeText({ document, index }), registry),
     ]),
   ];
+}
+
+/** Routes that are there for another document's sake are found there. */
+function isOwn({ namespace }: CompiledVirtualService, { origin }: TrafficRoute): boolean {
+  return origin === undefined || origin.split('/')[1] === namespace;
 }
 
 function ofLimit(
@@ -84,12 +97,48 @@ function ofLimit(
   return found;
 }
 
-function unknownHost(resource: string, host: string): LintFinding {
-  const message = isWildcard(host) ? `no registered service matches ${host}` : `no service has the name ${host}`;
-  return warning('unknown host', resource, message, 'correct spec.host or spec.hosts, or register the service');
+/** `VirtualService/shop/web`: the document of a route. */
+function resourceOf(document: CompiledVirtualService, index: number): string {
+  return resourceIn(routeText({ document, index }));
 }
 
-function unreachable(document: CompiledVirtualService, index: number, resource: string): LintFinding[] {
+function resourceIn(route: string): string {
+  return route.slice(0, route.indexOf(' '));
+}
+
+/** `spec.tcp[0]`. */
+function pathIn(route: string): string {
+  return route.slice(route.indexOf(' ') + 1);
+}
+
+function missingBackends({ choices }: TrafficRoute, route: string, registry: RegistryLookup): LintFinding[] {
+  return choices.flatMap(({ weight, backend }) => {
+    if (backend === undefined || weight === 0) return [];
+    const why = backend.invalid ?? missingBackend(backend, registry);
+    if (why === null) return [];
+    const message = `${pathIn(route)} leads to ${backend.service}: ${why}; that share of the connections is refused`;
+    return [warning('invalid backend', resourceIn(route), message, 'correct the backend, or delete it')];
+  });
+}
+
+/** Null: it serves the port. */
+function missingBackend({ service: name, port }: RouteBackend, registry: RegistryLookup): string | null {
+  const service = registry.service(name as ServiceName);
+  if (service === undefined) return 'there is no such service';
+  const served = servedPort(service, port);
+  if (served === undefined) return `it has no port ${port ?? ''}`;
+  const [vip] = service.vips;
+  if (vip === undefined || everyEndpoint(registry, service, served, vip).length > 0) return null;
+  return `it has no endpoint for port ${served.port}`;
+}
+
+function unknownHost(resource: string, host: string): LintFinding {
+  const message = isWildcard(host) ? `no registered service matches ${host}` : `no service has the name ${host}`;
+  return warning('unknown host', resource, message, 'correct the name, or register the service');
+}
+
+function unreachable(document: CompiledVirtualService, index: number): LintFinding[] {
+  const route = routeText({ document, index });
   const earlier = document.routes
     .slice(0, index)
     .flatMap((route, at) => alternatives(route).map((match) => ({ match, at })));
@@ -97,8 +146,13 @@ function unreachable(document: CompiledVirtualService, index: number, resource: 
     earlier.find((other) => matchCovers(other.match, match)),
   );
   if (firsts.length === 0 || firsts.includes(undefined)) return [];
-  const by = [...new Set(firsts.map((first) => `spec.tcp[${first?.at ?? 0}]`))].join(' and ');
-  const message = `spec.tcp[${index}] leads no connection: ${by} comes first and matches all that it matches`;
+  const resource = resourceIn(route);
+  const nameOf = (at: number): string => {
+    const other = routeText({ document, index: at });
+    return resourceIn(other) === resource ? pathIn(other) : resourceIn(other);
+  };
+  const by = [...new Set(firsts.map((first) => nameOf(first?.at ?? 0)))].join(' and ');
+  const message = `${pathIn(route)} leads no connection: ${by} comes first and matches all that it matches`;
   return [warning('unreachable route', resource, message, 'put the narrower route first, or delete it')];
 }
 
@@ -123,19 +177,20 @@ function isWithin(text: string, other: string): boolean {
   return narrow.prefixLength >= wide.prefixLength && cidrContains(wide, narrow.bytes);
 }
 
-function unevenWeights({ choices }: TrafficRoute, route: string, resource: string): LintFinding[] {
+/** Weights of the Gateway API are no percentages. */
+function unevenWeights({ choices, origin }: TrafficRoute, route: string): LintFinding[] {
+  if (origin !== undefined) return [];
   const sum = choices.reduce((total, { weight }) => total + weight, 0);
   if (choices.length < 2 || sum === wholeWeight) return [];
   const shares = choices
     .map(({ subset, weight }) => `${subset ?? 'all endpoints'} ${Number(((100 * weight) / sum).toFixed(1))} %`)
     .join(', ');
-  const path = route.slice(route.indexOf(' ') + 1);
-  const message = `the weights of ${path} add up to ${sum}, not to ${wholeWeight}: ${shares}`;
+  const message = `the weights of ${pathIn(route)} add up to ${sum}, not to ${wholeWeight}: ${shares}`;
   return [
     {
       ...warning(
         'uneven weights',
-        resource,
+        resourceIn(route),
         message,
         `write weights that add up to ${wholeWeight}, if these were meant as percentages`,
       ),

@@ -98,10 +98,17 @@ function combinations(sources: readonly FoundParty[], destinations: readonly Fou
   const pairs = sources.flatMap((source) =>
     destinations
       .filter((destination) => isV6(source) === isV6(destination) || source.isAssumed || destination.isAssumed)
+      .filter(({ isFor }) => isFor === undefined || isLed(source, isFor))
       .map((destination) => ({ source, destination: asAnother(destination, source), port: destination.port })),
   );
   const others = pairs.filter(({ source, destination }) => !areOneWorkload(source.end.party, destination.end.party));
   return others.length > 0 ? others : pairs;
+}
+
+/** Routes are for workloads of the mesh. */
+function isLed({ end }: FoundParty, isFor: NonNullable<FoundParty['isFor']>): boolean {
+  const { workload } = end.party;
+  return workload !== null && isFor(workload);
 }
 
 /** A name that nothing has stands for an account, whose workloads are many: the two ends are never the same one. */

@@ -3,12 +3,14 @@ import { isIpv6, type IpAddress } from '../../../shared/address.js';
 import { formatSpiffeId } from '../../../shared/identity.js';
 import { parseTestParty } from '../../resources/kinds/rule-test.js';
 import { nearestName } from '../../../shared/nearest-name.js';
-import { resolveDestination, resolveService, servedPort } from '../../../shared/routing/destination.js';
+import type { Snapshot } from '../../../shared/policy/snapshot.js';
+import { resolveDestination, resolveService, servedPort, type Endpoint } from '../../../shared/routing/destination.js';
 import type { RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { externalParty, workloadParty, type MeshParty } from '../pairs/mesh-party.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 import { resolveName } from '../registry/registered-name.js';
 import { lookupOf, type RegistryLookup } from '../registry/registry-lookup.js';
+import { possibleBackends } from '../traffic/route-backends.js';
 import { serviceName } from '../../../shared/routing/names.js';
 
 /** An end that a text can mean, and the port of its application (destinations only). */
@@ -19,11 +21,18 @@ export type FoundParty = {
   readonly port: number | null;
   /** It stands for something that is not registered, so its address says nothing. */
   readonly isAssumed: boolean;
+  /** Whether connections of a client may be led here; absent: those of all. */
+  readonly isFor?: (client: {
+    readonly namespace: string;
+    readonly labels: Readonly<Record<string, string>>;
+  }) => boolean;
 };
 
 export type FoundEnds =
   | { readonly ends: readonly FoundParty[]; readonly note: string | null }
   | { readonly problem: string; readonly hint: string };
+
+type Known = { readonly snapshot: Snapshot; readonly registry: RegistryLookup };
 
 /** Stands for a workload that is not registered: TEST-NET-1 (RFC 5737), which no CIDR of a real rule should name. */
 const assumedAddress = '192.0.2.1' as IpAddress;
@@ -44,11 +53,12 @@ export function findEnds(text: string, side: 'source' | 'destination', { snapsho
     return { problem: `source "${text}" has a port`, hint: 'only the destination has one: write it there' };
   }
   const registry = lookupOf(entries);
-  if ('ip' in target) return atAddress(target, registry);
+  const set = { snapshot, registry };
+  if ('ip' in target) return atAddress(target, set);
   const { word, name, port } = target;
   const found = resolveName(registry, target, side);
   if (found.kind === 'workload') return ofWorkloads([found.workload], port);
-  if (found.kind === 'service') return ofService(found.service, port, oneVipOfEachFamily(found.service), registry);
+  if (found.kind === 'service') return ofService(found.service, port, oneVipOfEachFamily(found.service), set);
   if (found.kind === 'serviceAccount') return ofWorkloads(found.workloads, port);
   if (word === 'service' || word === 'workload') {
     return { problem: `${side}: there is no ${word} ${name}`, hint: nearest(name, registry) };
@@ -60,16 +70,13 @@ export function findEnds(text: string, side: 'source' | 'destination', { snapsho
   };
 }
 
-function atAddress(
-  { ip, port }: { readonly ip: IpAddress; readonly port: number | null },
-  registry: RegistryLookup,
-): FoundEnds {
-  const destination = resolveDestination(registry, { ip, port: port ?? 0 }, null);
+function atAddress({ ip, port }: { readonly ip: IpAddress; readonly port: number | null }, set: Known): FoundEnds {
+  const destination = resolveDestination(set.registry, { ip, port: port ?? 0 }, null);
   switch (destination.kind) {
     case 'workload':
       return { ends: [partyAt(destination.endpoints[0].workload, ip, port)], note: null };
     case 'service':
-      return ofService(destination.service, port, [ip], registry);
+      return ofService(destination.service, port, [ip], set);
     case 'external':
       return { ends: [{ end: externalParty(ip), dialled: ip, port, isAssumed: false }], note: null };
     default:
@@ -85,12 +92,7 @@ function assumedParty(name: string, trustDomain: string): MeshParty {
 }
 
 /** What agents connect to when a source dials one of these VIPs, wherever the source is. */
-function ofService(
-  service: RegistryService,
-  port: number | null,
-  vips: readonly IpAddress[],
-  registry: RegistryLookup,
-): FoundEnds {
+function ofService(service: RegistryService, port: number | null, vips: readonly IpAddress[], set: Known): FoundEnds {
   const name = serviceName(service);
   const served = servedPort(service, port);
   if (served === undefined) {
@@ -98,14 +100,19 @@ function ofService(
     const problem = port === null ? `the service ${name} has several ports` : `the service ${name} has no port ${port}`;
     return { problem, hint: `name one of ${ports}` };
   }
-  const ends = vips.flatMap((dialled) =>
-    resolveService(registry, service, { ip: dialled, port: served.port }, null).map(({ workload, address }) => ({
+  const ends = vips.flatMap((dialled) => {
+    const at = { ip: dialled, port: served.port };
+    const partyOf = ({ workload, address }: Endpoint): FoundParty => ({
       end: workload === null ? externalParty(address.ip) : workloadParty(workload, address.ip),
       dialled,
       port: address.port,
       isAssumed: false,
-    })),
-  );
+    });
+    return [
+      ...resolveService(set.registry, service, at, null).map(partyOf),
+      ...possibleBackends(set, service, at).map(({ endpoint, isFor }) => ({ ...partyOf(endpoint), isFor })),
+    ];
+  });
   if (ends.length > 0) return { ends, note: null };
   return {
     problem: `the service ${name} has no endpoint`,

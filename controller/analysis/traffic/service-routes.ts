@@ -1,6 +1,12 @@
 import { formatHostPort } from '../../../shared/address.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
-import type { Balancing, CompiledRateLimit, TrafficPolicy } from '../../../shared/policy/traffic-documents.js';
+import type {
+  Balancing,
+  CompiledDestinationRule,
+  CompiledRateLimit,
+  TrafficPolicy,
+  WeightedSubset,
+} from '../../../shared/policy/traffic-documents.js';
 import type { HostPort, IpAddress } from '../../../shared/address.js';
 import {
   resolveService,
@@ -13,7 +19,7 @@ import { workloadName } from '../../../shared/routing/names.js';
 import type { RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryView } from '../../../shared/routing/registry-view.js';
 import { limitText } from '../../../shared/routing/rate-limits.js';
-import { routeTarget, routeText, type SteeredConnection } from '../../../shared/routing/steering.js';
+import { choiceText, routeTarget, routeText, type SteeredConnection } from '../../../shared/routing/steering.js';
 import { balancingOf } from '../../../shared/routing/balancing.js';
 import { stickyOrder } from '../../../shared/routing/sticky-order.js';
 import { TrafficPolicies } from '../../../shared/routing/traffic-policies.js';
@@ -40,6 +46,10 @@ export type RoutedLimit = Pick<CompiledRateLimit, 'mode'> & {
 export type RoutedTarget = {
   /** Null: all endpoints of the service. */
   readonly subset: string | null;
+  /** Another service and its port, `shop/web-v2:80`; null: the service that was dialled. */
+  readonly backend: string | null;
+  /** The DestinationRule that counts for it; null: none does. */
+  readonly rule: string | null;
   /** Of new connections, from 0 to 1. */
   readonly share: number;
   /** How its endpoints share them. */
@@ -86,18 +96,25 @@ export class TrafficView {
     };
     const found = this.#policies.routeFor(service, connection);
     const rule = this.#policies.ruleFor(service, namespace);
-    const choices = found === null ? [{ subset: null, weight: 1 }] : found.choices;
+    const choices = found === null ? [everyEndpoint] : found.choices;
     const sum = choices.reduce((total, { weight }) => total + weight, 0);
     const source = clientAddress(client, dialled);
-    const targets = choices.map(({ subset, weight }) => {
-      const share = choices.length === 1 ? 1 : weight / sum;
-      const drawn = found === null || subset === null ? null : { route: found, subset };
-      return { subset, share, ...this.#target(whole, connection, drawn, { share, source }) };
+    const targets = choices.map((choice) => {
+      const share = choices.length === 1 ? 1 : choice.weight / sum;
+      const { subset, backend } = choice;
+      const drawn = found === null ? null : { route: found, choice };
+      const target = this.#target(whole, connection, drawn, { share, source });
+      return {
+        subset,
+        backend: backend === undefined ? null : choiceText({ subset: null, backend }),
+        share,
+        ...target,
+      };
     });
     const limits = this.#policies.limitsFor(service, client, dialled.port) ?? [];
     return {
       route: found === null ? null : routeText(found),
-      rule: rule === null ? null : `DestinationRule/${rule.namespace}/${rule.name}`,
+      rule: ruleText(rule),
       limits: limits.map(({ name, of, document }) => ({
         limit: name,
         of,
@@ -113,14 +130,21 @@ export class TrafficView {
     connection: SteeredConnection,
     drawn: Parameters<typeof routeTarget>[3],
     { share, source }: { readonly share: number; readonly source: IpAddress | null },
-  ): Omit<RoutedTarget, 'subset' | 'share'> {
+  ): Omit<RoutedTarget, 'subset' | 'backend' | 'share'> {
     const resolve: ResolveEndpoints = (...asked) => resolveService(this.#registry, ...asked);
-    const target = routeTarget({ resolve, policies: this.#policies }, whole, connection, drawn);
-    if (!target.ok)
-      return { balancing: balancingOf(whole.service, null), policy: null, problem: target.detail, endpoints: [] };
+    const target = routeTarget(
+      { resolve, registry: this.#registry, policies: this.#policies },
+      whole,
+      connection,
+      drawn,
+    );
+    if (!target.ok) {
+      const balancing = balancingOf(whole.service, null);
+      return { rule: null, balancing, policy: null, problem: target.detail, endpoints: [] };
+    }
     const { endpoints, service } = target.destination;
     const balancing = balancingOf(service, target.policy);
-    const problem = endpoints.length === 0 ? `has no endpoint for port ${connection.dialled.port}` : null;
+    const problem = endpoints.length === 0 ? `has no endpoint for port ${target.at.port}` : null;
     const first = balancing === 'source-ip' && source !== null ? stickyOrder(endpoints, source, 1)[0] : undefined;
     const probabilityOf = (endpoint: Endpoint): number | null => {
       if (endpoints.length === 1) return share;
@@ -128,6 +152,7 @@ export class TrafficView {
       return share / endpoints.length;
     };
     return {
+      rule: ruleText(target.rule),
       balancing,
       policy: target.policy,
       problem,
@@ -138,6 +163,12 @@ export class TrafficView {
       })),
     };
   }
+}
+
+const everyEndpoint: WeightedSubset = { subset: null, weight: 1 };
+
+function ruleText(rule: CompiledDestinationRule | null): string | null {
+  return rule === null ? null : `DestinationRule/${rule.namespace}/${rule.name}`;
 }
 
 /** The address by which a client of several is known: of the family that it dials. */

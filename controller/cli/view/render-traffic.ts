@@ -20,13 +20,23 @@ function renderOne({ sources, service, dialled, route, rule, limits, targets }: 
   const lines = [
     `${namesText(sources)} -> ${service} at ${dialled}`,
     `  route  ${route ?? 'none matches: all endpoints of the service'}`,
-    `  rule   ${rule ?? 'none'}`,
+    ...ruleLines(rule, targets),
     ...policyLines(targets),
     ...limits.map(
       ({ limit, of, says, mode }) => `  limit  ${limit}: ${says} ${of}${mode === 'audit' ? ' (audit)' : ''}`,
     ),
     '',
-    ...renderTable(['SUBSET', 'SHARE', 'BALANCING', 'ENDPOINT', 'ADDRESS', 'GETS'], targets.flatMap(targetRows))
+    ...renderTable(
+      [
+        targets.some(({ backend }) => backend !== null) ? 'BACKEND' : 'SUBSET',
+        'SHARE',
+        'BALANCING',
+        'ENDPOINT',
+        'ADDRESS',
+        'GETS',
+      ],
+      targets.flatMap(targetRows),
+    )
       .split('\n')
       .map((line) => `  ${line}`),
     ...(targets.some(({ balancing, endpoints }) => balancing === 'least-connections' && endpoints.length > 1)
@@ -36,19 +46,29 @@ function renderOne({ sources, service, dialled, route, rule, limits, targets }: 
   return lines.join('\n');
 }
 
+/** Another service has a rule of its own. */
+function ruleLines(rule: string | null, targets: readonly RoutedTarget[]): string[] {
+  const backends = targets.filter(({ backend }) => backend !== null);
+  if (backends.length === 0) return [`  rule   ${rule ?? 'none'}`];
+  const named = backends.filter((target) => target.rule !== null);
+  if (named.length === 0) return ['  rule   none'];
+  return named.map((target) => `  rule   of ${target.backend ?? ''}: ${target.rule ?? ''}`);
+}
+
 /** Of each subset, where they are not all the same. */
 function policyLines(targets: readonly RoutedTarget[]): string[] {
   const texts = targets.map(({ policy }) => (policy === null ? '' : policyText(policy)));
   const [first = ''] = texts;
   if (texts.every((text) => text === first)) return first === '' ? [] : [`  says   ${first}`];
-  return targets.flatMap(({ subset }, index) => {
+  return targets.flatMap(({ subset, backend }, index) => {
     const text = texts[index] ?? '';
-    return text === '' ? [] : [`  says   of ${subset === null ? 'all' : `subset ${subset}`}: ${text}`];
+    const of = backend ?? (subset === null ? 'all' : `subset ${subset}`);
+    return text === '' ? [] : [`  says   of ${of}: ${text}`];
   });
 }
 
-function targetRows({ subset, share, balancing, problem, endpoints }: RoutedTarget): string[][] {
-  const target = [subset ?? '', shareText(share)];
+function targetRows({ subset, backend, share, balancing, problem, endpoints }: RoutedTarget): string[][] {
+  const target = [backend ?? subset ?? '', shareText(share)];
   if (problem !== null) return [[...target, '', `refused: ${problem}`, '', '']];
   return endpoints.map(({ workload, address, probability }) => [
     ...target,

@@ -26,6 +26,8 @@ const headers: Readonly<Record<ResourceKind, readonly string[]>> = {
   DestinationRule: ['HOST', 'BALANCING', 'PORTS', 'SUBSETS', 'EXPORT TO'],
   VirtualService: ['HOST', 'ROUTES', 'EXPORT TO'],
   RateLimit: ['HOST', 'PORTS', 'FROM', 'PER', 'LIMIT', 'MODE'],
+  TCPRoute: ['SERVICES', 'BACKENDS'],
+  ReferenceGrant: ['FROM', 'TO'],
   Segment: ['MEMBERS'],
   SegmentationRule: ['TIER', 'PRIORITY', 'ACTION', 'MODE', 'FROM', 'TO', 'PORTS'],
   AuthorizationPolicy: ['ACTION', 'SELECTOR', 'RULES'],
@@ -113,6 +115,18 @@ function cells(resource: Resource): string[] {
       const limit = compileRateLimits([resource]).map(limitText);
       return [host, ports?.join(',') ?? 'any', from === undefined ? 'any' : peers(from), per, limit.join(), mode];
     }
+    case 'TCPRoute': {
+      const { parentRefs, rules } = resource.spec;
+      const backends = rules.flatMap(({ backendRefs }) =>
+        backendRefs.map((ref) => `${referentText(ref)}${ref.weight === undefined ? '' : `=${ref.weight}`}`),
+      );
+      return [parentRefs.map(referentText).join(','), backends.join('/')];
+    }
+    case 'ReferenceGrant': {
+      const { from, to } = resource.spec;
+      const names = to.map(({ kind, name }) => (name === undefined ? kind : `${kind}/${name}`));
+      return [from.map(({ kind, namespace }) => `${kind}s of ${namespace}`).join(','), names.join(',')];
+    }
     case 'PeerAuthentication': {
       const { mtls, selector, portLevelMtls = {} } = resource.spec;
       const ports = Object.entries(portLevelMtls).map(([port, { mode = 'UNSET' }]) => `${port}:${mode}`);
@@ -151,6 +165,19 @@ function cells(resource: Resource): string[] {
     default:
       return assertNever(resource);
   }
+}
+
+/** `shop/web:80`, without what is not written. */
+function referentText({
+  namespace,
+  name,
+  port,
+}: {
+  readonly namespace?: string;
+  readonly name: string;
+  readonly port?: number;
+}): string {
+  return `${namespace === undefined ? '' : `${namespace}/`}${name}${port === undefined ? '' : `:${port}`}`;
 }
 
 function clusterCells({ spec: { subject, ingress = [], egress = [] } }: ClusterPolicy): string[] {

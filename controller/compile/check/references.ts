@@ -4,6 +4,7 @@ import { serviceAccountName } from '../../../shared/routing/names.js';
 import type { AuthorizationPolicy } from '../../resources/kinds/authorization-policy.js';
 import { writtenField, type Peer } from '../../resources/kinds/peer.js';
 import type { Resource } from '../../resources/kinds/resource.js';
+import type { TcpRoute } from '../../resources/kinds/tcp-route.js';
 import type { ReferencedName } from '../../resources/match/peer-field.js';
 import { missingAccount, peerFieldNames } from '../../resources/match/peer-fields.js';
 
@@ -45,7 +46,26 @@ export function* referencesIn(resource: Resource, trustDomain: string | undefine
         if (serviceAccount !== undefined) yield toAccount(serviceAccount, ['spec', 'from', index, 'serviceAccount']);
       }
       return;
+    case 'TCPRoute':
+      yield* ofRoute(resource);
+      return;
     default:
+  }
+}
+
+/** The services of which a route says where connections go, and those to which they go. */
+function* ofRoute({ metadata, spec }: TcpRoute): Generator<Reference> {
+  const own = metadata.namespace;
+  const reference = (path: readonly PropertyKey[], namespace: string, name: string): Reference => {
+    const written = `${namespace}/${name}`;
+    return { path: ['spec', ...path, 'name'], to: 'service', written, missing: `there is no Service ${written}` };
+  };
+  for (const [index, { namespace = own, name }] of spec.parentRefs.entries())
+    yield reference(['parentRefs', index], namespace, name);
+  for (const [index, { group = '', kind = 'Service', namespace = own, name }] of (
+    spec.rules[0]?.backendRefs ?? []
+  ).entries()) {
+    if (group === '' && kind === 'Service') yield reference(['rules', 0, 'backendRefs', index], namespace, name);
   }
 }
 

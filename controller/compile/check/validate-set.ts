@@ -5,6 +5,7 @@ import { findingAmbiguousRules } from './rule-overlap.js';
 import { checkAddresses } from './check-addresses.js';
 import { checkClusterPolicies } from './check-cluster-policies.js';
 import { checkDestinationRules } from './check-destination-rules.js';
+import { checkTcpRoutes } from './check-tcp-routes.js';
 import { checkVirtualServices } from './check-virtual-services.js';
 import { checkForeignPolicies } from './check-foreign-policies.js';
 import { checkPortNames } from './check-port-names.js';
@@ -83,6 +84,7 @@ export function* validatingSet(
   checkClusterPolicies(resources, problems);
   checkDestinationRules(resources, problems);
   checkVirtualServices(resources, problems);
+  checkTcpRoutes(resources, problems);
   among((registered) => checkPortNames(resources, registered, problems));
   yield;
   among((registered) => checkForeignPolicies(resources, registered, problems));

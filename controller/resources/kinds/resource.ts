@@ -23,10 +23,12 @@ import { namespaceSchema, type Namespace } from './namespace.js';
 import { kubernetesNetworkingApiVersion, networkPolicySchema, type NetworkPolicy } from './network-policy.js';
 import { peerAuthenticationSchema, type PeerAuthentication } from './peer-authentication.js';
 import { rateLimitSchema, type RateLimit } from './rate-limit.js';
+import { referenceGrantApiVersions, referenceGrantSchema, type ReferenceGrant } from './reference-grant.js';
 import { segmentSchema, type Segment } from './segment.js';
 import { segmentationRuleSchema, type SegmentationRule } from './segmentation-rule.js';
 import { serviceSchema, type Service } from './service.js';
 import { istioNetworkingApiVersions, serviceEntrySchema, type ServiceEntry } from './service-entry.js';
+import { tcpRouteApiVersions, tcpRouteSchema, type TcpRoute } from './tcp-route.js';
 import { virtualServiceSchema, type VirtualService } from './virtual-service.js';
 import { workloadSchema, type Workload } from './workload.js';
 
@@ -43,6 +45,8 @@ export type Resource =
   | DestinationRule
   | VirtualService
   | RateLimit
+  | TcpRoute
+  | ReferenceGrant
   | Segment
   | SegmentationRule
   | AuthorizationPolicy
@@ -96,6 +100,18 @@ const resourceKinds = {
     isNamespaced: true,
     apiVersions: culvertOnly,
     aliases: ['ratelimits', 'rl'],
+  },
+  TCPRoute: {
+    schema: tcpRouteSchema,
+    isNamespaced: true,
+    apiVersions: tcpRouteApiVersions,
+    aliases: ['tcproutes', 'tcp'],
+  },
+  ReferenceGrant: {
+    schema: referenceGrantSchema,
+    isNamespaced: true,
+    apiVersions: referenceGrantApiVersions,
+    aliases: ['referencegrants', 'refgrant'],
   },
   Segment: { schema: segmentSchema, isNamespaced: false, apiVersions: culvertOnly, aliases: ['segments', 'seg'] },
   SegmentationRule: {

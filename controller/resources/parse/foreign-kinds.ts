@@ -18,7 +18,8 @@ const asWorkload = 'register each of its instances as a Workload with its addres
 const addressesInRules = 'write its addresses into a Segment with cidr, or into a ServiceEntry';
 const meshSettings = 'settings of this mesh are in a Mesh with apiVersion culvert.dev/v1';
 const httpOnly = 'it is about HTTP, and Culvert carries TCP without reading it';
-const routing = 'write its routes as a VirtualService with tcp, among the subsets of a DestinationRule';
+const routing = 'write its routes as a VirtualService with tcp, or as a TCPRoute';
+const tcpOnly = 'it is about UDP, and Culvert carries TCP';
 const noGateway = 'Culvert has no gateways, and routes connections of the members of the mesh';
 
 const projects: readonly Project[] = [
@@ -120,7 +121,7 @@ const projects: readonly Project[] = [
   {
     name: 'the Gateway API',
     groups: ['gateway.networking.k8s.io', 'gateway.networking.x-k8s.io'],
-    kinds: { HTTPRoute: httpOnly, GRPCRoute: httpOnly, TCPRoute: routing, TLSRoute: routing, GatewayClass: noGateway },
+    kinds: { HTTPRoute: httpOnly, GRPCRoute: httpOnly, TLSRoute: routing, UDPRoute: tcpOnly, GatewayClass: noGateway },
     otherwise: noGateway,
   },
   {

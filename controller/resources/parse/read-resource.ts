@@ -88,6 +88,9 @@ const bookkeepingFields = [
   'uid',
 ];
 
+/** The age of a TCPRoute decides which of two counts. */
+const keptOf: Readonly<Record<string, string>> = { TCPRoute: 'creationTimestamp' };
+
 /** A document without what the API server adds to it. */
 export function withoutBookkeeping(json: Record<string, unknown>): Record<string, unknown> {
   const { status: _, ...document } = json;
@@ -95,7 +98,10 @@ export function withoutBookkeeping(json: Record<string, unknown>): Record<string
   if (document['kind'] === 'Namespace' && isMapping(document['spec']))
     document['spec'] = withoutFinalizers(document['spec']);
   if (!isMapping(document['metadata'])) return document;
-  const metadata = Object.entries(document['metadata']).filter(([field]) => !bookkeepingFields.includes(field));
+  const kept = keptOf[String(document['kind'])];
+  const metadata = Object.entries(document['metadata']).filter(
+    ([field]) => field === kept || !bookkeepingFields.includes(field),
+  );
   return { ...document, metadata: Object.fromEntries(metadata) };
 }
 

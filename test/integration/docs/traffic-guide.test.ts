@@ -26,6 +26,26 @@ apiVersion: culvert.dev/v1
 kind: Service
 metadata: { name: ledger, namespace: billing }
 spec: { vips: [198.19.0.2], ports: [{ port: 80 }], selector: { app: ledger } }
+---
+apiVersion: culvert.dev/v1
+kind: Workload
+metadata: { name: orders, namespace: billing, labels: { app: orders } }
+spec: { serviceAccount: orders, addresses: [198.18.0.7] }
+---
+apiVersion: culvert.dev/v1
+kind: Service
+metadata: { name: orders, namespace: billing }
+spec: { vips: [198.19.0.7], ports: [{ port: 80 }], selector: { app: orders } }
+---
+apiVersion: culvert.dev/v1
+kind: Workload
+metadata: { name: orders-v2, namespace: billing, labels: { app: orders-v2 } }
+spec: { serviceAccount: orders, addresses: [198.18.0.8] }
+---
+apiVersion: culvert.dev/v1
+kind: Service
+metadata: { name: orders-v2, namespace: billing }
+spec: { vips: [198.19.0.8], ports: [{ port: 80 }], selector: { app: orders-v2 } }
 `;
 
 test('a controller takes every document of deploy/docs/traffic.md, without a warning, and shows it', async () => {
@@ -61,6 +81,7 @@ test('a controller takes every document of deploy/docs/traffic.md, without a war
     /limit +RateLimit\/istio-system\/everything: 200 a second \(burst 1000\) from billing\/api \(audit\)$/m,
   );
   assert.match((await run(['get', 'virtualservices'])).out, /ledger +replicas,v1:90\/v2:10/);
+  assert.match((await run(['get', 'tcproutes'])).out, /billing +orders +orders:80 +orders:80=90\/orders-v2:80=10/);
   for (const name of ['db', 'everything', 'db-for-reports', 'ledger']) assert.match(out, new RegExp(`\\b${name}\\b`));
 });
 

@@ -159,6 +159,20 @@ kind: RateLimit
 metadata: { name: db, namespace: billing }
 spec: { host: db, from: [{ serviceAccount: billing/api }], connectionsPerSecond: 12, maxConnections: 9 }
 ---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TCPRoute
+metadata: { name: db, namespace: billing }
+spec:
+  parentRefs: [{ group: '', kind: Service, name: db, port: 80 }, { group: '', kind: Service, name: all, namespace: shop }]
+  rules: [{ backendRefs: [{ name: db, port: 80, weight: 9 }, { name: next, namespace: shop, port: 81 }] }]
+---
+apiVersion: gateway.networking.k8s.io/v1beta1
+kind: ReferenceGrant
+metadata: { name: billing, namespace: shop }
+spec:
+  from: [{ group: gateway.networking.k8s.io, kind: TCPRoute, namespace: billing }]
+  to: [{ group: '', kind: Service }, { group: '', kind: Service, name: next }]
+---
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
 metadata: { name: db, namespace: billing }
@@ -197,6 +211,14 @@ spec: { subject: { namespaces: { matchLabels: { team: a } } } }
     Service: [
       'NAMESPACE  NAME  VIPS        PORTS       SELECTOR  REVISION  APPLIED',
       'billing    api   198.19.0.1  80→8080,81  app=api   7         5m ago',
+    ],
+    TCPRoute: [
+      'NAMESPACE  NAME  SERVICES        BACKENDS              REVISION  APPLIED',
+      'billing    db    db:80,shop/all  db:80=9/shop/next:81  7         5m ago',
+    ],
+    ReferenceGrant: [
+      'NAMESPACE  NAME     FROM                  TO                    REVISION  APPLIED',
+      'shop       billing  TCPRoutes of billing  Service,Service/next  7         5m ago',
     ],
     Segment: [
       'NAME   MEMBERS                                     REVISION  APPLIED',

@@ -124,7 +124,7 @@ describe('parseDocuments', () => {
       'kind: Segment\napiVersion: v1',
       /apiVersion: must not be "v1" \(for Segment it is culvert/,
     ],
-    ['a kind of a later version', 'kind: TCPRoute', /by Service and Workload|VirtualService/],
+    ['a kind of a later version', 'kind: TLSRoute', /by Service and Workload|VirtualService/],
     ['a kind named like an object method', 'kind: constructor', /there is no kind "constructor"/],
     ['a key that is written twice', `${segment('a')}kind: Segment\n`, /the field "\w+" is written twice/],
     [
