@@ -96,10 +96,19 @@ function policyOf({ loadBalancer, connectionPool, outlierDetection, retryBudget 
   const outliers = outlierDetection === undefined ? null : outliersOf(outlierDetection);
   return {
     ...(balancing === null ? {} : { balancing }),
+    ...warmupOf(loadBalancer ?? {}),
     ...(Object.keys(connections).length === 0 ? {} : { connections }),
     ...(outliers === null ? {} : { outliers }),
     ...(retryBudget === undefined ? {} : { retries: budgetOf(retryBudget) }),
   };
+}
+
+/** Values that are absent are those of Istio. Without a duration, a policy has no field for it. */
+function warmupOf({ warmup, warmupDurationSecs }: NonNullable<Policy['loadBalancer']>): Pick<TrafficPolicy, 'warmup'> {
+  const duration = warmup?.duration ?? warmupDurationSecs;
+  if (duration === undefined) return {};
+  const { minimumPercent = 10, aggression = 1 } = warmup ?? {};
+  return { warmup: { durationMs: takenDurationMs(duration), minPercent: minimumPercent, aggression } };
 }
 
 /** Values that are absent are those of Istio. */

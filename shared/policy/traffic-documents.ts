@@ -1,3 +1,5 @@
+import type { WarmupPolicy } from './warmup.js';
+
 /**
  * What a snapshot says of where connections go and how many there may be. None of it changes what is allowed: each endpoint is
  * authorized as without it.
@@ -77,6 +79,8 @@ export type RouteBackend = { readonly service: string; readonly port: number | n
 export type TrafficPolicy = {
   /** Absent: by open connections, or by the client's address where the service itself is sticky. */
   readonly balancing?: Balancing;
+  /** Absent: a workload that becomes ready gets its whole share at once. */
+  readonly warmup?: WarmupPolicy;
   readonly connections?: ConnectionLimits;
   /** Absent: no endpoint is ejected. */
   readonly outliers?: OutlierPolicy;

@@ -78,6 +78,8 @@ function merged(whole: TrafficPolicy, subset: DestinationSubset): TrafficPolicy 
   const known = ofSubset.get(whole);
   if (known !== undefined) return known;
   const policy = { ...whole, ...subset.policy };
+  // How connections are shared is one thing: a subset that says how has a warm-up of its own or none.
+  if (subset.policy.balancing !== undefined && subset.policy.warmup === undefined) delete policy.warmup;
   ofSubset.set(whole, policy);
   mergedPolicies.set(subset, ofSubset);
   return policy;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { longestWarmupMs } from '../policy/warmup.js';
 import { matchFields, type MatchFieldName, type MatchValue, type ValueForm } from '../policy/match-fields.js';
 import {
   authorizationConditionKeys,
@@ -169,6 +170,13 @@ const percent = z.int().min(0).max(100);
 const probeSeconds = z.int().min(1).max(32_767);
 const trafficPolicy = z.strictObject({
   balancing: z.enum(balancings).exactOptional(),
+  warmup: z
+    .strictObject({
+      durationMs: z.int().min(1).max(longestWarmupMs),
+      minPercent: z.number().min(0).max(100),
+      aggression: z.number().min(1),
+    })
+    .exactOptional(),
   connections: z
     .strictObject({
       max: positive.exactOptional(),
@@ -314,9 +322,10 @@ export const snapshotSchema: z.ZodType<Snapshot> = z.strictObject({
 export const ignorableFields: readonly string[] = [
   'destinationRules',
   'destinationRules.subsets',
-  ...['policy', 'ports.*', 'subsets.policy', 'subsets.ports.*'].map(
-    (policy) => `destinationRules.${policy}.connections.keepalive`,
-  ),
+  ...['policy', 'ports.*', 'subsets.policy', 'subsets.ports.*'].flatMap((policy) => [
+    `destinationRules.${policy}.connections.keepalive`,
+    `destinationRules.${policy}.warmup`,
+  ]),
   'virtualServices',
   'rateLimits',
   'rateLimits.bytesPerSecond',

@@ -131,8 +131,48 @@ describe('traffic that documents steer', { timeout: patientMs(180_000) }, () => 
     assert.equal(await agent.metric('culvert_endpoints_ejected'), 0);
   });
 
-  test('a breaker opens at its limit, says so, and closes', async () => {
+  test('a workload that comes gets few connections while it warms up, and its whole share without that', async () => {
     await mesh.delete('VirtualService', 'web', '-n', 'shop');
+    const agent = mesh.agent('node1');
+    const warm = (warmup: string): Promise<unknown> =>
+      mesh.apply(documents(destinationRule(`trafficPolicy: { loadBalancer: { simple: ROUND_ROBIN${warmup} } }`)));
+    /** Opens connections, and returns how many of them went to the workload. */
+    const ofNew = async (times: number): Promise<number> => {
+      const before_ = agent.records().length;
+      await served(times);
+      const ended = await waitUntil('the records of all', () => {
+        const since = agent
+          .records()
+          .slice(before_)
+          .filter(({ service }) => service === 'shop/web');
+        return since.length >= times ? since : undefined;
+      });
+      return ended.filter(({ destinationWorkload }) => destinationWorkload === 'shop/c').length;
+    };
+    // In its beginning it gets nothing, so that a connection shows a fault.
+    await warm(', warmup: { duration: 1h, minimumPercent: 0 }');
+    // Each thread of the agent has turns of its own.
+    const isWhole = (count: number, times: number): boolean => Math.abs(count - times / 3) <= 2;
+    const first = await ofNew(12);
+    assert.ok(isWhole(first, 12), `it was there when the agent started: ${first} of 12`);
+    const known = mesh.lab.resources();
+    await mesh.delete('Workload', 'c', '-n', 'shop');
+    await waitUntil('it is gone', async () => ((await ofNew(6)) === 0 ? true : undefined));
+    await mesh.apply(known);
+    await waitUntil('it is captured again, and serves', async () => {
+      const socket = await mesh.lab.workload('client').connect({ ip: mesh.lab.workload('c').ipv4, port });
+      const answer = await exchange(socket, 'x').catch(() => '');
+      return answer.endsWith('x') ? true : undefined;
+    });
+    // Chance lets one of 3,600 / (the seconds since) turns through.
+    assert.ok((await ofNew(30)) <= 3, 'it is new');
+    assert.match(await culvert('routes', 'shop/client', 'shop/web'), /warmup from 0 % within 3600s/);
+    await warm('');
+    const last = await ofNew(30);
+    assert.ok(isWhole(last, 30), `nothing warms up: ${last} of 30`);
+  });
+
+  test('a breaker opens at its limit, says so, and closes', async () => {
     await mesh.apply(documents(destinationRule('trafficPolicy: { connectionPool: { tcp: { maxConnections: 3 } } }')));
     const open: Socket[] = [];
     const agent = mesh.agent('node1');

@@ -1,11 +1,14 @@
 import { assertNever } from '../../../shared/assert-never.js';
 import type { IpAddress } from '../../../shared/address.js';
 import type { TrafficPolicy, WeightedSubset } from '../../../shared/policy/traffic-documents.js';
-import type { Destination, Endpoint } from '../../../shared/routing/destination.js';
+import type { Destination, Endpoint, ServiceDestination } from '../../../shared/routing/destination.js';
 import type { RegistryService } from '../../../shared/routing/registry-entry.js';
 import { balancingOf } from '../../../shared/routing/balancing.js';
 import { drawnChoice } from '../../../shared/routing/traffic-routes.js';
+import type { NewlyReady } from '../image/registry-image.js';
 import { EndpointLoads, type EndpointUse } from './endpoint-loads.js';
+import { EndpointWarmth } from './endpoint-warmth.js';
+import type { WarmupPolicy } from '../../../shared/policy/warmup.js';
 import { drawn } from './random-order.js';
 import { stickyOrder } from '../../../shared/routing/sticky-order.js';
 
@@ -38,18 +41,42 @@ export class EndpointBalancer {
   readonly #cursors: Cursors = new WeakMap();
   readonly #random: () => number;
   readonly #loads: EndpointLoads;
+  readonly #warmth: EndpointWarmth;
 
   /** `random`: from 0 to just below 1. `nowMs`: a clock that is never set back. */
   constructor(init: { readonly random: () => number; readonly nowMs: () => number }) {
     this.#random = init.random;
     this.#loads = new EndpointLoads({ nowMs: init.nowMs });
+    this.#warmth = new EndpointWarmth({ nowMs: init.nowMs });
+  }
+
+  /** Of these the share grows from now on, where a rule says so. */
+  noteReady(workloads: readonly NewlyReady[]): void {
+    this.#warmth.note(workloads);
   }
 
   /** Endpoints in the order in which to try them, `atMost` of them, each once: a retry never meets one that failed. */
-  order(destination: Destination, { dialledPort, client, policy, atMost, isUsable = null }: Dial): readonly Endpoint[] {
+  order(destination: Destination, dial: Dial): readonly Endpoint[] {
     const { endpoints, service } = destination;
+    const { policy, isUsable = null } = dial;
     if (service === null) return endpoints;
     if (endpoints.length < 2) return isUsable === null ? endpoints : endpoints.filter(isUsable);
+    const warmup = policy?.warmup;
+    // A client that stays with its endpoint has no share to grow.
+    if (
+      warmup === undefined ||
+      balancingOf(service, policy) === 'source-ip' ||
+      !this.#warmth.isAnyCool(endpoints, warmup)
+    )
+      return this.#ordered(destination, dial);
+    return this.#warmFirst(destination, dial, warmup);
+  }
+
+  #ordered(
+    destination: ServiceDestination,
+    { dialledPort, client, policy, atMost, isUsable = null }: Dial,
+  ): readonly Endpoint[] {
+    const { endpoints, service } = destination;
     const balancing = balancingOf(service, policy);
     switch (balancing) {
       case 'round-robin':
@@ -66,6 +93,28 @@ export class EndpointBalancer {
       default:
         return assertNever(balancing);
     }
+  }
+
+  /**
+   * An endpoint that is not warm is passed over by chance, so that it gets its share of the turns that it would have; it comes
+   * after the others, for retries. Where chance passes over all of them, all are as cool and as good.
+   */
+  #warmFirst(destination: ServiceDestination, dial: Dial, warmup: WarmupPolicy): readonly Endpoint[] {
+    const { endpoints } = destination;
+    const { atMost, isUsable = null } = dial;
+    const passed = new Set<Endpoint>();
+    const isTaken = (endpoint: Endpoint): boolean => {
+      if (isUsable?.(endpoint) === false || passed.has(endpoint)) return false;
+      const share = this.#warmth.shareOf(endpoint, warmup);
+      if (share >= 1 || this.#random() < share) return true;
+      passed.add(endpoint);
+      return false;
+    };
+    const taken = this.#ordered(destination, { ...dial, isUsable: isTaken });
+    if (taken.length === 0) return this.#ordered(destination, dial);
+    if (taken.length >= atMost || passed.size === 0) return taken;
+    const isLeft = (endpoint: Endpoint): boolean => isUsable?.(endpoint) !== false && !taken.includes(endpoint);
+    return [...taken, ...this.others(endpoints, { atMost: atMost - taken.length, isUsable: isLeft })];
   }
 
   /** Up to `atMost` usable ones by chance, for a connection that could reach none of those that were ordered. */

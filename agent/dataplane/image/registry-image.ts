@@ -1,5 +1,6 @@
 import type { IpAddress } from '../../../shared/address.js';
 import { registryKey, type RegistryEntry } from '../../../shared/routing/registry-entry.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 import { addressTerm, keyTerm, labelTerm, vipTerm } from './registry-terms.js';
 
 /**
@@ -28,7 +29,12 @@ export type RegistryChange = {
   readonly removals: readonly string[];
   /** As in `RegistryMessage`; absent: as before. */
   readonly unreadable?: ReadonlyMap<IpAddress, string>;
+  /** Workloads that became ready with this change, or not long before it where a thread gets everything; absent: none. */
+  readonly newlyReady?: readonly NewlyReady[];
 };
+
+/** A workload that became ready, and how long ago. Threads have clocks of their own, so this is no point in time. */
+export type NewlyReady = { readonly workload: WorkloadName; readonly agoMs: number };
 
 export const wordsPerSlot = 3;
 export const wordsPerPosting = 2;

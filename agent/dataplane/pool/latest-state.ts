@@ -15,7 +15,7 @@ import { SharedRegistry } from './shared-registry.js';
  * control thread.
  */
 export class LatestState {
-  readonly #registry = new SharedRegistry();
+  readonly #registry = new SharedRegistry({ nowMs: () => performance.now() });
   #sequence: { readonly sequence?: number } = {};
   #rules: Extract<StateMessage, { type: 'rules' }> | null = null;
   #rulesAge: RulesAgeMessage | null = null;

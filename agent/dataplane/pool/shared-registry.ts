@@ -1,7 +1,13 @@
 import type { IpAddress } from '../../../shared/address.js';
 import { registryKey, type RegistryEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryMessage } from '../messages.js';
-import { buildRegistryImage, type RegistryChange, type RegistryImage } from '../image/registry-image.js';
+import {
+  buildRegistryImage,
+  type NewlyReady,
+  type RegistryChange,
+  type RegistryImage,
+} from '../image/registry-image.js';
+import { ReadyTimes } from './ready-times.js';
 
 /**
  * The image is rebuilt after this many changes, or this share of it: a change is an object in each worker, the image
@@ -20,14 +26,23 @@ export class SharedRegistry {
   readonly #changed = new Set<string>();
   #unreadable: ReadonlyMap<IpAddress, string> = new Map();
   #image: RegistryImage | null = null;
+  readonly #readyTimes: ReadyTimes;
+
+  /** `nowMs`: of a clock that never goes back. */
+  constructor({ nowMs }: { readonly nowMs: () => number }) {
+    this.#readyTimes = new ReadyTimes({ nowMs });
+  }
 
   /** Returns the change for workers that have everything before this message. */
   absorb({ isFull, upserts, removals, unreadable }: RegistryMessage): RegistryChange {
+    // What the first registry has was ready before.
+    const ready = this.#image === null ? [] : this.#readyTimes.note(this.#entries, upserts);
     if (isFull) this.#entries.clear();
     if (isFull || unreadable !== undefined) this.#unreadable = unreadable ?? new Map();
     for (const key of removals) {
       this.#entries.delete(key);
       this.#changed.add(key);
+      this.#readyTimes.forget(key);
     }
     for (const entry of upserts) {
       const key = registryKey(entry);
@@ -36,11 +51,11 @@ export class SharedRegistry {
     }
     const image = this.#image;
     if (!isFull && image !== null && this.#changed.size <= Math.max(minChanges, image.entries * changedShare)) {
-      return { image: null, upserts, removals, ...(unreadable === undefined ? {} : { unreadable }) };
+      return { image: null, upserts, removals, ...(unreadable === undefined ? {} : { unreadable }), ...named(ready) };
     }
     this.#image = buildRegistryImage([...this.#entries.values()]);
     this.#changed.clear();
-    return { image: this.#image, upserts: [], removals: [], unreadable: this.#unreadable };
+    return { image: this.#image, upserts: [], removals: [], unreadable: this.#unreadable, ...named(ready) };
   }
 
   /** Returns the whole state for a new worker; null before the first message. */
@@ -53,6 +68,11 @@ export class SharedRegistry {
       if (entry === undefined) removals.push(key);
       else upserts.push(entry);
     }
-    return { image: this.#image, upserts, removals, unreadable: this.#unreadable };
+    const ready = this.#readyTimes.all();
+    return { image: this.#image, upserts, removals, unreadable: this.#unreadable, ...named(ready) };
   }
+}
+
+function named(newlyReady: readonly NewlyReady[]): Pick<RegistryChange, 'newlyReady'> {
+  return newlyReady.length === 0 ? {} : { newlyReady };
 }

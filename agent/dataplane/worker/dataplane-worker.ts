@@ -249,6 +249,7 @@ export class DataplaneWorker {
 
   #useRegistry({ sequence, ...change }: RegistryCommand): void {
     this.#state.registry.apply(change);
+    this.#context.balancer.noteReady(change.newlyReady ?? []);
     void this.#connections.recheckAll().then(() => {
       this.#endUnproved(change);
       if (sequence !== undefined) this.#post({ type: 'registered', sequence });

@@ -4,10 +4,12 @@ import type {
   RetryBudgetPolicy,
   TrafficPolicy,
 } from '../../../shared/policy/traffic-documents.js';
+import type { WarmupPolicy } from '../../../shared/policy/warmup.js';
 
 /** What a DestinationRule says of connections, apart from how they are shared, in the words of the document; empty: nothing. */
-export function policyText({ connections = {}, outliers, retries }: TrafficPolicy): string {
+export function policyText({ warmup, connections = {}, outliers, retries }: TrafficPolicy): string {
   const parts = [...limitTexts(connections)];
+  if (warmup !== undefined) parts.push(warmupText(warmup));
   if (outliers !== undefined) parts.push(outlierText(outliers));
   if (retries !== undefined) parts.push(budgetText(retries));
   return parts.join(', ');
@@ -23,6 +25,10 @@ function* limitTexts(limits: ConnectionLimits): Generator<string> {
   if (keepalive === undefined) return;
   const { idleSeconds, everySeconds, probes } = keepalive;
   yield `tcpKeepalive after ${idleSeconds}s, ${probes} times every ${everySeconds}s`;
+}
+
+function warmupText({ durationMs, minPercent }: WarmupPolicy): string {
+  return `warmup from ${minPercent} % within ${spanText(durationMs)}`;
 }
 
 function outlierText({ failures, baseEjectionMs }: OutlierPolicy): string {

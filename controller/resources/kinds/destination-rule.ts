@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { completeHost, meantHost } from '../../../shared/routing/service-hosts.js';
 import { connectionPoolField } from './connection-pool.js';
 import { fieldNotes } from './field-notes.js';
+import { warmupFields } from './warmup.js';
 import { outlierDetectionField } from './outlier-detection.js';
 import { namespaceField, portField, selectorField } from './field-schemas.js';
 import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
@@ -44,18 +45,26 @@ const loadBalancer = z
         },
       }),
     consistentHash: hash.exactOptional().describe('All connections of a client go to one endpoint.'),
+    ...warmupFields,
   })
-  .superRefine(({ simple, consistentHash }, context) => {
-    if (simple === undefined || consistentHash === undefined) return;
-    const message = 'stands next to simple: leave out one of the two';
-    context.addIssue({ code: 'custom', path: ['consistentHash'], message });
+  .superRefine(({ simple, consistentHash, warmup, warmupDurationSecs }, context) => {
+    if (simple !== undefined && consistentHash !== undefined) {
+      const message = 'stands next to simple: leave out one of the two';
+      context.addIssue({ code: 'custom', path: ['consistentHash'], message });
+    }
+    if (warmup !== undefined && warmupDurationSecs !== undefined) {
+      const message = 'is the older name of warmup.duration, which is there: leave it out';
+      context.addIssue({ code: 'custom', path: ['warmupDurationSecs'], message });
+    }
+    if (consistentHash !== undefined && (warmup ?? warmupDurationSecs) !== undefined) {
+      const message = 'has no meaning with consistentHash, by which a client stays with its endpoint: leave it out';
+      context.addIssue({ code: 'custom', path: [warmup === undefined ? 'warmupDurationSecs' : 'warmup'], message });
+    }
   })
   .register(fieldNotes, {
     example: '{ simple: LEAST_REQUEST }',
     refusedFields: {
       localityLbSetting: `${notYet}: which endpoints are near is trafficDistribution of the Service`,
-      warmup: notYet,
-      warmupDurationSecs: notYet,
     },
   });
 

@@ -129,6 +129,19 @@ describe('a DestinationRule of Istio becomes', () => {
       {},
     ],
     [
+      'a warm-up',
+      {
+        host: 'web',
+        trafficPolicy: { loadBalancer: { warmup: { duration: '1m', minimumPercent: 2.5, aggression: 2 } } },
+      },
+      { policy: { warmup: { durationMs: 60_000, minPercent: 2.5, aggression: 2 } } },
+    ],
+    [
+      'a warm-up with the values of Istio, by its older name',
+      { host: 'web', trafficPolicy: { loadBalancer: { simple: 'RANDOM', warmupDurationSecs: '30s' } } },
+      { policy: { balancing: 'random', warmup: { durationMs: 30_000, minPercent: 10, aggression: 1 } } },
+    ],
+    [
       'a budget of retries',
       { host: 'web', trafficPolicy: { retryBudget: { percent: 2.5, minRetryConcurrency: 0 } } },
       { policy: { retries: { percent: 2.5, minConcurrency: 0 } } },
@@ -290,8 +303,30 @@ describe('a DestinationRule is refused for', () => {
     ['spec.trafficPolicy.loadBalancer.simple', lb({ simple: 'PASSTHROUGH' }), /nothing listens/],
     ['spec.trafficPolicy.loadBalancer.simple', lb({ simple: 'FASTEST' }), /The values are UNSPECIFIED, ROUND_ROBIN/],
     ['spec.trafficPolicy.loadBalancer.localityLbSetting', lb({ localityLbSetting: {} }), /trafficDistribution/],
-    ['spec.trafficPolicy.loadBalancer.warmup', lb({ warmup: {} }), /does not serve it/],
-    ['spec.trafficPolicy.loadBalancer.warmupDurationSecs', lb({ warmupDurationSecs: '10s' }), /does not serve it/],
+    ['spec.trafficPolicy.loadBalancer.warmup.duration', lb({ warmup: {} }), /is missing/],
+    ['spec.trafficPolicy.loadBalancer.warmup.duration', lb({ warmup: { duration: '61m' } }), /at most 60m/],
+    ['spec.trafficPolicy.loadBalancer.warmup.duration', lb({ warmup: { duration: '0s' } }), /at least 1ms/],
+    [
+      'spec.trafficPolicy.loadBalancer.warmup.minimumPercent',
+      lb({ warmup: { duration: '1m', minimumPercent: 101 } }),
+      /from 0 to 100/,
+    ],
+    [
+      'spec.trafficPolicy.loadBalancer.warmup.aggression',
+      lb({ warmup: { duration: '1m', aggression: 0.5 } }),
+      /at least 1/,
+    ],
+    ['spec.trafficPolicy.loadBalancer.warmupDurationSecs', lb({ warmupDurationSecs: '2h' }), /at most 60m/],
+    [
+      'spec.trafficPolicy.loadBalancer.warmupDurationSecs',
+      lb({ warmupDurationSecs: '10s', warmup: { duration: '10s' } }),
+      /older name/,
+    ],
+    [
+      'spec.trafficPolicy.loadBalancer.warmup',
+      lb({ warmup: { duration: '10s' }, consistentHash: { useSourceIp: true } }),
+      /no meaning with consistentHash/,
+    ],
     [
       'spec.trafficPolicy.loadBalancer.consistentHash',
       lb({ simple: 'RANDOM', consistentHash: { useSourceIp: true } }),

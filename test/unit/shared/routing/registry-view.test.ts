@@ -60,7 +60,7 @@ describe("the agent's view and the controller's", () => {
   test('agree on random registries after random changes', () => {
     fc.assert(
       fc.property(fc.array(step, { minLength: 1, maxLength: 8 }), fc.nat(7), (steps, lateAt) => {
-        const shared = new SharedRegistry();
+        const shared = new SharedRegistry({ nowMs: () => 0 });
         const [early, late] = [new RegistryIndex(), new RegistryIndex()];
         let current = new Map<string, RegistryEntry>();
         for (const [at, { isFull, upserts, removed }] of steps.entries()) {

@@ -162,6 +162,16 @@ describe('the policy', () => {
     assert.deepEqual([at(80), at(81), at(82)], [balancing('random'), {}, balancing('source-ip')]);
   });
 
+  it('has no warm-up where a subset says how connections are shared, and none of its own', () => {
+    const warmup = { durationMs: 1000, minPercent: 10, aggression: 1 };
+    const whole_ = rule('shop/s', whole, { policy: { balancing: 'random', warmup } });
+    const of = (policy: CompiledDestinationRule['policy']) =>
+      policyOfRule(whole_, 80, { name: 'v1', labels: {}, policy, ports: {} });
+    assert.deepEqual(of({}), { balancing: 'random', warmup });
+    assert.deepEqual(of({ balancing: 'source-ip' }), { balancing: 'source-ip' });
+    assert.deepEqual(of({ balancing: 'round-robin', warmup }), { balancing: 'round-robin', warmup });
+  });
+
   it('is null without a rule', () => {
     assert.equal(policies().ruleFor(web, 'billing'), null);
     const other = policies(rule('shop/s', 'db.shop.svc.cluster.local'));

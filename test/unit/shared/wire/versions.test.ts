@@ -192,9 +192,9 @@ describe('what decides about connections and may be passed over', () => {
   const policies = ['policy', 'ports.*', 'subsets.policy', 'subsets.ports.*'].map((path) => `destinationRules.${path}`);
 
   it('is left out of documents about traffic at any depth, and said to be', () => {
-    const listed = policies.map((path) => `${path}.warmupMs`);
+    const listed = policies.map((path) => `${path}.panicPercent`);
     const reader = snapshotReader();
-    const written = writeSnapshot(traffic({ policy: { warmupMs: 1000 } }), listed);
+    const written = writeSnapshot(traffic({ policy: { panicPercent: 50 } }), listed);
     assert.deepEqual(reader.read(written), traffic({}));
     assert.deepEqual(reader.passedOver, listed.toSorted());
     // The next revision has the same document, which is not read again.
@@ -209,7 +209,7 @@ describe('what decides about connections and may be passed over', () => {
   it('is refused as a whole where it narrows a route, and the last rules are those that were read', () => {
     const reader = snapshotReader();
     const before = reader.read(writeSnapshot(traffic({})));
-    const listed = policies.map((path) => `${path}.warmupMs`);
+    const listed = policies.map((path) => `${path}.panicPercent`);
     assert.throws(() => reader.read(writeSnapshot(traffic({ match: { sniHosts: ['a'] } }), listed)), /sniHosts/);
     assert.deepEqual([reader.read(writeSnapshot(before)), reader.passedOver], [before, []]);
   });

@@ -74,7 +74,7 @@ function answers(index: RegistryIndex): unknown {
 describe('the registry in shared memory', () => {
   test('gives a late worker, and one that was there from the start, the same answers as a registry of objects', () => {
     const random = numbers(7);
-    const shared = new SharedRegistry();
+    const shared = new SharedRegistry({ nowMs: () => 0 });
     const [plain, early] = [new RegistryIndex(), new RegistryIndex()];
     let images = 0;
     for (let round = 0; round < 40; round++) {
@@ -105,7 +105,7 @@ describe('the registry in shared memory', () => {
   });
 
   test('starts over with what a full message names', () => {
-    const shared = new SharedRegistry();
+    const shared = new SharedRegistry({ nowMs: () => 0 });
     shared.absorb({ type: 'registry', isFull: true, upserts: [workload(1), workload(2)], removals: [] });
     shared.absorb({ type: 'registry', isFull: false, upserts: [workload(3)], removals: [registryKey(workload(1))] });
     const { image, upserts, removals } = shared.absorb({
@@ -121,7 +121,7 @@ describe('the registry in shared memory', () => {
   });
 
   test('has nothing to replay before the first message', () => {
-    assert.equal(new SharedRegistry().replay(), null);
+    assert.equal(new SharedRegistry({ nowMs: () => 0 }).replay(), null);
   });
 
   test('gives the same object for an entry that is found again', () => {
