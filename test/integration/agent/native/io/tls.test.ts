@@ -193,21 +193,28 @@ test('a read says how many bytes wait for the kernel then, because it can have a
   desk.sendTls(a, 'one');
   await desk.receiveTls(b);
   const bytes = Buffer.alloc(mostTlsBytes);
-  // The kernel's buffers grow for a while, also without an event.
-  for (let stillFor = 0; stillFor < 20; stillFor += 1) {
-    if (calls.ioTlsFlush(a) === 0) {
-      desk.sendTls(a, bytes);
-      stillFor = 0;
+  // The kernel's buffers grow for a while, also without an event; on a busy machine for longer.
+  for (let round = 1; ; round += 1) {
+    for (let stillFor = 0; stillFor < 20; stillFor += 1) {
+      if (calls.ioTlsFlush(a) === 0) {
+        desk.sendTls(a, bytes);
+        stillFor = 0;
+      }
+      await new Promise((resolve) => {
+        setTimeout(resolve, 5);
+      });
     }
-    await new Promise((resolve) => {
-      setTimeout(resolve, 5);
-    });
+    // It asks for another key.
+    assert.equal(desk.sendTls(b, 'question'), 0);
+    assert.equal((await desk.receiveTls(a)).text, 'question');
+    const said = desk.status(2);
+    const waiting = calls.ioTlsFlush(a);
+    if (waiting > 0) {
+      assert.equal(said > 0, true, 'there is something to be flushed');
+      break;
+    }
+    assert.ok(round < 10, 'the kernel takes all');
   }
-  // It asks for another key.
-  assert.equal(desk.sendTls(b, 'question'), 0);
-  assert.equal((await desk.receiveTls(a)).text, 'question');
-  assert.ok(desk.status(2) > 0, 'there is something to be flushed');
-  assert.equal(calls.ioTlsFlush(a) > 0, true);
   desk.close(a, b);
   calls.ioFreeTlsContext(frequent);
 });
