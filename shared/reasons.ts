@@ -66,6 +66,13 @@ export const reasons = {
     text: 'A RateLimit has no room for another connection: as many are open, or were opened within a short time, as it allows.',
     next: 'culvert routes SRC NAMESPACE/NAME:PORT',
   },
+  FAULT_INJECTED: {
+    side: 'policy',
+    level: 'warn',
+    status: 503,
+    text: 'A VirtualService has a share of the connections refused on purpose, for a test (fault.abort).',
+    next: 'culvert routes SRC NAMESPACE/NAME:PORT',
+  },
   NO_ENDPOINT: {
     side: 'server',
     level: 'warn',

@@ -43,6 +43,8 @@ export type AccessLogLine = {
   readonly subset?: string;
   /** RateLimits that refused it, or would have in mode enforce: name, field that is used up, mode. */
   readonly limited?: readonly string[];
+  /** What a VirtualService had done to it on purpose (delay, abort, throttle). */
+  readonly faults?: readonly string[];
   readonly bytesSent: number;
   readonly bytesReceived: number;
   /** RFC 3339. */
@@ -122,6 +124,7 @@ export function accessLogLine(connection: ClosedConnection): AccessLogLine {
   if (connection.limited !== undefined) {
     line.limited = connection.limited.map(({ limit, bound, mode }) => `${limit} ${bound} ${mode}`);
   }
+  if (connection.faults !== undefined) line.faults = connection.faults;
   line.bytesSent = connection.bytesSent;
   line.bytesReceived = connection.bytesReceived;
   line.startedAt = new Date(connection.startedAtMs).toISOString();

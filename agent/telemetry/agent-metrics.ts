@@ -38,6 +38,7 @@ export class AgentMetrics {
   readonly #routed: CappedCounter<(typeof routeLabels)[number]>;
   readonly #circuits: CappedCounter<'service'>;
   readonly #limited: CappedCounter<'limit' | 'bound' | 'mode'>;
+  readonly #faulted: CappedCounter<'route' | 'fault'>;
   readonly #ejections: CappedCounter<'destination' | 'rule' | 'reason'>;
   readonly #opened: Counter;
   readonly #lost: Counter;
@@ -112,6 +113,13 @@ export class AgentMetrics {
       help: 'Connections that a RateLimit refused or slowed down (mode enforce), or would have (mode audit), by RateLimit and its field that was used up.',
       labelNames: ['limit', 'bound', 'mode'],
       openLabels: ['limit'],
+    });
+    this.#faulted = new CappedCounter({
+      ...capped,
+      name: 'culvert_connections_faulted_total',
+      help: 'Connections that a VirtualService had delayed, aborted or throttled on purpose, by route and fault.',
+      labelNames: ['route', 'fault'],
+      openLabels: ['route'],
     });
     this.#ejections = new CappedCounter({
       ...capped,
@@ -247,6 +255,7 @@ export class AgentMetrics {
     if (connection.route !== undefined) {
       const { route, subset } = connection.route;
       this.#routed.add({ route, subset: subset ?? noSubset, reason }, 1);
+      for (const fault of connection.faults ?? []) this.#faulted.add({ route, fault }, 1);
     }
     for (const { limit, bound, mode } of connection.limited ?? []) this.#limited.add({ limit, bound, mode }, 1);
     if (reason === 'CIRCUIT_OPEN' && connection.service !== null)

@@ -12,10 +12,9 @@ import { isWithdrawn } from '../inventory/withdrawn-identity.js';
 import type { RegistryEntry, WorkloadEntry } from '../../shared/routing/registry-entry.js';
 import { badRequest } from './api-error.js';
 import type { Enforcer, ExplainedConnection, WhyAnswer } from './api-types.js';
+import { trafficNotes } from './traffic-notes.js';
 import { findDestinations, findSources, type Candidate, type DestinationCandidate } from './party-candidates.js';
 import { partyWorkload } from '../analysis/pairs/mesh-party.js';
-import { servedPort } from '../../shared/routing/destination.js';
-import { limitText, RateLimits } from '../../shared/routing/rate-limits.js';
 import { localityOf } from '../../shared/routing/locality.js';
 import { serviceName, workloadName, type NodeName } from '../../shared/routing/names.js';
 
@@ -152,7 +151,7 @@ function explainOne(input: {
     ...(isOwn ? [ownTraffic] : notesFor({ source, destination })),
     ...(isOwn ? [source] : [source, destination]).flatMap(unservedNote),
     ...probeNote(input),
-    ...(isSourceMeshed && decision.verdict === 'allow' ? limitNotes(input) : []),
+    ...(isSourceMeshed && decision.verdict === 'allow' ? trafficNotes({ ...input, snapshot }) : []),
     ...(missing === null ? [] : [`This decides: ${missingProofText('the source', missing)} (${missingProofHint}).`]),
   ];
   return {
@@ -189,25 +188,6 @@ function probeNote({
   return [
     `Programs on ${node} that its agent's hostProbes names (${probers.join(', ')}) pass without a rule; their records have the path probe.`,
   ];
-}
-
-/** RateLimits that count the connection: the agent of the source asks them when the rules have allowed it. */
-function limitNotes({
-  release,
-  source,
-  destination,
-  dialledPort,
-}: Pick<Parameters<typeof explainOne>[0], 'release' | 'source' | 'destination' | 'dialledPort'>): string[] {
-  const { rateLimits, mesh } = release.snapshot;
-  const { service } = destination;
-  const served = service === null ? undefined : servedPort(service, dialledPort);
-  if (rateLimits === undefined || service === null || served === undefined || source.workload === null) return [];
-  const limits = new RateLimits({ documents: rateLimits, rootNamespace: mesh.rootNamespace });
-  const found = limits.for(service, source.workload, served.port) ?? [];
-  return found.map(({ name, of, document }) => {
-    const what = document.mode === 'audit' ? 'only counts what is more' : 'refuses what is more, or slows it down';
-    return `${name} ${what}: ${limitText(document)} ${of}.`;
-  });
 }
 
 function registeredParty({ ip, workload }: Candidate): Party {

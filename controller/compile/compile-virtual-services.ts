@@ -1,4 +1,11 @@
-import type { CompiledVirtualService, RouteMatch } from '../../shared/policy/traffic-documents.js';
+import type {
+  CompiledVirtualService,
+  FaultShare,
+  RouteFaults,
+  RouteMatch,
+} from '../../shared/policy/traffic-documents.js';
+import { parseInstant } from '../resources/kinds/instant.js';
+import type { RouteFault } from '../resources/kinds/route-fault.js';
 import type { VirtualService } from '../resources/kinds/virtual-service.js';
 import { takenDurationMs } from '../resources/kinds/duration-field.js';
 import { byNamespaceAndName } from './compile-authorization.js';
@@ -27,7 +34,7 @@ function compileUncached({ metadata, spec }: VirtualService): CompiledVirtualSer
     name,
     host: hostOf(spec.hosts[0] ?? '', namespace),
     ...exportOf(spec.exportTo ?? [], namespace),
-    routes: spec.tcp.map(({ match = [], route, retries, timeout }) => ({
+    routes: spec.tcp.map(({ match = [], route, retries, timeout, fault }) => ({
       matches: match.map(compileMatch),
       choices: route.map(({ destination, weight = route.length === 1 ? 1 : 0 }) => ({
         subset: destination.subset ?? null,
@@ -36,8 +43,22 @@ function compileUncached({ metadata, spec }: VirtualService): CompiledVirtualSer
       ...(retries === undefined ? {} : { attempts: retries.attempts }),
       ...(retries?.perTryTimeout === undefined ? {} : { perTryTimeoutMs: takenDurationMs(retries.perTryTimeout) }),
       ...(timeout === undefined ? {} : { timeoutMs: takenDurationMs(timeout) }),
+      ...(fault === undefined ? {} : { faults: compileFault(fault) }),
     })),
   };
+}
+
+function compileFault({ delay, abort, throttle }: RouteFault): RouteFaults {
+  return {
+    ...(delay === undefined ? {} : { delay: { ...shareOf(delay), delayMs: takenDurationMs(delay.fixedDelay) } }),
+    ...(abort === undefined ? {} : { abort: shareOf(abort) }),
+    ...(throttle === undefined ? {} : { throttle: { ...shareOf(throttle), bytesPerSecond: throttle.bytesPerSecond } }),
+  };
+}
+
+function shareOf({ percentage, expiresAt }: NonNullable<RouteFault['abort']>): FaultShare {
+  const expiresAtMs = expiresAt === undefined ? undefined : parseInstant(expiresAt);
+  return { percent: percentage.value, ...(expiresAtMs === undefined ? {} : { expiresAtMs }) };
 }
 
 function compileMatch(match: Match): RouteMatch {

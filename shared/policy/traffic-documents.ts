@@ -53,7 +53,24 @@ export type TrafficRoute = {
   readonly perTryTimeoutMs?: number;
   /** For connecting at all. At least 1. */
   readonly timeoutMs?: number;
+  readonly faults?: RouteFaults;
 };
+
+/** What is done on purpose to some connections that the rules allow. Each is drawn by itself; see `shared/routing/faults.ts`. */
+export type RouteFaults = {
+  /** Before an endpoint is connected: at least 1, at most {@link longestDelayMs}. */
+  readonly delay?: FaultShare & { readonly delayMs: number };
+  /** The connection is refused. */
+  readonly abort?: FaultShare;
+  /** Of one connection, each way. At least 1. */
+  readonly throttle?: FaultShare & { readonly bytesPerSecond: number };
+};
+
+/** `percent`: of new connections, from 0 to 100. `expiresAtMs`: from then on there are none; absent: no end is written. */
+export type FaultShare = { readonly percent: number; readonly expiresAtMs?: number };
+
+/** Most clients have given up by then, and each has a place among the connections of its workload meanwhile. */
+export const longestDelayMs = 300_000;
 
 /** All fields that are there must match. */
 export type RouteMatch = {

@@ -8,7 +8,7 @@ import {
   tiers,
   type Snapshot,
 } from '../policy/snapshot.js';
-import { balancings, rateLimitBudgets } from '../policy/traffic-documents.js';
+import { balancings, longestDelayMs, rateLimitBudgets } from '../policy/traffic-documents.js';
 
 const names = z.array(z.string().max(512)).readonly();
 const labels = z.record(z.string(), z.string()).readonly();
@@ -236,6 +236,12 @@ const weightedSubset = z.strictObject({
   weight: z.int().min(0),
   backend: routeBackend.exactOptional(),
 });
+const faultShare = { percent: z.number().min(0).max(100), expiresAtMs: z.int().exactOptional() };
+const routeFaults = z.strictObject({
+  delay: z.strictObject({ ...faultShare, delayMs: positive.max(longestDelayMs) }).exactOptional(),
+  abort: z.strictObject(faultShare).exactOptional(),
+  throttle: z.strictObject({ ...faultShare, bytesPerSecond: positive }).exactOptional(),
+});
 const virtualService = z.strictObject({
   namespace: z.string().min(1),
   name: z.string().min(1),
@@ -250,6 +256,7 @@ const virtualService = z.strictObject({
         attempts: z.int().min(0).exactOptional(),
         perTryTimeoutMs: positive.exactOptional(),
         timeoutMs: positive.exactOptional(),
+        faults: routeFaults.exactOptional(),
       }),
     )
     .readonly(),
@@ -317,7 +324,9 @@ export const snapshotSchema: z.ZodType<Snapshot> = z.strictObject({
  * Of documents about traffic, which never change what is allowed, fields at any depth can be listed, with `*` for a port:
  * `destinationRules.ports.*.warmup`. Those are listed without which connections go as if the field were not written, for
  * example how endpoints are shared. A field that narrows something (what a route matches, which clients a limit is for) is not
- * listed. A field that is there gets no new values: those are a field of their own.
+ * listed, and one within `faults` neither: a fault that is read without what bounds it would be for more connections, or
+ * for longer. Faults as a whole are listed: without them connections go as well as they can. A field that is there gets no
+ * new values: those are a field of their own.
  */
 export const ignorableFields: readonly string[] = [
   'destinationRules',
@@ -327,6 +336,7 @@ export const ignorableFields: readonly string[] = [
     `destinationRules.${policy}.warmup`,
   ]),
   'virtualServices',
+  'virtualServices.routes.faults',
   'rateLimits',
   'rateLimits.bytesPerSecond',
 ];

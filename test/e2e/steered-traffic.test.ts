@@ -5,7 +5,7 @@ import type { LabServer } from '../lab/namespace-sockets.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import { patientMs } from '../lab/patience.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { exchange, greetAndEcho, refusal } from '../support/agent/dataplane-applications.js';
+import { answerTo, exchange, greetAndEcho, refusal } from '../support/agent/dataplane-applications.js';
 import { documents, meshOf } from '../support/mesh/rule-world.js';
 
 const port = 8080;
@@ -16,8 +16,9 @@ kind: DestinationRule
 metadata: { name: web, namespace: shop }
 spec: { host: web, subsets: [{ name: v1, labels: { version: v1 } }, { name: v2, labels: { version: v2 } }], ${spec} }
 `;
-const virtualService = (routes: string): string => `
-apiVersion: networking.istio.io/v1
+const own = 'culvert.dev/v1';
+const virtualService = (routes: string, apiVersion = 'networking.istio.io/v1'): string => `
+apiVersion: ${apiVersion}
 kind: VirtualService
 metadata: { name: web, namespace: shop }
 spec: { hosts: [web], tcp: [${routes}] }
@@ -26,7 +27,7 @@ const to = (v1: number, v2: number): string =>
   `{ route: [{ destination: { host: web, subset: v1 }, weight: ${v1} }, { destination: { host: web, subset: v2 }, weight: ${v2} }] }`;
 
 /** Documents about traffic, from `culvert apply` to the figures of agents, with real processes. */
-describe('traffic that documents steer', { timeout: patientMs(180_000) }, () => {
+describe('traffic that documents steer', { timeout: patientMs(240_000) }, () => {
   let mesh: Mesh;
   const servers = new Map<string, LabServer>();
 
@@ -198,5 +199,55 @@ describe('traffic that documents steer', { timeout: patientMs(180_000) }, () => 
       const answer = await exchange(socket, 'x').catch(() => '');
       return answer.endsWith('x') ? true : undefined;
     });
+  });
+
+  test('a share of the connections gets faults, which log, figures, routes, why and lint name', async () => {
+    const percent = 40;
+    const fault = `{ abort: { percentage: { value: ${percent} }, expiresAt: "2037-01-31T18:00:00Z" }, delay: { percentage: { value: 100 }, fixedDelay: 20ms } }`;
+    await mesh.apply(
+      documents(
+        destinationRule(''),
+        virtualService(`{ fault: ${fault}, route: [{ destination: { host: web } }] }`, own),
+      ),
+    );
+    const agent = mesh.agent('node1');
+    const times = 100;
+    let refused = 0;
+    for (let left = times; left > 0; left -= 10) {
+      const client = mesh.lab.workload('client');
+      const answers = await Promise.all(Array.from({ length: 10 }, () => answerTo(client, vip(), 'x')));
+      refused += answers.filter((answer) => answer === null).length;
+    }
+    const route = 'VirtualService/shop/web spec.tcp[0]';
+    const count = (of: string): Promise<number> =>
+      agent.metric('culvert_connections_faulted_total', { route, fault: of });
+    await waitUntil('all of them counted', async () => ((await count('delay')) === times ? true : undefined));
+    // Six standard deviations; chance here is the agent's own.
+    const expected = (times * percent) / 100;
+    const tolerance = 6 * Math.sqrt(expected * (1 - percent / 100));
+    assert.ok(Math.abs(refused - expected) <= tolerance, `${refused} of ${times}`);
+    assert.equal(await count('abort'), refused);
+    const logged = agent.records().filter(({ faults }) => faults !== undefined);
+    assert.equal(logged.length, times);
+    const aborted = logged.filter(({ reason }) => reason === 'FAULT_INJECTED');
+    assert.equal(aborted.length, refused);
+    for (const record of aborted) {
+      assert.deepEqual([record.faults, record.detail], [['delay', 'abort'], `fault.abort of ${route}`]);
+    }
+    for (const [argv, says] of [
+      [
+        ['routes', 'shop/client', 'shop/web'],
+        /fault +delay of 20ms for 100 % of the connections\n +fault +abort for 40 % /,
+      ],
+      [
+        ['why', 'shop/client', 'service:shop/web'],
+        /spec\.tcp\[0\] does this to 40 % of the connections on purpose: abort,/,
+      ],
+      [['lint'], /endless fault: spec\.tcp\[0\]\.fault\.delay has no expiresAt/],
+    ] as const) {
+      assert.match(await culvert(...argv), says);
+    }
+    await mesh.delete('VirtualService', 'web', '-n', 'shop');
+    await served(5);
   });
 });

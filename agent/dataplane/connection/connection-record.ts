@@ -1,5 +1,6 @@
 import type { HostPort } from '../../../shared/address.js';
 import type { Decision, RuleRef } from '../../../shared/policy/connection.js';
+import type { FaultKind } from '../../../shared/routing/faults.js';
 import type {
   ClosedConnection,
   ConnectionParty,
@@ -37,6 +38,7 @@ export class ConnectionRecord {
   /** The route that leads it; null: no document does. */
   route: RouteTaken | null = null;
   #limited: readonly LimitHit[] | null = null;
+  #faults: readonly FaultKind[] | null = null;
   /** Whether the last sweep counted it among the open connections that are in no report. */
   isCountedOpen = false;
   /** This agent's own end of its connection to the application; null when it has none. */
@@ -109,6 +111,11 @@ export class ConnectionRecord {
     this.#limited = [...(this.#limited ?? []), hit];
   }
 
+  /** A VirtualService has this done to it on purpose. */
+  faulted(fault: FaultKind): void {
+    this.#faults = [...(this.#faults ?? []), fault];
+  }
+
   /** No more bytes move, and the duration ends here, although the reason may still be open. */
   ended(): void {
     this.#endedMs ??= performance.now();
@@ -169,6 +176,7 @@ export class ConnectionRecord {
     this.ended();
     const { dialledFrom, route } = this;
     const limited = this.#limited;
+    const faults = this.#faults;
     return {
       traceId: this.traceId,
       direction: this.direction,
@@ -190,6 +198,7 @@ export class ConnectionRecord {
       detail: ending.detail,
       ...(route === null ? {} : { route }),
       ...(limited === null ? {} : { limited }),
+      ...(faults === null ? {} : { faults }),
       ...(dialledFrom === null ? {} : { dialledFrom }),
       ...(this.#reportedOpen === null ? {} : { reportedOpen: this.#reportedOpen }),
     };

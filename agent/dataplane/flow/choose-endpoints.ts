@@ -1,6 +1,12 @@
 import type { HostPort } from '../../../shared/address.js';
-import type { OutlierPolicy, TrafficPolicy, TrafficRoute } from '../../../shared/policy/traffic-documents.js';
+import type {
+  OutlierPolicy,
+  RouteFaults,
+  TrafficPolicy,
+  TrafficRoute,
+} from '../../../shared/policy/traffic-documents.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
+import { drawnFaults, type DrawnFaults } from '../../../shared/routing/faults.js';
 import type { PlannedLimit } from '../../../shared/routing/rate-limits.js';
 import type { RegistryService } from '../../../shared/routing/registry-entry.js';
 import { refused, type Refused } from '../connection/ending.js';
@@ -29,6 +35,8 @@ export type Chosen = {
   readonly service: RegistryService | null;
   /** The route that leads it; null: none does. */
   readonly route: TrafficRoute | null;
+  /** What the route has done to it on purpose; null: nothing. */
+  readonly faults: DrawnFaults | null;
   /** What decides which of them fail too often; null: nothing does. */
   readonly health: ChosenHealth | null;
   /** For the record, where there is no endpoint: `shop/web`, or `subset v2 of shop/web`. */
@@ -56,7 +64,7 @@ export function chooseEndpoints(
   if (plan.kind !== 'service') {
     const { endpoints, service } = plan;
     const of = `${record.service}`;
-    const plain = { policy: null, route: null, counted: null, health: null, limits: null };
+    const plain = { policy: null, route: null, faults: null, counted: null, health: null, limits: null };
     return { ok: true, endpoints, further: null, service, of, port: dialled.port, ...plain };
   }
   record.service = plan.name;
@@ -83,7 +91,13 @@ export function chooseEndpoints(
   const isShort = wider.length > 0 && endpoints.length < atMost;
   const further = isShort ? furtherThan({ context, target }, endpoints, atMost) : null;
   const { limits } = plan;
-  return { ok: true, endpoints, further, service, policy, route: taken, of, port: at.port, counted, health, limits };
+  const faults = taken?.faults === undefined ? null : drawnNow(context, taken.faults);
+  const port = at.port;
+  return { ok: true, endpoints, further, service, policy, route: taken, faults, of, port, counted, health, limits };
+}
+
+function drawnNow({ clock, random }: FlowContext, faults: RouteFaults): DrawnFaults | null {
+  return drawnFaults(faults, { nowMs: clock.nowMs(), random });
 }
 
 function usableOf({ health }: FlowContext, judged: Judged | null, endpoints: readonly Endpoint[]): UsableEndpoints {

@@ -36,6 +36,8 @@ export type FlowContext = {
   /** Clients that are refused; see `refuseClient`. */
   readonly refusals: SlowEnds;
   readonly clock: Clock;
+  /** From 0 to just below 1. */
+  readonly random: () => number;
   /** The ServiceEntry, `namespace/name`, that names an address outside the mesh on a port; null when none does. */
   readonly nameExternal: (ip: IpAddress, port: number) => string | null;
 };

@@ -4,6 +4,7 @@ import type { HealthUse } from '../balance/health-use.js';
 import { refused, type Refused } from '../connection/ending.js';
 import { isOwnPort, type CapturedDestination } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
+import type { DrawnFaults } from '../../../shared/routing/faults.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
 import { workloadName } from '../../../shared/routing/names.js';
 import { Attempt, shortest, type AttemptLimit } from './attempt.js';
@@ -11,6 +12,8 @@ import { allEjected, chooseEndpoints, type Chosen } from './choose-endpoints.js'
 import { outboundFacts } from './facts.js';
 import type { FlowContext } from './flow-context.js';
 import { identify, type Arrival, type Identified, type SocketArrival } from './identify.js';
+import { injectFaults } from './inject-faults.js';
+import type { ConnectionParty } from '../report/closed-connection.js';
 import { SocketPeer } from '../relay/socket-peer.js';
 import { openPath, type OpenedPath } from './open-path.js';
 import { refuseClient } from './refuse-client.js';
@@ -47,9 +50,9 @@ async function reach(arrival: SocketArrival): Promise<Reached | Refused> {
 export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Refused> {
   const identified = identify(arrival);
   if (!identified.ok) return identified;
-  const chosen = chooseEndpoints(arrival, identified);
-  if (!chosen.ok) return chosen;
-  const { policy, counted } = chosen;
+  const found = chooseEndpoints(arrival, identified);
+  if (!found.ok) return found;
+  const { policy, counted, faults } = found;
   const { connection, context } = arrival;
   const limits = policy?.connections;
   if (limits !== undefined && counted !== null) {
@@ -61,12 +64,15 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
   const budget =
     policy?.retries === undefined || counted === null ? null : { key: counted.key, policy: policy.retries };
   if (budget !== null) context.retryBudget.connects(budget.key);
-  const untilMs = chosen.route?.timeoutMs === undefined ? null : performance.now() + chosen.route.timeoutMs;
+  const untilMs = found.route?.timeoutMs === undefined ? null : performance.now() + found.route.timeoutMs;
+  const chosen = faults === null ? found : await afterFaults(arrival, identified, { found, faults, untilMs });
+  if (!chosen.ok) return chosen;
   let failed: Refused | null = null;
   let isEjected = false;
   for (const chosenEndpoint of nearestFirst(chosen)) {
-    // A try may have taken seconds.
-    const endpoint: Endpoint | null = failed === null ? chosenEndpoint : presentOf(context, chosenEndpoint);
+    // A try, or a delay on purpose, may have taken seconds.
+    const isFresh: boolean = failed === null && faults === null;
+    const endpoint: Endpoint | null = isFresh ? chosenEndpoint : presentOf(context, chosenEndpoint);
     if (endpoint === null) continue;
     const health = watched(arrival, chosen, endpoint);
     if (health === 'ejected') {
@@ -98,6 +104,28 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
   if (failed === null && isEjected)
     return refused('CIRCUIT_OPEN', allEjected(chosen.health?.among.length ?? 0, chosen.of));
   return failed ?? refused('NO_ENDPOINT', `${chosen.of} has none for port ${chosen.port}`);
+}
+
+/**
+ * What a VirtualService has done to it on purpose, once the rules allow it to the first endpoint: what they refuse is refused as
+ * without it. Where all endpoints that were chosen have left meanwhile, others are chosen.
+ */
+async function afterFaults(
+  arrival: Arrival,
+  identified: Identified,
+  asked: { readonly found: Chosen; readonly faults: DrawnFaults; readonly untilMs: number | null },
+): Promise<Chosen | Refused> {
+  const { context, connection } = arrival;
+  const { found, faults, untilMs } = asked;
+  const [first] = found.endpoints;
+  if (first === undefined) return found;
+  const facts = outboundFacts({ source: identified.entry, clientIp: identified.client.ip, endpoint: first });
+  connection.record.destination = partyAt(first);
+  if (!connection.authorize(context.state, first.address, facts).ok) return found;
+  const refusal = await injectFaults(connection, faults, untilMs);
+  if (refusal !== null) return refusal;
+  const isLeft = found.endpoints.some((endpoint) => presentOf(context, endpoint) !== null);
+  return isLeft ? found : chooseEndpoints(arrival, identified);
 }
 
 /** Those farther away are looked for only when those that are near could not be reached. */
@@ -165,8 +193,7 @@ async function tryEndpoint(
 ): Promise<OpenedPath | Refused> {
   const { record } = connection;
   const { address, workload: destination } = endpoint;
-  const name = destination === null ? null : workloadName(destination);
-  record.destination = { address, workload: name, identity: null };
+  record.destination = partyAt(endpoint);
   if (destination?.protocol === 'hbone' && isOwnPort(address.port)) {
     return refused('LOOP_DETECTED', `port ${address.port}`);
   }
@@ -180,7 +207,12 @@ async function tryEndpoint(
     : admitted;
   const opened = attempt === null ? reached : attempt.end(reached, address);
   if (!opened.ok) return opened;
-  record.destination = { address, workload: name, identity: opened.provedIdentity };
+  record.destination = { ...partyAt(endpoint), identity: opened.provedIdentity };
   record.connected(opened.path, opened.from);
   return opened;
+}
+
+/** As far as it is known before it is reached. */
+function partyAt({ workload, address }: Endpoint): ConnectionParty {
+  return { address, workload: workload === null ? null : workloadName(workload), identity: null };
 }

@@ -7,6 +7,7 @@ import type { PlannedLimit } from '../../../shared/routing/rate-limits.js';
 import type { CountedConnection } from '../destination-usage.js';
 import type { DestinationPlace } from '../limit/destination-limits.js';
 import type { RateLimiter } from '../limit/rate-limiter.js';
+import { slowest } from '../limit/own-rate.js';
 import { Throttle } from '../limit/throttle.js';
 import type { HealthUse, Verdict } from '../balance/health-use.js';
 import { verdictOf } from '../balance/verdict.js';
@@ -137,12 +138,21 @@ export class TrackedConnection {
     if (entered.bytes !== null) {
       const onHit = (hit: LimitHit): void => this.record.limitedBy(hit);
       const { source, destination } = entered.bytes;
-      this.throttles = {
+      this.slowDown({
         source: new Throttle({ budgets: source, onHit }),
         destination: new Throttle({ budgets: destination, onHit }),
-      };
+      });
     }
     return null;
+  }
+
+  /** Its bytes are bounded by these too, each side by its own, once they move. */
+  slowDown({ source, destination }: NonNullable<RelayOptions['throttles']>): void {
+    const { throttles } = this;
+    this.throttles = {
+      source: slowest(throttles?.source ?? null, source),
+      destination: slowest(throttles?.destination ?? null, destination),
+    };
   }
 
   /** The far side is connected. */

@@ -32,10 +32,11 @@ export function takeOne(
 export type ByteBucket = { readonly nsPerByte: number; readonly aheadNs: bigint };
 
 /** Bytes that one read may bring, and a twentieth of a second, in which a timer is late, may be ahead of the rate. */
-const leastAheadBytes = 65_536;
+const ofOneRead = { leastAheadBytes: 65_536 };
 const aheadSeconds = 0.05;
 
-export function byteBucketOf(bytesPerSecond: number): ByteBucket {
+/** `leastAheadBytes`: with 0, the rate is kept also by what is less than one read. */
+export function byteBucketOf(bytesPerSecond: number, { leastAheadBytes } = ofOneRead): ByteBucket {
   const nsPerByte = nsPerSecond / bytesPerSecond;
   const aheadBytes = Math.max(leastAheadBytes, bytesPerSecond * aheadSeconds);
   return { nsPerByte, aheadNs: BigInt(Math.round(aheadBytes * nsPerByte)) };

@@ -2,6 +2,7 @@ import type { HostPort } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { RuleRef } from '../../../shared/policy/connection.js';
 import type { Reason } from '../../../shared/reasons.js';
+import type { FaultKind } from '../../../shared/routing/faults.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** How the bytes travelled between the two sides, as far as this agent knows. */
@@ -59,6 +60,8 @@ export type ClosedConnection = {
   readonly route?: RouteTaken;
   /** RateLimits that refused it or held its bytes up, or would have in mode enforce; absent: none did. */
   readonly limited?: readonly LimitHit[];
+  /** What a VirtualService had done to it on purpose; absent: nothing. */
+  readonly faults?: readonly FaultKind[];
   /** What the application saw as its client; absent when that was the source's address, or the other agent dialled. */
   readonly dialledFrom?: HostPort;
   /** Bytes already reported for flow records while it was open (`OpenConnections`); absent when none were. */

@@ -150,6 +150,7 @@ export class DataplaneWorker {
       descriptors: DescriptorReserve.ofProcess(),
       refusals: new SlowEnds({ ...refusalPace, sharers: 2 * init.workers }),
       clock: { nowMs: Date.now },
+      random: Math.random,
       nameExternal: externalNames(() => this.#state.snapshot?.externals ?? []),
     };
     this.#ruleClock = new RuleClock({

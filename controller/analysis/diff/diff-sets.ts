@@ -26,7 +26,7 @@ export function diffSets(input: {
   const { before, after, flows, clock } = input;
   const pairs = diffPairs({ before, after, clock });
   const ofFlows = flows === null ? null : diffFlows({ before, after, flows, clock });
-  const traffic = flows === null ? null : diffTraffic({ before, after, flows });
+  const traffic = flows === null ? null : diffTraffic({ before, after, flows, clock });
   const isBroken = (ofFlows?.broken.length ?? 0) > 0 || (traffic ?? []).some((change) => change.isBroken);
   return { pairs, flows: ofFlows, traffic, wouldBreak: isBroken };
 }

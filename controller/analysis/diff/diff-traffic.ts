@@ -1,4 +1,5 @@
 import { formatHostPort, type HostPort } from '../../../shared/address.js';
+import type { Clock } from '../../../shared/policy/connection.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import { everyEndpoint } from '../../../shared/routing/destination.js';
 import { serviceName, workloadName } from '../../../shared/routing/names.js';
@@ -7,7 +8,7 @@ import type { FlowRecord } from '../../../shared/wire/flows.js';
 import { conversations } from '../flows/conversations.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 import { lookupOf, type RegistryLookup } from '../registry/registry-lookup.js';
-import { TrafficView, type RoutedTarget, type ServiceRoutes } from '../traffic/service-routes.js';
+import { TrafficView, type RoutedFault, type RoutedTarget, type ServiceRoutes } from '../traffic/service-routes.js';
 
 /** Recorded clients of a service whose new connections would go elsewhere. */
 export type TrafficChange = {
@@ -33,12 +34,13 @@ export function diffTraffic(input: {
   readonly before: RuleSet;
   readonly after: RuleSet;
   readonly flows: readonly FlowRecord[];
+  readonly clock: Clock;
 }): TrafficChange[] {
-  const { before, after, flows } = input;
+  const { before, after, flows, clock } = input;
   if (!steers(before.snapshot) && !steers(after.snapshot)) return [];
   // Both over the new registry: what a change of workloads does is not what a route does.
   const registry = lookupOf(after.entries);
-  const [old, fresh] = [before, after].map(({ snapshot }) => new TrafficView({ snapshot, registry }));
+  const [old, fresh] = [before, after].map(({ snapshot }) => new TrafficView({ snapshot, registry, clock }));
   if (old === undefined || fresh === undefined) return [];
   const dialled = dialledFor(registry, after);
   const changes = new Map<string, TrafficChange>();
@@ -68,7 +70,7 @@ export function diffTraffic(input: {
       worked: (present?.worked ?? 0) + worked,
       before: beforeText,
       after: afterText,
-      isBroken: isRefusing(will.targets) && !isRefusing(was.targets),
+      isBroken: isRefusing(will) && !isRefusing(was),
     });
   }
   return [...changes.values()].sort((a, b) => b.worked - a.worked);
@@ -98,9 +100,15 @@ function dialledFor(registry: RegistryLookup, { entries }: RuleSet): Map<string,
   return found;
 }
 
-function routesText({ targets, limits }: ServiceRoutes): string {
+function routesText(routes: ServiceRoutes): string {
+  const { targets, limits } = routes;
   const bounds = limits.map(({ limit, says, mode }) => `; ${limit}: ${says}${mode === 'audit' ? ' (audit)' : ''}`);
-  return `${targetsText(targets)}${bounds.join('')}`;
+  const faults = faultsNow(routes).map(({ says, percent }) => `; ${says} for ${percent} %`);
+  return `${targetsText(targets)}${faults.join('')}${bounds.join('')}`;
+}
+
+function faultsNow({ faults }: ServiceRoutes): RoutedFault[] {
+  return faults.filter(({ percent, isExpired }) => percent > 0 && !isExpired);
 }
 
 function targetsText(targets: readonly RoutedTarget[]): string {
@@ -114,6 +122,8 @@ function targetsText(targets: readonly RoutedTarget[]): string {
     .join(', ');
 }
 
-function isRefusing(targets: readonly RoutedTarget[]): boolean {
+function isRefusing(routes: ServiceRoutes): boolean {
+  const { targets } = routes;
+  if (faultsNow(routes).some(({ fault }) => fault === 'abort')) return true;
   return targets.some(({ share, problem }) => share > 0 && problem !== null);
 }

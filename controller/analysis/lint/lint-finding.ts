@@ -10,6 +10,8 @@ export const lintKinds = [
   'matches nothing',
   'empty segment',
   'unused segment',
+  /** A fault of a VirtualService that is made until the document changes. */
+  'endless fault',
   /** A workload without an agent, which rules allow only by an identity. */
   'no identity',
   /** A DestinationRule, VirtualService, TCPRoute or RateLimit for a service that is not registered. */

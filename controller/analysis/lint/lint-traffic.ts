@@ -1,4 +1,5 @@
 import { cidrContains, parseCidr } from '../../../shared/address.js';
+import type { Clock } from '../../../shared/policy/connection.js';
 import type {
   CompiledDestinationRule,
   CompiledRateLimit,
@@ -8,6 +9,7 @@ import type {
   TrafficRoute,
 } from '../../../shared/policy/traffic-documents.js';
 import { everyEndpoint, hasLabels, servedPort } from '../../../shared/routing/destination.js';
+import { hasExpired, writtenFaults } from '../../../shared/routing/faults.js';
 import type { ServiceName } from '../../../shared/routing/names.js';
 import { isLimited, rateLimitName } from '../../../shared/routing/rate-limits.js';
 import type { RegistryService } from '../../../shared/routing/registry-entry.js';
@@ -21,7 +23,7 @@ import type { LintFinding } from './lint-finding.js';
 const wholeWeight = 100;
 
 /** Finds what is suspicious in documents that steer traffic: DestinationRules, VirtualServices, TCPRoutes and RateLimits. */
-export function lintTraffic({ snapshot, entries }: RuleSet): LintFinding[] {
+export function lintTraffic({ snapshot, entries, clock }: RuleSet & { readonly clock: Clock }): LintFinding[] {
   const { destinationRules = [], virtualServices = [], rateLimits = [] } = snapshot;
   if (destinationRules.length === 0 && virtualServices.length === 0 && rateLimits.length === 0) return [];
   const registry = lookupOf(entries);
@@ -29,6 +31,7 @@ export function lintTraffic({ snapshot, entries }: RuleSet): LintFinding[] {
   return [
     ...destinationRules.flatMap((rule) => ofRule(rule, servicesOf(rule.host, services), registry)),
     ...virtualServices.flatMap((document) => ofDocument(document, servicesOf(document.host, services), registry)),
+    ...virtualServices.flatMap((document) => ofFaults(document, clock.nowMs())),
     ...rateLimits.flatMap((limit) => ofLimit(limit, servicesOf(limit.host, services), entries)),
   ];
 }
@@ -69,6 +72,27 @@ function ofDocument(
       ...missingBackends(route, routeText({ document, index }), registry),
     ]),
   ];
+}
+
+/** Faults are meant to end: that one ends soon is no finding. */
+function ofFaults(document: CompiledVirtualService, nowMs: number): LintFinding[] {
+  return document.routes.flatMap(({ faults }, index) => {
+    if (faults === undefined) return [];
+    const route = routeText({ document, index });
+    return writtenFaults(faults).flatMap((written): LintFinding[] => {
+      const { fault, percent, expiresAtMs } = written;
+      const path = `${pathIn(route)}.fault.${fault}`;
+      if (expiresAtMs === undefined) {
+        if (percent === 0) return [];
+        const message = `${path} has no expiresAt: it goes on until the document changes`;
+        const hint = 'give it an expiresAt, so that a fault that is forgotten ends';
+        return [{ ...warning('endless fault', resourceIn(route), message, hint), severity: 'info' }];
+      }
+      if (!hasExpired(written, nowMs)) return [];
+      const message = `${path} has expired at ${new Date(expiresAtMs).toISOString()}`;
+      return [warning('expired', resourceIn(route), message, 'delete it, or give it a later expiresAt')];
+    });
+  });
 }
 
 /** Routes that are there for another document's sake are found there. */

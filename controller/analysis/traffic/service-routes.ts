@@ -1,4 +1,5 @@
 import { formatHostPort } from '../../../shared/address.js';
+import type { Clock } from '../../../shared/policy/connection.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import type {
   Balancing,
@@ -15,6 +16,7 @@ import {
   type ServiceDestination,
 } from '../../../shared/routing/destination.js';
 import { localityOf } from '../../../shared/routing/locality.js';
+import { hasExpired, writtenFaults, type WrittenFault } from '../../../shared/routing/faults.js';
 import { workloadName } from '../../../shared/routing/names.js';
 import type { RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryView } from '../../../shared/routing/registry-view.js';
@@ -23,6 +25,7 @@ import { choiceText, routeTarget, routeText, type SteeredConnection } from '../.
 import { balancingOf } from '../../../shared/routing/balancing.js';
 import { stickyOrder } from '../../../shared/routing/sticky-order.js';
 import { TrafficPolicies } from '../../../shared/routing/traffic-policies.js';
+import type { RouteFound } from '../../../shared/routing/traffic-routes.js';
 
 /** Where connections of one workload to one port of a service go. */
 export type ServiceRoutes = {
@@ -30,6 +33,8 @@ export type ServiceRoutes = {
   readonly route: string | null;
   /** `DestinationRule/shop/web`; null: none is for them. */
   readonly rule: string | null;
+  /** What the route has done on purpose to some of them. */
+  readonly faults: readonly RoutedFault[];
   /** RateLimits that must let them pass. */
   readonly limits: readonly RoutedLimit[];
   readonly targets: readonly RoutedTarget[];
@@ -40,6 +45,13 @@ export type RoutedLimit = Pick<CompiledRateLimit, 'mode'> & {
   readonly limit: string;
   readonly of: string;
   readonly says: string;
+};
+
+/** `percent`: of new connections. `says`: `delay of 2s`. `expiresAt`: RFC 3339; null: no end is written. */
+export type RoutedFault = Pick<WrittenFault, 'fault' | 'says' | 'percent'> & {
+  readonly expiresAt: string | null;
+  /** It has no effect any more. */
+  readonly isExpired: boolean;
 };
 
 /** One destination of a route. */
@@ -77,10 +89,13 @@ export type RoutedEndpoint = {
 export class TrafficView {
   readonly #registry: RegistryView;
   readonly #policies: TrafficPolicies;
+  readonly #clock: Clock;
 
-  /** Owns neither. */
-  constructor({ snapshot, registry }: { readonly snapshot: Snapshot; readonly registry: RegistryView }) {
+  /** Owns nothing of it. */
+  constructor(init: { readonly snapshot: Snapshot; readonly registry: RegistryView; readonly clock: Clock }) {
+    const { snapshot, registry, clock } = init;
     this.#registry = registry;
+    this.#clock = clock;
     this.#policies = new TrafficPolicies(snapshot);
   }
 
@@ -115,6 +130,7 @@ export class TrafficView {
     return {
       route: found === null ? null : routeText(found),
       rule: ruleText(rule),
+      faults: found === null ? [] : this.#faultsOf(found),
       limits: limits.map(({ name, of, document }) => ({
         limit: name,
         of,
@@ -123,6 +139,17 @@ export class TrafficView {
       })),
       targets,
     };
+  }
+
+  #faultsOf({ document, index }: RouteFound): RoutedFault[] {
+    const nowMs = this.#clock.nowMs();
+    return writtenFaults(document.routes[index]?.faults ?? {}).map((fault) => ({
+      fault: fault.fault,
+      says: fault.says,
+      percent: fault.percent,
+      expiresAt: fault.expiresAtMs === undefined ? null : new Date(fault.expiresAtMs).toISOString(),
+      isExpired: hasExpired(fault, nowMs),
+    }));
   }
 
   #target(

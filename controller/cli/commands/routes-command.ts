@@ -25,7 +25,7 @@ export function addRoutesCommand(program: Command, cli: Cli): void {
   addOutputOption(command).action(async (source: string, target: string, { output }: { output: OutputFormat }) => {
     const { revision, snapshot, entries } = await loadPresentSet(await cli.client());
     const registry = lookupOf(entries);
-    const view = new TrafficView({ snapshot, registry });
+    const view = new TrafficView({ snapshot, registry, clock: cli.io });
     const { service, dialled } = findService(parseWhyTarget(target), registry);
     const found = findClients(source, registry).map((client) => ({
       sources: [workloadName(client)],

@@ -1,5 +1,5 @@
 import type { ServiceEndpoint } from '../../analysis/traffic/service-endpoints.js';
-import type { RoutedTarget, ServiceRoutes } from '../../analysis/traffic/service-routes.js';
+import type { RoutedFault, RoutedTarget, ServiceRoutes } from '../../analysis/traffic/service-routes.js';
 import { namesText } from './amounts.js';
 import { policyText } from './policy-text.js';
 import { renderTable } from './table.js';
@@ -16,12 +16,13 @@ export function renderRoutes(routes: readonly ExplainedRoutes[]): string {
   return routes.map(renderOne).join('\n\n');
 }
 
-function renderOne({ sources, service, dialled, route, rule, limits, targets }: ExplainedRoutes): string {
+function renderOne({ sources, service, dialled, route, rule, faults, limits, targets }: ExplainedRoutes): string {
   const lines = [
     `${namesText(sources)} -> ${service} at ${dialled}`,
     `  route  ${route ?? 'none matches: all endpoints of the service'}`,
     ...ruleLines(rule, targets),
     ...policyLines(targets),
+    ...faults.map(faultLine),
     ...limits.map(
       ({ limit, of, says, mode }) => `  limit  ${limit}: ${says} ${of}${mode === 'audit' ? ' (audit)' : ''}`,
     ),
@@ -44,6 +45,12 @@ function renderOne({ sources, service, dialled, route, rule, limits, targets }: 
       : []),
   ];
   return lines.join('\n');
+}
+
+/** `fault  delay of 2s for 10 % of the connections, until 2027-01-31T00:00:00.000Z`. */
+function faultLine({ says, percent, expiresAt, isExpired }: RoutedFault): string {
+  const until = expiresAt === null ? '' : isExpired ? `: expired at ${expiresAt}` : `, until ${expiresAt}`;
+  return `  fault  ${says} for ${percent} % of the connections${until}`;
 }
 
 /** Another service has a rule of its own. */

@@ -4,6 +4,7 @@ import { durationField } from './duration-field.js';
 import { exportToField, hostField, subsetNameField } from './destination-rule.js';
 import { fieldNotes } from './field-notes.js';
 import { labelsField, namespaceField, networkField, portField } from './field-schemas.js';
+import { routeFault } from './route-fault.js';
 import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
 import { istioNetworkingApiVersions } from './service-entry.js';
 
@@ -105,13 +106,17 @@ const tcpRoute = z
       .describe(
         'How long it may take until an endpoint is connected, all tries together. Only of `culvert.dev/v1`: Istio has it for HTTP.',
       ),
+    fault: routeFault
+      .exactOptional()
+      .describe(
+        'What is done on purpose to some of these connections, to see what clients make of it. Only of `culvert.dev/v1`: Istio has it for HTTP.',
+      ),
   })
   .register(fieldNotes, {
     example: '{ route: [{ destination: { host: web, subset: v2 } }] }',
     refusedFields: {
       mirror: notYet,
       mirrorPercentage: notYet,
-      fault: notYet,
     },
   });
 
@@ -155,7 +160,7 @@ export const virtualServiceSchema = z
   .superRefine(({ apiVersion, spec }, context) => {
     if (apiVersion === culvertApiVersion) return;
     for (const [at, route] of spec.tcp.entries()) {
-      for (const field of ['retries', 'timeout'] as const) {
+      for (const field of ['retries', 'timeout', 'fault'] as const) {
         if (route[field] === undefined) continue;
         const message = `is no field of Istio for TCP: write apiVersion ${culvertApiVersion}`;
         context.addIssue({ code: 'custom', path: ['spec', 'tcp', at, field], message });

@@ -82,6 +82,13 @@ test('a controller takes every document of deploy/docs/traffic.md, without a war
   );
   assert.match((await run(['get', 'virtualservices'])).out, /ledger +replicas,v1:90\/v2:10/);
   assert.match((await run(['get', 'tcproutes'])).out, /billing +orders +orders:80 +orders:80=90\/orders-v2:80=10/);
+  const staging = `{ apiVersion: culvert.dev/v1, kind: Workload, metadata: { name: shop, namespace: billing, labels: { tier: staging } }, spec: { serviceAccount: shop, addresses: [198.18.0.5] } }\n`;
+  assert.equal((await run(['apply', '-f', '-'], staging)).code, 0);
+  assert.match(
+    (await run(['routes', 'billing/shop', 'billing/db:5432'])).out,
+    /fault +delay of 2s for 20 % [^]*fault +abort for 0\.5 % [^]*fault +throttle to 65536 bytes a second each way for 10 % /,
+  );
+  assert.doesNotMatch((await run(['routes', 'billing/api', 'billing/db:5432'])).out, /fault/);
   for (const name of ['db', 'everything', 'db-for-reports', 'ledger']) assert.match(out, new RegExp(`\\b${name}\\b`));
 });
 

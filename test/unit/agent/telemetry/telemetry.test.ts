@@ -191,6 +191,22 @@ test('connections that a RateLimit refuses, or would refuse, are counted by it a
   assert.equal(accessLogLine(closed).limited, undefined);
 });
 
+test('faults that a VirtualService had made are counted by its route and logged, and an abort is no denial', async () => {
+  const { metrics, registry } = newMetrics();
+  const route = { route: 'VirtualService/shop/db spec.tcp[0]', subset: null };
+  const aborted = { ...denied, reason: 'FAULT_INJECTED', route, faults: ['delay', 'abort'] } as const;
+  metrics.report(report({ closed: [aborted, aborted, { ...closed, route, faults: ['throttle'] }, closed] }), 0);
+  const count = (fault: string) =>
+    valueOf(
+      registry,
+      new RegExp(`^culvert_connections_faulted_total\\{route="${route.route.replace(/[[\]]/g, '.')}",fault="${fault}"`),
+    );
+  assert.deepEqual([await count('delay'), await count('abort'), await count('throttle')], [2, 2, 1]);
+  assert.equal(await valueOf(registry, /^culvert_connections_denied_total\{.*reason="FAULT_INJECTED"/), null);
+  assert.deepEqual(accessLogLine(aborted).faults, ['delay', 'abort']);
+  assert.equal(accessLogLine(closed).faults, undefined);
+});
+
 const ejection = {
   destination: 'shop/db:5432',
   rule: 'shop/limits',

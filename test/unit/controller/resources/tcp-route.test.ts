@@ -73,13 +73,14 @@ const entries: readonly RegistryEntry[] = [
 ];
 const registry = lookupOf(entries);
 const web = registry.service('shop/web' as ServiceName)!;
+const clock = { nowMs: () => 0 };
 const dialled = { ip: ip('198.19.0.1'), port: 80 };
 
 /** `shop/web2 0.5`, or `refused 0.5: why`, for each choice of a route. */
 function shares(documents: readonly string[], client = 'shop/client', port = 80): string[] {
   const snapshot = compileDocuments(...documents);
   assert.deepEqual(snapshotSchema.parse(structuredClone(snapshot)), snapshot, 'agents read it');
-  const view = new TrafficView({ snapshot, registry });
+  const view = new TrafficView({ snapshot, registry, clock });
   const found = view.routesTo(web, registry.workload(client as WorkloadName)!, { ...dialled, port });
   return found.targets.map(({ share, problem, endpoints }) =>
     problem === null
@@ -199,7 +200,7 @@ it('a consumer route leaves other ports to the VirtualService of the service', (
     JSON.stringify({ ...led, spec: { hosts: ['web'], tcp } }),
     consumer({ port: 81 }),
   );
-  const view = new TrafficView({ snapshot, registry });
+  const view = new TrafficView({ snapshot, registry, clock });
   const client = registry.workload('other/client' as WorkloadName)!;
   assert.equal(view.routesTo(web, client, dialled).route, 'VirtualService/shop/w spec.tcp[0]');
   assert.equal(view.routesTo(web, client, { ...dialled, port: 81 }).route, 'TCPRoute/other/r spec.rules[0]');
@@ -318,7 +319,11 @@ describe('what explains TCPRoutes', () => {
       metadata: { name: 'two', namespace: 'shop' },
     };
     const spec = { host: 'web2', trafficPolicy: { connectionPool: { tcp: { maxConnections: 5 } } } };
-    const view = new TrafficView({ snapshot: compileDocuments(canary, JSON.stringify({ ...rule, spec })), registry });
+    const view = new TrafficView({
+      snapshot: compileDocuments(canary, JSON.stringify({ ...rule, spec })),
+      registry,
+      clock,
+    });
     const found = view.routesTo(web, registry.workload('shop/client' as WorkloadName)!, dialled);
     const text = renderRoutes([{ ...found, sources: ['shop/client'], service: 'shop/web', dialled: '198.19.0.1:80' }]);
     assert.match(
@@ -360,7 +365,7 @@ describe('what explains TCPRoutes', () => {
     const results = runAssertions({
       snapshot,
       entries,
-      clock: { nowMs: () => 0 },
+      clock,
       assertions: [
         { from: 'shop/client', to: 'service:shop/web:80', expect: 'allow' },
         { from: 'other/client', to: 'service:shop/web:80', expect: 'allow' },
@@ -375,7 +380,7 @@ describe('what explains TCPRoutes', () => {
 
   it('lint finds invalid backends, routes that never count and services that are not there', () => {
     const lint = (...documents: readonly string[]): string[] =>
-      lintTraffic({ snapshot: compileDocuments(...documents), entries }).map(
+      lintTraffic({ snapshot: compileDocuments(...documents), entries, clock }).map(
         ({ kind, resource, message }) => `${resource} ${kind}: ${message}`,
       );
     assert.deepEqual(lint(canary), []);

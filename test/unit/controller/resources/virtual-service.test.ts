@@ -4,6 +4,7 @@ import { validateSet } from '../../../../controller/compile/check/validate-set.j
 import { compileSnapshot } from '../../../../controller/compile/compile-snapshot.js';
 import { formatProblem } from '../../../../controller/resources/kinds/problem.js';
 import { parseDocuments } from '../../../../controller/resources/parse/parse-documents.js';
+import { snapshotSchema } from '../../../../shared/wire/snapshot-schema.js';
 import { assertRefused, compileDocuments } from '../../../support/controller/compiled-documents.js';
 
 const metadata = { name: 'r', namespace: 'shop' };
@@ -15,7 +16,36 @@ function document(spec: unknown, rest: object = {}): string {
 const to = (subset?: string, host = 'web') => ({ destination: { host, ...(subset === undefined ? {} : { subset }) } });
 const tcp = (...routes: readonly unknown[]) => ({ hosts: ['web'], tcp: routes });
 
+const some = { percentage: { value: 10 } };
+const ofFault = 'spec.tcp[0].fault';
+
 for (const [path, route, why] of [
+  [ofFault, { fault: {} }, /is empty: write delay, abort or throttle/],
+  [`${ofFault}.delay.percentage`, { fault: { delay: { fixedDelay: '1s' } } }, /is missing/],
+  [`${ofFault}.delay.fixedDelay`, { fault: { delay: some } }, /is missing/],
+  [`${ofFault}.delay.fixedDelay`, { fault: { delay: { ...some, fixedDelay: '0s' } } }, /at least 1ms/],
+  [`${ofFault}.delay.fixedDelay`, { fault: { delay: { ...some, fixedDelay: '6m' } } }, /at most 5m/],
+  [`${ofFault}.delay.percent`, { fault: { delay: { ...some, fixedDelay: '1s', percent: 10 } } }, /write percentage/],
+  [
+    `${ofFault}.delay.exponentialDelay`,
+    { fault: { delay: { ...some, fixedDelay: '1s', exponentialDelay: '1s' } } },
+    /fixedDelay/,
+  ],
+  [`${ofFault}.delay.expiresAt`, { fault: { delay: { ...some, fixedDelay: '1s', expiresAt: 'soon' } } }, /RFC 3339/],
+  [`${ofFault}.abort.percentage.value`, { fault: { abort: { percentage: {} } } }, /is missing/],
+  [`${ofFault}.abort.percentage.value`, { fault: { abort: { percentage: { value: 100.5 } } } }, /from 0 to 100/],
+  [`${ofFault}.abort.percentage.value`, { fault: { abort: { percentage: { value: -1 } } } }, /from 0 to 100/],
+  [
+    `${ofFault}.abort.httpStatus`,
+    { fault: { abort: { ...some, httpStatus: 503 } } },
+    /about HTTP: of TCP the whole connection/,
+  ],
+  [`${ofFault}.abort.grpcStatus`, { fault: { abort: { ...some, grpcStatus: 'X' } } }, /about HTTP/],
+  [`${ofFault}.abort.expiresAt`, { fault: { abort: { ...some, expiresAt: '2027-02-30T00:00:00Z' } } }, /RFC 3339/],
+  [`${ofFault}.throttle.bytesPerSecond`, { fault: { throttle: some } }, /is missing/],
+  [`${ofFault}.throttle.bytesPerSecond`, { fault: { throttle: { ...some, bytesPerSecond: 1023 } } }, /at least 1024/],
+  [`${ofFault}.throttle.bytesPerSecond`, { fault: { throttle: { ...some, bytesPerSecond: 5000.5 } } }, /whole number/],
+  [`${ofFault}.reset`, { fault: { abort: some, reset: {} } }, /is not a field here/],
   ['spec.tcp[0].timeout', { timeout: '0s' }, /at least 1ms/],
   ['spec.tcp[0].retries.attempts', { retries: { attempts: 11 } }, /at most 10/],
   ['spec.tcp[0].retries.attempts', { retries: { attempts: -1 } }, /not be negative/],
@@ -35,6 +65,30 @@ it('a VirtualService of culvert.dev/v1 may say how often and for how long endpoi
     { matches: [], choices, attempts: 3, perTryTimeoutMs: 500, timeoutMs: 2000 },
     { matches: [], choices, attempts: 0 },
   ]);
+});
+
+it('a VirtualService of culvert.dev/v1 may have faults, which agents read as they were meant', () => {
+  const expiresAt = '2027-01-31T00:00:00.5+01:00';
+  const delay = { percentage: { value: 0.25 }, fixedDelay: '1m30s', expiresAt };
+  const throttle = { percentage: { value: 100 }, bytesPerSecond: 65_536, expiresAt };
+  const spec = tcp(
+    { fault: { delay, abort: some, throttle }, route: [to()] },
+    { fault: { abort: some }, route: [to()] },
+  );
+  const snapshot = compileDocuments(document(spec, { apiVersion: 'culvert.dev/v1' }));
+  const expiresAtMs = Date.UTC(2027, 0, 30, 23, 0, 0, 500);
+  assert.deepEqual(
+    snapshot.virtualServices?.[0]?.routes.map(({ faults }) => faults),
+    [
+      {
+        delay: { percent: 0.25, delayMs: 90_000, expiresAtMs },
+        abort: { percent: 10 },
+        throttle: { percent: 100, bytesPerSecond: 65_536, expiresAtMs },
+      },
+      { abort: { percent: 10 } },
+    ],
+  );
+  assert.deepEqual(snapshotSchema.parse(structuredClone(snapshot)), snapshot);
 });
 
 it('a VirtualService of Istio becomes routes among the subsets of its service', () => {
@@ -108,11 +162,12 @@ describe('a VirtualService is refused for', () => {
     ],
     ['spec.tcp[0].route[0].destination.host', tcp({ route: [to('v2', 'db')] }), /another service than spec\.hosts/],
     ['spec.tcp[0].match[0].sniHosts', tcp({ match: [{ sniHosts: [] }], route }), /is not a field here/],
-    ...['mirror', 'mirrorPercentage', 'fault'].map(
+    ...['mirror', 'mirrorPercentage'].map(
       (field) => [`spec.tcp[0].${field}`, tcp({ [field]: {}, route }), /does not serve it/] as const,
     ),
     ['spec.tcp[0].retries', tcp({ retries: { attempts: 2 }, route }), /is no field of Istio for TCP: write apiVersion/],
     ['spec.tcp[0].timeout', tcp({ timeout: '1s', route }), /is no field of Istio for TCP: write apiVersion/],
+    ['spec.tcp[0].fault', tcp({ fault: { abort: some }, route }), /is no field of Istio for TCP: write apiVersion/],
     ['spec.tcp[0].retries.attempts', tcp({ retries: {}, route }), /is missing/],
     ['spec.tcp[0].retries.retryOn', tcp({ retries: { attempts: 1, retryOn: '5xx' }, route }), /connect-failure/],
     ['spec.tcp[0].retries.backoff', tcp({ retries: { attempts: 1, backoff: '1s' }, route }), /leave it out/],

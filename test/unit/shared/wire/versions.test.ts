@@ -22,6 +22,7 @@ import {
 import { rulesPointerSchema } from '../../../../shared/wire/rules-pointer.js';
 import { encodeJson, signEnvelope } from '../../../../shared/wire/signed-envelope.js';
 import { openRegistryEntry, openSnapshot, sealRegistryEntry, snapshotReader } from '../../../../shared/wire/signed.js';
+import { ignorableFields } from '../../../../shared/wire/snapshot-schema.js';
 import { writeSnapshot } from '../../../../shared/wire/snapshot-text.js';
 import { decodeTrustHint } from '../../../../shared/wire/trust-hint.js';
 import { nodeNamed } from '../../../support/routing/names.js';
@@ -212,6 +213,26 @@ describe('what decides about connections and may be passed over', () => {
     const listed = policies.map((path) => `${path}.panicPercent`);
     assert.throws(() => reader.read(writeSnapshot(traffic({ match: { sniHosts: ['a'] } }), listed)), /sniHosts/);
     assert.deepEqual([reader.read(writeSnapshot(before)), reader.passedOver], [before, []]);
+  });
+
+  it('is left out where it is a fault: an agent that cannot have one made lets connections go as without it', () => {
+    const document = { namespace: 'shop', name: 'web', host: 'web.shop.svc.cluster.local' };
+    const with_ = (more: object): Snapshot => ({
+      ...recordedSnapshot,
+      virtualServices: [{ ...document, routes: [{ matches: [], choices: [{ subset: null, weight: 1 }], ...more }] }],
+    });
+    assert.ok(ignorableFields.includes('virtualServices.routes.faults'));
+    // To an agent of an earlier version the field has a name that this one does not know either.
+    const older = (text: string): string => text.replaceAll('faults', 'stluaf');
+    const faults = { abort: { percent: 5, expiresAtMs: 1 } };
+    const reader = snapshotReader();
+    assert.deepEqual(reader.read(older(writeSnapshot(with_({ faults }), ignorableFields))), with_({}));
+    assert.deepEqual(reader.passedOver, ['virtualServices.routes.stluaf']);
+    assert.deepEqual(reader.read(writeSnapshot(with_({ faults }), ignorableFields)), with_({ faults }));
+    assert.deepEqual(reader.passedOver, []);
+    // A later version may bound a fault by more: without that it would be for more connections.
+    const bounded = with_({ faults: { abort: { percent: 5, onlyFor: 'x' } } });
+    assert.throws(() => reader.read(writeSnapshot(bounded, ignorableFields)), /onlyFor/);
   });
 
   it('is written only where there is something', () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { diffSets } from '../../../../../controller/analysis/diff/diff-sets.js';
 import { renderDiff } from '../../../../../controller/cli/view/render-diff.js';
+import type { RouteFaults } from '../../../../../shared/policy/traffic-documents.js';
 import type { FlowRecord } from '../../../../../shared/wire/flows.js';
 import { flow } from '../../../../support/rules/analysis-flow-world.js';
 import { steeredRule, steeredSet, virtualService } from '../../../../support/rules/steered-set.js';
@@ -68,6 +69,20 @@ describe('what a changed route does to recorded clients', () => {
       /Recorded clients whose new connections would go elsewhere:\nFROM +SERVICE +CONNECTIONS +ROUTE\n/,
     );
     assert.match(text, /shop\/api +shop\/web:80 +7 +all \(least-connections/);
+  });
+
+  it('is said of faults that are in effect, and an abort breaks what worked', () => {
+    const faulty = (faults: RouteFaults) => ({
+      virtualServices: [virtualService({ matches: [], choices: [{ subset: null, weight: 1 }], faults })],
+    });
+    const after = (faults: RouteFaults) =>
+      diff({}, faulty(faults)).traffic?.map(({ after, isBroken }) => [after, isBroken]);
+    const all = 'all (least-connections, 3 of its endpoints)';
+    assert.deepEqual(after({ delay: { percent: 10, delayMs: 5 } }), [[`${all}; delay of 5ms for 10 %`, false]]);
+    assert.deepEqual(after({ abort: { percent: 5, expiresAtMs: 1 } }), [[`${all}; abort for 5 %`, true]]);
+    assert.deepEqual(after({ abort: { percent: 5, expiresAtMs: 0 }, throttle: { percent: 0, bytesPerSecond: 1 } }), []);
+    const aborting = { abort: { percent: 5 } };
+    assert.equal(diff(faulty(aborting), faulty({ abort: { percent: 6 } })).wouldBreak, false, 'it did before');
   });
 
   it('breaks what worked where a route leads to nothing that serves', () => {

@@ -37,6 +37,29 @@ describe('lint of documents about traffic', () => {
     assert.equal(lint({ destinationRules: [{ ...steeredRule, subsets: ofOthers }] }).length, 1);
   });
 
+  it('finds faults that have expired or never do, and none that end soon', () => {
+    const faults = (expiresAtMs: number) => ({ delay: { percent: 0, delayMs: 1 }, abort: { percent: 1, expiresAtMs } });
+    const found = (expiresAtMs: number) =>
+      lint({
+        virtualServices: [
+          virtualService({ matches: [], choices: [{ subset: null, weight: 1 }], faults: faults(expiresAtMs) }),
+        ],
+      });
+    assert.deepEqual(found(1), []);
+    assert.deepEqual(found(0), [
+      'warning: VirtualService/shop/web: expired: spec.tcp[0].fault.abort has expired at 1970-01-01T00:00:00.000Z',
+    ]);
+  });
+
+  it('says which faults go on for ever, of those that are for a connection at all', () => {
+    const faults = { abort: { percent: 0 }, throttle: { percent: 1, bytesPerSecond: 1024 } };
+    const route = { matches: [], choices: [{ subset: null, weight: 1 }] };
+    const narrow = { ...route, matches: [{ sourceNamespace: 'x' }] };
+    assert.deepEqual(lint({ virtualServices: [virtualService(narrow, { ...route, faults })] }), [
+      'info: VirtualService/shop/web: endless fault: spec.tcp[1].fault.throttle has no expiresAt: it goes on until the document changes',
+    ]);
+  });
+
   it('finds hosts that no service has', () => {
     const host = 'gone.shop.svc.cluster.local';
     const destinationRules = [{ ...steeredRule, host }];

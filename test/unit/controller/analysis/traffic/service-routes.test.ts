@@ -13,11 +13,16 @@ import { ip } from '../../../../support/routing/registry-entries.js';
 
 const dialled = { ip: ip('198.19.0.1'), port: 80 };
 const registry = lookupOf(steeredEntries);
+const clock = { nowMs: () => Date.parse('2027-01-01T00:00:00Z') };
 const web = registry.service(serviceNamed('shop/web'))!;
 
 function routes(set: Parameters<typeof steeredSet>[0], client = 'shop/api'): ServiceRoutes {
   const { snapshot } = steeredSet(set);
-  return new TrafficView({ snapshot, registry }).routesTo(web, registry.workload(workloadNamed(client))!, dialled);
+  return new TrafficView({ snapshot, registry, clock }).routesTo(
+    web,
+    registry.workload(workloadNamed(client))!,
+    dialled,
+  );
 }
 
 function summary({ targets }: ServiceRoutes): unknown {
@@ -106,6 +111,30 @@ describe('the routes of a client', () => {
       '  says   of subset v1: idleTimeout 0s, retryBudget 20 % or 3',
       '  says   of subset v2: retryBudget 20 % or 3',
     ]);
+  });
+
+  it('have the faults of the route that matches, and say which of them have expired', () => {
+    const expiresAtMs = clock.nowMs();
+    const faults = {
+      delay: { percent: 10, delayMs: 2000, expiresAtMs: expiresAtMs + 1 },
+      abort: { percent: 0.5, expiresAtMs },
+      throttle: { percent: 20, bytesPerSecond: 65_536 },
+    };
+    const all = virtualService(
+      { matches: [{ sourceNamespace: 'reports' }], choices: [{ subset: null, weight: 1 }], faults },
+      { matches: [], choices: [{ subset: null, weight: 1 }] },
+    );
+    assert.deepEqual(routes({ virtualServices: [all] }).faults, []);
+    const found = routes({ virtualServices: [all] }, 'reports/job');
+    const text = renderRoutes([{ ...found, sources: ['reports/job'], service: 'shop/web', dialled: '198.19.0.1:80' }]);
+    assert.deepEqual(
+      text.split('\n').filter((line) => line.startsWith('  fault')),
+      [
+        '  fault  delay of 2s for 10 % of the connections, until 2027-01-01T00:00:00.001Z',
+        '  fault  abort for 0.5 % of the connections: expired at 2027-01-01T00:00:00.000Z',
+        '  fault  throttle to 65536 bytes a second each way for 20 % of the connections',
+      ],
+    );
   });
 
   it('say that a subset has no endpoint', () => {
