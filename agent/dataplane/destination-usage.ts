@@ -27,7 +27,10 @@ export interface LimitedConnection extends CountedConnection {
 
 /** A place in a budget of bytes. */
 export interface ByteMeter extends LimitedConnection {
-  /** Takes bytes; returns how long their sender has to wait, in milliseconds. `isTrial`: takes nothing where it would have to. */
+  /**
+   * Takes bytes; returns how long they have to wait, in milliseconds. `isTrial`: takes nothing where they would have to. A negative
+   * number gives bytes back.
+   */
   spend(bytes: number, isTrial: boolean): number;
 }
 

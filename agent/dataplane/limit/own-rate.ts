@@ -12,18 +12,27 @@ export class OwnRate {
     this.#nowNs = init.nowNs;
   }
 
-  /** Bytes have been read: for how long nothing more is to be read of their sender, in milliseconds. */
+  /** Bytes have been read: for how long they are to wait before they go on, in milliseconds. */
   spend(bytes: number): number {
     const { due, waitNs } = dueAfter(this.#due, this.#nowNs(), { bytes, bucket: this.#bucket });
     this.#due = due;
     return Number(waitNs) / 1e6;
+  }
+
+  /** These were taken, and did not go on. */
+  giveBack(bytes: number): void {
+    this.spend(-bytes);
   }
 }
 
 /** Both bound the same direction. Either may be null. */
 export function slowest(a: Spender | null, b: Spender): Spender {
   if (a === null) return b;
-  return { spend: (bytes) => Math.max(a.spend(bytes), b.spend(bytes)) };
+  const giveBack = (bytes: number): void => {
+    a.giveBack(bytes);
+    b.giveBack(bytes);
+  };
+  return { spend: (bytes) => Math.max(a.spend(bytes), b.spend(bytes)), giveBack };
 }
 
-type Spender = Pick<OwnRate, 'spend'>;
+type Spender = Pick<OwnRate, 'spend' | 'giveBack'>;

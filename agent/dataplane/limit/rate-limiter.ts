@@ -64,8 +64,10 @@ export class RateLimiter {
     if (bytesPerSecond === undefined) return null;
     const hit = { limit: name, bound: 'bytesPerSecond', mode } as const;
     const bucket = byteBucketOf(bytesPerSecond);
-    const source = this.#usage.takeMeter(`${key} sent`, bucket);
-    const destination = source === null ? null : this.#usage.takeMeter(`${key} received`, bucket);
+    // Open connections keep the rate that they have, and those of a slower one would make all others wait as long.
+    const of = `${key} at ${bytesPerSecond}`;
+    const source = this.#usage.takeMeter(`${of} sent`, bucket);
+    const destination = source === null ? null : this.#usage.takeMeter(`${of} received`, bucket);
     if (source !== null && destination !== null)
       return { source: { meter: source, hit }, destination: { meter: destination, hit } };
     source?.leave();

@@ -15,7 +15,7 @@ export class Throttle {
     this.#onHit = init.onHit;
   }
 
-  /** Bytes have been read: for how long nothing more is to be read of their sender, in milliseconds. */
+  /** Bytes have been read: for how long they are to wait before they go on, in milliseconds. */
   spend(bytes: number): number {
     let longestMs = 0;
     for (const { meter, hit } of this.#budgets) {
@@ -26,5 +26,10 @@ export class Throttle {
       if (!isTrial) longestMs = Math.max(longestMs, waitMs);
     }
     return longestMs;
+  }
+
+  /** These were taken, and did not go on. */
+  giveBack(bytes: number): void {
+    for (const { meter, hit } of this.#budgets) if (hit.mode !== 'audit') meter.spend(-bytes, false);
   }
 }

@@ -43,8 +43,9 @@ export function byteBucketOf(bytesPerSecond: number, { leastAheadBytes } = ofOne
 }
 
 /**
- * Takes bytes that have been read already, so there is always room: `due` as it is then, and for how long their sender has to
- * wait, 0 or more, in nanoseconds. Those of several senders wait one after another, so all together keep the rate.
+ * Takes bytes that have been read already, so there is always room: `due` as it is then, and for how long they have to wait, 0 or
+ * more, in nanoseconds. Those of several senders wait one after another, so all together keep the rate. A negative number gives
+ * bytes back.
  */
 export function dueAfter(
   due: bigint,

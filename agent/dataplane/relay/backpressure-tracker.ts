@@ -6,6 +6,8 @@ export type Direction = {
   readonly to: RelayPeer;
   /** The workloads whose limits its bytes count towards. */
   readonly workloads: readonly { readonly slot: number }[];
+  /** Read of the sender, and held back for a rate; absent: none. */
+  readonly heldBytes?: number;
 };
 
 export type WaitingSums = {
@@ -15,8 +17,9 @@ export type WaitingSums = {
 };
 
 /**
- * The directions on this thread whose sender is paused because the receiver has not taken the bytes yet: this is where
- * bytes wait. All other directions hold only what arrived in one turn of the event loop, and cost nothing here.
+ * The directions on this thread whose sender is paused because the receiver has not taken the bytes yet, or a rate does not
+ * let them go on: this is where bytes wait. All other directions hold only what arrived in one turn of the event loop, and cost
+ * nothing here.
  */
 export class BackpressureTracker {
   readonly #directions = new Set<Direction>();
@@ -34,12 +37,12 @@ export class BackpressureTracker {
     const bySlot = new Map<number, number>();
     let bytesInAll = 0;
     for (const direction of this.#directions) {
-      const { from, to, workloads } = direction;
+      const { from, to, workloads, heldBytes = 0 } = direction;
       if (to.isGone || from.isGone) {
         this.#directions.delete(direction);
         continue;
       }
-      const bytes = from.unreadBytes + to.waitingBytes;
+      const bytes = from.unreadBytes + heldBytes + to.waitingBytes;
       bytesInAll += bytes;
       for (const { slot } of workloads) bySlot.set(slot, (bySlot.get(slot) ?? 0) + bytes);
     }

@@ -16,9 +16,11 @@ export interface RelayedConnection {
   gone(side: Side): void;
 }
 
-/** Says for how long nothing more is to be read of a sender whose bytes were read, in milliseconds. */
+/** Says for how long bytes that were read are to wait before they go on, in milliseconds. */
 export interface ByteThrottle {
   spend(bytes: number): number;
+  /** They did not go on. */
+  giveBack(bytes: number): void;
 }
 
 /**
@@ -33,8 +35,8 @@ export class RelayDirection implements PeerOwner, Direction {
   readonly #connection: RelayedConnection;
   readonly #backpressure: BackpressureTracker;
   readonly #throttle: ByteThrottle | null;
-  #heldUntilMs = 0;
-  #heldTimer: NodeJS.Timeout | null = null;
+  /** What its throttle lets go on later; null: nothing. */
+  #held: Held | null = null;
   #back: RelayDirection | null = null;
   #boundBytes: number;
   #isPaused = false;
@@ -70,10 +72,14 @@ export class RelayDirection implements PeerOwner, Direction {
     this.from.open(this);
   }
 
+  get heldBytes(): number {
+    return this.#held?.bytes.length ?? 0;
+  }
+
   onBytes(bytes: Buffer): void {
     this.#connection.moved(this.side, bytes.length);
-    if (this.to.send(bytes) >= this.#boundBytes) this.#pause();
-    if (this.#throttle !== null) this.#hold(this.#throttle.spend(bytes.length));
+    if (this.#throttle === null) this.#send(bytes);
+    else this.#sendInTime(bytes, this.#throttle.spend(bytes.length));
   }
 
   /** The sender is the receiver of the other direction. */
@@ -82,7 +88,8 @@ export class RelayDirection implements PeerOwner, Direction {
   }
 
   onEnd(): void {
-    this.#connection.ended(this.side);
+    if (this.#held === null) this.#connection.ended(this.side);
+    else this.#held.isLast = true;
   }
 
   onBroken(breakage: Breakage): void {
@@ -90,8 +97,9 @@ export class RelayDirection implements PeerOwner, Direction {
   }
 
   onGone(): void {
-    if (this.#heldTimer !== null) clearTimeout(this.#heldTimer);
-    this.#heldTimer = null;
+    // A side that has ended in order may be gone while its last bytes are held.
+    if (this.#held?.isLast === false) this.#dropHeld();
+    if (this.#back !== null) this.#back.#dropHeld();
     this.#connection.gone(this.side);
   }
 
@@ -99,40 +107,71 @@ export class RelayDirection implements PeerOwner, Direction {
   taken(): void {
     if (!this.#isPaused) return;
     this.#isPaused = false;
-    if (this.#heldTimer === null) this.#backpressure.delete(this);
+    if (this.#held === null) this.#backpressure.delete(this);
     const { bounds } = this.to;
     const isLate = performance.now() - this.#pausedAtMs > lateMs;
     this.#takenInTimeBytes = isLate ? 0 : this.#takenInTimeBytes + this.#boundBytes;
     this.#boundBytes = this.#takenInTimeBytes < provenBytes ? bounds.unprovenBytes : bounds.usualBytes;
-    if (this.#heldTimer === null) this.from.resume();
+    if (this.#held === null) this.from.resume();
   }
 
-  /** What was read before the pause is in the sum, so the sender waits for all of it. */
-  #hold(waitMs: number): void {
-    if (waitMs === 0) return;
-    this.#heldUntilMs = performance.now() + waitMs;
-    if (this.#heldTimer !== null) return;
-    // What a tunnel brings until its window is full waits here.
+  #send(bytes: Buffer): void {
+    if (this.to.send(bytes) >= this.#boundBytes) this.#pause();
+  }
+
+  /**
+   * What is ahead of the rate waits here, and nothing more is read. It must not go on first and be paid for later: many
+   * connections that are opened at once, or that waited for the same time, would each send their first bytes together.
+   */
+  #sendInTime(bytes: Buffer, waitMs: number): void {
+    const held = this.#held;
+    if (held === null && waitMs === 0) {
+      this.#send(bytes);
+      return;
+    }
+    // What was read before the pause is in the sum, so all of it waits for the last.
+    const untilMs = Math.max(held?.untilMs ?? 0, performance.now() + waitMs);
+    if (held !== null) {
+      held.untilMs = untilMs;
+      held.bytes = Buffer.concat([held.bytes, bytes]);
+      return;
+    }
+    this.#held = { bytes: Buffer.from(bytes), untilMs, isLast: false, timer: this.#timer(untilMs) };
     this.#backpressure.add(this);
     this.from.pause();
-    this.#holdOn();
   }
 
-  #holdOn(): void {
-    const leftMs = Math.ceil(this.#heldUntilMs - performance.now());
-    this.#heldTimer = setTimeout(() => this.#letGo(), Math.min(Math.max(1, leftMs), longestTimerMs));
+  #timer(untilMs: number): NodeJS.Timeout {
+    const leftMs = Math.ceil(untilMs - performance.now());
+    return setTimeout(() => this.#letGo(), Math.min(Math.max(1, leftMs), longestTimerMs));
   }
 
   #letGo(): void {
+    const held = this.#held;
+    if (held === null) return;
     // A timer may end up to two milliseconds early.
-    if (this.#heldUntilMs - performance.now() > 2) {
-      this.#holdOn();
+    if (held.untilMs - performance.now() > 2) {
+      held.timer = this.#timer(held.untilMs);
       return;
     }
-    this.#heldTimer = null;
-    if (this.#isPaused) return;
-    this.#backpressure.delete(this);
-    this.from.resume();
+    // It has been reset, and is gone soon.
+    if (this.to.breakage !== null) {
+      this.#dropHeld();
+      return;
+    }
+    this.#held = null;
+    if (!this.#isPaused) this.#backpressure.delete(this);
+    this.#send(held.bytes);
+    if (held.isLast) this.#connection.ended(this.side);
+    else if (!this.#isPaused) this.from.resume();
+  }
+
+  /** Others must not wait for what never goes on: a client that sends and resets would spend what is theirs. */
+  #dropHeld(): void {
+    if (this.#held === null) return;
+    clearTimeout(this.#held.timer);
+    this.#throttle?.giveBack(this.#held.bytes.length);
+    this.#held = null;
   }
 
   #pause(): void {
@@ -143,3 +182,6 @@ export class RelayDirection implements PeerOwner, Direction {
     this.from.pause();
   }
 }
+
+/** `isLast`: the sender has closed its direction behind them. */
+type Held = { bytes: Buffer; untilMs: number; isLast: boolean; timer: NodeJS.Timeout };

@@ -30,13 +30,19 @@ it('a sender that paused has no more ahead than a twentieth of a second', () => 
   nowNs = 3_600_000_000_000n;
   assert.equal(rate.spend(50), 0);
   assert.equal(Math.round(rate.spend(1000)), 1000);
+  rate.giveBack(1000);
+  assert.equal(Math.round(rate.spend(500)), 500);
 });
 
 it('of two that bound a direction the slower counts, and both are told', () => {
   const seen: number[] = [];
-  const of = (waitMs: number) => ({ spend: (bytes: number) => (seen.push(bytes), waitMs) });
+  const of = (waitMs: number) => ({
+    spend: (bytes: number) => (seen.push(bytes), waitMs),
+    giveBack: (bytes: number) => void seen.push(-bytes),
+  });
   assert.equal(slowest(null, of(3)).spend(10), 3);
   assert.equal(slowest(of(5), of(3)).spend(20), 5);
   assert.equal(slowest(of(5), of(7)).spend(20), 7);
-  assert.deepEqual(seen, [10, 20, 20, 20, 20]);
+  slowest(of(5), of(7)).giveBack(20);
+  assert.deepEqual(seen, [10, 20, 20, 20, 20, -20, -20]);
 });

@@ -147,6 +147,23 @@ describe('the RateLimits of an agent', () => {
     assert.equal(spend(second, 'source', 1000), 11);
     assert.equal(first.bytes?.source[0]?.meter.spend(1_000_000, true), 1011);
     assert.equal(spend(second, 'source', 1000), 12);
+    assert.equal(spend(second, 'source', -2000), 10);
     for (const entered of [first, second]) for (const place of entered.places) place.leave();
+  });
+
+  it('have a budget of bytes for each rate: those that were opened under a slower one hold up no others', () => {
+    const { limiters } = agent(1);
+    const [limiter] = limiters;
+    const open = (bytesPerSecond: number) => {
+      const entered = limiter!.enter(planned(limit('l', { bytesPerSecond })));
+      assert.ok('places' in entered);
+      return (bytes: number) => Math.round(entered.bytes?.source[0]?.meter.spend(bytes, false) ?? -1);
+    };
+    const slow = open(65_536);
+    assert.equal(slow(65_536 * 11), 10_000);
+    const fast = open(1_000_000);
+    assert.equal(fast(65_536), 0);
+    assert.equal(slow(65_536), 11_000);
+    assert.equal(fast(1000), 1);
   });
 });

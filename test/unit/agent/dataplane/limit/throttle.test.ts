@@ -28,4 +28,9 @@ it('a sender waits for the slowest of its budgets, and for none of mode audit, w
       [1000, true],
     ],
   );
+  throttle.giveBack(400);
+  assert.deepEqual(
+    budgets.map((each) => each.spent.slice(1)),
+    [[[-400, false]], [[-400, false]], [[-400, false]], []],
+  );
 });

@@ -9,11 +9,13 @@ class TestPeer implements RelayPeer {
   readonly socket = null;
   readonly bounds = { usualBytes: 100, unprovenBytes: 100, beginsUnproven: false };
   readonly isGone = false;
-  readonly breakage = null;
+  breakage: RelayPeer['breakage'] = null;
   readonly hasTakenAll = false;
   isPaused = false;
   unreadBytes = 0;
   waitingBytes = 0;
+  /** All that it was sent. */
+  sentBytes = 0;
 
   open(): void {}
   flush(): void {}
@@ -26,6 +28,7 @@ class TestPeer implements RelayPeer {
     this.isPaused = false;
   }
   send(bytes: Buffer): number {
+    this.sentBytes += bytes.length;
     return (this.waitingBytes += bytes.length);
   }
 }
@@ -36,9 +39,13 @@ function held(t: TestContext) {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   t.mock.method(performance, 'now', () => nowMs);
   const [from, to, waits, backpressure] = [new TestPeer(), new TestPeer(), [] as number[], new BackpressureTracker()];
-  const connection = { moved: () => {}, ended: () => {}, broke: () => {}, gone: () => {} };
+  const told = { hasEnded: false, givenBack: 0 };
+  const connection = { moved: () => {}, ended: () => (told.hasEnded = true), broke: () => {}, gone: () => {} };
   const common = { workloads: [{ slot: 1 }], backpressure, connection };
-  const throttle = { spend: () => waits.shift() ?? 0 };
+  const throttle = {
+    spend: () => waits.shift() ?? 0,
+    giveBack: (bytes: number) => void (told.givenBack += bytes),
+  };
   const there = new RelayDirection({ side: 'source', from, to, throttle, ...common });
   const back = new RelayDirection({ side: 'destination', from: to, to: from, throttle: null, ...common });
   there.open(back);
@@ -55,7 +62,7 @@ function held(t: TestContext) {
     to.waitingBytes = 0;
     back.onDrained();
   };
-  return { from, there, bytes, pass, drained, waiting: () => backpressure.waiting().bytesInAll };
+  return { from, to, there, back, told, bytes, pass, drained, waiting: () => backpressure.waiting().bytesInAll };
 }
 
 describe('a sender whose bytes are ahead of a rate', () => {
@@ -72,14 +79,43 @@ describe('a sender whose bytes are ahead of a rate', () => {
     assert.equal(from.isPaused, false);
   });
 
-  it('is read when the receiver has taken its bytes and they are due, whichever is later', (t) => {
+  it('has nothing sent on before it is due, and its end behind that', (t) => {
+    const { to, there, told, bytes, pass } = held(t);
+    bytes(10, 0);
+    assert.equal(to.sentBytes, 10);
+    bytes(20, 20);
+    bytes(30, 30);
+    there.onEnd();
+    pass(25);
+    assert.equal(to.sentBytes, 10);
+    assert.equal(told.hasEnded, false);
+    pass(10);
+    assert.equal(to.sentBytes, 60);
+    assert.equal(told.hasEnded, true);
+    assert.equal(told.givenBack, 0);
+  });
+
+  it('may be gone after its end, before its last bytes are sent on', (t) => {
+    const { to, there, told, bytes, pass } = held(t);
+    bytes(20, 20);
+    there.onEnd();
+    there.onGone();
+    assert.equal(to.sentBytes, 0);
+    pass(20);
+    assert.deepEqual([to.sentBytes, told.hasEnded, told.givenBack], [20, true, 0]);
+  });
+
+  it('is read when its bytes are due and the receiver has taken them', (t) => {
     const { from, bytes, pass, drained } = held(t);
     bytes(200, 20);
     pass(20);
     assert.equal(from.isPaused, true);
     drained();
     assert.equal(from.isPaused, false);
-    bytes(200, 20);
+    bytes(200, 0);
+    drained();
+    assert.equal(from.isPaused, false);
+    bytes(10, 20);
     drained();
     assert.equal(from.isPaused, true);
     pass(20);
@@ -87,19 +123,42 @@ describe('a sender whose bytes are ahead of a rate', () => {
   });
 
   it('has what waits for it counted among the bytes that wait', (t) => {
-    const { from, bytes, pass, waiting } = held(t);
+    const { from, to, bytes, pass, waiting } = held(t);
     bytes(10, 20);
     from.unreadBytes = 5000;
     assert.equal(waiting(), 5010);
+    assert.equal(to.sentBytes, 0);
     pass(20);
+    assert.equal(to.sentBytes, 10);
     assert.equal(waiting(), 0);
   });
 
-  it('keeps no timer when it is gone', (t) => {
-    const { from, there, bytes, pass } = held(t);
+  it('gives back what it could not send on when it is gone, and keeps no timer', (t) => {
+    const { from, to, there, told, bytes, pass } = held(t);
     bytes(10, 20);
     there.onGone();
     pass(100);
-    assert.equal(from.isPaused, true);
+    assert.deepEqual([to.sentBytes, told.givenBack, from.isPaused], [0, 10, true]);
+  });
+
+  it('gives back what it could not send on when the receiver is broken', (t) => {
+    const { from, to, there, back, told, bytes, pass } = held(t);
+    bytes(10, 20);
+    to.breakage = { detail: 'ECONNRESET', isReset: true };
+    pass(100);
+    there.onGone();
+    back.onGone();
+    assert.deepEqual([to.sentBytes, told.givenBack, from.isPaused], [0, 10, true]);
+  });
+
+  it('gives back what it could not send on when both are gone, one of them in order', (t) => {
+    const { to, there, back, told, bytes, pass } = held(t);
+    bytes(10, 20);
+    there.onEnd();
+    there.onGone();
+    back.onGone();
+    assert.equal(told.givenBack, 10);
+    pass(100);
+    assert.deepEqual([to.sentBytes, told.hasEnded], [0, false]);
   });
 });
