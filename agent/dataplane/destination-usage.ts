@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { dueAfter, takeOne, type Bucket, type ByteBucket } from './limit/token-bucket.js';
 import { destinationArea, maxDestinations } from './workload-usage.js';
 
@@ -5,12 +6,12 @@ import { destinationArea, maxDestinations } from './workload-usage.js';
 const cell = { pending: 0, open: 1 } as const;
 export type DestinationCount = keyof typeof cell;
 
-const offsetBasis = 0xcb_f2_9c_e4_84_22_23_25n;
-const prime = 0x1_00_00_00_01_b3n;
 /** In place of the totals of a slot that gets another name: nothing is counted there meanwhile. */
 const closed = -1;
 /** Slots that a worker remembers by name; they are looked up again when there are more. */
 const maxRemembered = 2 * maxDestinations;
+/** How long a worker waits for another one that gives a slot a name, which takes less than a tenth of it: milliseconds, times. */
+const [gateWaitMs, gateWaits] = [1, 20];
 
 type Slot = { readonly at: number; readonly name: bigint };
 
@@ -28,8 +29,8 @@ export interface LimitedConnection extends CountedConnection {
 /** A place in a budget of bytes. */
 export interface ByteMeter extends LimitedConnection {
   /**
-   * Takes bytes; returns how long they have to wait, in milliseconds. `isTrial`: takes nothing where they would have to. A negative
-   * number gives bytes back.
+   * Takes bytes; returns how long they have to wait, in milliseconds. `isTrial`: takes nothing where they would have to. A
+   * negative number gives bytes back.
    */
   spend(bytes: number, isTrial: boolean): number;
 }
@@ -52,6 +53,9 @@ export class DestinationUsage {
   readonly #totals: Int32Array;
   readonly #names: BigInt64Array;
   readonly #dues: BigInt64Array;
+  /** The same memory in halves, the lower one first: a look at all slots must not make a bigint of each. */
+  readonly #nameHalves: Int32Array;
+  readonly #dueHalves: Int32Array;
   readonly #workerIndex: number;
   readonly #nowNs: () => bigint;
   readonly #slots = new Map<string, Slot>();
@@ -68,6 +72,8 @@ export class DestinationUsage {
     this.#totals = destinationArea.totals(init.buffer, init.workers);
     this.#names = new BigInt64Array(init.buffer, destinationArea.namesAt(init.workers), maxDestinations);
     this.#dues = new BigInt64Array(init.buffer, destinationArea.dueAt(init.workers), maxDestinations);
+    this.#nameHalves = new Int32Array(init.buffer, this.#names.byteOffset, 2 * maxDestinations);
+    this.#dueHalves = new Int32Array(init.buffer, this.#dues.byteOffset, 2 * maxDestinations);
     this.#workerIndex = init.workerIndex;
     this.#nowNs = init.nowNs ?? (() => process.hrtime.bigint());
   }
@@ -193,22 +199,31 @@ export class DestinationUsage {
 
   /** The slot with this name, which an empty one gets if there is none; null: all have other names. */
   #find(name: bigint): number | null {
-    for (const at of slotsFrom(name)) {
+    const lower = lowerHalf(name);
+    const first = firstSlot(lower);
+    for (let step = 0; step < maxDestinations; step++) {
+      const at = (first + step) % maxDestinations;
+      // Not atomic, which takes ten times as long: what another worker does meanwhile is seen behind the gate.
+      const half = this.#nameHalves[2 * at];
+      if (half !== lower && half !== 0) continue;
       const present = Atomics.compareExchange(this.#names, at, 0n, name);
       if (present === 0n || present === name) return at;
     }
     return null;
   }
 
-  /** Gives a slot in which nothing is counted to this name; null: there is none, or another worker does the same now. */
+  /** Gives a slot in which nothing is counted to this name; null: there is none. */
   #rename(name: bigint): number | null {
-    const gate = destinationArea.gate;
-    if (Atomics.compareExchange(this.#totals, gate, 0, this.#workerIndex + 1) !== 0) return null;
+    const { gate } = destinationArea;
+    if (!this.#enterGate()) return null;
     try {
       const present = this.#find(name);
       if (present !== null) return present;
-      for (const at of slotsFrom(name)) {
-        if (!this.#close(at)) continue;
+      const now = Number(this.#nowNs());
+      const first = firstSlot(lowerHalf(name));
+      for (let step = 0; step < maxDestinations; step++) {
+        const at = (first + step) % maxDestinations;
+        if (!this.#looksIdle(at, now) || !this.#close(at)) continue;
         Atomics.store(this.#names, at, name);
         for (const which of [0, 1] as const) Atomics.store(this.#totals, destinationArea.total(at, which), 0);
         return at;
@@ -216,7 +231,28 @@ export class DestinationUsage {
       return null;
     } finally {
       Atomics.store(this.#totals, gate, 0);
+      Atomics.notify(this.#totals, gate);
     }
+  }
+
+  /** Another worker that gives a slot a name is no reason to refuse what there is room for. It may have died meanwhile. */
+  #enterGate(): boolean {
+    const { gate } = destinationArea;
+    for (let tries = 0; tries <= gateWaits; tries++) {
+      const holder = Atomics.compareExchange(this.#totals, gate, 0, this.#workerIndex + 1);
+      if (holder === 0) return true;
+      Atomics.wait(this.#totals, gate, holder, gateWaitMs);
+    }
+    return false;
+  }
+
+  /** Whether it is worth to ask {@link #close}. Rounding to a number never makes a time pass another one. */
+  #looksIdle(at: number, now: number): boolean {
+    if (this.#totals[destinationArea.total(at, cell.pending)] !== 0) return false;
+    if (this.#totals[destinationArea.total(at, cell.open)] !== 0) return false;
+    const lower = this.#dueHalves[2 * at] ?? 0;
+    const upper = this.#dueHalves[2 * at + 1] ?? 0;
+    return upper * 2 ** 32 + (lower >>> 0) <= now;
   }
 
   #close(at: number): boolean {
@@ -232,9 +268,13 @@ export class DestinationUsage {
   }
 }
 
-function* slotsFrom(name: bigint): Generator<number, void> {
-  const first = Number(BigInt.asUintN(32, name)) % maxDestinations;
-  for (let step = 0; step < maxDestinations; step++) yield (first + step) % maxDestinations;
+function lowerHalf(name: bigint): number {
+  return Number(BigInt.asIntN(32, name));
+}
+
+/** Where to look for a name first, by its lower half. */
+function firstSlot(lower: number): number {
+  return (lower >>> 0) % maxDestinations;
 }
 
 function once(leave: () => void): CountedConnection {
@@ -248,9 +288,10 @@ function once(leave: () => void): CountedConnection {
   };
 }
 
-/** FNV-1a, 64 bits: two of a few thousand names have the same one once in a million million. Never 0. */
+/**
+ * 64 bits of SHA-256. Two of a few thousand names have the same one once in a million million. Those who write documents choose
+ * parts of names, and must not find one that has the hash, and with it the budget, of another. Never 0.
+ */
 function hashOf(text: string): bigint {
-  let hash = offsetBasis;
-  for (const byte of Buffer.from(text)) hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * prime);
-  return BigInt.asIntN(64, hash) || 1n;
+  return createHash('sha256').update(text).digest().readBigInt64LE(0) || 1n;
 }

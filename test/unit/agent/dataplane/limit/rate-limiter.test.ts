@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { DestinationUsage } from '../../../../../agent/dataplane/destination-usage.js';
 import { RateLimiter } from '../../../../../agent/dataplane/limit/rate-limiter.js';
-import { maxDestinations, WorkloadUsage } from '../../../../../agent/dataplane/workload-usage.js';
+import { destinationArea, maxDestinations, WorkloadUsage } from '../../../../../agent/dataplane/workload-usage.js';
 import type { CompiledRateLimit } from '../../../../../shared/policy/traffic-documents.js';
 import { RateLimits, type PlannedLimit } from '../../../../../shared/routing/rate-limits.js';
 
@@ -165,5 +165,26 @@ describe('the RateLimits of an agent', () => {
     assert.equal(fast(65_536), 0);
     assert.equal(slow(65_536), 11_000);
     assert.equal(fast(1000), 1);
+  });
+
+  it('wait for another worker that gives a slot a name, and refuse nothing meanwhile', (t) => {
+    const { buffer, usages, limiters } = agent(2);
+    for (let at = 0; at < maxDestinations; at++) {
+      const taken = usages[1]!.takeLimited(`other ${at}`, { max: undefined, bucket: null });
+      assert.ok(typeof taken !== 'string');
+      taken.leave();
+    }
+    const totals = destinationArea.totals(buffer, 2);
+    Atomics.store(totals, destinationArea.gate, 2);
+    const wait = t.mock.method(Atomics, 'wait', () => {
+      if (wait.mock.callCount() === 2) Atomics.store(totals, destinationArea.gate, 0);
+      return 'timed-out';
+    });
+    const limits = planned(limit('l', { rate: { perSecond: 1, burst: 2 } }));
+    assert.equal(passed([limiters[0]!], limits, 1), 1);
+    assert.equal(wait.mock.callCount(), 3);
+    // One that died: the others do not wait for ever.
+    Atomics.store(totals, destinationArea.gate, 2);
+    assert.equal(usages[0]!.takeLimited('new', { max: undefined, bucket: null }), 'slots');
   });
 });
