@@ -227,7 +227,11 @@ describe('traffic that documents steer', { timeout: patientMs(240_000) }, () => 
     const tolerance = 6 * Math.sqrt(expected * (1 - percent / 100));
     assert.ok(Math.abs(refused - expected) <= tolerance, `${refused} of ${times}`);
     assert.equal(await count('abort'), refused);
-    const logged = agent.records().filter(({ faults }) => faults !== undefined);
+    // Lines of the log come by a pipe, and may be later than the figure.
+    const logged = await waitUntil('a line of each of them', async () => {
+      const lines = agent.records().filter(({ faults }) => faults !== undefined);
+      return lines.length >= times ? lines : undefined;
+    });
     assert.equal(logged.length, times);
     const aborted = logged.filter(({ reason }) => reason === 'FAULT_INJECTED');
     assert.equal(aborted.length, refused);
