@@ -24,6 +24,8 @@ export type DestinationCandidate = Candidate & {
   readonly service: RegistryService | null;
   /** Why the client gets this endpoint and not every one of the service, for people; null: it gets all. */
   readonly choice: string | null;
+  /** The other service, and its port, to which a route leads connections that get this endpoint; absent: none does. */
+  readonly led?: { readonly service: RegistryService; readonly port: number };
 };
 
 /** The rules whose routes lead the connections of a client elsewhere. */
@@ -122,9 +124,10 @@ function ofService(
 
   function backendsOf(of: RegistryService, dialled: HostPort, { snapshot, client }: Led): DestinationCandidate[] {
     return backendEndpoints({ snapshot, registry }, of, { client, dialled, from }).map(
-      ({ workload, address, route, backend }) => ({
+      ({ workload, address, route, backend, led: ledTo }) => ({
         ...address,
         workload,
+        led: ledTo,
         service: of,
         choice: `${route} leads connections to ${backend}, which has this endpoint.`,
       }),

@@ -25,7 +25,7 @@ export function trafficNotes({ snapshot, clock, source, destination, dialledPort
   if (service === null || served === undefined || source.workload === null) return [];
   const policies = new TrafficPolicies(snapshot);
   const connection = { service, client: source.workload, port: served.port };
-  return [...faultNotes(policies, clock, connection), ...limitNotes(policies, connection)];
+  return [...faultNotes(policies, clock, connection), ...limitNotes(policies, connection, destination)];
 }
 
 type Dialled = { readonly service: RegistryService; readonly client: WorkloadEntry; readonly port: number };
@@ -47,8 +47,12 @@ function faultNotes(policies: TrafficPolicies, clock: Clock, { service, client, 
 }
 
 /** RateLimits that count the connection: the agent of the source asks them when the rules have allowed it. */
-function limitNotes(policies: TrafficPolicies, { service, client, port }: Dialled): string[] {
-  const found = policies.limitsFor(service, client, port) ?? [];
+function limitNotes(
+  policies: TrafficPolicies,
+  { service, client, port }: Dialled,
+  { led }: DestinationCandidate,
+): string[] {
+  const found = policies.limitsFor(client, [{ service, port }, ...(led === undefined ? [] : [led])]) ?? [];
   return found.map(({ name, of, document }) => {
     const what = document.mode === 'audit' ? 'only counts what is more' : 'refuses what is more, or slows it down';
     return `${name} ${what}: ${limitText(document)} ${of}.`;

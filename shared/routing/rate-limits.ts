@@ -62,15 +62,37 @@ export class RateLimits {
       ...(this.#byHost.get(host) ?? []),
       ...this.#wildcards.filter((document) => wildcardMatches(document.host, host)),
     ];
+    const rootNamespace = this.#rootNamespace;
     const found = named.filter(
-      ({ namespace, ports, sources }) =>
-        [service.namespace, this.#rootNamespace, client.namespace].includes(namespace) &&
-        (ports?.includes(dialledPort) ?? true) &&
-        (sources?.some((source) => isLimited(source, client)) ?? true),
+      (document) =>
+        (document.namespace === client.namespace || isOfAll(document, { service, rootNamespace })) &&
+        (document.ports?.includes(dialledPort) ?? true) &&
+        (document.sources?.some((source) => isLimited(source, client)) ?? true),
     );
     if (found.length === 0) return null;
     return found.map((document) => planned(document, service, client, dialledPort)).sort(byName);
   }
+
+  /**
+   * Those of each of the destinations, each budget once: of a service that was dialled, and of another one to which a route
+   * leads. Null: none is.
+   */
+  forAll(client: LimitedClient, destinations: readonly LimitedDestination[]): readonly PlannedLimit[] | null {
+    const found = destinations.flatMap(({ service, port }) => this.for(service, client, port) ?? []);
+    if (found.length === 0) return null;
+    return [...new Map(found.map((limit) => [limit.key, limit])).values()].sort(byName);
+  }
+}
+
+/** A port of a service, which was dialled or to which a route leads. */
+export type LimitedDestination = { readonly service: Named; readonly port: number };
+
+/** Whether a RateLimit is for the clients of all namespaces that dial a service; else it is for those of its own. */
+export function isOfAll(
+  { namespace }: Named,
+  { service, rootNamespace }: { readonly service: Named; readonly rootNamespace: string },
+): boolean {
+  return namespace === service.namespace || namespace === rootNamespace;
 }
 
 /** Whether a client is one of those that a RateLimit names. */

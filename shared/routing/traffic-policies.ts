@@ -6,7 +6,7 @@ import type {
   TrafficPolicy,
 } from '../policy/traffic-documents.js';
 import { DocumentsByHost } from './documents-by-host.js';
-import { RateLimits, type LimitedClient, type PlannedLimit } from './rate-limits.js';
+import { RateLimits, type LimitedClient, type LimitedDestination, type PlannedLimit } from './rate-limits.js';
 import { firstRoute, type RouteFacts, type RouteFound } from './traffic-routes.js';
 
 type Named = { readonly namespace: string; readonly name: string };
@@ -50,9 +50,12 @@ export class TrafficPolicies {
     return document === null ? null : firstRoute(document, facts);
   }
 
-  /** The RateLimits for connections of a client to a port of a service, by namespace and name; null: there is none. */
-  limitsFor(service: Named, client: LimitedClient, dialledPort: number): readonly PlannedLimit[] | null {
-    return this.#limits.for(service, client, dialledPort);
+  /**
+   * The RateLimits for connections of a client to these destinations: what was dialled, and where a route leads it. By namespace
+   * and name; null: there is none.
+   */
+  limitsFor(client: LimitedClient, destinations: readonly LimitedDestination[]): readonly PlannedLimit[] | null {
+    return this.#limits.forAll(client, destinations);
   }
 }
 

@@ -72,7 +72,7 @@ export function chooseEndpoints(
   const target = plan.target(route === null ? 0 : balancer.choose(route.choices));
   record.route = target.taken;
   if (!target.ok) return refused('NO_ENDPOINT', target.detail);
-  const { destination, policy, counted, judged, wider, of, at } = target;
+  const { destination, policy, counted, judged, wider, limits, of, at } = target;
   const { service } = destination;
   const taken = route?.document.routes[route.index] ?? null;
   const atMost = 1 + (taken?.attempts ?? settings.connectRetries);
@@ -90,7 +90,6 @@ export function chooseEndpoints(
   const endpoints = balancer.order(from, how);
   const isShort = wider.length > 0 && endpoints.length < atMost;
   const further = isShort ? furtherThan({ context, target }, endpoints, atMost) : null;
-  const { limits } = plan;
   const faults = taken?.faults === undefined ? null : drawnNow(context, taken.faults);
   const port = at.port;
   return { ok: true, endpoints, further, service, policy, route: taken, faults, of, port, counted, health, limits };

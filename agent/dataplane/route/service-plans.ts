@@ -39,6 +39,8 @@ export type PlannedTarget = RouteTarget & {
   readonly judged: Judged | null;
   /** Places to look at in turn when what is near cannot be used. */
   readonly wider: readonly (Locality | null)[];
+  /** RateLimits that count for them, of the service that is dialled and of the one that it is; null: none does. */
+  readonly limits: readonly PlannedLimit[] | null;
 };
 type MissedTarget = MissingTarget & Pick<PlannedTarget, 'taken'>;
 
@@ -49,8 +51,6 @@ export type ServicePlan = {
   readonly route: RouteFound | null;
   /** By the place of a choice of the route; without a route there is one. */
   readonly target: (at: number) => PlannedTarget | MissedTarget;
-  /** RateLimits that count for them; null: none does. */
-  readonly limits: readonly PlannedLimit[] | null;
 };
 
 type ByAddress = Map<string, Map<number, ServicePlan>>;
@@ -112,14 +112,14 @@ export class ServicePlans {
     const targets: (PlannedTarget | MissedTarget)[] = [];
     const policies = this.#policies;
     const target = (at: number): PlannedTarget | MissedTarget =>
-      (targets[at] ??= this.#targetOf({ destination, connection, route, policies }, at));
-    const limits = policies?.limitsFor(destination.service, client, dialled.port) ?? null;
-    return { kind: 'service', name: serviceName(destination.service), route, target, limits };
+      (targets[at] ??= this.#targetOf({ client, destination, connection, route, policies }, at));
+    return { kind: 'service', name: serviceName(destination.service), route, target };
   }
 
   /** First the VirtualService, then the DestinationRule, as in Istio. */
   #targetOf(
     asked: {
+      readonly client: WorkloadEntry;
       readonly destination: ServiceDestination;
       readonly connection: SteeredConnection;
       readonly route: RouteFound | null;
@@ -127,7 +127,7 @@ export class ServicePlans {
     },
     at: number,
   ): PlannedTarget | MissedTarget {
-    const { destination: whole, connection, route, policies } = asked;
+    const { client, destination: whole, connection, route, policies } = asked;
     const choice = route?.choices[at];
     const drawn = route === null || choice === undefined ? null : { route, choice };
     const taken = drawn === null ? null : { route: routeText(drawn.route), subset: choiceText(drawn.choice) };
@@ -148,6 +148,11 @@ export class ServicePlans {
       counted,
       judged: judgedBy(counted, policy?.outliers, dialled),
       wider: widerPlaces(from, service.distribution),
+      limits:
+        policies?.limitsFor(client, [
+          { service: whole.service, port: connection.dialled.port },
+          { service, port: dialled.port },
+        ]) ?? null,
     };
   }
 }

@@ -1,13 +1,14 @@
 import { formatHostPort, type HostPort } from '../../../shared/address.js';
 import type { Clock } from '../../../shared/policy/connection.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
-import { everyEndpoint } from '../../../shared/routing/destination.js';
+import { everyEndpoint, type Endpoint } from '../../../shared/routing/destination.js';
 import { serviceName, workloadName } from '../../../shared/routing/names.js';
-import type { RegistryService } from '../../../shared/routing/registry-entry.js';
+import type { RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { FlowRecord } from '../../../shared/wire/flows.js';
 import { conversations } from '../flows/conversations.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 import { lookupOf, type RegistryLookup } from '../registry/registry-lookup.js';
+import { possibleBackends } from '../traffic/route-backends.js';
 import { TrafficView, type RoutedFault, type RoutedTarget, type ServiceRoutes } from '../traffic/service-routes.js';
 
 /** Recorded clients of a service whose new connections would go elsewhere. */
@@ -24,11 +25,17 @@ export type TrafficChange = {
   readonly isBroken: boolean;
 };
 
-type Dialled = { readonly service: RegistryService; readonly address: HostPort };
+/** `isFor`: of a backend of its routes, whether they lead a client there; absent: it is an endpoint of the service itself. */
+type Dialled = {
+  readonly service: RegistryService;
+  readonly address: HostPort;
+  readonly isFor?: (client: WorkloadEntry) => boolean;
+};
 
 /**
  * What changed DestinationRules, VirtualServices, TCPRoutes and RateLimits would do to the clients of recorded connections.
- * Records name the workload that was reached: each service that has it as an endpoint may be the one that was dialled.
+ * Records name the workload that was reached: each service that has it as an endpoint, or whose route led the client there, may
+ * be the one that was dialled.
  */
 export function diffTraffic(input: {
   readonly before: RuleSet;
@@ -42,12 +49,14 @@ export function diffTraffic(input: {
   const registry = lookupOf(after.entries);
   const [old, fresh] = [before, after].map(({ snapshot }) => new TrafficView({ snapshot, registry, clock }));
   if (old === undefined || fresh === undefined) return [];
-  const dialled = dialledFor(registry, after);
+  const dialled = dialledFor(registry, { before, after });
   const changes = new Map<string, TrafficChange>();
   const seen = new Map<string, { worked: number; client: string; at: Dialled }>();
   for (const { source, destination, port, worked } of conversations(flows)) {
     if (source.workload === null || destination.workload === null || worked === 0) continue;
+    const client = registry.workload(source.workload);
     for (const at of dialled.get(`${destination.workload} ${port}`) ?? []) {
+      if (at.isFor !== undefined && (client === undefined || !at.isFor(client))) continue;
       const key = `${source.workload} ${serviceName(at.service)} ${formatHostPort(at.address)}`;
       const known = seen.get(key);
       if (known === undefined) seen.set(key, { worked, client: source.workload, at });
@@ -81,20 +90,27 @@ function steers({ destinationRules = [], virtualServices = [], rateLimits = [] }
 }
 
 /** Services by the workload and port of each of their endpoints. */
-function dialledFor(registry: RegistryLookup, { entries }: RuleSet): Map<string, Dialled[]> {
+function dialledFor(
+  registry: RegistryLookup,
+  { before, after }: { readonly before: RuleSet; readonly after: RuleSet },
+): Map<string, Dialled[]> {
   const found = new Map<string, Dialled[]>();
-  for (const service of entries) {
+  const add = ({ workload, address }: Endpoint, dialled: Dialled): void => {
+    if (workload === null) return;
+    const key = `${workloadName(workload)} ${address.port}`;
+    const present = found.get(key);
+    if (present === undefined) found.set(key, [dialled]);
+    else present.push(dialled);
+  };
+  for (const service of after.entries) {
     const [ip] = service.kind === 'service' ? service.vips : [];
     if (service.kind !== 'service' || ip === undefined) continue;
     for (const served of service.ports) {
-      for (const { workload, address } of everyEndpoint(registry, service, served, ip)) {
-        if (workload === null) continue;
-        const key = `${workloadName(workload)} ${address.port}`;
-        const present = found.get(key);
-        const dialled = { service, address: { ip, port: served.port } };
-        if (present === undefined) found.set(key, [dialled]);
-        else present.push(dialled);
-      }
+      const address = { ip, port: served.port };
+      for (const endpoint of everyEndpoint(registry, service, served, ip)) add(endpoint, { service, address });
+      // What is recorded went by the routes of before.
+      for (const { endpoint, isFor } of possibleBackends({ snapshot: before.snapshot, registry }, service, address))
+        add(endpoint, { service, address, isFor });
     }
   }
   return found;

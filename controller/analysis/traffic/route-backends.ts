@@ -18,6 +18,8 @@ export type BackendEndpoint = Endpoint & {
   readonly route: string;
   /** `shop/web-v2:80`. */
   readonly backend: string;
+  /** The same, for questions about it. */
+  readonly led: { readonly service: RegistryService; readonly port: number };
 };
 
 const known = new WeakMap<Snapshot, TrafficPolicies>();
@@ -45,24 +47,38 @@ export function backendEndpoints(
     const text = choice.backend?.invalid === undefined ? choiceText(choice) : null;
     if (choice.backend !== undefined && text !== null) backends.set(text, choice);
   }
-  return [...backends].flatMap(([backend, choice]) =>
-    endpointsOf(registry, choice, { dialled, from }).map((endpoint) => ({
+  return [...backends].flatMap(([backend, choice]) => {
+    const led = serviceOf(registry, choice);
+    if (led === null) return [];
+    return endpointsOf(led, { registry, dialled, from }).map((endpoint) => ({
       ...endpoint,
       route: routeText(route),
       backend,
-    })),
-  );
+      led,
+    }));
+  });
+}
+
+/** Null: it leads to no service that serves the port. */
+export function serviceOf(
+  registry: RegistryView,
+  { backend }: WeightedSubset,
+): { readonly service: RegistryService; readonly port: number } | null {
+  if (backend === undefined || backend.invalid !== undefined || backend.port === null) return null;
+  const service = registry.service(backend.service as ServiceName);
+  if (service === undefined || servedPort(service, backend.port) === undefined) return null;
+  return { service, port: backend.port };
 }
 
 function endpointsOf(
-  registry: RegistryView,
-  { backend }: WeightedSubset,
-  { dialled, from }: { readonly dialled: HostPort; readonly from: Locality | null },
+  { service, port }: BackendEndpoint['led'],
+  {
+    registry,
+    dialled,
+    from,
+  }: { readonly registry: RegistryView; readonly dialled: HostPort; readonly from: Locality | null },
 ): readonly Endpoint[] {
-  if (backend === undefined || backend.port === null) return [];
-  const service = registry.service(backend.service as ServiceName);
-  if (service === undefined || servedPort(service, backend.port) === undefined) return [];
-  return resolveService(registry, service, { ip: dialled.ip, port: backend.port }, from);
+  return resolveService(registry, service, { ip: dialled.ip, port }, from);
 }
 
 /**
@@ -88,6 +104,10 @@ export function possibleBackends(
       policies
         .routeFor(service, { client, dialled })
         ?.choices.some((each) => each.backend?.invalid === undefined && choiceText(each) === text) ?? false;
-    return endpointsOf(set.registry, choice, { dialled, from: null }).map((endpoint) => ({ endpoint, isFor }));
+    const led = serviceOf(set.registry, choice);
+    const { registry } = set;
+    return led === null
+      ? []
+      : endpointsOf(led, { registry, dialled, from: null }).map((endpoint) => ({ endpoint, isFor }));
   });
 }

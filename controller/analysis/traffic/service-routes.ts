@@ -25,6 +25,7 @@ import { choiceText, routeTarget, routeText, type SteeredConnection } from '../.
 import { balancingOf } from '../../../shared/routing/balancing.js';
 import { stickyOrder } from '../../../shared/routing/sticky-order.js';
 import { TrafficPolicies } from '../../../shared/routing/traffic-policies.js';
+import { serviceOf } from './route-backends.js';
 import type { RouteFound } from '../../../shared/routing/traffic-routes.js';
 
 /** Where connections of one workload to one port of a service go. */
@@ -35,7 +36,7 @@ export type ServiceRoutes = {
   readonly rule: string | null;
   /** What the route has done on purpose to some of them. */
   readonly faults: readonly RoutedFault[];
-  /** RateLimits that must let them pass. */
+  /** RateLimits that must let them pass: of the service, and of those that its route leads to. */
   readonly limits: readonly RoutedLimit[];
   readonly targets: readonly RoutedTarget[];
 };
@@ -126,7 +127,11 @@ export class TrafficView {
         ...target,
       };
     });
-    const limits = this.#policies.limitsFor(service, client, dialled.port) ?? [];
+    const backends = choices.flatMap((choice) => {
+      const led = choice.weight === 0 ? null : serviceOf(this.#registry, choice);
+      return led === null ? [] : [led];
+    });
+    const limits = this.#policies.limitsFor(client, [{ service, port: dialled.port }, ...backends]) ?? [];
     return {
       route: found === null ? null : routeText(found),
       rule: ruleText(rule),

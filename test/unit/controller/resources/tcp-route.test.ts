@@ -5,7 +5,10 @@ import { backendEndpoints } from '../../../../controller/analysis/traffic/route-
 import { TrafficView } from '../../../../controller/analysis/traffic/service-routes.js';
 import { lintTraffic } from '../../../../controller/analysis/lint/lint-traffic.js';
 import { runAssertions } from '../../../../controller/analysis/tests/assertions.js';
+import { diffTraffic } from '../../../../controller/analysis/diff/diff-traffic.js';
 import { findDestinations } from '../../../../controller/api/party-candidates.js';
+import { trafficNotes } from '../../../../controller/api/traffic-notes.js';
+import { flow } from '../../../support/rules/analysis-flow-world.js';
 import { renderRoutes } from '../../../../controller/cli/view/render-traffic.js';
 import { validateSet } from '../../../../controller/compile/check/validate-set.js';
 import { formatProblem } from '../../../../controller/resources/kinds/problem.js';
@@ -204,6 +207,53 @@ it('a consumer route leaves other ports to the VirtualService of the service', (
   const client = registry.workload('other/client' as WorkloadName)!;
   assert.equal(view.routesTo(web, client, dialled).route, 'VirtualService/shop/w spec.tcp[0]');
   assert.equal(view.routesTo(web, client, { ...dialled, port: 81 }).route, 'TCPRoute/other/r spec.rules[0]');
+});
+
+const limit = (name: string, host: string, rest: object = {}) =>
+  JSON.stringify({
+    apiVersion: 'culvert.dev/v1',
+    kind: 'RateLimit',
+    metadata: { name, namespace: 'shop' },
+    spec: { host, maxConnections: 5, ...rest },
+  });
+
+it('connections that a route leads to a backend are in its RateLimits too, as routes and why say', () => {
+  const client = registry.workload('shop/client' as WorkloadName)!;
+  const limited = (...documents: readonly string[]) => {
+    const snapshot = compileDocuments(limit('web2', 'web2'), limit('all', '*', { per: 'source' }), ...documents);
+    const view = new TrafficView({ snapshot, registry, clock });
+    const led = { snapshot, client };
+    const notes = findDestinations('service:shop/web', 80, entries, null, led).map((destination) =>
+      trafficNotes({
+        snapshot,
+        clock,
+        source: { ip: ip('198.18.0.1'), workload: client },
+        destination,
+        dialledPort: 80,
+      }),
+    );
+    return [view.routesTo(web, client, dialled).limits.map(({ of }) => of), notes.map((each) => each.length)];
+  };
+  assert.deepEqual(limited(), [['from shop/client'], [1]]);
+  const both = ['from shop/client', 'from shop/client to shop/web2:80'];
+  assert.deepEqual(limited(canary), [both, [1, 1, 2]]);
+  const none = route({ backends: [to('web'), to('web2', { weight: 0 })] });
+  assert.deepEqual(limited(none)[0], ['from shop/client']);
+});
+
+it('diff sees clients that a route led to a backend, when the route goes', () => {
+  const party = (name: string) => ({ workload: name as WorkloadName, identity: null, cidr: null });
+  const flows = ['shop/client', 'other/client'].map((name) =>
+    flow({ source: party(name), destination: party('other/mine'), port: 8080, connections: 3 }),
+  );
+  const set = (...documents: readonly string[]) => ({ snapshot: compileDocuments(...documents), entries });
+  const changes = (before: string) => diffTraffic({ before: set(grant(), before), after: set(grant()), flows, clock });
+  // Clients of shop are not led there: theirs went to the service itself.
+  assert.deepEqual(
+    changes(consumer({ port: 80 })).map(({ sources, service: of, worked }) => [sources, of, worked]),
+    [[['other/client'], 'shop/web:80', 3]],
+  );
+  assert.deepEqual(changes(toOwn), []);
 });
 
 describe('a TCPRoute or a ReferenceGrant is refused for', () => {

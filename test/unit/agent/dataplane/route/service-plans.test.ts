@@ -49,6 +49,44 @@ describe('what connections of a workload to a service get', () => {
     assert.deepEqual(target?.ok === true ? target.policy : null, rule.policy);
   });
 
+  it('is bounded by RateLimits of the service that is dialled and of the one that a route leads to, each once', () => {
+    const { registry, plans } = filled();
+    registry.apply({ image: null, upserts: [service('shop/next', [ip('198.18.200.2')])], removals: [] });
+    const limit = { namespace: 'shop', per: 'pair', max: 5, mode: 'enforce' } as const;
+    const policies = new TrafficPolicies({
+      mesh,
+      rateLimits: [
+        { ...limit, name: 'all', host: '*', per: 'source' },
+        { ...limit, name: 'next', host: 'next.shop.svc.cluster.local' },
+      ],
+      virtualServices: [
+        {
+          namespace: 'shop',
+          name: 'web',
+          host,
+          routes: [
+            {
+              matches: [],
+              choices: ['shop/web', 'shop/next'].map((name) => ({
+                subset: null,
+                weight: 1,
+                backend: { service: name, port: 80 },
+              })),
+            },
+          ],
+        },
+      ],
+    });
+    const plan = plans.find(client, dialled, policies);
+    const limitsOf = (at: number) => {
+      const target = plan.kind === 'service' ? plan.target(at) : null;
+      return target?.ok === true ? target.limits?.map(({ key }) => key) : null;
+    };
+    const source = `RateLimit/shop/all from shop/${client.serviceAccount}`;
+    assert.deepEqual(limitsOf(0), [source]);
+    assert.deepEqual(limitsOf(1), [source, `RateLimit/shop/next from shop/${client.serviceAccount} to shop/next:80`]);
+  });
+
   it('is that of the client, and of the port that it dials', () => {
     const { plans } = filled();
     const subset = { name: 'v1', labels: { version: '1' }, policy: {}, ports: {} };
