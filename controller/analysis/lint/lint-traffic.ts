@@ -11,7 +11,7 @@ import type {
 import { everyEndpoint, hasLabels, servedPort } from '../../../shared/routing/destination.js';
 import { hasExpired, writtenFaults } from '../../../shared/routing/faults.js';
 import type { ServiceName } from '../../../shared/routing/names.js';
-import { isLimited, rateLimitName } from '../../../shared/routing/rate-limits.js';
+import { isLimited, isOfAll, rateLimitName } from '../../../shared/routing/rate-limits.js';
 import type { RegistryService } from '../../../shared/routing/registry-entry.js';
 import { isWildcard, serviceHost, wildcardMatches } from '../../../shared/routing/service-hosts.js';
 import { routeText } from '../../../shared/routing/steering.js';
@@ -24,7 +24,8 @@ const wholeWeight = 100;
 
 /** Finds what is suspicious in documents that steer traffic: DestinationRules, VirtualServices, TCPRoutes and RateLimits. */
 export function lintTraffic({ snapshot, entries, clock }: RuleSet & { readonly clock: Clock }): LintFinding[] {
-  const { destinationRules = [], virtualServices = [], rateLimits = [] } = snapshot;
+  const { destinationRules = [], virtualServices = [], rateLimits = [], mesh } = snapshot;
+  const { rootNamespace } = mesh;
   if (destinationRules.length === 0 && virtualServices.length === 0 && rateLimits.length === 0) return [];
   const registry = lookupOf(entries);
   const services = entries.filter((entry) => entry.kind === 'service');
@@ -32,7 +33,7 @@ export function lintTraffic({ snapshot, entries, clock }: RuleSet & { readonly c
     ...destinationRules.flatMap((rule) => ofRule(rule, servicesOf(rule.host, services), registry)),
     ...virtualServices.flatMap((document) => ofDocument(document, servicesOf(document.host, services), registry)),
     ...virtualServices.flatMap((document) => ofFaults(document, clock.nowMs())),
-    ...rateLimits.flatMap((limit) => ofLimit(limit, servicesOf(limit.host, services), entries)),
+    ...rateLimits.flatMap((limit) => ofLimit(limit, servicesOf(limit.host, services), { entries, rootNamespace })),
   ];
 }
 
@@ -103,7 +104,7 @@ function isOwn({ namespace }: CompiledVirtualService, { origin }: TrafficRoute):
 function ofLimit(
   limit: CompiledRateLimit,
   services: readonly RegistryService[],
-  entries: RuleSet['entries'],
+  { entries, rootNamespace }: { readonly entries: RuleSet['entries']; readonly rootNamespace: string },
 ): LintFinding[] {
   const resource = rateLimitName(limit);
   if (services.length === 0) return [unknownHost(resource, limit.host)];
@@ -114,9 +115,19 @@ function ofLimit(
     found.push(warning('matches nothing', resource, message, 'write the ports that clients dial, or leave ports out'));
   }
   const clients = entries.filter((entry) => entry.kind === 'workload');
-  if (sources !== undefined && !clients.some((client) => sources.some((source) => isLimited(source, client)))) {
+  const named = clients.filter((client) => sources?.some((source) => isLimited(source, client)) ?? true);
+  if (sources !== undefined && named.length === 0) {
     const message = 'no registered workload is one of its clients (from), so the limit is for no connection';
     found.push(warning('matches nothing', resource, message, 'correct from, or leave it out for all clients'));
+    return found;
+  }
+  // In a namespace that is neither that of a service nor the root, it is for the clients of that namespace alone.
+  const isForAll = services.some((service) => isOfAll(limit, { service, rootNamespace }));
+  if (!isForAll && !named.some(({ namespace }) => namespace === limit.namespace)) {
+    const { namespace } = limit;
+    const message = `it is for clients of ${namespace} alone, its own namespace, and none of them is a client of it`;
+    const hint = 'write it into the namespace of the service, or into the root namespace, for clients of others';
+    found.push(warning('matches nothing', resource, `${message}, so the limit is for no connection`, hint));
   }
   return found;
 }

@@ -131,10 +131,18 @@ describe('lint of documents about traffic', () => {
       limit({ name: 'ports', ports: [9] }),
       limit({ name: 'clients', sources: [{ namespace: 'nix' }] }),
       limit({ name: 'host', host: 'nix.shop.svc.cluster.local' }),
+      limit({ namespace: 'reports' }),
+      limit({ namespace: 'root', sources: [{ namespace: 'reports' }] }),
+      limit({ namespace: 'reports', name: 'others', sources: [{ namespace: 'shop' }] }),
+      limit({ namespace: 'third', host: '*' }),
     ];
     assert.deepEqual(lint({ rateLimits }), [
       'warning: RateLimit/shop/ports: matches nothing: web.shop.svc.cluster.local has none of the ports 9, so the limit is for no connection',
       'warning: RateLimit/shop/clients: matches nothing: no registered workload is one of its clients (from), so the limit is for no connection',
+      ...['RateLimit/reports/others', 'RateLimit/third/l'].map((resource) => {
+        const namespace = resource.split('/')[1] ?? '';
+        return `warning: ${resource}: matches nothing: it is for clients of ${namespace} alone, its own namespace, and none of them is a client of it, so the limit is for no connection`;
+      }),
       'warning: RateLimit/shop/host: unknown host: no service has the name nix.shop.svc.cluster.local',
     ]);
   });
