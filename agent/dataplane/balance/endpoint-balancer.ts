@@ -30,6 +30,11 @@ type Turns = Wanted & { readonly cursors: Map<number, number>; readonly dialledP
 
 /** This often a second endpoint is drawn until one is usable. */
 const draws = 8;
+/**
+ * How many endpoints that are not warm are passed over for one connection. Where more are as cool, chance passes over the few
+ * that are warm as well: they would get the connections of all others.
+ */
+const mostPassed = 64;
 
 /**
  * Orders the endpoints of a service as its DestinationRule says. Without one: by open connections, and by the client's address
@@ -97,7 +102,7 @@ export class EndpointBalancer {
 
   /**
    * An endpoint that is not warm is passed over by chance, so that it gets its share of the turns that it would have; it comes
-   * after the others, for retries. Where chance passes over all of them, all are as cool and as good.
+   * after the others, for retries. Where chance passes over all of them, or over very many, all are as cool and as good.
    */
   #warmFirst(destination: ServiceDestination, dial: Dial, warmup: WarmupPolicy): readonly Endpoint[] {
     const { endpoints } = destination;
@@ -105,6 +110,7 @@ export class EndpointBalancer {
     const passed = new Set<Endpoint>();
     const isTaken = (endpoint: Endpoint): boolean => {
       if (isUsable?.(endpoint) === false || passed.has(endpoint)) return false;
+      if (passed.size >= mostPassed) return true;
       const share = this.#warmth.shareOf(endpoint, warmup);
       if (share >= 1 || this.#random() < share) return true;
       passed.add(endpoint);

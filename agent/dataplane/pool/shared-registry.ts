@@ -37,7 +37,7 @@ export class SharedRegistry {
   absorb({ isFull, upserts, removals, unreadable }: RegistryMessage): RegistryChange {
     // What the first registry has was ready before.
     const ready = this.#image === null ? [] : this.#readyTimes.note(this.#entries, upserts);
-    if (isFull) this.#entries.clear();
+    if (isFull) this.#forgetAllBut(upserts);
     if (isFull || unreadable !== undefined) this.#unreadable = unreadable ?? new Map();
     for (const key of removals) {
       this.#entries.delete(key);
@@ -56,6 +56,13 @@ export class SharedRegistry {
     this.#image = buildRegistryImage([...this.#entries.values()]);
     this.#changed.clear();
     return { image: this.#image, upserts: [], removals: [], unreadable: this.#unreadable, ...named(ready) };
+  }
+
+  /** A full registry has no removals: what it does not have is gone. */
+  #forgetAllBut(kept: readonly RegistryEntry[]): void {
+    const keys = new Set(kept.map(registryKey));
+    for (const key of this.#entries.keys()) if (!keys.has(key)) this.#readyTimes.forget(key);
+    this.#entries.clear();
   }
 
   /** Returns the whole state for a new worker; null before the first message. */

@@ -129,6 +129,19 @@ describe('connections to a workload that became ready', () => {
     for (let i = 0; i < 20; i++) assert.deepEqual(order('source-ip'), first);
   });
 
+  it('cost no look at all of very many that are as cool', () => {
+    const endpoints = some(250);
+    const { clock, order } = world({ endpoints, cool: endpoints });
+    let looks = 0;
+    Object.defineProperty(clock, 'ms', { get: () => (looks += 1) && 5_000_000 });
+    for (const balancing of ['round-robin', 'random', 'least-connections'] as const) {
+      looks = 0;
+      const policy = { balancing, warmup: { ...warmup, minPercent: 0 } };
+      assert.equal(order(balancing, { policy, atMost: 3 }).length, 3);
+      assert.ok(looks < 100, `${balancing}: ${looks}`);
+    }
+  });
+
   it('are tried again there when the others cannot be reached, each endpoint once and only usable ones', () => {
     const rows = fc.record({
       size: fc.integer({ min: 2, max: 90 }),

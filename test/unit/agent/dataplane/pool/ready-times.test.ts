@@ -61,6 +61,8 @@ describe('workloads that became ready', () => {
     ]);
     send([pod('b', { availability: 'ending' })], { removals: [registryKey(pod('c'))] });
     assert.deepEqual(known(), [['shop/d', 0]]);
+    send([pod('b')], { isFull: true });
+    assert.deepEqual(known(), [['shop/b', 0]], 'd is not in the whole registry');
     clock.ms += longestWarmupMs;
     assert.deepEqual(known(), []);
   });
