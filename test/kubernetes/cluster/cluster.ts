@@ -6,7 +6,7 @@ import { manifest } from '../manifest.js';
 import { adminConfig, makeKeys } from './cluster-keys.js';
 import { ClusterNode } from './cluster-node.js';
 import { type ClusterPlan, type NodePlan } from './cluster-plan.js';
-import { startApiServer, startControlPlane } from './control-plane.js';
+import { startApiServer, startManagers, startStore } from './control-plane.js';
 import { Kubectl } from './kubectl.js';
 import { startContainerd, startKubelet } from './node-daemons.js';
 import { makeFabric, netnsOf } from './node-network.js';
@@ -64,11 +64,13 @@ export class Cluster {
     await Promise.all(this.nodes.map((node) => node.succeed(argv, { timeoutMs: 180_000 })));
   }
 
-  /** Starts the control plane and waits until it is ready. */
+  /** Starts the control plane. Resolves when the API server is ready, with the others started. */
   async startControlPlane(): Promise<void> {
     const [first] = this.nodes;
-    startControlPlane(this.plan, first);
+    startStore(first);
+    startApiServer(this.plan, first);
     await this.#apiServerIsReady();
+    startManagers(this.plan, first);
   }
 
   /** As if it had crashed, and the rest of the control plane goes on. `kubectl` does nothing until `startApiServer`. */

@@ -5,11 +5,8 @@ import { clusterAddresses, type ClusterPlan, ofFamilies } from './cluster-plan.j
 
 const etcd = 'http://127.0.0.1:2379';
 
-/** Starts etcd, the API server, the controller manager and the scheduler on a node. */
-export function startControlPlane(plan: ClusterPlan, node: ClusterNode): void {
-  const keys = keysOf(plan);
-  const file = (name: string): string => path.join(keys, name);
-  const own = ['--leader-elect=false', '--bind-address=127.0.0.1'];
+/** Starts etcd on a node: the API server can start then. */
+export function startStore(node: ClusterNode): void {
   node.startDaemon('etcd', [
     'etcd',
     '--data-dir=/var/lib/etcd',
@@ -18,7 +15,16 @@ export function startControlPlane(plan: ClusterPlan, node: ClusterNode): void {
     '--listen-peer-urls=http://127.0.0.1:2380',
     '--unsafe-no-fsync',
   ]);
-  startApiServer(plan, node);
+}
+
+/**
+ * Starts the controller manager and the scheduler on a node. The API server must be ready: the controller manager ends
+ * when that does not answer it within some seconds, and also while its own rights are not there yet.
+ */
+export function startManagers(plan: ClusterPlan, node: ClusterNode): void {
+  const keys = keysOf(plan);
+  const file = (name: string): string => path.join(keys, name);
+  const own = ['--leader-elect=false', '--bind-address=127.0.0.1'];
   node.startDaemon('kube-controller-manager', [
     'kube-controller-manager',
     `--kubeconfig=${file('controller-manager.kubeconfig')}`,
