@@ -10,8 +10,8 @@ export type DestinationCount = keyof typeof cell;
 const closed = -1;
 /** Slots that a worker remembers by name; they are looked up again when there are more. */
 const maxRemembered = 2 * maxDestinations;
-/** How long a worker waits for another one that gives a slot a name, which takes less than a tenth of it: milliseconds, times. */
-const [gateWaitMs, gateWaits] = [1, 20];
+/** To give a slot another name takes microseconds, unless the thread that does it has died or gets no time of a processor. */
+const longestWaitMs = 100;
 
 type Slot = { readonly at: number; readonly name: bigint };
 
@@ -43,7 +43,8 @@ export type LimitReached = 'connections' | 'rate' | 'slots';
  * thread. Lives in the shared memory of `WorkloadUsage`: a total for each slot, and what each worker has of it in the row of
  * the worker, so those of a dead worker are taken back with it. A destination gets a slot, by the hash of its name, when the
  * first worker needs one. When all slots have names, one in which nothing is counted gets another name: that of a document or a
- * service that is gone, in the end. Where no slot is left, each worker counts its own.
+ * service that is gone, in the end; one worker at a time does so, and others wait for it. Where no slot is left, each worker
+ * counts its own.
  *
  * A slot also has the budget of new connections of a limit. It gets no other name before that is whole again, when to forget it
  * changes nothing. Where no slot is left such a limit has no place: it must not be escaped by using up the slots.
@@ -58,15 +59,20 @@ export class DestinationUsage {
   readonly #dueHalves: Int32Array;
   readonly #workerIndex: number;
   readonly #nowNs: () => bigint;
+  readonly #longestWaitMs: number;
   readonly #slots = new Map<string, Slot>();
   readonly #own = new Map<string, [number, number]>();
 
-  /** `nowNs`: of a clock that never goes back and that all workers share; absent: that of the kernel. */
+  /**
+   * `nowNs`: of a clock that never goes back and that all workers share; absent: that of the kernel. `longestWaitMs`: for a
+   * worker that gives a slot another name.
+   */
   constructor(init: {
     readonly buffer: SharedArrayBuffer;
     readonly workers: number;
     readonly workerIndex: number;
     readonly nowNs?: () => bigint;
+    readonly longestWaitMs?: number;
   }) {
     this.#cells = new Int32Array(init.buffer);
     this.#totals = destinationArea.totals(init.buffer, init.workers);
@@ -76,6 +82,7 @@ export class DestinationUsage {
     this.#dueHalves = new Int32Array(init.buffer, this.#dues.byteOffset, 2 * maxDestinations);
     this.#workerIndex = init.workerIndex;
     this.#nowNs = init.nowNs ?? (() => process.hrtime.bigint());
+    this.#longestWaitMs = init.longestWaitMs ?? longestWaitMs;
   }
 
   /**
@@ -212,9 +219,8 @@ export class DestinationUsage {
     return null;
   }
 
-  /** Gives a slot in which nothing is counted to this name; null: there is none. */
+  /** Gives a slot in which nothing is counted to this name; null: there is none, or another worker is in the way for long. */
   #rename(name: bigint): number | null {
-    const { gate } = destinationArea;
     if (!this.#enterGate()) return null;
     try {
       const present = this.#find(name);
@@ -230,20 +236,21 @@ export class DestinationUsage {
       }
       return null;
     } finally {
-      Atomics.store(this.#totals, gate, 0);
-      Atomics.notify(this.#totals, gate);
+      Atomics.store(this.#totals, destinationArea.gate, 0);
+      Atomics.notify(this.#totals, destinationArea.gate);
     }
   }
 
-  /** Another worker that gives a slot a name is no reason to refuse what there is room for. It may have died meanwhile. */
+  /** One worker at a time. Others wait: what they ask for may be just what it does, and they would count it by themselves. */
   #enterGate(): boolean {
-    const { gate } = destinationArea;
-    for (let tries = 0; tries <= gateWaits; tries++) {
-      const holder = Atomics.compareExchange(this.#totals, gate, 0, this.#workerIndex + 1);
+    const untilMs = performance.now() + this.#longestWaitMs;
+    for (;;) {
+      const holder = Atomics.compareExchange(this.#totals, destinationArea.gate, 0, this.#workerIndex + 1);
       if (holder === 0) return true;
-      Atomics.wait(this.#totals, gate, holder, gateWaitMs);
+      const leftMs = untilMs - performance.now();
+      if (leftMs <= 0) return false;
+      Atomics.wait(this.#totals, destinationArea.gate, holder, leftMs);
     }
-    return false;
   }
 
   /** Whether it is worth to ask {@link #close}. Rounding to a number never makes a time pass another one. */

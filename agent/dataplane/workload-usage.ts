@@ -124,6 +124,7 @@ export class WorkloadUsage {
       if (Atomics.load(this.#totals, total) < 0) Atomics.store(this.#totals, total, 0);
     }
     Atomics.store(this.#totals, destinationArea.gate, 0);
+    Atomics.notify(this.#totals, destinationArea.gate);
   }
 
   #sum(slot: number, which: number): number {

@@ -1,18 +1,23 @@
 import { workerData } from 'node:worker_threads';
 import { DestinationUsage } from '../../../agent/dataplane/destination-usage.js';
 
-/** `taken`: how many threads got the place of a round; `arrived`: how many have begun or ended a round. */
+/**
+ * `counts`: how many have begun or ended a round, then how many threads got the place of each. `hasNames`: each round has a
+ * destination of its own.
+ */
 export type LastPlaces = {
   readonly usage: SharedArrayBuffer;
   readonly counts: SharedArrayBuffer;
   readonly workers: number;
   readonly workerIndex: number;
   readonly rounds: number;
+  readonly hasNames: boolean;
 };
 
 /** All threads ask for the one place of a destination at the same instant, round after round. */
-const { usage: buffer, counts: shared, workers, workerIndex, rounds } = workerData as LastPlaces;
-const usage = new DestinationUsage({ buffer, workers, workerIndex });
+const { usage: buffer, counts: shared, workers, workerIndex, rounds, hasNames } = workerData as LastPlaces;
+/** A busy machine may leave a thread without a processor for long. */
+const usage = new DestinationUsage({ buffer, workers, workerIndex, longestWaitMs: 60_000 });
 const counts = new Int32Array(shared);
 
 /** Nearly always the others come within microseconds, and a thread that slept would be late: it spins first. */
@@ -27,7 +32,7 @@ function meet(times: number): void {
 
 for (let round = 0; round < rounds; round++) {
   meet(2 * round + 1);
-  const place = usage.take('web', 'open', 1);
+  const place = usage.take(hasNames ? `web${round}` : 'web', 'open', 1);
   if (place !== null) Atomics.add(counts, 1 + round, 1);
   meet(2 * round + 2);
   place?.leave();

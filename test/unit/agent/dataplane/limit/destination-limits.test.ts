@@ -37,6 +37,21 @@ function counted(usage: DestinationUsage, destination: string, what: Destination
   }
 }
 
+/** For each round, how many of the threads that asked at the same instant got the one place. */
+async function lastPlaces(asked: Pick<LastPlaces, 'rounds' | 'hasNames'>): Promise<number[]> {
+  const count = 2;
+  const usage = WorkloadUsage.allocate(count);
+  const [first] = workers(count, usage);
+  if (asked.hasNames) for (let at = 0; at < maxDestinations; at++) first?.take(`d${at}`, 'open')?.leave();
+  const counts = new SharedArrayBuffer((1 + asked.rounds) * Int32Array.BYTES_PER_ELEMENT);
+  const threads = Array.from({ length: count }, (_, workerIndex) => {
+    const workerData: LastPlaces = { usage, counts, workers: count, workerIndex, ...asked };
+    return new Worker(new URL('../../../../support/agent/last-place-thread.js', import.meta.url), { workerData });
+  });
+  await Promise.all(threads.map(async (thread) => await once(thread, 'exit')));
+  return [...new Int32Array(counts).subarray(1)];
+}
+
 describe('the connections to a destination', () => {
   it('are counted over all workers, and those of a dead worker are not', () => {
     const buffer = WorkloadUsage.allocate(2);
@@ -97,17 +112,13 @@ describe('the connections to a destination', () => {
   });
 
   it('of which several threads ask for the last at the same instant are taken by one', async () => {
-    const [rounds, count] = [2000, 2];
-    const usage = WorkloadUsage.allocate(count);
-    const counts = new SharedArrayBuffer((1 + rounds) * Int32Array.BYTES_PER_ELEMENT);
-    const threads = Array.from({ length: count }, (_, workerIndex) => {
-      const asked: LastPlaces = { usage, counts, workers: count, workerIndex, rounds };
-      const url = new URL('../../../../support/agent/last-place-thread.js', import.meta.url);
-      return new Worker(url, { workerData: asked });
-    });
-    await Promise.all(threads.map(async (thread) => await once(thread, 'exit')));
-    const taken = [...new Int32Array(counts).subarray(1)];
-    assert.deepEqual([taken.length, new Set(taken)], [rounds, new Set([1])]);
+    const taken = await lastPlaces({ rounds: 2000, hasNames: false });
+    assert.deepEqual([taken.length, new Set(taken)], [2000, new Set([1])]);
+  });
+
+  it('whose slots all have names are counted together, also by threads that give one another name at once', async () => {
+    const taken = await lastPlaces({ rounds: 2000, hasNames: true });
+    assert.deepEqual([taken.length, new Set(taken)], [2000, new Set([1])]);
   });
 });
 
