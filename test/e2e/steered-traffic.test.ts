@@ -116,6 +116,10 @@ describe('traffic that documents steer', { timeout: patientMs(240_000) }, () => 
       shown,
       /shop\/a +node1 +[12] +subset v1 of shop\/web:80 +shop\/\S+ +(?:ejected|to be tried|on trial) +CONNECT_REFUSED +\d+/,
     );
+    assert.match(
+      await culvert('routes', 'shop/client', 'shop/web'),
+      /shop\/a .* 50 %; (?:ejected|to be tried|on trial) by [12] threads? .*\(CONNECT_REFUSED\)\n.*shop\/b .* 50 %\n/,
+    );
     const agent = mesh.agent('node1');
     const labels = { destination: 'subset v1 of shop/web:80', reason: 'CONNECT_REFUSED' };
     assert.ok((await agent.metric('culvert_endpoint_ejections_total', labels)) >= 1);

@@ -4,8 +4,8 @@ import { everyEndpoint, hasLabels, servedPort } from '../../../shared/routing/de
 import { serviceName, workloadName } from '../../../shared/routing/names.js';
 import type { RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryView } from '../../../shared/routing/registry-view.js';
-import type { Heartbeat } from '../../../shared/wire/requests.js';
 import { TrafficPolicies } from '../../../shared/routing/traffic-policies.js';
+import { ejectedBy, ejectionsOf, type Agents, type EjectedBy } from './ejections.js';
 
 /** One endpoint of a service, as the registry has it. */
 export type ServiceEndpoint = {
@@ -23,15 +23,6 @@ export type ServiceEndpoint = {
   readonly ejected: readonly EjectedBy[];
 };
 
-/**
- * `rule`: whose `outlierDetection` it is. `forMs`: for how long still, when the agent said so. `threads`: of the agent, that have
- * ejected it.
- */
-type EjectedBy = Omit<NonNullable<Heartbeat['ejected']>[number], 'address' | 'workload'> & { readonly node: string };
-
-/** What agents tell: their last heartbeats. */
-type Agents = readonly { readonly node: string; readonly heartbeat: Pick<Heartbeat, 'ejected'> | null }[];
-
 /** All endpoints of a port of a service, also those that get no connection now. */
 export function serviceEndpoints(
   { snapshot, registry }: { readonly snapshot: Snapshot; readonly registry: RegistryView },
@@ -43,11 +34,7 @@ export function serviceEndpoints(
   if (served === undefined) return [];
   const { subsets = [] } = new TrafficPolicies(snapshot).ruleFor(service, service.namespace) ?? {};
   const of = `${serviceName(service)}:${dialled.port}`;
-  const ejections = agents.flatMap(({ node, heartbeat }) =>
-    (heartbeat?.ejected ?? [])
-      .filter(({ destination }) => destination === of || destination.endsWith(` of ${of}`))
-      .map((each) => ({ ...each, node })),
-  );
+  const ejections = ejectionsOf(agents, ({ destination }) => destination === of || destination.endsWith(` of ${of}`));
   return everyEndpoint(registry, service, served, dialled.ip).map(({ workload, address, availability, locality }) => ({
     workload: nameOf(workload),
     address: formatHostPort(address),
@@ -55,9 +42,7 @@ export function serviceEndpoints(
     node: workload?.node ?? locality?.host ?? null,
     zone: locality?.zone ?? null,
     subsets: subsets.filter(({ labels }) => hasLabels(workload, labels)).map(({ name }) => name),
-    ejected: ejections
-      .filter((each) => each.address === formatHostPort(address) && each.workload === nameOf(workload))
-      .map(({ address: _address, workload: _workload, ...rest }) => rest),
+    ejected: ejectedBy(ejections, { workload: nameOf(workload), address: formatHostPort(address) }),
   }));
 }
 

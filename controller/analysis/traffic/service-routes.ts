@@ -17,16 +17,24 @@ import {
 } from '../../../shared/routing/destination.js';
 import { localityOf } from '../../../shared/routing/locality.js';
 import { hasExpired, writtenFaults, type WrittenFault } from '../../../shared/routing/faults.js';
-import { workloadName } from '../../../shared/routing/names.js';
-import type { RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import { serviceName, workloadName } from '../../../shared/routing/names.js';
+import { widerPlaces } from '../../../shared/routing/nearest.js';
+import type { Locality, RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryView } from '../../../shared/routing/registry-view.js';
 import { limitText } from '../../../shared/routing/rate-limits.js';
-import { choiceText, routeTarget, routeText, type SteeredConnection } from '../../../shared/routing/steering.js';
+import {
+  choiceText,
+  routeTarget,
+  routeText,
+  type RouteTarget,
+  type SteeredConnection,
+} from '../../../shared/routing/steering.js';
 import { balancingOf } from '../../../shared/routing/balancing.js';
 import { stickyOrder } from '../../../shared/routing/sticky-order.js';
 import { TrafficPolicies } from '../../../shared/routing/traffic-policies.js';
 import { serviceOf } from './route-backends.js';
 import type { RouteFound } from '../../../shared/routing/traffic-routes.js';
+import { ejectedBy, ejectionsOf, type Agents, type EjectedBy } from './ejections.js';
 
 /** Where connections of one workload to one port of a service go. */
 export type ServiceRoutes = {
@@ -72,6 +80,8 @@ export type RoutedTarget = {
   /** Why connections to it are refused; null: they are not. */
   readonly problem: string | null;
   readonly endpoints: readonly RoutedEndpoint[];
+  /** Those that connections go to when `endpoints` cannot be reached, or too few of them are left; the nearest come first. */
+  readonly farther: readonly RoutedEndpoint[];
 };
 
 export type RoutedEndpoint = {
@@ -80,10 +90,12 @@ export type RoutedEndpoint = {
   /** Address and port. */
   readonly address: string;
   /**
-   * That a new connection is for it, from 0 to 1; with `least-connections` while equally many are open to each endpoint. Null: it
-   * depends on an address of the client that is not known.
+   * That a new connection is for it, from 0 to 1, while none is ejected; with `least-connections` while equally many are open to
+   * each endpoint. Null: it depends on an address of the client that is not known.
    */
   readonly probability: number | null;
+  /** By the agent of the client, by this rule; at most one. */
+  readonly ejected: readonly EjectedBy[];
 };
 
 /** Answers with the functions that agents call for each connection. */
@@ -91,12 +103,19 @@ export class TrafficView {
   readonly #registry: RegistryView;
   readonly #policies: TrafficPolicies;
   readonly #clock: Clock;
+  readonly #agents: Agents;
 
-  /** Owns nothing of it. */
-  constructor(init: { readonly snapshot: Snapshot; readonly registry: RegistryView; readonly clock: Clock }) {
+  /** Owns nothing of it. `agents`: absent: what they have ejected is not known. */
+  constructor(init: {
+    readonly snapshot: Snapshot;
+    readonly registry: RegistryView;
+    readonly clock: Clock;
+    readonly agents?: Agents;
+  }) {
     const { snapshot, registry, clock } = init;
     this.#registry = registry;
     this.#clock = clock;
+    this.#agents = init.agents ?? [];
     this.#policies = new TrafficPolicies(snapshot);
   }
 
@@ -119,7 +138,7 @@ export class TrafficView {
       const share = choices.length === 1 ? 1 : choice.weight / sum;
       const { subset, backend } = choice;
       const drawn = found === null ? null : { route: found, choice };
-      const target = this.#target(whole, connection, drawn, { share, source });
+      const target = this.#target(whole, connection, drawn, { share, source, node: client.node });
       return {
         subset,
         backend: backend === undefined ? null : choiceText({ subset: null, backend }),
@@ -161,7 +180,11 @@ export class TrafficView {
     whole: ServiceDestination,
     connection: SteeredConnection,
     drawn: Parameters<typeof routeTarget>[3],
-    { share, source }: { readonly share: number; readonly source: IpAddress | null },
+    {
+      share,
+      source,
+      node,
+    }: { readonly share: number; readonly source: IpAddress | null; readonly node: WorkloadEntry['node'] },
   ): Omit<RoutedTarget, 'subset' | 'backend' | 'share'> {
     const resolve: ResolveEndpoints = (...asked) => resolveService(this.#registry, ...asked);
     const target = routeTarget(
@@ -172,7 +195,7 @@ export class TrafficView {
     );
     if (!target.ok) {
       const balancing = balancingOf(whole.service, null);
-      return { rule: null, balancing, policy: null, problem: target.detail, endpoints: [] };
+      return { rule: null, balancing, policy: null, problem: target.detail, endpoints: [], farther: [] };
     }
     const { endpoints, service } = target.destination;
     const balancing = balancingOf(service, target.policy);
@@ -183,17 +206,40 @@ export class TrafficView {
       if (balancing === 'source-ip') return first === undefined ? null : endpoint === first ? share : 0;
       return share / endpoints.length;
     };
+    const port = `${serviceName(service)}:${target.at.port}`;
+    const of = target.subset === null ? port : `subset ${target.subset.name} of ${port}`;
+    const ejections = ejectionsOf(
+      this.#agents,
+      (each) =>
+        each.node === node && each.destination === of && `DestinationRule/${each.rule ?? ''}` === ruleText(target.rule),
+    );
+    const routed = (endpoint: Endpoint, probability: number | null): RoutedEndpoint => {
+      const workload = endpoint.workload === null ? null : workloadName(endpoint.workload);
+      const address = formatHostPort(endpoint.address);
+      return { workload, address, probability, ejected: ejectedBy(ejections, { workload, address }) };
+    };
     return {
       rule: ruleText(target.rule),
       balancing,
       policy: target.policy,
       problem,
-      endpoints: endpoints.map((endpoint) => ({
-        workload: endpoint.workload === null ? null : workloadName(endpoint.workload),
-        address: formatHostPort(endpoint.address),
-        probability: probabilityOf(endpoint),
-      })),
+      endpoints: endpoints.map((endpoint) => routed(endpoint, probabilityOf(endpoint))),
+      farther: this.#fartherOf(target, connection.from).map((endpoint) => routed(endpoint, 0)),
     };
+  }
+
+  /** A service that has no near endpoint gives the farther ones at once. */
+  #fartherOf({ destination, at, subset }: RouteTarget, from: Locality | null): Endpoint[] {
+    const { service, endpoints } = destination;
+    const seen = new Set(endpoints.map(({ address }) => formatHostPort(address)));
+    return widerPlaces(from, service.distribution).flatMap((place) =>
+      resolveService(this.#registry, service, at, place, subset).filter(({ address }) => {
+        const text = formatHostPort(address);
+        const isNew = !seen.has(text);
+        seen.add(text);
+        return isNew;
+      }),
+    );
   }
 }
 

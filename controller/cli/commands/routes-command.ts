@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { StatusAnswer } from '../../api/api-types.js';
 import { lookupOf } from '../../analysis/registry/registry-lookup.js';
 import { TrafficView } from '../../analysis/traffic/service-routes.js';
 import { formatHostPort } from '../../../shared/address.js';
@@ -23,15 +24,17 @@ export function addRoutesCommand(program: Command, cli: Cli): void {
     .addHelpText('after', '\nWhether a connection is allowed is another question: culvert why')
     .addHelpText('after', 'Example: culvert routes shop/api billing/ledger:80');
   addOutputOption(command).action(async (source: string, target: string, { output }: { output: OutputFormat }) => {
-    const { revision, snapshot, entries } = await loadPresentSet(await cli.client());
+    const client = await cli.client();
+    const { revision, snapshot, entries } = await loadPresentSet(client);
+    const { agents } = await client.call<StatusAnswer>({ method: 'GET', path: ['status'] });
     const registry = lookupOf(entries);
-    const view = new TrafficView({ snapshot, registry, clock: cli.io });
+    const view = new TrafficView({ snapshot, registry, clock: cli.io, agents });
     const { service, dialled } = findService(parseWhyTarget(target), registry);
-    const found = findClients(source, registry).map((client) => ({
-      sources: [workloadName(client)],
+    const found = findClients(source, registry).map((workload) => ({
+      sources: [workloadName(workload)],
       service: serviceName(service),
       dialled: formatHostPort(dialled),
-      ...view.routesTo(service, client, dialled),
+      ...view.routesTo(service, workload, dialled),
     }));
     const routes = joined(found);
     cli.io.print(output === 'table' ? renderRoutes(routes) : renderData({ revision, routes }, output));

@@ -1,5 +1,10 @@
 import type { ServiceEndpoint } from '../../analysis/traffic/service-endpoints.js';
-import type { RoutedFault, RoutedTarget, ServiceRoutes } from '../../analysis/traffic/service-routes.js';
+import type {
+  RoutedEndpoint,
+  RoutedFault,
+  RoutedTarget,
+  ServiceRoutes,
+} from '../../analysis/traffic/service-routes.js';
 import { namesText } from './amounts.js';
 import { policyText } from './policy-text.js';
 import { renderTable } from './table.js';
@@ -43,6 +48,12 @@ function renderOne({ sources, service, dialled, route, rule, faults, limits, tar
     ...(targets.some(({ balancing, endpoints }) => balancing === 'least-connections' && endpoints.length > 1)
       ? ['', '  least-connections: while equally many connections are open to each; a busier endpoint gets fewer']
       : []),
+    ...(targets.some(({ endpoints, farther }) => [...endpoints, ...farther].some(({ ejected }) => ejected.length > 0))
+      ? [
+          '',
+          '  ejected, to be tried, on trial: as the agent of the client said last; a share is that of a whole endpoint',
+        ]
+      : []),
   ];
   return lines.join('\n');
 }
@@ -74,16 +85,30 @@ function policyLines(targets: readonly RoutedTarget[]): string[] {
   });
 }
 
-function targetRows({ subset, backend, share, balancing, problem, endpoints }: RoutedTarget): string[][] {
+function targetRows({ subset, backend, share, balancing, problem, endpoints, farther }: RoutedTarget): string[][] {
   const target = [backend ?? subset ?? '', shareText(share)];
   if (problem !== null) return [[...target, '', `refused: ${problem}`, '', '']];
-  return endpoints.map(({ workload, address, probability }) => [
+  const row = (endpoint: RoutedEndpoint, gets: string): string[] => [
     ...target,
     balancing,
-    workload ?? 'outside the mesh',
-    address,
-    probability === null ? 'by the address of the client' : shareText(probability),
-  ]);
+    endpoint.workload ?? 'outside the mesh',
+    endpoint.address,
+    [gets, ...endpoint.ejected.map(ejectionText)].join('; '),
+  ];
+  return [
+    ...endpoints.map((endpoint) => row(endpoint, getsText(endpoint.probability))),
+    ...farther.map((endpoint) => row(endpoint, 'when nearer ones fail')),
+  ];
+}
+
+function getsText(probability: number | null): string {
+  return probability === null ? 'by the address of the client' : shareText(probability);
+}
+
+/** `ejected by 2 threads for 12s (CONNECT_REFUSED)`; with a share, which it gets when it is whole again. */
+function ejectionText({ state, threads, forMs, reason }: RoutedEndpoint['ejected'][number]): string {
+  const left = state === 'ejected' ? ` for ${Math.ceil(forMs / 1000)}s` : '';
+  return `${state} by ${threads} ${threads === 1 ? 'thread' : 'threads'}${left} (${reason})`;
 }
 
 /** `33.3 %`. */

@@ -6,6 +6,7 @@ import { TrafficView, type ServiceRoutes } from '../../../../../controller/analy
 import { renderEndpoints, renderRoutes } from '../../../../../controller/cli/view/render-traffic.js';
 import { EndpointBalancer } from '../../../../../agent/dataplane/balance/endpoint-balancer.js';
 import { resolveService } from '../../../../../shared/routing/destination.js';
+import type { RegistryEntry } from '../../../../../shared/routing/registry-entry.js';
 import type { Balancing } from '../../../../../shared/policy/traffic-documents.js';
 import { steeredEntries, steeredRule, steeredSet, virtualService } from '../../../../support/rules/steered-set.js';
 import { serviceNamed, workloadNamed } from '../../../../support/routing/names.js';
@@ -135,6 +136,79 @@ describe('the routes of a client', () => {
         '  fault  throttle to 65536 bytes a second each way for 20 % of the connections',
       ],
     );
+  });
+
+  it('say what the agent of the client has ejected by the rule that counts, and that of no other', () => {
+    const of = (node: string, destination: string, more: object = {}) => ({
+      node,
+      heartbeat: {
+        ejected: [
+          {
+            destination,
+            rule: 'shop/web',
+            workload: 'shop/c',
+            address: '198.18.1.3:8080',
+            state: 'ejected' as const,
+            reason: 'CONNECT_REFUSED',
+            count: 1,
+            forMs: 11_500,
+            threads: 2,
+            ...more,
+          },
+        ],
+      },
+    });
+    const only = virtualService({ matches: [], choices: [{ subset: 'v2', weight: 1 }] });
+    const { snapshot } = steeredSet({ destinationRules: [steeredRule], virtualServices: [only] });
+    const api = registry.workload(workloadNamed('shop/api'))!;
+    const text = (...agents: ReturnType<typeof of>[]) => {
+      const found = new TrafficView({ snapshot, registry, clock, agents }).routesTo(web, api, dialled);
+      return renderRoutes([{ ...found, sources: ['shop/api'], service: 'shop/web', dialled: '198.19.0.1:80' }]);
+    };
+    const v2 = 'subset v2 of shop/web:80';
+    assert.match(
+      text(of('host-a', v2)),
+      /shop\/c +198\.18\.1\.3:8080 +100 %; ejected by 2 threads for 12s \(CONNECT_REFUSED\)\n\n +ejected, to be tried/,
+    );
+    assert.match(text(of('host-a', v2, { state: 'on trial', threads: 1 })), /100 %; on trial by 1 thread \(CONNECT/);
+    const others = [of('host-b', v2), of('host-a', 'shop/web:80'), of('host-a', v2, { rule: 'shop/other' })];
+    assert.doesNotMatch(text(...others, of('host-a', v2, { workload: 'shop/gone' })), /ejected/);
+  });
+
+  it('have the endpoints farther away behind those that are near, each once, and no share for them', () => {
+    const placed = (entry: RegistryEntry, host: string, zone: string): RegistryEntry =>
+      entry.kind === 'workload' ? { ...entry, locality: { host, zone } } : entry;
+    const places: Record<string, [string, string]> = {
+      api: ['h1', 'z1'],
+      a: ['h1', 'z1'],
+      b: ['h2', 'z1'],
+      c: ['h3', 'z2'],
+    };
+    const found = (distribution: 'same-host' | 'prefer-same-host' | 'prefer-same-zone' | undefined) => {
+      const entries = steeredEntries.map((entry) => {
+        const at = places[entry.name];
+        if (at !== undefined) return placed(entry, ...at);
+        return entry.kind === 'service' && distribution !== undefined ? { ...entry, distribution } : entry;
+      });
+      const known = lookupOf(entries);
+      const view = new TrafficView({ snapshot: steeredSet({}).snapshot, registry: known, clock });
+      const service = known.service(serviceNamed('shop/web'))!;
+      const routed = view.routesTo(service, known.workload(workloadNamed('shop/api'))!, dialled);
+      const text = renderRoutes([{ ...routed, sources: [], service: '', dialled: '' }]);
+      const [target] = routed.targets;
+      const names = (list: readonly { readonly workload: string | null }[] = []) =>
+        list.map(({ workload }) => workload);
+      return { near: names(target?.endpoints), farther: names(target?.farther), text };
+    };
+    const host = found('prefer-same-host');
+    assert.deepEqual([host.near, host.farther], [['shop/a'], ['shop/b', 'shop/c']]);
+    assert.match(host.text, /shop\/a .* 100 %\n.*shop\/b .* when nearer ones fail\n.*shop\/c .* when nearer ones fail/);
+    const zone = found('prefer-same-zone');
+    assert.deepEqual([zone.near, zone.farther], [['shop/a', 'shop/b'], ['shop/c']]);
+    const own = found('same-host');
+    assert.deepEqual([own.near, own.farther], [['shop/a'], []]);
+    const all = found(undefined);
+    assert.deepEqual([all.near.length, all.farther], [3, []]);
   });
 
   it('say that a subset has no endpoint', () => {
