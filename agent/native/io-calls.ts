@@ -42,6 +42,7 @@ export type IoCalls = {
   ioTlsAdmit(socket: number): number;
   ioTlsReceive(socket: number, offset: number, most: number, room: number): number;
   ioTlsSend(socket: number, offset: number, length: number): number;
+  ioTlsSendBytes(socket: number, bytes: Uint8Array): number;
   ioTlsFlush(socket: number): number;
   ioTlsEnd(socket: number): number;
 };

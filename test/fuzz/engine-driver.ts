@@ -19,7 +19,7 @@ const contexts = {
 };
 const { handle: listener, port } = engine.listen();
 
-/** `s`: socket, `c`: context, `o`: offset, `n`: number, `f`: flag, `i`: IP, `p`: port. */
+/** `s`: socket, `c`: context, `o`: offset, `n`: number, `f`: flag, `i`: IP, `p`: port, `b`: bytes. */
 const functions: readonly (readonly [name: string, shape: string])[] = [
   ['ioWatch', 'sn'],
   ['ioAccept', 'snn'],
@@ -39,6 +39,7 @@ const functions: readonly (readonly [name: string, shape: string])[] = [
   ['ioTlsAdmit', 's'],
   ['ioTlsReceive', 'sonn'],
   ['ioTlsSend', 'son'],
+  ['ioTlsSendBytes', 'sb'],
   ['ioTlsFlush', 's'],
   ['ioTlsEnd', 's'],
   ['ioFreeTlsContext', 'c'],
@@ -58,6 +59,19 @@ const offsets = [
   inAt + inBytes + outBytes - 1,
   -1,
   0x7fffffff,
+];
+const buffers: readonly unknown[] = [
+  Buffer.alloc(0),
+  Buffer.from('few'),
+  Buffer.allocUnsafe(65_536),
+  Buffer.allocUnsafe(outBytes),
+  engine.memory.subarray(inAt, inAt + 1000),
+  engine.memory,
+  new Uint8Array(new SharedArrayBuffer(100), 50),
+  new DataView(new ArrayBuffer(30), 10),
+  new Float64Array(4),
+  'no bytes',
+  undefined,
 ];
 /** Only addresses of this machine. */
 const addresses = ['127.0.0.1', '::1', '', 'x', '127.0.0.1'.repeat(50)];
@@ -123,6 +137,7 @@ class Program {
       return among[value % Math.max(1, among.length)] ?? 0;
     }
     if (kind === 'f') return value % 2;
+    if (kind === 'b') return buffers[value % buffers.length];
     if (kind === 'i') return addresses[value % addresses.length];
     if (kind === 'p') return value % 2 === 0 ? port : 1;
     const known = kind === 'o' ? offsets : numbers;

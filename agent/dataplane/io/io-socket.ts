@@ -1,8 +1,8 @@
 import { getSystemErrorName } from 'node:util';
 import { closeFd } from '../../native/addon.js';
 import { epollEvent, mostTlsBytes, socketQuestion } from '../../native/io-calls.js';
-import { WaitingBlock } from '../sockets/waiting-block.js';
 import { outputAt, type Outputting, type Reactor, type Turnable, type Watched } from './reactor.js';
+import { WaitingBytes } from './waiting-bytes.js';
 
 /** Whose socket it is. Nothing is called after `onBroken`, or after the owner has closed the socket. */
 export interface SocketOwner {
@@ -30,9 +30,6 @@ const brokenEvents = epollEvent.error | epollEvent.hangUp;
 export const nothingYet = -1;
 export const atEnd = 0;
 
-/** Bytes that wait; `block` has to know when they are gone. */
-type Piece = { bytes: Buffer; readonly block: WaitingBlock };
-
 /**
  * A TCP connection as a number. Both directions end by themselves. What the kernel does not take waits here, is written before
  * anything new, and is told when it is gone. Its owner closes or resets it.
@@ -59,10 +56,7 @@ export class IoSocket implements Watched, Turnable, Outputting {
   /** A negated errno. */
   #failure = 0;
   #watchesOutput: boolean;
-  /** What waits: pieces of full blocks, and behind them what the last block has. */
-  #pieces: Piece[] = [];
-  #block: WaitingBlock | null = null;
-  #restBytes = 0;
+  readonly #rest = new WaitingBytes();
 
   private constructor(init: { reactor: Reactor; handle: number; owner: SocketOwner; isConnected: boolean }) {
     this.handle = init.handle;
@@ -109,7 +103,7 @@ export class IoSocket implements Watched, Turnable, Outputting {
 
   /** Bytes that the kernel has not taken. */
   get waiting(): number {
-    return this.#restBytes;
+    return this.#rest.length;
   }
 
   /** The descriptor, for a question to the kernel; null when it is closed. */
@@ -153,9 +147,9 @@ export class IoSocket implements Watched, Turnable, Outputting {
    */
   write(offset: number, length: number): number {
     if (!this.#mayTake(length)) return 0;
-    const sent = this.#restBytes === 0 ? this.#send(offset, length) : 0;
-    if (sent < length) this.#keep(this.#reactor.memory.subarray(offset + sent, offset + length));
-    return this.#restBytes;
+    const sent = this.#rest.length === 0 ? this.#send(offset, length) : 0;
+    if (sent < length) this.#rest.add(this.#reactor.memory.subarray(offset + sent, offset + length));
+    return this.#rest.length;
   }
 
   /** As {@link write}, of any memory. */
@@ -167,20 +161,20 @@ export class IoSocket implements Watched, Turnable, Outputting {
       memory.set(length === bytes.length ? bytes : bytes.subarray(at, at + length), outputAt);
       this.write(outputAt, length);
     }
-    return this.#restBytes;
+    return this.#rest.length;
   }
 
   /** As {@link writeBytes}, at the end of the round, with all else that is held by then in one call. */
   hold(bytes: Buffer): number {
     if (!this.#mayTake(bytes.length)) return 0;
-    this.#keep(bytes);
+    this.#rest.add(bytes);
     if (this.#mayWrite) this.#reactor.queueOutput(this);
-    return this.#restBytes;
+    return this.#rest.length;
   }
 
   /** Writes what {@link hold} holds. */
   flush(): void {
-    if (this.#mayWrite && this.#restBytes > 0) this.#writeRest();
+    if (this.#mayWrite && this.#rest.length > 0) this.#writeRest();
   }
 
   /**
@@ -188,7 +182,7 @@ export class IoSocket implements Watched, Turnable, Outputting {
    * the socket is not connected any more, or something waits.
    */
   handOver(): number {
-    if (!this.#isOpen || !this.#isConnected || this.#isEnding || this.#restBytes > 0)
+    if (!this.#isOpen || !this.#isConnected || this.#isEnding || this.#rest.length > 0)
       throw new Error('a socket that is not at rest cannot be handed over');
     this.#isOpen = false;
     this.#reactor.forget(this);
@@ -199,7 +193,7 @@ export class IoSocket implements Watched, Turnable, Outputting {
   end(): void {
     if (!this.#isOpen || this.#isEnding) return;
     this.#isEnding = true;
-    if (this.#restBytes > 0) this.flush();
+    if (this.#rest.length > 0) this.flush();
     else this.#endWhenWritten();
   }
 
@@ -249,7 +243,7 @@ export class IoSocket implements Watched, Turnable, Outputting {
   #mayTake(length: number): boolean {
     if (!this.#isOpen) return false;
     if (this.#isEnding) throw new Error('written after the end');
-    if (this.#restBytes + length > mostWaiting) throw new RangeError('more waits than an owner may let wait');
+    if (this.#rest.length + length > mostWaiting) throw new RangeError('more waits than an owner may let wait');
     return this.#failure === 0;
   }
 
@@ -268,36 +262,23 @@ export class IoSocket implements Watched, Turnable, Outputting {
   /** Behind what the peer sent before, and what waits here is lost. */
   #fail(number: number): void {
     this.#failure ||= number;
-    this.#dropRest();
+    this.#rest.clear();
     this.#mayRead = true;
     this.#reactor.queue(this);
   }
 
-  #keep(rest: Buffer): void {
-    for (let at = 0; at < rest.length;) {
-      if (this.#block?.hasRoomFor(this) !== true) this.#block = WaitingBlock.for(this);
-      at += this.#block.add(at === 0 ? rest : rest.subarray(at));
-      if (this.#block.isFull) this.#takePiece(this.#block);
-    }
-    this.#restBytes += rest.length;
-  }
-
-  #takePiece(block: WaitingBlock): void {
-    this.#pieces.push({ bytes: block.take(), block });
-  }
-
   #writeRest(): void {
     if (!this.#isOpen || !this.#isConnected) return;
-    const hadRest = this.#restBytes > 0;
-    while (this.#restBytes > 0) {
-      const length = this.#layOut();
+    const hadRest = this.#rest.length > 0;
+    while (this.#rest.length > 0) {
+      const length = this.#rest.layOut(this.#reactor.memory, outputAt, mostAtOnce);
       const count = this.#reactor.calls.ioSend(this.handle, outputAt, length);
       if (count < 0) {
         if (count === again) this.#awaitRoom();
         else this.#fail(count);
         return;
       }
-      this.#drop(count);
+      this.#rest.drop(count);
       if (count < length) {
         this.#awaitRoom();
         return;
@@ -305,42 +286,6 @@ export class IoSocket implements Watched, Turnable, Outputting {
     }
     if (hadRest && !this.#isEnding) this.#owner.onDrained?.();
     this.#endWhenWritten();
-  }
-
-  /** Puts the first of what waits where it is written from; returns how much. */
-  #layOut(): number {
-    if (this.#block !== null && this.#block.pieceBytes(this) > 0) this.#takePiece(this.#block);
-    const { memory } = this.#reactor;
-    let length = 0;
-    for (const { bytes } of this.#pieces) {
-      const taken = Math.min(bytes.length, mostAtOnce - length);
-      memory.set(taken === bytes.length ? bytes : bytes.subarray(0, taken), outputAt + length);
-      length += taken;
-      if (length === mostAtOnce) break;
-    }
-    return length;
-  }
-
-  #drop(count: number): void {
-    this.#restBytes -= count;
-    let left = count;
-    let gone = 0;
-    for (const piece of this.#pieces) {
-      if (piece.bytes.length > left) {
-        piece.bytes = piece.bytes.subarray(left);
-        break;
-      }
-      left -= piece.bytes.length;
-      gone += 1;
-      piece.block.onTaken();
-    }
-    if (gone > 0) this.#pieces.splice(0, gone);
-  }
-
-  #dropRest(): void {
-    if (this.#restBytes === 0) return;
-    if (this.#block !== null && this.#block.pieceBytes(this) > 0) this.#takePiece(this.#block);
-    this.#drop(this.#restBytes);
   }
 
   #awaitRoom(): void {
@@ -351,7 +296,7 @@ export class IoSocket implements Watched, Turnable, Outputting {
   }
 
   #endWhenWritten(): void {
-    if (!this.#isOpen || !this.#isEnding || this.#hasEnded || !this.#isConnected || this.#restBytes > 0) return;
+    if (!this.#isOpen || !this.#isEnding || this.#hasEnded || !this.#isConnected || this.#rest.length > 0) return;
     if (this.#failure !== 0) return;
     this.#hasEnded = true;
     // It fails where the peer has reset the connection, which reading tells.
@@ -373,7 +318,7 @@ export class IoSocket implements Watched, Turnable, Outputting {
   #close(isReset: 0 | 1): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    this.#dropRest();
+    this.#rest.clear();
     this.#reactor.forget(this);
     this.#reactor.calls.ioClose(this.handle, isReset);
   }

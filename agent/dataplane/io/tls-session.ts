@@ -2,6 +2,7 @@ import { epollEvent, mostTlsBytes, socketQuestion, statusBit, tlsExtraRoom } fro
 import { outputAt, scratchAt, type Outputting, type Reactor, type Turnable, type Watched } from './reactor.js';
 import type { TlsContext } from './tls-context.js';
 import { failureOfSocket, failureOfTls, peerOf, type TlsFailure, type TlsPeer } from './tls-peer.js';
+import { WaitingBytes } from './waiting-bytes.js';
 
 /** Whose session it is. Nothing is called after `onClosed`, or after the owner has closed the session. */
 export interface TlsOwner {
@@ -44,7 +45,7 @@ export class TlsSession implements Watched, Turnable, Outputting {
   /** Bytes of the peer's application that have been told. */
   bytesRead = 0;
   readonly #reactor: Reactor;
-  readonly #owner: TlsOwner;
+  #owner: TlsOwner;
   #state: State = 'handshake';
   #mayRead = true;
   #isPaused = false;
@@ -58,8 +59,7 @@ export class TlsSession implements Watched, Turnable, Outputting {
   /** Bytes of the network that wait for the kernel, inside of TLS. */
   #waiting = 0;
   /** Bytes of the application behind them. */
-  #rest: Buffer[] = [];
-  #restBytes = 0;
+  readonly #rest = new WaitingBytes();
   #isWriting = false;
   #isEnding = false;
   #isEndSealed = false;
@@ -98,7 +98,12 @@ export class TlsSession implements Watched, Turnable, Outputting {
 
   /** Bytes that the kernel has not taken. */
   get waiting(): number {
-    return this.#waiting + this.#restBytes;
+    return this.#waiting + this.#rest.length;
+  }
+
+  /** Its events go to `owner` from now on: a handshake is for another one than what comes behind it. */
+  passTo(owner: TlsOwner): void {
+    this.#owner = owner;
   }
 
   /** The peer is who it must be: its bytes come from now on. */
@@ -133,22 +138,19 @@ export class TlsSession implements Watched, Turnable, Outputting {
   }
 
   /**
-   * Writes a copy of `bytes`. Returns what waits then: 0, or the owner has to stop until `onWritten`. Throws a RangeError where
-   * more than 4 MiB would wait, an Error before it is admitted and after {@link end}. After a failure, which is told later, it
-   * drops them.
+   * Writes `bytes`, which are the caller's again when this returns. Returns what waits then: 0, or the owner has to stop until
+   * `onWritten`. Throws a RangeError where more than 4 MiB would wait, an Error before it is admitted and after {@link end}.
+   * After a failure, which is told later, it drops them.
    */
-  write(bytes: Uint8Array): number {
+  write(bytes: Buffer): number {
     if (this.#state === 'closed') return 0;
     if (this.#state !== 'open' || this.#isEnding)
       throw new Error('written before the peer is admitted, or after the end');
-    if (this.#restBytes + bytes.length > mostWaiting) throw new RangeError('more waits than an owner may let wait');
+    if (this.#rest.length + bytes.length > mostWaiting) throw new RangeError('more waits than an owner may let wait');
     if (this.#writeFailure !== 0) return 0;
     this.#isWriting = true;
-    const sent = this.#restBytes > 0 ? 0 : this.#send(bytes);
-    if (sent < bytes.length && this.#writeFailure === 0) {
-      this.#rest.push(Buffer.from(bytes.subarray(sent)));
-      this.#restBytes += bytes.length - sent;
-    }
+    const sent = this.#rest.length > 0 ? 0 : this.#send(bytes);
+    if (sent < bytes.length && this.#writeFailure === 0) this.#rest.add(sent === 0 ? bytes : bytes.subarray(sent));
     // In a later round also where nothing waits: the owner writes again from there.
     if (this.waiting === 0) this.#reactor.queue(this);
     return this.waiting;
@@ -297,14 +299,13 @@ export class TlsSession implements Watched, Turnable, Outputting {
   }
 
   /** Returns how many bytes TLS took. */
-  #send(bytes: Uint8Array): number {
+  #send(bytes: Buffer): number {
     let at = 0;
     while (at < bytes.length && this.#waiting === 0 && this.#writeFailure === 0) {
-      const length = Math.min(bytes.length - at, mostTlsBytes);
-      this.#reactor.memory.set(bytes.subarray(at, at + length), outputAt);
-      const result = this.#reactor.calls.ioTlsSend(this.handle, outputAt, length);
+      const piece = bytes.length <= mostTlsBytes ? bytes : bytes.subarray(at, at + mostTlsBytes);
+      const result = this.#reactor.calls.ioTlsSendBytes(this.handle, piece);
       this.#noteSent(result);
-      if (result >= 0) at += length;
+      if (result >= 0) at += piece.length;
     }
     return at;
   }
@@ -316,8 +317,8 @@ export class TlsSession implements Watched, Turnable, Outputting {
     else if (result >= 0) this.#waiting = result;
     else {
       this.#writeFailure ||= result;
-      this.#rest = [];
-      this.#restBytes = this.#waiting = 0;
+      this.#rest.clear();
+      this.#waiting = 0;
       // What came before is read, and then the failure is told.
       this.#mayRead = true;
       this.#goOn();
@@ -331,14 +332,12 @@ export class TlsSession implements Watched, Turnable, Outputting {
   #flush(): void {
     if (this.#state === 'closed') return;
     if (this.#waiting > 0) this.#noteSent(this.#reactor.calls.ioTlsFlush(this.handle));
-    while (this.#waiting === 0 && this.#restBytes > 0) {
-      const [piece] = this.#rest;
-      if (piece === undefined) return;
-      const sent = this.#send(piece);
+    while (this.#waiting === 0 && this.#rest.length > 0) {
+      const length = this.#rest.layOut(this.#reactor.memory, outputAt, mostTlsBytes);
+      const result = this.#reactor.calls.ioTlsSend(this.handle, outputAt, length);
+      if (result >= 0) this.#rest.drop(length);
+      this.#noteSent(result);
       if (this.#writeFailure !== 0) return;
-      this.#restBytes -= sent;
-      if (sent === piece.length) this.#rest.shift();
-      else this.#rest[0] = piece.subarray(sent);
     }
     if (this.waiting > 0) return;
     this.#endWhenWritten();
@@ -346,7 +345,7 @@ export class TlsSession implements Watched, Turnable, Outputting {
   }
 
   #endWhenWritten(): void {
-    if (!this.#isEnding || this.#hasEnded || this.#restBytes > 0 || this.#writeFailure !== 0) return;
+    if (!this.#isEnding || this.#hasEnded || this.#rest.length > 0 || this.#writeFailure !== 0) return;
     if (!this.#isEndSealed) {
       this.#isEndSealed = true;
       this.#noteSent(this.#reactor.calls.ioTlsEnd(this.handle));
@@ -370,8 +369,8 @@ export class TlsSession implements Watched, Turnable, Outputting {
   #close(isReset: 0 | 1): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
-    this.#rest = [];
-    this.#restBytes = this.#waiting = 0;
+    this.#rest.clear();
+    this.#waiting = 0;
     this.#reactor.forget(this);
     this.#reactor.calls.ioClose(this.handle, isReset);
   }

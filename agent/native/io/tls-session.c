@@ -50,12 +50,17 @@ static int bio_write(BIO *bio, const char *bytes, int length) {
 }
 
 static int bio_read(BIO *bio, char *bytes, int length) {
-  struct tls_scratch *scratch = ((tls_session *)node.BIO_get_data(bio))->self->scratch;
+  tls_session *session = node.BIO_get_data(bio);
+  struct tls_scratch *scratch = session->self->scratch;
   const size_t have = scratch->in_length - scratch->in_at;
   node.BIO_clear_flags(bio, 0x0f);
   if (have == 0) {
     node.BIO_set_flags(bio, BIO_READ_RETRY);
     return -1;
+  }
+  if (session->is_done && ++scratch->idle_reads > MOST_IDLE_READS) {
+    session->is_flooded = true;
+    return -1; /* for OpenSSL a broken socket: it does not try again */
   }
   const size_t count = (size_t)length < have ? (size_t)length : have;
   memcpy(bytes, scratch->in + scratch->in_at, count);
@@ -109,6 +114,7 @@ tls_session *make_session(io *self, tls_context *context) {
 void begin_call(tls_session *session) {
   struct tls_scratch *scratch = session->self->scratch;
   scratch->in_at = scratch->in_length = scratch->out_length = 0;
+  scratch->idle_reads = 0;
   node.ERR_clear_error();
 }
 

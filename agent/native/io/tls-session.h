@@ -9,6 +9,13 @@
 /* Header, type and tag; and the whole of one record that waits inside of OpenSSL. */
 #define RECORD_EXTRA 22
 #define WAITING_RECORD (RECORD_BYTES + 256 + 5)
+/* OpenSSL reads a record in two steps: its header, then the rest. */
+#define READS_OF_RECORD 2
+/*
+ * In one call. Each KeyUpdate costs new keys, and one of 27 bytes is a record: a read of 256 KiB would have 9,700 of them. A
+ * peer of good will sends one in 2^23 records, and a few tickets.
+ */
+#define MOST_IDLE_READS (READS_OF_RECORD * 64)
 #define MOST_BYTES (1 << 19)
 #define IN_BYTES MOST_BYTES
 #define OUT_BYTES (MOST_BYTES + (MOST_BYTES / RECORD_BYTES + 64) * RECORD_EXTRA + RECORD_BYTES)
@@ -23,7 +30,7 @@ struct tls_session {
   size_t kept_length;
   unsigned long error;
   uint64_t records_per_key, sealed, opened;
-  bool is_done, is_admitted, has_failed, has_ended;
+  bool is_done, is_admitted, has_failed, has_ended, is_flooded;
 };
 
 /* Of an environment, while a call lasts. */
@@ -31,6 +38,7 @@ struct tls_scratch {
   uint8_t in[IN_BYTES + WAITING_RECORD];
   uint8_t out[OUT_BYTES];
   size_t in_at, in_length, out_length;
+  int idle_reads; /* OpenSSL's, for records of which the application got nothing */
 };
 
 static inline size_t waiting_of(const tls_session *session) { return session->waiting_length - session->waiting_at; }

@@ -139,7 +139,8 @@ static napi_value failure_of(napi_env env, napi_callback_info info) {
   if (read_integers(env, info, 1, in, &self)) {
     const slot *socket_of = find_slot(self, in[0], SLOT_SOCKET);
     const tls_session *session = socket_of == NULL ? NULL : socket_of->tls;
-    if (session != NULL && session->has_failed) text = node.ERR_reason_error_string(session->error);
+    if (session != NULL && session->is_flooded) text = "too many records without data";
+    else if (session != NULL && session->has_failed) text = node.ERR_reason_error_string(session->error);
     if (session != NULL && session->has_failed && text == NULL) text = "unknown failure";
   }
   napi_create_string_utf8(env, text == NULL ? "" : text, NAPI_AUTO_LENGTH, &result);
@@ -161,6 +162,7 @@ static int32_t open_records(tls_session *session, uint8_t *out, size_t room, siz
     if (*got < room && node.SSL_read_ex(session->ssl, out + *got, room - *got, &count) == 1) {
       *got += count;
       session->opened++;
+      session->self->scratch->idle_reads -= READS_OF_RECORD;
       continue;
     }
     if (*got == room) return 0;
@@ -176,7 +178,8 @@ static int32_t open_records(tls_session *session, uint8_t *out, size_t room, siz
  * ioTlsReceive(socket, offset, most, room) -> bytes of the application at `offset`, from at most `most` (to 512 KiB) bytes
  * of the network. `room` must be at least 65536 more than `most`. The status says DRY, END, CLOSED and FAILED, and in its
  * third word how many bytes wait for the kernel: a read can have an answer. Bytes that came before a failure are good.
- * -EACCES before ioTlsAdmit, after which some may be there without another event.
+ * More than 64 records without such bytes in one call, KeyUpdates for example, are a failure. -EACCES before ioTlsAdmit, after
+ * which some may be there without another event.
  */
 static napi_value receive(napi_env env, napi_callback_info info) {
   SESSION(4);
@@ -230,30 +233,53 @@ static bool renew_keys(tls_session *session, size_t length) {
   return node.SSL_key_update(session->ssl, asks ? KEY_UPDATE_REQUESTED : KEY_UPDATE_NOT_REQUESTED) == 1;
 }
 
+/* What ioTlsSend and ioTlsSendBytes do with what they send. */
+static int64_t send_records(slot *socket_of, const uint8_t *bytes, size_t length) {
+  tls_session *session = socket_of->tls;
+  if (length > MOST_BYTES) return -EINVAL;
+  if (session->has_failed) return -EPROTO;
+  if (!session->is_done) return -ENOTCONN;
+  if (session->has_ended) return -EPIPE;
+  begin_call(session);
+  if (is_waiting(session)) {
+    const int64_t waiting = flush_session(session, socket_of->fd);
+    if (waiting != 0) return waiting < 0 ? waiting : -EAGAIN;
+  }
+  size_t count;
+  if (length > 0 &&
+      (!renew_keys(session, length) || node.SSL_write_ex(session->ssl, bytes, length, &count) != 1)) {
+    note_failure(session);
+    return -EPROTO;
+  }
+  return flush_session(session, socket_of->fd);
+}
+
 /*
  * ioTlsSend(socket, offset, length) -> bytes of the network that wait for the kernel. Takes all, up to 512 KiB; or nothing
  * (-EAGAIN) while something waits: EPOLLOUT, then ioTlsFlush. The bytes are the caller's again when it returns.
  * -EPIPE after ioTlsEnd. A peer that is not admitted can be sent something, for why it is not.
  */
-static napi_value send_records(napi_env env, napi_callback_info info) {
+static napi_value send_from_memory(napi_env env, napi_callback_info info) {
   SESSION(3);
+  (void)session;
   if (!is_inside(self, in[1], in[2])) return integer(env, -EFAULT);
-  if (in[2] > MOST_BYTES) return integer(env, -EINVAL);
-  if (session->has_failed) return integer(env, -EPROTO);
-  if (!session->is_done) return integer(env, -ENOTCONN);
-  if (session->has_ended) return integer(env, -EPIPE);
-  begin_call(session);
-  if (is_waiting(session)) {
-    const int64_t waiting = flush_session(session, socket_of->fd);
-    if (waiting != 0) return integer(env, waiting < 0 ? waiting : -EAGAIN);
-  }
-  size_t count;
-  if (in[2] > 0 && (!renew_keys(session, (size_t)in[2]) ||
-                    node.SSL_write_ex(session->ssl, self->memory + in[1], (size_t)in[2], &count) != 1)) {
-    note_failure(session);
-    return integer(env, -EPROTO);
-  }
-  return integer(env, flush_session(session, socket_of->fd));
+  return integer(env, send_records(socket_of, self->memory + in[1], (size_t)in[2]));
+}
+
+/* ioTlsSendBytes(socket, bytes) -> as ioTlsSend, of a buffer of JavaScript: nothing is copied before it is sealed. */
+static napi_value send_bytes(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  size_t given = 2, length;
+  io *self;
+  int32_t handle;
+  void *bytes;
+  if (napi_get_cb_info(env, info, &given, args, NULL, (void **)&self) != napi_ok || given < 2 || !self->is_started ||
+      self->has_ended || napi_get_value_int32(env, args[0], &handle) != napi_ok ||
+      napi_get_buffer_info(env, args[1], &bytes, &length) != napi_ok)
+    return integer(env, -EINVAL);
+  slot *socket_of = find_slot(self, handle, SLOT_SOCKET);
+  if (socket_of == NULL) return integer(env, -EBADF);
+  return integer(env, socket_of->tls == NULL ? -ENOTCONN : send_records(socket_of, bytes, length));
 }
 
 /* ioTlsFlush(socket) -> bytes that still wait for the kernel. */
@@ -282,8 +308,8 @@ void add_io_tls(napi_env env, napi_value exports, io *self) {
       FUNCTION_OF("ioTlsBegin", begin, self),       FUNCTION_OF("ioTlsHandshake", handshake, self),
       FUNCTION_OF("ioTlsPeer", peer, self),         FUNCTION_OF("ioTlsFailure", failure_of, self),
       FUNCTION_OF("ioTlsAdmit", admit, self),       FUNCTION_OF("ioTlsReceive", receive, self),
-      FUNCTION_OF("ioTlsSend", send_records, self), FUNCTION_OF("ioTlsFlush", flush_waiting, self),
-      FUNCTION_OF("ioTlsEnd", end, self),
+      FUNCTION_OF("ioTlsSend", send_from_memory, self), FUNCTION_OF("ioTlsSendBytes", send_bytes, self),
+      FUNCTION_OF("ioTlsFlush", flush_waiting, self), FUNCTION_OF("ioTlsEnd", end, self),
   };
   ADD_FUNCTIONS(env, exports, functions);
 }

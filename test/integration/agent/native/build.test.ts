@@ -112,6 +112,7 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
     'ioTlsPeer',
     'ioTlsReceive',
     'ioTlsSend',
+    'ioTlsSendBytes',
     'ioWatch',
     'isTracked',
     'keepUrgentInline',

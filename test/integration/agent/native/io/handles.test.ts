@@ -10,7 +10,7 @@ const desk = EngineDesk.ofThread();
 const { calls } = desk;
 
 /** Every function that takes a socket first, with arguments that are right after it. */
-const onSockets: readonly [name: keyof typeof calls, ...rest: number[]][] = [
+const onSockets: readonly [name: keyof typeof calls, ...rest: unknown[]][] = [
   ['ioWatch', 1],
   ['ioRelease'],
   ['ioDescriptor'],
@@ -26,6 +26,7 @@ const onSockets: readonly [name: keyof typeof calls, ...rest: number[]][] = [
   ['ioTlsAdmit'],
   ['ioTlsReceive', inAt, 10, 70_000],
   ['ioTlsSend', outAt, 10],
+  ['ioTlsSendBytes', Buffer.alloc(10)],
   ['ioTlsFlush'],
   ['ioTlsEnd'],
   ['ioClose', 0],

@@ -3,10 +3,11 @@ import { createHash, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { connect as connectTcp } from 'node:net';
 import { after, before, test } from 'node:test';
-import { epollEvent, mostTlsBytes, statusBit } from '../../../../../agent/native/io-calls.js';
+import { epollEvent, mostTlsBytes, socketQuestion, statusBit } from '../../../../../agent/native/io-calls.js';
 import { spiffeIdOf } from '../../../../../shared/pki/spiffe-id-of-certificate.js';
 import { EngineDesk, inAt, inBytes, outAt } from '../../../../support/agent/engine-desk.js';
 import { engineContext, nodeClient, nodeServer, tlsPair } from '../../../../support/agent/engine-tls.js';
+import { eventually } from '../../../../support/tunnel/tunnel-pair.js';
 import { clientIdentity, serverIdentity, TestCa } from '../../../../support/tunnel/tunnel-certificates.js';
 
 const [EACCES, EAGAIN, EALREADY, ECONNABORTED, EPIPE, EPROTO, ENOTCONN, EFAULT, EINVAL, EBADF] = [
@@ -102,6 +103,26 @@ test('offsets and lengths are checked', async () => {
   desk.close(a, b);
 });
 
+test('bytes of any memory are sent without a copy of the caller, and checked as those of the desk', async () => {
+  const [a, b] = await tlsPair(desk, [client, server]);
+  const bytes = Buffer.alloc(mostTlsBytes + 1, 'elsewhere ');
+  assert.equal(calls.ioTlsSendBytes(a, bytes), EINVAL);
+  assert.equal(calls.ioTlsSendBytes(a, bytes.subarray(0, 0)), 0);
+  for (const odd of [undefined, null, 7, 'text', {}, [1, 2]])
+    assert.equal((calls.ioTlsSendBytes as (handle: number, bytes: unknown) => number)(a, odd), EINVAL);
+  assert.equal(calls.ioTlsSendBytes(a, Buffer.from('a small one')), 0);
+  assert.equal((await desk.receiveTls(b)).text, 'a small one');
+  assert.equal(calls.ioTlsSendBytes(a, new Uint8Array(new SharedArrayBuffer(20), 5, 10).fill(0x78)), 0);
+  assert.equal((await desk.receiveTls(b)).text, 'x'.repeat(10));
+  const detached = new Uint8Array(10);
+  structuredClone(detached.buffer, { transfer: [detached.buffer] });
+  assert.equal(calls.ioTlsSendBytes(a, detached), 0);
+  calls.ioTlsEnd(a);
+  assert.equal(calls.ioTlsSendBytes(a, bytes.subarray(0, 10)), EPIPE);
+  desk.close(a, b);
+  assert.equal(calls.ioTlsSendBytes(a, bytes.subarray(0, 10)), EBADF);
+});
+
 test('bulk goes both ways at once, and what the kernel does not take waits', async () => {
   const [a, b] = await tlsPair(desk, [client, server]);
   const bytes = Buffer.alloc(6 * mostTlsBytes + 12_345, 'the quick brown fox ');
@@ -184,6 +205,31 @@ test('a KeyUpdate that the peer asks for is answered, also by one that only read
     assert.equal((await desk.receiveTls(b)).text, `answer ${round}`);
   }
   desk.close(a, b);
+  calls.ioFreeTlsContext(frequent);
+});
+
+test('a read takes 64 records without data and fails at more, and any number with data', async () => {
+  // One KeyUpdate in front of each record.
+  const frequent = engineContext(desk, false, await ca.first(clientIdentity), { recordsPerKey: 1 });
+  for (const [context, writes, isFlood] of [
+    [frequent, 64, false],
+    [frequent, 70, true],
+    [client, 5000, false],
+  ] as const) {
+    const [a, b] = await tlsPair(desk, [context, server]);
+    for (let count = 0; count < writes; count += 1) assert.equal(desk.sendTls(a, 'x'), 0);
+    // On a busy machine loopback delivers later than it takes: one read is to have all of it.
+    await eventually('all of it has arrived', () => calls.ioAsk(a, socketQuestion.unacknowledged) === 0);
+    const { text, bits, errno } = await desk.receiveTls(b);
+    assert.equal(bits & statusBit.failed, isFlood ? statusBit.failed : 0);
+    if (isFlood) {
+      assert.equal(text, 'x'.repeat(64));
+      assert.equal(-errno, EPROTO);
+      assert.equal(calls.ioTlsFailure(b), 'too many records without data');
+      assert.equal(desk.sendTls(b, 'x'), EPROTO);
+    } else assert.equal(text, 'x'.repeat(writes));
+    desk.close(a, b);
+  }
   calls.ioFreeTlsContext(frequent);
 });
 
