@@ -114,16 +114,20 @@ export function tlsContext(
 /** Listens on 127.0.0.1 and hands each connection to `onConnection`. */
 export function listenWith(
   reactor: Reactor,
-  onConnection: (accepted: Accepted) => void,
+  onConnection: (accepted: Accepted, listener: IoListener) => void,
 ): { readonly listener: IoListener; readonly port: number } {
   const fd = listenTcp({ netnsFd: null, host: '127.0.0.1', port: 0, backlog: 64, reusePort: false });
   const { port } = socketAddresses(fd).local;
-  const owner = { onConnection, onExhausted: (code: string) => assert.fail(code) };
-  const listener = IoListener.adopt(reactor, fd, { owner });
-  if (typeof listener === 'string') {
+  const owner = {
+    onConnection: (accepted: Accepted) => onConnection(accepted, listener),
+    onExhausted: (code: string) => assert.fail(code),
+  };
+  const made = IoListener.adopt(reactor, fd, { owner });
+  if (typeof made === 'string') {
     closeFd(fd);
-    throw new Error(listener);
+    throw new Error(made);
   }
+  const listener = made;
   return { listener, port };
 }
 

@@ -12,17 +12,17 @@ const longestTurns = 2;
 export class FlushTiming {
   readonly #flush: () => void;
   readonly #mayWait: () => boolean;
-  readonly #onTurn = (): void => this.#endTurn();
-  #pending: NodeJS.Immediate | undefined;
+  readonly #wantTurn: () => void;
   #turns = 0;
   #requests = 0;
   #requestsSeen = 0;
   #bytes = 0;
 
-  /** `mayWait`: whether more data may be coming. */
-  constructor(init: { readonly flush: () => void; readonly mayWait: () => boolean }) {
+  /** `mayWait`: whether more data may be coming. `wantTurn` asks for {@link endTurn}, also when it has asked already. */
+  constructor(init: { readonly flush: () => void; readonly mayWait: () => boolean; readonly wantTurn: () => void }) {
     this.#flush = init.flush;
     this.#mayWait = init.mayWait;
+    this.#wantTurn = init.wantTurn;
   }
 
   /** Whether the output must be sent without waiting. */
@@ -38,8 +38,7 @@ export class FlushTiming {
   }
 
   arm(): void {
-    // Not a microtask: TLS delivers 16 KiB at a time, and microtasks run in between.
-    this.#pending ??= setImmediate(this.#onTurn);
+    this.#wantTurn();
   }
 
   /** The waiting output is being sent: all of it, or as much as one write takes. */
@@ -50,12 +49,7 @@ export class FlushTiming {
     this.#bytes = isMoreLeft ? promptBytes : 0;
   }
 
-  cancel(): void {
-    clearImmediate(this.#pending);
-  }
-
-  #endTurn(): void {
-    this.#pending = undefined;
+  endTurn(): void {
     const hasMore = this.#requests > this.#requestsSeen;
     if (hasMore && this.#turns < longestTurns && !this.isUrgent && this.#mayWait()) {
       this.#turns += 1;

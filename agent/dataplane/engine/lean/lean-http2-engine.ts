@@ -3,6 +3,7 @@ import { maxFrameBytes, maxHeaderListBytes, maxHeaderPairs, type TunnelSettings 
 import type { EngineLimits } from './engine-limits.js';
 import { LeanSession } from './lean-session.js';
 import { LeanStream } from './lean-stream.js';
+import { SocketTransport } from './socket-transport.js';
 
 /** Enough for most responses. A longer response is worth the round trips in which its window grows. */
 const usualFirstWindowBytes = 131_072;
@@ -12,8 +13,10 @@ const leastFirstWindowBytes = 65_535;
  * {@link Http2Engine} in TypeScript: supports only what tunnels need, with one write for each turn of the event loop.
  */
 export const leanHttp2Engine: Http2Engine = {
-  connect: (socket, settings) => new LeanSession({ socket, role: 'client', limits: limitsOf(settings) }),
-  accept: (socket, settings) => new LeanSession({ socket, role: 'server', limits: limitsOf(settings) }),
+  connect: (socket, settings) =>
+    new LeanSession({ transport: new SocketTransport(socket), role: 'client', limits: limitsOf(settings) }),
+  accept: (socket, settings) =>
+    new LeanSession({ transport: new SocketTransport(socket), role: 'server', limits: limitsOf(settings) }),
   asTunnelStream: (stream, deathOfTunnel) => {
     const lean = leanStream(stream);
     lean.deathOfTunnel = deathOfTunnel;

@@ -1,8 +1,6 @@
 import { EventEmitter } from 'node:events';
-import type tls from 'node:tls';
 import type { ClientSession, ServerSession } from '../http2-engine.js';
 import { loopTurn } from '../../../thread/loop-turn.js';
-import { readInto } from '../../sockets/read-into.js';
 import type { ConnectionViolation } from './hpack/connection-violation.js';
 import { EngineConnection } from './engine-connection.js';
 import type { EngineLimits } from './engine-limits.js';
@@ -12,51 +10,53 @@ import { FlushTiming } from './flush-timing.js';
 import { FrameTurns, promptFrames, type FrameBacklog } from './frame-turns.js';
 import type { HeaderMap } from './header-rules.js';
 import { LeanStream, type StreamHome } from './lean-stream.js';
-import { writeArenas } from './write-arenas.js';
+import type { Transport, TransportOwner } from './transport.js';
 
-/** Bytes passed to the socket at once. Until the socket has taken them, all other bytes wait in their streams. */
-const writeBytes = 524_288;
 /** How long the peer may take to close a finished connection, or to read why it is being disconnected. */
 const lingerMs = 1000;
 
-/** Shared by all sessions of this thread. TLS delivers records of at most 16 KiB, and each is consumed at once. */
-const readBuffer = Buffer.allocUnsafeSlow(16_384);
 /** Of this thread. */
 const frameTurns = new FrameTurns();
 
 /**
- * One HTTP/2 connection of the lean engine on a TLS socket. Everything to be sent in one turn of the event loop, or in
- * a few ({@link FlushTiming}), goes out in one write; the next write follows when the socket has taken it. It reads
- * whether or not it can write.
+ * One HTTP/2 connection of the lean engine. Everything to be sent in one turn of the event loop, or in a few
+ * ({@link FlushTiming}), goes out in one write; the next write follows when the transport has taken it. Until then all other
+ * bytes wait in their streams. It reads whether or not it can write.
  */
-export class LeanSession extends EventEmitter implements ClientSession, ServerSession {
-  readonly #socket: tls.TLSSocket;
+export class LeanSession extends EventEmitter implements ClientSession, ServerSession, TransportOwner {
+  readonly #transport: Transport;
   readonly #isServer: boolean;
   readonly #engine: EngineConnection;
   readonly #home: StreamHome;
   readonly #pings: ((error: Error | null) => void)[] = [];
-  readonly #timing = new FlushTiming({ flush: () => this.#flush(), mayWait: () => this.#engine.streamCount > 1 });
+  readonly #timing: FlushTiming;
   #isWriting = false;
   #isClosing = false;
   #isDestroyed = false;
-  /** The socket has closed. */
+  /** The transport has closed. */
   #isLost = false;
   #linger: NodeJS.Timeout | undefined;
   /** The turn in which frames were handled last, and how many there were before it. */
   #turn = -1;
   #framesBefore = 0;
-  /** What came and has to wait for its turn. The socket is paused while there is any: up to 64 KiB are on their way then. */
+  /** What came and has to wait for its turn. The transport is paused while there is any, see {@link Transport.pause}. */
   readonly #waiting: Buffer[] = [];
   readonly #backlog: FrameBacklog = { handle: (mostFrames) => this.#goOn(mostFrames) };
 
+  /** Owns the transport, which has not been started. */
   constructor(init: {
-    readonly socket: tls.TLSSocket;
+    readonly transport: Transport;
     readonly role: 'client' | 'server';
     readonly limits: EngineLimits;
   }) {
     super();
-    const { socket } = init;
-    this.#socket = socket;
+    const { transport } = init;
+    this.#transport = transport;
+    this.#timing = new FlushTiming({
+      flush: () => this.#flush(),
+      mayWait: () => this.#engine.streamCount > 1,
+      wantTurn: () => transport.wantOutput(),
+    });
     this.#isServer = init.role === 'server';
     this.#engine = new EngineConnection({
       role: init.role,
@@ -72,12 +72,8 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
       },
     });
     this.#home = { engine: this.#engine, scheduleFlush: (bytes) => this.#scheduleFlush(bytes) };
-    socket.on('error', () => {});
-    const receive = (chunk: Buffer): void => this.#receive(chunk);
-    readInto({ socket, buffer: readBuffer, onLoan: receive, onOwned: receive });
-    if (socket.closed) this.#lose();
-    else socket.once('close', () => this.#lose());
-    if (socket.destroyed) this.#abandon();
+    transport.start(this);
+    if (transport.isDestroyed) this.#abandon();
     this.#scheduleFlush();
   }
 
@@ -115,11 +111,11 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
   }
 
   destroy(): void {
-    this.#socket.destroy();
+    this.#transport.destroy();
     this.#abandon();
   }
 
-  #receive(chunk: Buffer): void {
+  onBytes(chunk: Buffer): void {
     if (this.#waiting.length > 0) {
       this.#waiting.push(Buffer.from(chunk));
       return;
@@ -133,8 +129,24 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
     if (this.#engine.hasOutput) this.#scheduleFlush();
     if (taken === chunk.length) return;
     this.#waiting.push(Buffer.from(chunk.subarray(taken)));
-    this.#socket.pause();
+    this.#transport.pause();
     frameTurns.wait(this.#backlog);
+  }
+
+  onWritten(): void {
+    this.#isWriting = false;
+    if (this.#engine.hasOutput && !this.#timing.isUrgent) this.#timing.arm();
+    else this.#flush();
+  }
+
+  onOutput(): void {
+    this.#timing.endTurn();
+  }
+
+  onClosed(): void {
+    // What came before the end is handled in its turn too.
+    this.#isLost = true;
+    if (this.#waiting.length === 0) this.#lose();
   }
 
   /** Handles `mostFrames` of the frames that wait. Returns whether more are left. */
@@ -149,7 +161,7 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
     if (this.#engine.hasOutput) this.#scheduleFlush();
     if (this.#waiting.length > 0) return true;
     if (this.#isLost) this.#lose();
-    else if (!this.#socket.destroyed) this.#socket.resume();
+    else if (!this.#transport.isDestroyed) this.#transport.resume();
     return false;
   }
 
@@ -169,7 +181,7 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
   #fail(violation: ConnectionViolation): void {
     this.#isDestroyed = true;
     this.emit('error', violation);
-    this.#linger ??= setTimeout(() => this.#socket.destroy(), lingerMs);
+    this.#linger ??= setTimeout(() => this.#transport.destroy(), lingerMs);
     this.#scheduleFlush();
   }
 
@@ -178,50 +190,32 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
   }
 
   #flush(): void {
-    if (this.#isWriting || this.#socket.destroyed) return;
-    const parts = this.#engine.pull(writeBytes);
+    if (this.#isWriting || this.#transport.isDestroyed) return;
+    const parts = this.#engine.pull(this.#transport.writeBytes);
     this.#timing.sent({ isMoreLeft: this.#engine.hasOutput });
     if (parts.length === 0) {
       this.#finishIfDone();
       return;
     }
     this.#isWriting = true;
-    for (const part of parts) this.#write(part, part === parts.at(-1));
-  }
-
-  /** More than one part is rare: it is what a peer makes us send before it reads. */
-  #write(part: Buffer, isLast: boolean): void {
-    this.#socket.write(part, () => {
-      writeArenas.release(part);
-      if (isLast) this.#written();
-    });
-  }
-
-  #written(): void {
-    this.#isWriting = false;
-    if (this.#engine.hasOutput && !this.#timing.isUrgent) this.#timing.arm();
-    else this.#flush();
+    this.#transport.write(parts);
   }
 
   /** Called when nothing is left to be sent. */
   #finishIfDone(): void {
     if (this.#isDestroyed) {
-      this.#socket.destroySoon();
+      this.#transport.end();
       return;
     }
     if (!this.#isClosing || this.#engine.streamCount > 0) return;
     // The client closes first: closing with unread bytes makes the kernel send RST, which may overtake our last bytes.
-    if (this.#isServer) this.#linger ??= setTimeout(() => this.#socket.destroySoon(), lingerMs);
-    else this.#socket.destroySoon();
+    if (this.#isServer) this.#linger ??= setTimeout(() => this.#transport.end(), lingerMs);
+    else this.#transport.end();
   }
 
   #lose(): void {
-    // What came before the end is handled in its turn too.
-    this.#isLost = true;
-    if (this.#waiting.length > 0) return;
     this.#abandon();
     clearTimeout(this.#linger);
-    this.#timing.cancel();
     for (const onAnswer of this.#pings.splice(0)) onAnswer(new Error('the tunnel ended'));
     // After the `close` events of the streams.
     setImmediate(() => this.emit('close'));

@@ -3,10 +3,29 @@ import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { FlushTiming } from '../../../../../agent/dataplane/engine/lean/flush-timing.js';
 
+type Wish = ConstructorParameters<typeof FlushTiming>[0];
+
+/** Its turns end where the event loop's do. */
+function timingOf(init: Omit<Wish, 'wantTurn'>): FlushTiming {
+  let isWanted = false;
+  const timing: FlushTiming = new FlushTiming({
+    ...init,
+    wantTurn: () => {
+      if (isWanted) return;
+      isWanted = true;
+      setImmediate(() => {
+        isWanted = false;
+        timing.endTurn();
+      });
+    },
+  });
+  return timing;
+}
+
 /** What asks for a flush again in each turn of the event loop, and in how many of ten turns there was one. */
 async function flushesInTenTurns(options: { mayWait: boolean; bytes: number }): Promise<number> {
   let flushes = 0;
-  const timing = new FlushTiming({
+  const timing = timingOf({
     flush: () => {
       flushes += 1;
       timing.sent({ isMoreLeft: false });
@@ -17,7 +36,6 @@ async function flushesInTenTurns(options: { mayWait: boolean; bytes: number }): 
     timing.request(options.bytes);
     await nextTurn();
   }
-  timing.cancel();
   return flushes;
 }
 
@@ -37,7 +55,7 @@ describe('the time of a flush', () => {
   it('is put off for one turn in which nothing more comes', async () => {
     const turns: number[] = [];
     let turn = 0;
-    const timing = new FlushTiming({ flush: () => turns.push(turn), mayWait: () => true });
+    const timing = timingOf({ flush: () => turns.push(turn), mayWait: () => true });
     timing.request(100);
     for (; turn < 5; turn++) await nextTurn();
     assert.equal(turns.length, 1);
@@ -45,14 +63,13 @@ describe('the time of a flush', () => {
   });
 
   it('is at once for what one write did not take', async () => {
-    const timing = new FlushTiming({ flush: () => {}, mayWait: () => true });
+    const timing = timingOf({ flush: () => {}, mayWait: () => true });
     timing.request(100);
     assert.equal(timing.isUrgent, false);
     timing.sent({ isMoreLeft: true });
     assert.equal(timing.isUrgent, true);
     timing.sent({ isMoreLeft: false });
     assert.equal(timing.isUrgent, false);
-    timing.cancel();
     await nextTurn();
   });
 });
