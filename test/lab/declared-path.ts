@@ -58,7 +58,8 @@ export class DeclaredPath implements Disposable {
 /** Directories of runs that were killed. */
 function removeStale(): void {
   for (const name of readdirSync(tmpdir()).filter((each) => each.startsWith(prefix))) {
-    const pid = Number(name.slice(prefix.length).split('-')[0]);
-    if (!existsSync(`/proc/${pid}`)) rmSync(path.join(tmpdir(), name), { recursive: true, force: true });
+    const [, pid] = /^(\d+)-/.exec(name.slice(prefix.length)) ?? [];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`))
+      rmSync(path.join(tmpdir(), name), { recursive: true, force: true });
   }
 }

@@ -39,7 +39,7 @@ function hasWord(pid: string, word: string): boolean {
 
 /** A folder with programs that are this script of a shell. */
 function programsThat(script: string, names: readonly string[]): Disposable & { readonly directory: string } {
-  const directory = mkdtempSync(path.join(tmpdir(), 'culvert-programs-'));
+  const directory = mkdtempSync(path.join(tmpdir(), 'culvert-replaced-'));
   for (const name of names) {
     writeFileSync(path.join(directory, name), `#!/bin/sh\n${script}\n`);
     chmodSync(path.join(directory, name), 0o755);

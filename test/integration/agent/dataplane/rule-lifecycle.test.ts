@@ -93,6 +93,8 @@ describe('an open connection that a rule begins to deny', { timeout: patientMs(1
     await exchange(socket, 'end');
     const record = await mesh.closed('node1', outbound);
     assert.deepEqual([record.reason, ruleOf(record)], ['OK', 'SegmentationRule/let-in']);
+    // The next test must not find the record of this one.
+    await mesh.closed('node2', inbound);
   });
 
   test('lives for its grace under onChange: drain, and is cut with the rule', async () => {
@@ -118,6 +120,7 @@ describe('an open connection that a rule begins to deny', { timeout: patientMs(1
     await waitUntil('the time of the cut', () => (performance.now() > overMs ? true : undefined));
     assert.equal(await exchange(socket, 'spared'), 'spared');
     assert.equal((await mesh.closed('node1', outbound)).reason, 'OK');
+    await mesh.closed('node2', inbound);
   });
 
   test('is cut when the rule that allows it expires, without a new revision, and new ones are told so', async () => {
