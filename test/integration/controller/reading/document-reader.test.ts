@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { DocumentReader } from '../../../../controller/api/reading/document-reader.js';
+import { patientMs } from '../../../lab/patience.js';
 import { formatProblem } from '../../../../controller/resources/kinds/problem.js';
 import { parseDocuments } from '../../../../controller/resources/parse/parse-documents.js';
 import {
@@ -67,7 +68,7 @@ test('a reading past the deadline is ended with a clear refusal, and the next on
 });
 
 test('a reading that takes too much memory is ended with a clear refusal, and the next one works', async () => {
-  await using reader = new DocumentReader({ log: silentLog, threadMegabytes: 48 });
+  await using reader = new DocumentReader({ log: silentLog, threadMegabytes: 48, deadlineMs: patientMs(120_000) });
   const large = Array.from({ length: 80_000 }, (_, at) => `a${at}: 1\n`).join('');
   for (let round = 0; round < 2; round++) {
     await assert.rejects(reader.read(bodyOf(large)), {
@@ -80,7 +81,8 @@ test('a reading that takes too much memory is ended with a clear refusal, and th
 });
 
 test('the memory that a reading takes is that of its documents, not of their syntax', async () => {
-  await using reader = new DocumentReader({ log: silentLog, threadMegabytes: 96 });
+  // How long it takes is not what this is about.
+  await using reader = new DocumentReader({ log: silentLog, threadMegabytes: 96, deadlineMs: patientMs(120_000) });
   const rules = Array.from({ length: 4000 }, (_, at) => {
     const members = Array.from({ length: 10 }, (__, member) => `    - namespace: n${at}-${member}\n`).join('');
     return `apiVersion: culvert.dev/v1\nkind: Segment\nmetadata: { name: s${at} }\nspec:\n  members:\n${members}`;
