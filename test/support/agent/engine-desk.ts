@@ -54,6 +54,11 @@ export class EngineDesk {
     return new Promise((resolve) => this.#waiting.set(handle, { events, resolve }));
   }
 
+  /** What has been reported of it so far ends no wait. */
+  forget(handle: number): void {
+    this.#seen.delete(handle);
+  }
+
   watch(handle: number, events: number = onEveryEdge): number {
     assert.equal(this.calls.ioWatch(handle, events), 0);
     return handle;

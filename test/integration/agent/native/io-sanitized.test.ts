@@ -22,8 +22,14 @@ test("the contract of the engine's floor holds under AddressSanitizer and Undefi
       encoding: 'utf8',
       timeout: 240_000,
     });
-    assert.equal(status, 0, `${name}: ${stdout.slice(-4000)}${stderr.slice(-4000)}`);
+    assert.equal(status, 0, `${name}: ${fromFirstFailure(stdout)}${stderr.slice(-4000)}`);
     assert.doesNotMatch(stderr, /Sanitizer|runtime error/);
     assert.match(stdout, /^# fail 0$/m);
   }
 });
+
+/** Of what a file of tests said: a summary has room for little, and what passed tells nothing. */
+function fromFirstFailure(tap: string): string {
+  const at = tap.search(/^not ok/m);
+  return at < 0 ? `no test failed: ${tap.slice(-2000)}` : tap.slice(at, at + 4000);
+}
