@@ -8,6 +8,8 @@ export type DestinationCount = keyof typeof cell;
 
 /** In place of the totals of a slot that gets another name: nothing is counted there meanwhile. */
 const closed = -1;
+/** A client may use another slot while it uses fewer than this part of those that are left. */
+const shareOfLeft = 1 / 4;
 /** Slots that a worker remembers by name; they are looked up again when there are more. */
 const maxRemembered = 2 * maxDestinations;
 /** To give a slot another name takes microseconds, unless the thread that does it has died or gets no time of a processor. */
@@ -35,19 +37,34 @@ export interface ByteMeter extends LimitedConnection {
   spend(bytes: number, isTrial: boolean): number;
 }
 
-/** Why a limit has no place. `slots`: as many limits are in use as can be counted. */
-export type LimitReached = 'connections' | 'rate' | 'slots';
+/** Why there is no slot. `slots`: as many limits are in use as can be counted. `share`: the client uses its share of them. */
+type Unslotted = 'slots' | 'share';
+/** Why a limit has no place. */
+export type LimitReached = 'connections' | 'rate' | Unslotted;
+
+/** What is counted, and for whom. */
+export type Counted = {
+  /** Names it, and nothing else has the same. */
+  readonly key: string;
+  /** The service account of the client, `shop/api`: its workloads have one share of the slots. */
+  readonly client: string;
+};
 
 /**
  * Connections to each destination that has a limit, over all workers, so that the limit is the agent's and not one of each
  * thread. Lives in the shared memory of `WorkloadUsage`: a total for each slot, and what each worker has of it in the row of
  * the worker, so those of a dead worker are taken back with it. A destination gets a slot, by the hash of its name, when the
  * first worker needs one. When all slots have names, one in which nothing is counted gets another name: that of a document or a
- * service that is gone, in the end; one worker at a time does so, and others wait for it. Where no slot is left, each worker
- * counts its own.
+ * service that is gone, in the end; one worker at a time does so, and others wait for it. Where a client gets no slot,
+ * each worker counts its own.
+ *
+ * A slot is used while something is counted in it or its budget is not whole, and the client that gave it its name is the one
+ * that uses it. A client may use another one only while it uses fewer than a quarter of those that are left: alone a fifth of
+ * all, and however many others use what they may, a fifth of what these have left. What clients ask for at the same instant on
+ * several workers may be one more for each of these.
  *
  * A slot also has the budget of new connections of a limit. It gets no other name before that is whole again, when to forget it
- * changes nothing. Where no slot is left such a limit has no place: it must not be escaped by using up the slots.
+ * changes nothing. Where a client gets no slot such a limit has no place: it must not be escaped by using up the slots.
  */
 export class DestinationUsage {
   readonly #cells: Int32Array;
@@ -57,6 +74,8 @@ export class DestinationUsage {
   /** The same memory in halves, the lower one first: a look at all slots must not make a bigint of each. */
   readonly #nameHalves: Int32Array;
   readonly #dueHalves: Int32Array;
+  readonly #owners: BigInt64Array;
+  readonly #ownerHalves: Int32Array;
   readonly #workerIndex: number;
   readonly #nowNs: () => bigint;
   readonly #longestWaitMs: number;
@@ -80,6 +99,8 @@ export class DestinationUsage {
     this.#dues = new BigInt64Array(init.buffer, destinationArea.dueAt(init.workers), maxDestinations);
     this.#nameHalves = new Int32Array(init.buffer, this.#names.byteOffset, 2 * maxDestinations);
     this.#dueHalves = new Int32Array(init.buffer, this.#dues.byteOffset, 2 * maxDestinations);
+    this.#owners = new BigInt64Array(init.buffer, destinationArea.ownersAt(init.workers), maxDestinations);
+    this.#ownerHalves = new Int32Array(init.buffer, this.#owners.byteOffset, 2 * maxDestinations);
     this.#workerIndex = init.workerIndex;
     this.#nowNs = init.nowNs ?? (() => process.hrtime.bigint());
     this.#longestWaitMs = init.longestWaitMs ?? longestWaitMs;
@@ -89,10 +110,10 @@ export class DestinationUsage {
    * Counts one more unless there are `most` already; null: there are. Of several workers that ask for the last one at the same
    * instant one gets it. The caller owns what is returned.
    */
-  take(destination: string, what: DestinationCount, most = Number.POSITIVE_INFINITY): CountedConnection | null {
+  take(destination: Counted, what: DestinationCount, most = Number.POSITIVE_INFINITY): CountedConnection | null {
     for (;;) {
       const slot = this.#slotOf(destination);
-      if (slot === null) return this.#takeOwn(destination, what, most);
+      if (typeof slot === 'string') return this.#takeOwn(destination.key, what, most);
       const taken = this.#takeOf(slot, what, most);
       if (taken !== 'moved') return taken;
     }
@@ -103,12 +124,12 @@ export class DestinationUsage {
    * refused takes nothing. The caller owns what is returned.
    */
   takeLimited(
-    limit: string,
+    limit: Counted,
     { max, bucket }: { readonly max: number | undefined; readonly bucket: Bucket | null },
   ): LimitedConnection | LimitReached {
     for (;;) {
       const slot = this.#slotOf(limit);
-      if (slot === null) return 'slots';
+      if (typeof slot === 'string') return slot;
       const taken = this.#takeOf(slot, 'open', max ?? Number.POSITIVE_INFINITY);
       if (taken === 'moved') continue;
       if (taken === null) return 'connections';
@@ -127,11 +148,11 @@ export class DestinationUsage {
     }
   }
 
-  /** A place in a budget of bytes, which has none of connections; null: it cannot be counted. The caller owns it. */
-  takeMeter(budget: string, bucket: ByteBucket): ByteMeter | null {
+  /** A place in a budget of bytes, which has none of connections. The caller owns it. */
+  takeMeter(budget: Counted, bucket: ByteBucket): ByteMeter | Unslotted {
     for (;;) {
       const slot = this.#slotOf(budget);
-      if (slot === null) return null;
+      if (typeof slot === 'string') return slot;
       const taken = this.#takeOf(slot, 'open', Number.POSITIVE_INFINITY);
       if (taken === 'moved' || taken === null) continue;
       const leave = (): void => taken.leave();
@@ -190,22 +211,23 @@ export class DestinationUsage {
     });
   }
 
-  #slotOf(destination: string): Slot | null {
+  #slotOf({ key, client }: Counted): Slot | Unslotted {
     // What was begun where there was no slot is counted there until it has ended.
-    if (this.#own.has(destination)) return null;
-    const known = this.#slots.get(destination);
+    if (this.#own.has(key)) return 'slots';
+    const known = this.#slots.get(key);
     if (known !== undefined && Atomics.load(this.#names, known.at) === known.name) return known;
-    const name = hashOf(destination);
-    const at = this.#find(name) ?? this.#rename(name);
-    if (at === null) return null;
+    const name = hashOf(key);
+    const found = this.#find(name);
+    const at = typeof found === 'number' ? found : this.#newSlot(name, hashOf(client), found);
+    if (typeof at === 'string') return at;
     if (this.#slots.size >= maxRemembered) this.#slots.clear();
     const slot = { at, name };
-    this.#slots.set(destination, slot);
+    this.#slots.set(key, slot);
     return slot;
   }
 
-  /** The slot with this name, which an empty one gets if there is none; null: all have other names. */
-  #find(name: bigint): number | null {
+  /** The slot with this name; `empty`, `full`: there is none, and some slots have no name, or all have other ones. */
+  #find(name: bigint): number | 'empty' | 'full' {
     const lower = lowerHalf(name);
     const first = firstSlot(lower);
     for (let step = 0; step < maxDestinations; step++) {
@@ -213,23 +235,59 @@ export class DestinationUsage {
       // Not atomic, which takes ten times as long: what another worker does meanwhile is seen behind the gate.
       const half = this.#nameHalves[2 * at];
       if (half !== lower && half !== 0) continue;
+      const present = Atomics.load(this.#names, at);
+      if (present === name) return at;
+      if (present === 0n) return 'empty';
+    }
+    return 'full';
+  }
+
+  /** A client that has its share never keeps others waiting at the gate. */
+  #newSlot(name: bigint, owner: bigint, others: 'empty' | 'full'): number | Unslotted {
+    if (!this.#hasRoomFor(owner)) return 'share';
+    const at = others === 'empty' ? this.#nameEmpty(name, owner) : null;
+    return at ?? this.#rename(name, owner) ?? 'slots';
+  }
+
+  #hasRoomFor(owner: bigint): boolean {
+    const [lower, upper] = [lowerHalf(owner), lowerHalf(owner >> 32n)];
+    const now = Number(this.#nowNs());
+    let used = 0;
+    for (let at = 0; at < maxDestinations; at++) {
+      if (this.#ownerHalves[2 * at] !== lower || this.#ownerHalves[2 * at + 1] !== upper) continue;
+      if (!this.#looksIdle(at, now)) used += 1;
+    }
+    if (used === 0) return true;
+    let left = 0;
+    for (let at = 0; at < maxDestinations; at++) if (this.#looksIdle(at, now)) left += 1;
+    return used < left * shareOfLeft;
+  }
+
+  /** The slot with this name, or an empty one that gets it; null: all have other names. */
+  #nameEmpty(name: bigint, owner: bigint): number | null {
+    const first = firstSlot(lowerHalf(name));
+    for (let step = 0; step < maxDestinations; step++) {
+      const at = (first + step) % maxDestinations;
+      if (this.#nameHalves[2 * at] !== 0 && this.#nameHalves[2 * at] !== lowerHalf(name)) continue;
       const present = Atomics.compareExchange(this.#names, at, 0n, name);
+      if (present === 0n) Atomics.store(this.#owners, at, owner);
       if (present === 0n || present === name) return at;
     }
     return null;
   }
 
   /** Gives a slot in which nothing is counted to this name; null: there is none, or another worker is in the way for long. */
-  #rename(name: bigint): number | null {
+  #rename(name: bigint, owner: bigint): number | null {
     if (!this.#enterGate()) return null;
     try {
       const present = this.#find(name);
-      if (present !== null) return present;
+      if (typeof present === 'number') return present;
       const now = Number(this.#nowNs());
       const first = firstSlot(lowerHalf(name));
       for (let step = 0; step < maxDestinations; step++) {
         const at = (first + step) % maxDestinations;
         if (!this.#looksIdle(at, now) || !this.#close(at)) continue;
+        Atomics.store(this.#owners, at, owner);
         Atomics.store(this.#names, at, name);
         for (const which of [0, 1] as const) Atomics.store(this.#totals, destinationArea.total(at, which), 0);
         return at;

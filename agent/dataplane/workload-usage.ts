@@ -13,11 +13,12 @@ const destinationsAt = maxSlots * cellsPerSlot + Object.keys(inAll).length;
 const rowCells = destinationsAt + maxDestinations * cellsPerDestination;
 
 /**
- * After the rows: names, when the budget of each destination is whole again, two totals of each destination, and who gives a slot
- * another name (a worker's index and 1; 0: none does).
+ * After the rows: names, when the budget of each destination is whole again, which client gave the name, two totals of each
+ * destination, and who gives a slot another name (a worker's index and 1; 0: none does).
  */
 const namesBytes = maxDestinations * BigInt64Array.BYTES_PER_ELEMENT;
 const dueBytes = namesBytes;
+const ownersBytes = namesBytes;
 const totalCells = maxDestinations * cellsPerDestination;
 
 /** Where the same memory counts connections by destination: in the row of each worker, and names and totals after the rows. */
@@ -28,8 +29,9 @@ export const destinationArea = {
   /** In bytes, a multiple of eight. */
   namesAt: (workers: number): number => workers * rowCells * Int32Array.BYTES_PER_ELEMENT,
   dueAt: (workers: number): number => destinationArea.namesAt(workers) + namesBytes,
+  ownersAt: (workers: number): number => destinationArea.dueAt(workers) + dueBytes,
   totals: (buffer: SharedArrayBuffer, workers: number): Int32Array =>
-    new Int32Array(buffer, destinationArea.namesAt(workers) + namesBytes + dueBytes, totalCells + 1),
+    new Int32Array(buffer, destinationArea.ownersAt(workers) + ownersBytes, totalCells + 1),
   /** Index in the totals. */
   total: (slot: number, which: 0 | 1): number => slot * cellsPerDestination + which,
   gate: totalCells,
@@ -54,7 +56,7 @@ export class WorkloadUsage {
 
   static allocate(workers: number): SharedArrayBuffer {
     const totalsBytes = (totalCells + 1) * Int32Array.BYTES_PER_ELEMENT;
-    return new SharedArrayBuffer(destinationArea.namesAt(workers) + namesBytes + dueBytes + totalsBytes);
+    return new SharedArrayBuffer(destinationArea.ownersAt(workers) + ownersBytes + totalsBytes);
   }
 
   addConnections(workerIndex: number, slot: number, delta: 1 | -1): void {

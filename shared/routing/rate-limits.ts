@@ -18,6 +18,8 @@ export type PlannedLimit = {
   readonly name: string;
   /** Names the budget, and nothing else has the same. It outlives changes of the document's numbers. */
   readonly key: string;
+  /** The service account of the client, `billing/api`. */
+  readonly client: string;
   /** Whose budget it is, for people: `from billing/api to billing/ledger:80`. */
   readonly of: string;
 };
@@ -105,10 +107,11 @@ export function isLimited({ namespace, serviceAccount, labels = {} }: RateLimitS
 
 function planned(document: CompiledRateLimit, service: Named, client: LimitedClient, port: number): PlannedLimit {
   const name = rateLimitName(document);
-  const from = document.per === 'destination' ? '' : `from ${serviceAccountName(client)}`;
+  const account = serviceAccountName(client);
+  const from = document.per === 'destination' ? '' : `from ${account}`;
   const to = document.per === 'source' ? '' : `to ${serviceName(service)}:${port}`;
   const of = `${from}${from === '' || to === '' ? '' : ' '}${to}`;
-  return { document, name, key: `${name} ${of}`, of };
+  return { document, name, key: `${name} ${of}`, client: account, of };
 }
 
 function byName(a: PlannedLimit, b: PlannedLimit): number {

@@ -6,7 +6,7 @@ import { isOwnPort, type CapturedDestination } from '../listen/captured-destinat
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { DrawnFaults } from '../../../shared/routing/faults.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
-import { workloadName } from '../../../shared/routing/names.js';
+import { serviceAccountName, workloadName } from '../../../shared/routing/names.js';
 import { Attempt, shortest, type AttemptLimit } from './attempt.js';
 import { allEjected, chooseEndpoints, type Chosen } from './choose-endpoints.js';
 import { outboundFacts } from './facts.js';
@@ -56,7 +56,7 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
   const { connection, context } = arrival;
   const limits = policy?.connections;
   if (limits !== undefined && counted !== null) {
-    const place = context.destinations.enter(counted, limits);
+    const place = context.destinations.enter(counted, limits, serviceAccountName(identified.entry));
     if (typeof place === 'string') return refused('CIRCUIT_OPEN', place);
     connection.take(place);
     connection.limits = limits;

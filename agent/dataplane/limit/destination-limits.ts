@@ -21,18 +21,21 @@ export class DestinationLimits {
 
   /**
    * A place for a connection that is about to be opened, or the limit that leaves none, for the record. Workers that ask at the
-   * same instant never exceed the limit, and get all of its places. Null: there is no limit to count for.
+   * same instant never exceed the limit, and get all of its places. `client`: its service account. Null: there is no limit to
+   * count for.
    */
   enter(
     { key, of, rule }: CountedDestination,
     { max, maxPending }: ConnectionLimits,
+    client: string,
   ): DestinationPlace | string | null {
     if (max === undefined && maxPending === undefined) return null;
-    const pending = this.#usage.take(key, 'pending', maxPending);
+    const counted = { key, client };
+    const pending = this.#usage.take(counted, 'pending', maxPending);
     if (pending === null) {
       return `${maxPending} connections to ${of} are being opened, the limit (maxPendingConnections of DestinationRule ${rule})`;
     }
-    const open = this.#usage.take(key, 'open', max);
+    const open = this.#usage.take(counted, 'open', max);
     if (open === null) {
       pending.leave();
       return `${max} connections to ${of} are open, the limit (maxConnections of DestinationRule ${rule})`;

@@ -15,6 +15,9 @@ export type LimitedPlaces = {
 /** One of them refuses it, and nothing is taken. `detail`: for people. */
 export type LimitRefusal = { readonly hit: LimitHit; readonly detail: string };
 
+/** Of the bytes of each side. */
+type Meters = { readonly source: Metered; readonly destination: Metered };
+
 /** By document: each connection asks. */
 const buckets = new WeakMap<ConnectionRate, Bucket>();
 
@@ -37,7 +40,7 @@ export class RateLimiter {
     let bytes: { source: Metered[]; destination: Metered[] } | null = null;
     for (const limit of limits) {
       const { max, rate, mode } = limit.document;
-      const taken = this.#usage.takeLimited(limit.key, { max, bucket: rate === undefined ? null : bucketFor(rate) });
+      const taken = this.#usage.takeLimited(limit, { max, bucket: rate === undefined ? null : bucketFor(rate) });
       if (typeof taken !== 'string') places.push(taken);
       const metered = typeof taken === 'string' ? taken : this.#metersOf(limit);
       if (metered === null) continue;
@@ -59,19 +62,20 @@ export class RateLimiter {
   }
 
   /** Its budgets of the bytes of each side; null: it has none. */
-  #metersOf({ document, name, key }: PlannedLimit): { source: Metered; destination: Metered } | 'slots' | null {
+  #metersOf({ document, name, key, client }: PlannedLimit): Meters | LimitReached | null {
     const { bytesPerSecond, mode } = document;
     if (bytesPerSecond === undefined) return null;
     const hit = { limit: name, bound: 'bytesPerSecond', mode } as const;
     const bucket = byteBucketOf(bytesPerSecond);
     // Open connections keep the rate that they have, and those of a slower one would make all others wait as long.
     const of = `${key} at ${bytesPerSecond}`;
-    const source = this.#usage.takeMeter(`${of} sent`, bucket);
-    const destination = source === null ? null : this.#usage.takeMeter(`${of} received`, bucket);
-    if (source !== null && destination !== null)
+    const source = this.#usage.takeMeter({ key: `${of} sent`, client }, bucket);
+    if (typeof source === 'string') return source;
+    const destination = this.#usage.takeMeter({ key: `${of} received`, client }, bucket);
+    if (typeof destination !== 'string')
       return { source: { meter: source, hit }, destination: { meter: destination, hit } };
-    source?.leave();
-    return 'slots';
+    source.leave();
+    return destination;
   }
 }
 
@@ -86,13 +90,15 @@ const boundOf = {
   rate: 'connectionsPerSecond',
   connections: 'maxConnections',
   slots: 'slots',
+  share: 'slots',
 } as const satisfies Record<LimitReached, LimitHit['bound']>;
 
-function detailOf({ document, name, of }: PlannedLimit, reached: LimitReached): string {
+function detailOf({ document, name, of, client }: PlannedLimit, reached: LimitReached): string {
   const { rate, max } = document;
   if (reached === 'rate') {
     return `${rate?.perSecond} new connections a second ${of}, burst ${rate?.burst} (connectionsPerSecond of ${name})`;
   }
   if (reached === 'connections') return `${max} connections ${of} are open (maxConnections of ${name})`;
+  if (reached === 'share') return `${client} uses as many limits as one client may (${name})`;
   return `as many limits are in use as the agent can count (${name})`;
 }

@@ -32,7 +32,7 @@ function meet(times: number): void {
 
 for (let round = 0; round < rounds; round++) {
   meet(2 * round + 1);
-  const place = usage.take(hasNames ? `web${round}` : 'web', 'open', 1);
+  const place = usage.take({ key: hasNames ? `web${round}` : 'web', client: 'shop/api' }, 'open', 1);
   if (place !== null) Atomics.add(counts, 1 + round, 1);
   meet(2 * round + 2);
   place?.leave();

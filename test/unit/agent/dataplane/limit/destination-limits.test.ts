@@ -23,15 +23,19 @@ function workers(count: number, buffer = WorkloadUsage.allocate(count)) {
   );
 }
 
+function ofOwnClient(key: string) {
+  return { key, client: `shop/${key}` };
+}
+
 /** Counts one more, and returns how many there are then. */
 function add(usage: DestinationUsage, destination: string, what: DestinationCount = 'open'): number {
-  assert.ok(usage.take(destination, what) !== null);
+  assert.ok(usage.take(ofOwnClient(destination), what) !== null);
   return counted(usage, destination, what);
 }
 
 function counted(usage: DestinationUsage, destination: string, what: DestinationCount = 'open'): number {
   for (let most = 0; ; most++) {
-    const place = usage.take(destination, what, most + 1);
+    const place = usage.take(ofOwnClient(destination), what, most + 1);
     place?.leave();
     if (place !== null) return most;
   }
@@ -42,7 +46,7 @@ async function lastPlaces(asked: Pick<LastPlaces, 'rounds' | 'hasNames'>): Promi
   const count = 2;
   const usage = WorkloadUsage.allocate(count);
   const [first] = workers(count, usage);
-  if (asked.hasNames) for (let at = 0; at < maxDestinations; at++) first?.take(`d${at}`, 'open')?.leave();
+  if (asked.hasNames) for (let at = 0; at < maxDestinations; at++) first?.take(ofOwnClient(`d${at}`), 'open')?.leave();
   const counts = new SharedArrayBuffer((1 + asked.rounds) * Int32Array.BYTES_PER_ELEMENT);
   const threads = Array.from({ length: count }, (_, workerIndex) => {
     const workerData: LastPlaces = { usage, counts, workers: count, workerIndex, ...asked };
@@ -73,37 +77,49 @@ describe('the connections to a destination', () => {
   it('are counted by each worker where there are more destinations with connections than slots', () => {
     const [first, second] = workers(2) as [DestinationUsage, DestinationUsage];
     for (let at = 0; at < maxDestinations; at++) assert.equal(add(first, `d${at}`), 1);
-    const place = first.take('more', 'open', 1);
+    const place = first.take(ofOwnClient('more'), 'open', 1);
     assert.ok(place !== null);
-    assert.deepEqual([first.take('more', 'open', 1), add(first, 'more'), add(second, 'more')], [null, 2, 1]);
+    assert.deepEqual(
+      [first.take(ofOwnClient('more'), 'open', 1), add(first, 'more'), add(second, 'more')],
+      [null, 2, 1],
+    );
     assert.equal(add(second, `d${maxDestinations - 1}`), 2);
     place.leave();
     place.leave();
     assert.equal(counted(first, 'more'), 1);
   });
 
+  it('are counted by each worker for a client that uses its share of the slots, and together for others', () => {
+    const [first, second] = workers(2) as [DestinationUsage, DestinationUsage];
+    for (let at = 0; at < maxDestinations; at++) first.take({ key: `d${at}`, client: 'shop/greedy' }, 'open');
+    assert.deepEqual([add(first, 'other'), add(second, 'other')], [1, 2]);
+    const ofGreedy = { key: 'of greedy', client: 'shop/greedy' };
+    assert.ok(first.take(ofGreedy, 'open', 1) !== null);
+    assert.equal(first.take(ofGreedy, 'open', 1), null);
+  });
+
   it('have the slot of one that has none any more, so that names never run out', () => {
     const [first, second] = workers(2) as [DestinationUsage, DestinationUsage];
-    const held = second.take('held', 'open', 1);
-    for (let at = 0; at < 2 * maxDestinations; at++) first.take(`d${at}`, 'open')?.leave();
+    const held = second.take(ofOwnClient('held'), 'open', 1);
+    for (let at = 0; at < 2 * maxDestinations; at++) first.take(ofOwnClient(`d${at}`), 'open')?.leave();
     for (const name of ['d0', 'd1', `d${2 * maxDestinations - 1}`, 'more']) {
       assert.deepEqual([add(first, name), add(second, name), add(first, name)], [1, 2, 3], name);
     }
-    assert.equal(first.take('held', 'open', 1), null);
+    assert.equal(first.take(ofOwnClient('held'), 'open', 1), null);
     held?.leave();
-    first.take('held', 'open', 1)?.leave();
+    first.take(ofOwnClient('held'), 'open', 1)?.leave();
   });
 
   it('can go on when a worker dies while it gives a slot another name', () => {
     const buffer = WorkloadUsage.allocate(2);
     const [first, second] = workers(2, buffer) as [DestinationUsage, DestinationUsage];
-    for (let at = 0; at < maxDestinations; at++) first.take(`d${at}`, 'open')?.leave();
+    for (let at = 0; at < maxDestinations; at++) first.take(ofOwnClient(`d${at}`), 'open')?.leave();
     const { store } = Atomics;
     Atomics.store = () => {
       throw new Error('dies here');
     };
     try {
-      assert.throws(() => second.take('more', 'open'), /dies here/);
+      assert.throws(() => second.take(ofOwnClient('more'), 'open'), /dies here/);
     } finally {
       Atomics.store = store;
     }
@@ -138,7 +154,7 @@ describe('a limit of connections to a destination', () => {
             const chosen = places[at % Math.max(1, places.length)];
             if (what === 'enter') {
               const pending = places.filter(({ isPending }) => isPending).length;
-              const place = limits[worker]!.enter(web, { max, maxPending });
+              const place = limits[worker]!.enter(web, { max, maxPending }, 'shop/api');
               const isFull = places.length >= max || pending >= maxPending;
               assert.equal(typeof place === 'string', isFull);
               if (typeof place !== 'string' && place !== null) places.push({ place, isPending: true });
@@ -167,16 +183,16 @@ describe('a limit of connections to a destination', () => {
       { namespace: 'shop', name: 'web' },
       { subset: null, dialledPort: 80 },
     );
-    assert.ok(typeof limits.enter(ofOther, { max: 1 }) === 'object');
-    assert.ok(typeof limits.enter(web, { max: 1 }) === 'object');
+    assert.ok(typeof limits.enter(ofOther, { max: 1 }, 'shop/api') === 'object');
+    assert.ok(typeof limits.enter(web, { max: 1 }, 'shop/api') === 'object');
     assert.equal(
-      limits.enter(web, { max: 1 }),
+      limits.enter(web, { max: 1 }, 'shop/api'),
       '1 connections to shop/web:80 are open, the limit (maxConnections of DestinationRule shop/limits)',
     );
   });
 
   it('counts nothing where there is none', () => {
     const usage = { take: () => assert.fail('counted') };
-    assert.equal(new DestinationLimits({ usage }).enter(web, { connectTimeoutMs: 5 }), null);
+    assert.equal(new DestinationLimits({ usage }).enter(web, { connectTimeoutMs: 5 }, 'shop/api'), null);
   });
 });

@@ -17,6 +17,10 @@ function planned(...documents: readonly CompiledRateLimit[]): readonly PlannedLi
   return new RateLimits({ documents, rootNamespace: 'root' }).for(web, api, 80) ?? [];
 }
 
+function ofOwnClient(key: string) {
+  return { key, client: `shop/${key}` };
+}
+
 /** Limiters of the workers of an agent, and its clock. */
 function agent(workers: number) {
   const buffer = WorkloadUsage.allocate(workers);
@@ -113,22 +117,71 @@ describe('the RateLimits of an agent', () => {
     const bucket = { eachNs: 10n ** 9n, wholeNs: 10n ** 9n };
     // Others that come and go need its slot, and do not get it while its budget is not whole.
     for (let at = 0; at < 2 * maxDestinations; at++) {
-      const taken = usages[at % 2]!.takeLimited(`other ${at}`, { max: undefined, bucket: null });
+      const taken = usages[at % 2]!.takeLimited(ofOwnClient(`other ${at}`), { max: undefined, bucket: null });
       assert.ok(typeof taken !== 'string');
       taken.leave();
     }
     assert.equal(passed(limiters, limits, 9), 0);
     // As many as there are slots, each of which has to wait.
     for (let at = 0; at < maxDestinations - 1; at++) {
-      const taken = usages[at % 2]!.takeLimited(`busy ${at}`, { max: undefined, bucket });
+      const taken = usages[at % 2]!.takeLimited(ofOwnClient(`busy ${at}`), { max: undefined, bucket });
       assert.ok(typeof taken !== 'string', `${at}`);
       taken.leave();
     }
-    assert.equal(usages[0]!.takeLimited('one more', { max: undefined, bucket }), 'slots');
+    assert.equal(usages[0]!.takeLimited(ofOwnClient('one more'), { max: undefined, bucket }), 'slots');
     assert.equal(passed(limiters, limits, 9), 0);
     clock.nowNs += 2n * 10n ** 9n;
     assert.equal(passed(limiters, limits, 9), 2);
-    assert.ok(typeof usages[1]!.takeLimited('one more', { max: undefined, bucket }) !== 'string');
+    assert.ok(typeof usages[1]!.takeLimited(ofOwnClient('one more'), { max: undefined, bucket }) !== 'string');
+  });
+
+  it('are refused to a client that uses a fifth of all slots, and to no other one', () => {
+    const { limiters, usages, clock } = agent(2);
+    const slow = new RateLimits({
+      documents: [limit('l', { host: '*', rate: { perSecond: 0.1, burst: 1 } })],
+      rootNamespace: 'shop',
+    });
+    const dial = (serviceAccount: string, at: number) =>
+      limiters[at % 2]!.enter(slow.for({ namespace: 'shop', name: `s${at}` }, { ...api, serviceAccount }, 80) ?? []);
+    const served = (serviceAccount: string): number => {
+      let count = 0;
+      for (let at = 0; at < maxDestinations; at++) {
+        const entered = dial(serviceAccount, at);
+        if ('detail' in entered) continue;
+        count += 1;
+        for (const place of entered.places) place.leave();
+      }
+      return count;
+    };
+    const most = served('greedy');
+    assert.equal(most, Math.ceil(maxDestinations / 5));
+    assert.deepEqual(dial('greedy', maxDestinations), {
+      hit: { limit: 'RateLimit/shop/l', bound: 'slots', mode: 'enforce' },
+      detail: 'shop/greedy uses as many limits as one client may (RateLimit/shop/l)',
+    });
+    // It does not come back for what was refused, and others have theirs, however many of its kind there are.
+    assert.equal(served('greedy'), 0);
+    for (const other of ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j']) assert.ok(served(other) >= 87, other);
+    assert.ok('places' in dial('api', 0));
+    assert.equal(usages[0]!.takeLimited({ key: 'more', client: 'shop/greedy' }, { max: 1, bucket: null }), 'share');
+    // What is whole again is not used any more.
+    clock.nowNs += 10n ** 10n;
+    assert.equal(served('greedy'), most);
+  });
+
+  it('are not held against the client of a worker that died', () => {
+    const { buffer, usages } = agent(2);
+    const open = (worker: number): number => {
+      for (let at = 0; ; at++) {
+        const key = `${worker} ${at}`;
+        const taken = usages[worker]!.takeLimited({ key, client: 'shop/api' }, { max: undefined, bucket: null });
+        if (typeof taken === 'string') return at;
+      }
+    };
+    const most = open(0);
+    assert.equal(open(1), 0);
+    new WorkloadUsage({ buffer, workers: 2 }).clearWorker(0);
+    assert.equal(open(1), most);
   });
 
   it('have one budget of bytes for all workers and connections, each way, whose senders wait for their turn', () => {
@@ -170,7 +223,7 @@ describe('the RateLimits of an agent', () => {
   it('wait for another worker that gives a slot a name, and refuse nothing meanwhile', (t) => {
     const { buffer, usages, limiters } = agent(2);
     for (let at = 0; at < maxDestinations; at++) {
-      const taken = usages[1]!.takeLimited(`other ${at}`, { max: undefined, bucket: null });
+      const taken = usages[1]!.takeLimited(ofOwnClient(`other ${at}`), { max: undefined, bucket: null });
       assert.ok(typeof taken !== 'string');
       taken.leave();
     }
@@ -185,6 +238,6 @@ describe('the RateLimits of an agent', () => {
     assert.equal(wait.mock.callCount(), 3);
     // One that died: the others do not wait for ever.
     Atomics.store(totals, destinationArea.gate, 2);
-    assert.equal(usages[0]!.takeLimited('new', { max: undefined, bucket: null }), 'slots');
+    assert.equal(usages[0]!.takeLimited(ofOwnClient('new'), { max: undefined, bucket: null }), 'slots');
   });
 });
