@@ -25,6 +25,7 @@ type Doubt = {
   readonly breakage: Breakage;
   /** What the other side had sent when this one broke. */
   readonly otherSentBytes: number;
+  readonly heldBytes: number;
   /** The next look. */
   timer?: NodeJS.Timeout | undefined;
 };
@@ -34,7 +35,8 @@ type Doubt = {
  * closes its socket with the last bytes of its peer unread: every PostgreSQL session with TLS ends so, because the client
  * says goodbye twice. Such a connection has ended, with reason OK: the other side has closed its direction by itself, all
  * its bytes were handed over, and this side had said all but its last words. A server must have answered, too: one that
- * resets after a request, in place of an answer, aborts. A client owes no answer.
+ * resets after a request, in place of an answer, aborts. A client owes no answer. What this side has said must have left for the
+ * other one: what waits for it, or for a rate, is lost with the reset, unless that one has gone by itself.
  *
  * The two ends cross on their way. If the other side is open and silent, its end may be under way, so the reset waits
  * ({@link longestWaitMs}). If the other side sends, or is held back, it has not ended. Two resets may cross in this way too:
@@ -76,7 +78,8 @@ export class CrossingEnds {
     if (this.#doubt !== null && this.#doubt.side !== side) this.#settle(this.#doubt, this.#saidAll(this.#doubt));
   }
 
-  broke(side: Side, breakage: Breakage): void {
+  /** `heldBytes`: of this side, which waited for a rate and never go on. */
+  broke(side: Side, breakage: Breakage, heldBytes = 0): void {
     const other = otherOf(side);
     if (this.#doubt !== null) {
       // Both have gone by themselves, so neither was cut off, unless one had more to say.
@@ -85,8 +88,8 @@ export class CrossingEnds {
       if (this.#doubt.side !== side) this.#settle(this.#doubt, isEnd);
       return;
     }
-    const doubt = { side, breakage, otherSentBytes: this.#sentBy(other) };
-    const mayBeEnd = breakage.isReset && this.#hasSpoken(side);
+    const doubt = { side, breakage, otherSentBytes: this.#sentBy(other), heldBytes };
+    const mayBeEnd = breakage.isReset && this.#hasSpoken(side) && heldBytes === 0;
     if (!mayBeEnd || this.#hasEnded(other)) this.#settle(doubt, mayBeEnd && this.#hadFinished(side));
     else if (this.#between[other].isPaused) this.#settle(doubt, false);
     else this.#wait(doubt, firstWaitMs);
@@ -111,17 +114,28 @@ export class CrossingEnds {
     else this.giveUp();
   }
 
-  #settle({ side, breakage: { detail }, timer }: Doubt, isEnd: boolean): void {
+  #settle({ side, breakage: { detail }, heldBytes, timer }: Doubt, isEnd: boolean): void {
     clearTimeout(timer);
     this.#doubt = null;
-    const how = isEnd
-      ? ({
-          reason: 'OK',
-          endedBy: this.first ?? side,
-          detail: `${detail} from the ${side} after both had finished`,
-        } as const)
-      : { reason: reasonByBrokenSide[side], endedBy: side, detail };
+    const lostBytes = heldBytes + this.#waitingFrom(side);
+    const how =
+      isEnd && lostBytes === 0
+        ? ({
+            reason: 'OK',
+            endedBy: this.first ?? side,
+            detail: `${detail} from the ${side} after both had finished`,
+          } as const)
+        : { reason: reasonByBrokenSide[side], endedBy: side, detail: detail + lostText(lostBytes) };
     this.#onSettled({ ...how, rule: null, broken: { side, detail } });
+  }
+
+  /** Bytes of this side that have not left for the other one, which is there to get them. */
+  #waitingFrom(side: Side): number {
+    const receiver = this.#between[otherOf(side)];
+    if (receiver.isGone || receiver.breakage !== null) return 0;
+    // What came in this turn can leave yet.
+    receiver.flush();
+    return receiver.hasTakenAll ? 0 : receiver.waitingBytes;
   }
 
   /** The other side has ended: this one had finished too, and nothing of the other was lost on our way. */
@@ -155,6 +169,10 @@ export class CrossingEnds {
     const { bytesSent, bytesReceived } = this.#between.counters;
     return side === 'source' ? bytesSent : bytesReceived;
   }
+}
+
+function lostText(bytes: number): string {
+  return bytes === 0 ? '' : `, ${bytes} bytes of it were not sent on`;
 }
 
 function otherOf(side: Side): Side {

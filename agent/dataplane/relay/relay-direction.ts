@@ -12,7 +12,8 @@ const provenBytes = 4_194_304;
 export interface RelayedConnection {
   moved(side: Side, count: number): void;
   ended(side: Side): void;
-  broke(side: Side, breakage: Breakage): void;
+  /** `heldBytes`: of this side, which never go on. */
+  broke(side: Side, breakage: Breakage, heldBytes: number): void;
   gone(side: Side): void;
 }
 
@@ -93,7 +94,7 @@ export class RelayDirection implements PeerOwner, Direction {
   }
 
   onBroken(breakage: Breakage): void {
-    this.#connection.broke(this.side, breakage);
+    this.#connection.broke(this.side, breakage, this.heldBytes);
   }
 
   onGone(): void {

@@ -118,8 +118,8 @@ class Relay implements RelayedConnection {
   }
 
   /** Ends the relay: the other application then gets the RST that this one sent. */
-  broke(side: Side, breakage: Breakage): void {
-    if (this.#outcome === null) this.#ends.broke(side, breakage);
+  broke(side: Side, breakage: Breakage, heldBytes: number): void {
+    if (this.#outcome === null) this.#ends.broke(side, breakage, heldBytes);
   }
 
   gone(): void {
@@ -132,7 +132,7 @@ class Relay implements RelayedConnection {
     if (from.isGone) this.#openEnds -= 1;
     else direction.open(back);
     const { breakage } = from;
-    if (breakage !== null) this.broke(side, breakage);
+    if (breakage !== null) this.broke(side, breakage, 0);
   }
 
   #cut(cut: ConnectionCut): void {

@@ -5,7 +5,14 @@ import { CrossingEnds } from '../../../../../agent/dataplane/relay/crossing-ends
 import type { RelayCounters, RelayOutcome } from '../../../../../agent/dataplane/relay/relay-outcome.js';
 import type { Breakage, RelayPeer } from '../../../../../agent/dataplane/relay/relay-peer.js';
 
-type FakePeer = { isPaused: boolean; waitingBytes: number; hasTakenAll: boolean };
+type FakePeer = {
+  isPaused: boolean;
+  waitingBytes: number;
+  hasTakenAll: boolean;
+  isGone: boolean;
+  breakage: Breakage | null;
+  flush: () => void;
+};
 
 /** Two silent sides and what the relay says of them. */
 class Ends {
@@ -41,7 +48,7 @@ class Ends {
 }
 
 function fakePeer(): FakePeer {
-  return { isPaused: false, waitingBytes: 0, hasTakenAll: false };
+  return { isPaused: false, waitingBytes: 0, hasTakenAll: false, isGone: false, breakage: null, flush: () => {} };
 }
 
 function peerOf(fake: FakePeer): RelayPeer {
@@ -76,6 +83,38 @@ const cases: readonly { readonly what: string; readonly act: (t: Ends) => void; 
       t.answers(31).ends.broke('destination', reset);
     },
     reason: 'OK',
+  },
+  {
+    what: 'the last words wait for a rate when that reset comes',
+    act: (t) => {
+      t.talked().ends.ended('source');
+      t.answers(31).ends.broke('destination', reset, 31);
+    },
+    reason: 'PEER_RESET',
+  },
+  {
+    what: 'the last words wait for a source that does not read, when that reset comes',
+    act: (t) => {
+      t.talked().ends.ended('source');
+      t.source.waitingBytes = 31;
+      t.answers(31).ends.broke('destination', reset);
+    },
+    reason: 'PEER_RESET',
+  },
+  {
+    what: 'the last words leave at the end of the turn in which that reset comes',
+    act: (t) => {
+      t.talked().ends.ended('source');
+      t.source.waitingBytes = 31;
+      t.source.flush = () => (t.source.waitingBytes = 0);
+      t.answers(31).ends.broke('destination', reset);
+    },
+    reason: 'OK',
+  },
+  {
+    what: 'the last words wait for a rate when a reset comes that the end of the source may cross',
+    act: (t) => t.talked().ends.broke('destination', reset, 31),
+    reason: 'PEER_RESET',
   },
   {
     what: 'the answer is cut off: more than last words came after the source had ended',

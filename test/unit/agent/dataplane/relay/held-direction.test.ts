@@ -39,8 +39,13 @@ function held(t: TestContext) {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   t.mock.method(performance, 'now', () => nowMs);
   const [from, to, waits, backpressure] = [new TestPeer(), new TestPeer(), [] as number[], new BackpressureTracker()];
-  const told = { hasEnded: false, givenBack: 0 };
-  const connection = { moved: () => {}, ended: () => (told.hasEnded = true), broke: () => {}, gone: () => {} };
+  const told = { hasEnded: false, givenBack: 0, heldAtBreak: -1 };
+  const connection = {
+    moved: () => {},
+    ended: () => (told.hasEnded = true),
+    broke: (_side: unknown, _breakage: unknown, heldBytes: number) => void (told.heldAtBreak = heldBytes),
+    gone: () => {},
+  };
   const common = { workloads: [{ slot: 1 }], backpressure, connection };
   const throttle = {
     spend: () => waits.shift() ?? 0,
@@ -139,6 +144,14 @@ describe('a sender whose bytes are ahead of a rate', () => {
     there.onGone();
     pass(100);
     assert.deepEqual([to.sentBytes, told.givenBack, from.isPaused], [0, 10, true]);
+  });
+
+  it('tells how much is lost when it is reset', (t) => {
+    const { there, told, bytes } = held(t);
+    bytes(10, 20);
+    there.onBroken({ detail: 'ECONNRESET', isReset: true });
+    there.onGone();
+    assert.deepEqual([told.heldAtBreak, told.givenBack], [10, 10]);
   });
 
   it('gives back what it could not send on when the receiver is broken', (t) => {
