@@ -20,7 +20,7 @@ export type RelayOptions = {
   readonly counters: RelayCounters;
   /** How long one direction may stay open after the other was closed; 0: without limit. */
   readonly halfCloseTimeoutMs: number;
-  /** Longest time without a byte in either direction; 0: without limit. Detected up to a quarter of it later. */
+  /** Longest time without a byte in either direction, and without one that waits for a rate; 0: without limit. Detected up to a quarter of it later. */
   readonly idleTimeoutMs: number;
   /** Counted from the call; 0: without limit. */
   readonly maxDurationMs: number;
@@ -88,7 +88,7 @@ class Relay implements RelayedConnection {
     if (this.#outcome === null) {
       source.resume();
       destination.resume();
-      this.#startTimers();
+      this.#startTimers([there, back]);
     }
     if (signal.cut === null) signal.onCut(this.#onCut);
     else this.#cut(signal.cut);
@@ -159,7 +159,7 @@ class Relay implements RelayedConnection {
     this.#onEnd(this.#outcome ?? { reason: 'OK', endedBy: this.#ends.first ?? 'agent', rule: null, detail: '' });
   }
 
-  #startTimers(): void {
+  #startTimers(directions: readonly RelayDirection[]): void {
     const { maxDurationMs, idleTimeoutMs, counters } = this.#init;
     this.#limit(maxDurationMs, 'MAX_DURATION', '');
     if (idleTimeoutMs === 0) return;
@@ -169,7 +169,8 @@ class Relay implements RelayedConnection {
     const timer = setInterval(
       () => {
         const now = counters.bytesSent + counters.bytesReceived;
-        if (now !== bytes) {
+        // What waits for a rate waits on our part: the connection is not idle.
+        if (now !== bytes || directions.some(({ heldBytes }) => heldBytes > 0)) {
           bytes = now;
           movedAtMs = performance.now();
         } else if (performance.now() - movedAtMs >= idleTimeoutMs) {

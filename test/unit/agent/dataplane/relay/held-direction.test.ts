@@ -2,12 +2,16 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { BackpressureTracker } from '../../../../../agent/dataplane/relay/backpressure-tracker.js';
 import { RelayDirection } from '../../../../../agent/dataplane/relay/relay-direction.js';
-import type { RelayPeer } from '../../../../../agent/dataplane/relay/relay-peer.js';
+import { TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
+import { relay } from '../../../../../agent/dataplane/relay/relay.js';
+import type { RelayOutcome } from '../../../../../agent/dataplane/relay/relay-outcome.js';
+import type { PeerOwner, RelayPeer } from '../../../../../agent/dataplane/relay/relay-peer.js';
 
 /** A side that notes whether it is read, and takes what it is sent when the test says so. */
 class TestPeer implements RelayPeer {
   readonly socket = null;
   readonly bounds = { usualBytes: 100, unprovenBytes: 100, beginsUnproven: false };
+  owner: PeerOwner | null = null;
   readonly isGone = false;
   breakage: RelayPeer['breakage'] = null;
   readonly hasTakenAll = false;
@@ -17,7 +21,9 @@ class TestPeer implements RelayPeer {
   /** All that it was sent. */
   sentBytes = 0;
 
-  open(): void {}
+  open(owner: PeerOwner): void {
+    this.owner = owner;
+  }
   flush(): void {}
   end(): void {}
   reset(): void {}
@@ -173,5 +179,45 @@ describe('a sender whose bytes are ahead of a rate', () => {
     assert.equal(told.givenBack, 10);
     pass(100);
     assert.deepEqual([to.sentBytes, told.hasEnded], [0, false]);
+  });
+
+  it('is not idle for as long as they wait, however long that is', (t) => {
+    let nowMs = 1000;
+    t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
+    t.mock.method(performance, 'now', () => nowMs);
+    const pass = (ms: number): void => {
+      for (let passed = 0; passed < ms; passed += 50) {
+        nowMs += 50;
+        t.mock.timers.tick(50);
+      }
+    };
+    const [source, destination, signal] = [new TestPeer(), new TestPeer(), new TerminationSignal()];
+    const outcomes: RelayOutcome[] = [];
+    let resets = 0;
+    t.mock.method(source, 'reset', () => (resets += 1));
+    const fast = { spend: () => 0, giveBack: () => {} };
+    relay(
+      {
+        source,
+        destination,
+        signal,
+        counters: { bytesSent: 0, bytesReceived: 0, firstByteAtMs: null },
+        halfCloseTimeoutMs: 0,
+        idleTimeoutMs: 200,
+        maxDurationMs: 0,
+        workloads: [],
+        backpressure: new BackpressureTracker(),
+        throttles: { source: { ...fast, spend: () => 1000 }, destination: fast },
+      },
+      (outcome) => outcomes.push(outcome),
+    );
+    source.owner?.onBytes(Buffer.alloc(10));
+    pass(950);
+    assert.deepEqual([resets, destination.sentBytes], [0, 0]);
+    pass(100);
+    assert.deepEqual([resets, destination.sentBytes], [0, 10]);
+    pass(350);
+    for (const peer of [source, destination]) peer.owner?.onGone();
+    assert.deepEqual([resets, outcomes.map(({ reason }) => reason)], [1, ['IDLE_TIMEOUT']]);
   });
 });
