@@ -129,12 +129,9 @@ export class TrackedConnection {
   countFor(limiter: RateLimiter, limits: readonly PlannedLimit[]): Refused | null {
     if (this.#limitPlaces !== null) return null;
     const entered = limiter.enter(limits);
-    if ('detail' in entered) {
-      this.record.limitedBy(entered.hit);
-      return refusedByUs('RATE_LIMITED', entered.detail);
-    }
-    this.#limitPlaces = entered.places;
     for (const hit of entered.hits) this.record.limitedBy(hit);
+    if ('detail' in entered) return refusedByUs('RATE_LIMITED', entered.detail);
+    this.#limitPlaces = entered.places;
     if (entered.bytes !== null) {
       const onHit = (hit: LimitHit): void => this.record.limitedBy(hit);
       const { source, destination } = entered.bytes;

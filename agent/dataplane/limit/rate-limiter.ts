@@ -12,8 +12,8 @@ export type LimitedPlaces = {
   /** Budgets of the bytes of each side; null: there are none. Their places are among `places`. */
   readonly bytes: { readonly source: readonly Metered[]; readonly destination: readonly Metered[] } | null;
 };
-/** One of them refuses it, and nothing is taken. `detail`: for people. */
-export type LimitRefusal = { readonly hit: LimitHit; readonly detail: string };
+/** One of them refuses it, and nothing is taken. `hits`: that one's, and those of mode audit. `detail`: for people. */
+export type LimitRefusal = { readonly hits: readonly LimitHit[]; readonly detail: string };
 
 /** Of the bytes of each side. */
 type Meters = { readonly source: Metered; readonly destination: Metered };
@@ -38,8 +38,11 @@ export class RateLimiter {
     const places: LimitedConnection[] = [];
     const hits: LimitHit[] = [];
     let bytes: { source: Metered[]; destination: Metered[] } | null = null;
+    let refusal: string | null = null;
     for (const limit of limits) {
       const { max, rate, mode } = limit.document;
+      // Those of mode audit tell what they would have refused, whatever comes before them.
+      if (refusal !== null && mode === 'enforce') continue;
       const taken = this.#usage.takeLimited(limit, { max, bucket: rate === undefined ? null : bucketFor(rate) });
       if (typeof taken !== 'string') places.push(taken);
       const metered = typeof taken === 'string' ? taken : this.#metersOf(limit);
@@ -51,14 +54,12 @@ export class RateLimiter {
         bytes.destination.push(metered.destination);
         continue;
       }
-      const hit = { limit: limit.name, bound: boundOf[metered], mode };
-      if (mode === 'enforce') {
-        for (const place of places) place.giveBack();
-        return { hit, detail: detailOf(limit, metered) };
-      }
-      hits.push(hit);
+      hits.push({ limit: limit.name, bound: boundOf[metered], mode });
+      if (mode === 'enforce') refusal = detailOf(limit, metered);
     }
-    return { places, hits, bytes };
+    if (refusal === null) return { places, hits, bytes };
+    for (const place of places) place.giveBack();
+    return { hits, detail: refusal };
   }
 
   /** Its budgets of the bytes of each side; null: it has none. */

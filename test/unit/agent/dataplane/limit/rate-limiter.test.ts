@@ -73,7 +73,7 @@ describe('the RateLimits of an agent', () => {
     const refusal = limiters[0]!.enter(limits);
     assert.ok('detail' in refusal);
     assert.deepEqual(refusal, {
-      hit: { limit: 'RateLimit/shop/l', bound: 'maxConnections', mode: 'enforce' },
+      hits: [{ limit: 'RateLimit/shop/l', bound: 'maxConnections', mode: 'enforce' }],
       detail: '3 connections from shop/api to shop/web:80 are open (maxConnections of RateLimit/shop/l)',
     });
     new WorkloadUsage({ buffer, workers: 2 }).clearWorker(1);
@@ -108,6 +108,31 @@ describe('the RateLimits of an agent', () => {
       for (const place of entered.places) place.leave();
     }
     assert.equal(hits, 100 - 4 - 9);
+  });
+
+  it('of mode audit tell what they would have refused of a connection that another one refuses, and keep nothing of it', () => {
+    const { limiters } = agent(1);
+    const [audit, other] = [
+      { max: 0, mode: 'audit' as const },
+      { rate: { perSecond: 1, burst: 1 }, mode: 'audit' as const },
+    ];
+    const limits = planned(
+      limit('a', audit),
+      limit('b', { max: 0 }),
+      limit('c', audit),
+      limit('d', other),
+      limit('e', { max: 0 }),
+    );
+    for (let at = 0; at < 2; at++) {
+      const refusal = limiters[0]!.enter(limits);
+      assert.ok('detail' in refusal);
+      const bound = 'maxConnections';
+      assert.deepEqual(refusal.hits, [
+        { limit: 'RateLimit/shop/a', bound, mode: 'audit' },
+        { limit: 'RateLimit/shop/b', bound, mode: 'enforce' },
+        { limit: 'RateLimit/shop/c', bound, mode: 'audit' },
+      ]);
+    }
   });
 
   it('keep what is taken when all slots have names, and refuse what cannot be counted', () => {
@@ -156,7 +181,7 @@ describe('the RateLimits of an agent', () => {
     const most = served('greedy');
     assert.equal(most, Math.ceil(maxDestinations / 5));
     assert.deepEqual(dial('greedy', maxDestinations), {
-      hit: { limit: 'RateLimit/shop/l', bound: 'slots', mode: 'enforce' },
+      hits: [{ limit: 'RateLimit/shop/l', bound: 'slots', mode: 'enforce' }],
       detail: 'shop/greedy uses as many limits as one client may (RateLimit/shop/l)',
     });
     // It does not come back for what was refused, and others have theirs, however many of its kind there are.
