@@ -6,7 +6,7 @@ import { hostOf } from '../compile-destination-rules.js';
 import { invalidBackend } from '../compile-tcp-routes.js';
 
 /**
- * Refuses a TCPRoute for a service that a VirtualService of the same namespace is for, and warns of backends whose share of
+ * Refuses a TCPRoute for a service that a VirtualService of the same namespace is for, or that it names twice, and warns of backends whose share of
  * connections is refused, as far as documents show it.
  */
 export function checkTcpRoutes(resources: readonly Resource[], problems: ProblemList): void {
@@ -23,7 +23,16 @@ export function checkTcpRoutes(resources: readonly Resource[], problems: Problem
   );
   for (const resource of routes) {
     const { namespace: own } = resource.metadata;
+    const parents = resource.spec.parentRefs.map(
+      ({ namespace = own, name, port = '' }) => `${namespace}/${name}:${port}`,
+    );
     for (const [index, { namespace = own, name }] of resource.spec.parentRefs.entries()) {
+      const first = parents.indexOf(parents[index] ?? '');
+      if (first !== index) {
+        const message = `is the Service ${namespace}/${name} again, as spec.parentRefs[${first}]: ${own} is the namespace of the route`;
+        problems.error({ resource, path: ['spec', 'parentRefs', index] }, message, 'delete one of them');
+        continue;
+      }
       const host = serviceHost({ namespace, name });
       const other = steered.get(`${own} ${host}`);
       if (other === undefined) continue;

@@ -350,6 +350,17 @@ describe('a set with TCPRoutes', () => {
     );
   });
 
+  it('is refused where it names a parent twice, with and without its own namespace', () => {
+    const of = (...parents: object[]): string => found(route({ backends: [to('web')], parents }));
+    const own = { namespace: 'shop' };
+    assert.match(
+      of(service('web'), service('web', { port: 80 }), service('web', own)),
+      /^error .*spec\.parentRefs\[2\]: is the Service shop\/web again, as spec\.parentRefs\[0\]: shop is the namespace of the route/,
+    );
+    assert.match(of(service('web', { ...own, port: 80 }), service('web', { port: 80 })), /^error .*parentRefs\[1\]/);
+    assert.equal(of(service('web'), service('web', { ...own, port: 80 })), '');
+  });
+
   it('is warned of where a share is refused', () => {
     assert.equal(found(canary), '');
     assert.match(found(crossing), /^warning .*spec\.rules\[0\]\.backendRefs\[0\]: no ReferenceGrant in labs/);
