@@ -18,6 +18,8 @@ export const lintKinds = [
   'unknown host',
   /** A subset of a DestinationRule without a workload. */
   'empty subset',
+  /** A warm-up for a service whose clients stay with their workload. */
+  'warmup without effect',
   /** An earlier route takes all that this one matches. */
   'unreachable route',
   /** A route leads to a service that is not there, or that it may not name. */

@@ -6,8 +6,10 @@ import type {
   CompiledVirtualService,
   RouteBackend,
   RouteMatch,
+  TrafficPolicy,
   TrafficRoute,
 } from '../../../shared/policy/traffic-documents.js';
+import { balancingOf } from '../../../shared/routing/balancing.js';
 import { everyEndpoint, hasLabels, servedPort } from '../../../shared/routing/destination.js';
 import { hasExpired, writtenFaults } from '../../../shared/routing/faults.js';
 import type { ServiceName } from '../../../shared/routing/names.js';
@@ -15,6 +17,7 @@ import { isLimited, isOfAll, rateLimitName } from '../../../shared/routing/rate-
 import type { RegistryService } from '../../../shared/routing/registry-entry.js';
 import { isWildcard, serviceHost, wildcardMatches } from '../../../shared/routing/service-hosts.js';
 import { routeText } from '../../../shared/routing/steering.js';
+import { policyOfRule } from '../../../shared/routing/traffic-policies.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 import { lookupOf, type RegistryLookup } from '../registry/registry-lookup.js';
 import type { LintFinding } from './lint-finding.js';
@@ -51,10 +54,30 @@ function ofRule(
   const resource = `DestinationRule/${rule.namespace}/${rule.name}`;
   if (services.length === 0) return [unknownHost(resource, rule.host)];
   const workloads = services.flatMap((service) => registry.endpointsOf(service));
-  return (rule.subsets ?? []).flatMap(({ name, labels }) => {
+  const emptySubsets = (rule.subsets ?? []).flatMap(({ name, labels }) => {
     if (workloads.some((workload) => hasLabels(workload, labels))) return [];
     const message = `the subset ${name} matches no workload of ${rule.host}, so connections to it are refused`;
     return [warning('empty subset', resource, message, 'give the workloads its labels, or delete it')];
+  });
+  return [...emptySubsets, ...uselessWarmups(rule, services, resource)];
+}
+
+/** A consistentHash in the document with a warm-up is refused; the affinity of a Service is seen only here. */
+function uselessWarmups(
+  rule: CompiledDestinationRule,
+  services: readonly RegistryService[],
+  resource: string,
+): LintFinding[] {
+  return services.flatMap((service) => {
+    const policies = service.ports.flatMap(({ port }) =>
+      [null, ...(rule.subsets ?? [])].map((subset) => policyOfRule(rule, port, subset)),
+    );
+    const hasNoEffect = (policy: TrafficPolicy): boolean =>
+      policy.warmup !== undefined && balancingOf(service, policy) === 'source-ip';
+    if (!policies.some(hasNoEffect)) return [];
+    const message = `warmup has no effect for ${serviceHost(service)}: it has sessionAffinity: ClientIP, by which a client stays with its workload`;
+    const hint = 'write simple: LEAST_REQUEST next to warmup, which counts in place of the affinity, or delete warmup';
+    return [warning('warmup without effect', resource, message, hint)];
   });
 }
 

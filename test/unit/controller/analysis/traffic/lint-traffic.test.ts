@@ -37,6 +37,32 @@ describe('lint of documents about traffic', () => {
     assert.equal(lint({ destinationRules: [{ ...steeredRule, subsets: ofOthers }] }).length, 1);
   });
 
+  it('finds a warm-up for a service whose clients stay with their workload, of any port or subset', () => {
+    const policy = { warmup: { durationMs: 1000, minPercent: 10, aggression: 1 } };
+    const found = (rule: object, isSticky = true) => {
+      const set = steeredSet({ destinationRules: [{ ...steeredRule, ...rule }] });
+      const entries = set.entries.map((entry) =>
+        entry.kind === 'service' && isSticky ? { ...entry, isSticky: true as const } : entry,
+      );
+      const findings = lintSet({ ...set, entries, clock: { nowMs: () => 0 } });
+      return findings.map(({ kind, resource, message }) => `${kind} ${resource}: ${message}`);
+    };
+    const text =
+      'warmup without effect DestinationRule/shop/web: warmup has no effect for web.shop.svc.cluster.local: it has sessionAffinity: ClientIP, by which a client stays with its workload';
+    const [subset] = steeredRule.subsets ?? [];
+    for (const rule of [
+      { policy },
+      { ports: { 80: policy } },
+      { subsets: [{ ...subset, policy }] },
+      { host: '*', policy },
+    ]) {
+      assert.deepEqual(found(rule), [text]);
+    }
+    assert.deepEqual(found({ policy }, false), []);
+    assert.deepEqual(found({ policy: { ...policy, balancing: 'least-connections' } }), []);
+    assert.deepEqual(found({ ports: { 81: policy } }), []);
+  });
+
   it('finds faults that have expired or never do, and none that end soon', () => {
     const faults = (expiresAtMs: number) => ({ delay: { percent: 0, delayMs: 1 }, abort: { percent: 1, expiresAtMs } });
     const found = (expiresAtMs: number) =>
