@@ -20,7 +20,10 @@ export type RelayOptions = {
   readonly counters: RelayCounters;
   /** How long one direction may stay open after the other was closed; 0: without limit. */
   readonly halfCloseTimeoutMs: number;
-  /** Longest time without a byte in either direction, and without one that waits for a rate; 0: without limit. Detected up to a quarter of it later. */
+  /**
+   * Longest time without a byte in either direction, and without one that waits for a rate; 0: without limit. Detected up to a
+   * quarter of it later.
+   */
   readonly idleTimeoutMs: number;
   /** Counted from the call; 0: without limit. */
   readonly maxDurationMs: number;

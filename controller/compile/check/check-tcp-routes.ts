@@ -6,8 +6,8 @@ import { hostOf } from '../compile-destination-rules.js';
 import { invalidBackend } from '../compile-tcp-routes.js';
 
 /**
- * Refuses a TCPRoute for a service that a VirtualService of the same namespace is for, or that it names twice, and warns of backends whose share of
- * connections is refused, as far as documents show it.
+ * Refuses a TCPRoute for a service that a VirtualService of the same namespace is for, or that it names twice, and warns of
+ * backends whose share of connections is refused, as far as documents show it.
  */
 export function checkTcpRoutes(resources: readonly Resource[], problems: ProblemList): void {
   const routes = resources.filter((resource) => resource.kind === 'TCPRoute');
