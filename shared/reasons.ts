@@ -66,6 +66,13 @@ export const reasons = {
     text: 'A RateLimit has no room for another connection: as many are open, or were opened within a short time, as it allows.',
     next: 'culvert routes SRC NAMESPACE/NAME:PORT',
   },
+  MIRROR_GIVEN_UP: {
+    side: 'none',
+    level: 'info',
+    status: 503,
+    text: 'A copy of a connection (mirror) was given up: its shadow was late, or the connection that it copies did not end in order. That one goes on.',
+    next: 'culvert routes SRC NAMESPACE/NAME:PORT',
+  },
   FAULT_INJECTED: {
     side: 'policy',
     level: 'warn',

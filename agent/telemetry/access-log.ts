@@ -45,6 +45,8 @@ export type AccessLogLine = {
   readonly limited?: readonly string[];
   /** What a VirtualService had done to it on purpose (delay, abort, throttle). */
   readonly faults?: readonly string[];
+  /** It carried a copy (`mirror`) to a shadow: the traceId of the connection that was copied. */
+  readonly mirrorOf?: string;
   readonly bytesSent: number;
   readonly bytesReceived: number;
   /** RFC 3339. */
@@ -125,6 +127,7 @@ export function accessLogLine(connection: ClosedConnection): AccessLogLine {
     line.limited = connection.limited.map(({ limit, bound, mode }) => `${limit} ${bound} ${mode}`);
   }
   if (connection.faults !== undefined) line.faults = connection.faults;
+  if (connection.mirrorOf !== undefined) line.mirrorOf = connection.mirrorOf;
   line.bytesSent = connection.bytesSent;
   line.bytesReceived = connection.bytesReceived;
   line.startedAt = new Date(connection.startedAtMs).toISOString();

@@ -39,6 +39,7 @@ export class AgentMetrics {
   readonly #circuits: CappedCounter<'service'>;
   readonly #limited: CappedCounter<'limit' | 'bound' | 'mode'>;
   readonly #faulted: CappedCounter<'route' | 'fault'>;
+  readonly #mirrored: CappedCounter<'route' | 'reason'>;
   readonly #ejections: CappedCounter<'destination' | 'rule' | 'reason'>;
   readonly #opened: Counter;
   readonly #lost: Counter;
@@ -119,6 +120,13 @@ export class AgentMetrics {
       name: 'culvert_connections_faulted_total',
       help: 'Connections that a VirtualService had delayed, aborted or throttled on purpose, by route and fault.',
       labelNames: ['route', 'fault'],
+      openLabels: ['route'],
+    });
+    this.#mirrored = new CappedCounter({
+      ...capped,
+      name: 'culvert_connections_mirrored_total',
+      help: 'Copies of connections (mirror of a VirtualService) that ended, by route and reason. They are in no other figure of ended connections.',
+      labelNames: ['route', 'reason'],
       openLabels: ['route'],
     });
     this.#ejections = new CappedCounter({
@@ -244,6 +252,11 @@ export class AgentMetrics {
 
   #closedOne(connection: ClosedConnection): void {
     const { direction, path, reason } = connection;
+    if (connection.mirrorOf !== undefined) {
+      // What becomes of a shadow says nothing of how clients are served.
+      this.#mirrored.add({ route: connection.route?.route ?? 'none', reason }, 1);
+      return;
+    }
     const source_workload = connection.source.workload ?? unknownWorkload;
     const destination_workload = connection.destination.workload ?? unknownWorkload;
     this.#closed.add({ direction, path, reason, source_workload, destination_workload }, 1);

@@ -5,6 +5,7 @@ import { faultsInEffect } from '../../shared/routing/faults.js';
 import { localityOf } from '../../shared/routing/locality.js';
 import { limitText } from '../../shared/routing/rate-limits.js';
 import type { RegistryService, WorkloadEntry } from '../../shared/routing/registry-entry.js';
+import { mirrorText } from '../../shared/routing/mirrors.js';
 import { routeText } from '../../shared/routing/steering.js';
 import { TrafficPolicies } from '../../shared/routing/traffic-policies.js';
 import type { Candidate, DestinationCandidate } from './party-candidates.js';
@@ -36,12 +37,19 @@ function faultNotes(policies: TrafficPolicies, clock: Clock, { service, client, 
   const notes = service.vips.flatMap((ip) => {
     const asked = { client: { namespace, labels }, dialled: { ip, port }, from: localityOf(client) };
     const found = policies.routeFor(service, asked);
-    const faults = found?.document.routes[found.index]?.faults;
-    if (found === null || faults === undefined) return [];
-    return faultsInEffect(faults, clock.nowMs()).map(({ says, percent, expiresAtMs }) => {
+    if (found === null) return [];
+    const { faults = {}, mirror } = found.document.routes[found.index] ?? {};
+    const copies =
+      mirror === undefined || mirror.percent === 0
+        ? []
+        : [
+            `${routeText(found)} has ${mirror.percent} % of the connections copied to ${mirrorText(mirror, { port })}, which the rules must allow too.`,
+          ];
+    const made = faultsInEffect(faults, clock.nowMs()).map(({ says, percent, expiresAtMs }) => {
       const until = expiresAtMs === undefined ? '' : `, until ${new Date(expiresAtMs).toISOString()}`;
       return `${routeText(found)} does this to ${percent} % of the connections on purpose: ${says}${until}.`;
     });
+    return [...made, ...copies];
   });
   return [...new Set(notes)];
 }

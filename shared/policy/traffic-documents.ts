@@ -54,6 +54,20 @@ export type TrafficRoute = {
   /** For connecting at all. At least 1. */
   readonly timeoutMs?: number;
   readonly faults?: RouteFaults;
+  readonly mirror?: RouteMirror;
+};
+
+/**
+ * What the client sends on some connections is copied there, and the answers are dropped; see `shared/routing/mirrors.ts`.
+ * `service`: `namespace/name`; absent: the service that was dialled, and its port. `port`: of `service`; absent: the one that
+ * was dialled.
+ */
+export type RouteMirror = {
+  /** Of new connections, from 0 to 100. */
+  readonly percent: number;
+  readonly subset: string | null;
+  readonly service?: string;
+  readonly port?: number;
 };
 
 /** What is done on purpose to some connections that the rules allow. Each is drawn by itself; see `shared/routing/faults.ts`. */

@@ -242,6 +242,12 @@ const routeFaults = z.strictObject({
   abort: z.strictObject(faultShare).exactOptional(),
   throttle: z.strictObject({ ...faultShare, bytesPerSecond: positive }).exactOptional(),
 });
+const routeMirror = z.strictObject({
+  percent: z.number().min(0).max(100),
+  subset: z.string().min(1).nullable(),
+  service: z.string().min(1).exactOptional(),
+  port: port.exactOptional(),
+});
 const virtualService = z.strictObject({
   namespace: z.string().min(1),
   name: z.string().min(1),
@@ -257,6 +263,7 @@ const virtualService = z.strictObject({
         perTryTimeoutMs: positive.exactOptional(),
         timeoutMs: positive.exactOptional(),
         faults: routeFaults.exactOptional(),
+        mirror: routeMirror.exactOptional(),
       }),
     )
     .readonly(),
@@ -325,8 +332,8 @@ export const snapshotSchema: z.ZodType<Snapshot> = z.strictObject({
  * `destinationRules.ports.*.warmup`. Those are listed without which connections go as if the field were not written, for
  * example how endpoints are shared. A field that narrows something (what a route matches, which clients a limit is for) is not
  * listed, and one within `faults` neither: a fault that is read without what bounds it would be for more connections, or
- * for longer. Faults as a whole are listed: without them connections go as well as they can. A field that is there gets no
- * new values: those are a field of their own.
+ * for longer. Faults as a whole are listed: without them connections go as well as they can. `mirror` is listed in the same way:
+ * without it nothing is copied. A field that is there gets no new values: those are a field of their own.
  */
 export const ignorableFields: readonly string[] = [
   'destinationRules',
@@ -337,6 +344,7 @@ export const ignorableFields: readonly string[] = [
   ]),
   'virtualServices',
   'virtualServices.routes.faults',
+  'virtualServices.routes.mirror',
   'rateLimits',
   'rateLimits.bytesPerSecond',
 ];

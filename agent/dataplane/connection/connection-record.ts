@@ -23,6 +23,8 @@ const unknownParty: ConnectionParty = { address: null, workload: null, identity:
 export class ConnectionRecord {
   readonly traceId: string;
   readonly direction: 'outbound' | 'inbound';
+  /** The trace id of the connection of which it carries a copy; null: of none. */
+  readonly mirrorOf: string | null;
   readonly startedAtMs = Date.now();
   /** Bytes of the application from source to destination. */
   bytesSent = 0;
@@ -56,8 +58,13 @@ export class ConnectionRecord {
   #endedMs: number | null = null;
 
   /** `traceId`: 32 hex digits from the other agent; a new one when absent. */
-  constructor(init: { readonly direction: 'outbound' | 'inbound'; readonly traceId?: string | undefined }) {
+  constructor(init: {
+    readonly direction: 'outbound' | 'inbound';
+    readonly traceId?: string | undefined;
+    readonly mirrorOf?: string | undefined;
+  }) {
     this.direction = init.direction;
+    this.mirrorOf = init.mirrorOf ?? null;
     this.traceId = init.traceId ?? newTraceId();
     this.#openReportedMs = this.#startedMs;
   }
@@ -174,7 +181,7 @@ export class ConnectionRecord {
     if (this.#isClosed) throw new Error(`connection ${this.traceId} was closed twice`);
     this.#isClosed = true;
     this.ended();
-    const { dialledFrom, route } = this;
+    const { dialledFrom, route, mirrorOf } = this;
     const limited = this.#limited;
     const faults = this.#faults;
     return {
@@ -199,6 +206,7 @@ export class ConnectionRecord {
       ...(route === null ? {} : { route }),
       ...(limited === null ? {} : { limited }),
       ...(faults === null ? {} : { faults }),
+      ...(mirrorOf === null ? {} : { mirrorOf }),
       ...(dialledFrom === null ? {} : { dialledFrom }),
       ...(this.#reportedOpen === null ? {} : { reportedOpen: this.#reportedOpen }),
     };

@@ -1,4 +1,4 @@
-import type { HostPort } from '../../../shared/address.js';
+import type { HostPort, IpAddress } from '../../../shared/address.js';
 import type {
   OutlierPolicy,
   RouteFaults,
@@ -7,12 +7,13 @@ import type {
 } from '../../../shared/policy/traffic-documents.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
 import { drawnFaults, type DrawnFaults } from '../../../shared/routing/faults.js';
+import { isMirrored } from '../../../shared/routing/mirrors.js';
 import type { PlannedLimit } from '../../../shared/routing/rate-limits.js';
 import type { RegistryService } from '../../../shared/routing/registry-entry.js';
 import { refused, type Refused } from '../connection/ending.js';
 import { allUsable, type UsableEndpoints } from '../balance/endpoint-health.js';
 import type { CountedDestination } from '../report/counted-destination.js';
-import type { Judged, PlannedTarget } from '../route/service-plans.js';
+import type { Judged, MissedTarget, PlannedTarget } from '../route/service-plans.js';
 import type { FlowContext } from './flow-context.js';
 import type { Arrival, Identified } from './identify.js';
 
@@ -37,6 +38,8 @@ export type Chosen = {
   readonly route: TrafficRoute | null;
   /** What the route has done to it on purpose; null: nothing. */
   readonly faults: DrawnFaults | null;
+  /** Where a copy of what its client sends goes; null: nowhere. */
+  readonly mirror: PlannedTarget | MissedTarget | null;
   /** What decides which of them fail too often; null: nothing does. */
   readonly health: ChosenHealth | null;
   /** For the record, where there is no endpoint: `shop/web`, or `subset v2 of shop/web`. */
@@ -64,7 +67,7 @@ export function chooseEndpoints(
   if (plan.kind !== 'service') {
     const { endpoints, service } = plan;
     const of = `${record.service}`;
-    const plain = { policy: null, route: null, faults: null, counted: null, health: null, limits: null };
+    const plain = { policy: null, route: null, faults: null, mirror: null, counted: null, health: null, limits: null };
     return { ok: true, endpoints, further: null, service, of, port: dialled.port, ...plain };
   }
   record.service = plan.name;
@@ -72,10 +75,28 @@ export function chooseEndpoints(
   const target = plan.target(route === null ? 0 : balancer.choose(route.choices));
   record.route = target.taken;
   if (!target.ok) return refused('NO_ENDPOINT', target.detail);
-  const { destination, policy, counted, judged, wider, limits, of, at } = target;
-  const { service } = destination;
   const taken = route?.document.routes[route.index] ?? null;
   const atMost = 1 + (taken?.attempts ?? settings.connectRetries);
+  const faults = taken?.faults === undefined ? null : drawnNow(context, taken.faults);
+  const isCopied = taken?.mirror !== undefined && isMirrored(taken.mirror, context.random);
+  const mirror = isCopied ? plan.mirror() : null;
+  return chooseAmong({ context, target }, { client: client.ip, atMost, route: taken, faults, mirror });
+}
+
+/** Endpoints of a target in the order in which to try them. */
+export function chooseAmong(
+  { context, target }: Asked,
+  {
+    client,
+    atMost,
+    route,
+    faults,
+    mirror,
+  }: Pick<Chosen, 'route' | 'faults' | 'mirror'> & { readonly client: IpAddress; readonly atMost: number },
+): Chosen | Refused {
+  const { balancer } = context;
+  const { destination, policy, counted, judged, wider, limits, of, at } = target;
+  const { service } = destination;
   let among = destination.endpoints;
   let usable = usableOf(context, judged, among);
   if (wider.length > 0 && (usable.isNone || usable.isPanic)) {
@@ -84,15 +105,14 @@ export function chooseEndpoints(
   const { isNone, isPanic, isUsable } = usable;
   if (isNone) return refused('CIRCUIT_OPEN', allEjected(among.length, of));
   const health = judged === null ? null : { counted: judged.counted, policy: judged.policy, among, isPanic };
-  const how = { dialledPort: at.port, client: client.ip, policy, atMost, isUsable };
+  const how = { dialledPort: at.port, client, policy, atMost, isUsable };
   // No object is spread where nothing is wrong: that takes longer than the choice.
   const from = among === destination.endpoints ? destination : { ...destination, endpoints: among };
   const endpoints = balancer.order(from, how);
   const isShort = wider.length > 0 && endpoints.length < atMost;
   const further = isShort ? furtherThan({ context, target }, endpoints, atMost) : null;
-  const faults = taken?.faults === undefined ? null : drawnNow(context, taken.faults);
   const port = at.port;
-  return { ok: true, endpoints, further, service, policy, route: taken, faults, of, port, counted, health, limits };
+  return { ok: true, endpoints, further, service, policy, route, faults, mirror, of, port, counted, health, limits };
 }
 
 function drawnNow({ clock, random }: FlowContext, faults: RouteFaults): DrawnFaults | null {

@@ -9,6 +9,7 @@ import type { DestinationLimits } from '../limit/destination-limits.js';
 import type { RateLimiter } from '../limit/rate-limiter.js';
 import type { DataplaneSettings } from '../settings.js';
 import type { BackpressureTracker } from '../relay/backpressure-tracker.js';
+import type { ShadowPool } from '../relay/shadow-pool.js';
 import type { Reporter } from './reporter.js';
 import type { Arrivals } from '../state/arrivals.js';
 import type { WorkerState } from '../state/worker-state.js';
@@ -31,6 +32,7 @@ export type FlowContext = {
   readonly rateLimiter: RateLimiter;
   readonly health: EndpointHealth;
   readonly retryBudget: RetryBudget;
+  readonly shadows: ShadowPool;
   readonly reporter: Reporter;
   readonly descriptors: DescriptorReserve;
   /** Clients that are refused; see `refuseClient`. */

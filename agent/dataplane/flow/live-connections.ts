@@ -52,13 +52,13 @@ export class LiveConnections {
   add(connection: TrackedConnection): void {
     this.#hasCarried = true;
     this.#open.add(connection);
-    for (const workload of connection.workloads) this.#limits.count(workload, 1);
+    for (const workload of connection.workloads) this.#count(connection, workload, 1);
   }
 
   /** A connection counts for this workload too: on the local path it is the second one, and of a probe the one it found. */
   join(connection: TrackedConnection, workload: HostedWorkload): void {
     connection.workloads.push(workload);
-    this.#limits.count(workload, 1);
+    this.#count(connection, workload, 1);
   }
 
   /** Undoes a {@link join} whose connect failed. */
@@ -66,13 +66,18 @@ export class LiveConnections {
     const at = connection.workloads.indexOf(workload);
     if (at < 0) return;
     connection.workloads.splice(at, 1);
-    this.#limits.count(workload, -1);
+    this.#count(connection, workload, -1);
   }
 
   /** The connection has ended and only its record is open: it no longer counts for limits, of workloads and destinations. */
   release(connection: TrackedConnection): void {
     connection.leave();
-    for (const workload of connection.workloads.splice(0)) this.#limits.count(workload, -1);
+    for (const workload of connection.workloads.splice(0)) this.#count(connection, workload, -1);
+  }
+
+  /** A copy for a shadow takes no place of connections that are served. */
+  #count({ record }: TrackedConnection, workload: HostedWorkload, change: 1 | -1): void {
+    if (record.mirrorOf === null) this.#limits.count(workload, change);
   }
 
   /** False when it was removed before. */

@@ -2,22 +2,22 @@ import type net from 'node:net';
 import { isSelfTest } from '../../self-test-target.js';
 import type { HealthUse } from '../balance/health-use.js';
 import { refused, type Refused } from '../connection/ending.js';
-import { isOwnPort, type CapturedDestination } from '../listen/captured-destination.js';
+import type { CapturedDestination } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { DrawnFaults } from '../../../shared/routing/faults.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
 import { serviceAccountName, workloadName } from '../../../shared/routing/names.js';
-import { Attempt, shortest, type AttemptLimit } from './attempt.js';
 import { allEjected, chooseEndpoints, type Chosen } from './choose-endpoints.js';
 import { outboundFacts } from './facts.js';
 import type { FlowContext } from './flow-context.js';
 import { identify, type Arrival, type Identified, type SocketArrival } from './identify.js';
 import { injectFaults } from './inject-faults.js';
-import type { ConnectionParty } from '../report/closed-connection.js';
 import { SocketPeer } from '../relay/socket-peer.js';
-import { openPath, type OpenedPath } from './open-path.js';
+import type { OpenedPath } from './open-path.js';
 import { refuseClient } from './refuse-client.js';
 import { runFlow, type Reached } from './run-flow.js';
+import { beginShadow } from './shadow.js';
+import { limitOf, nearestFirst, partyAt, tryEndpoint } from './try-endpoint.js';
 
 /**
  * A connection that an application of this node opens, accepted on port 15001 of its namespace. Takes over the paused
@@ -52,7 +52,7 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
   if (!identified.ok) return identified;
   const found = chooseEndpoints(arrival, identified);
   if (!found.ok) return found;
-  const { policy, counted, faults } = found;
+  const { policy, counted, faults, mirror } = found;
   const { connection, context } = arrival;
   const limits = policy?.connections;
   if (limits !== undefined && counted !== null) {
@@ -96,7 +96,10 @@ export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Ref
       endpoint,
       limitOf(context, chosen, untilMs),
     ).finally(() => retry?.end());
-    if (connected.ok) connection.reached();
+    if (connected.ok) {
+      connection.reached();
+      if (mirror !== null) connection.beginShadow = () => beginShadow(arrival, mirror);
+    }
     if (connected.ok || !connected.isRetryable) return connected;
     connection.leaveEndpoint(connected);
     failed = connected;
@@ -128,12 +131,6 @@ async function afterFaults(
   return isLeft ? found : chooseEndpoints(arrival, identified);
 }
 
-/** Those farther away are looked for only when those that are near could not be reached. */
-function* nearestFirst({ endpoints, further }: Chosen): Generator<Endpoint, void> {
-  yield* endpoints;
-  if (further !== null) yield* further();
-}
-
 /** The endpoint as the registry has it now; null: its workload has left, and another may have its address. */
 function presentOf({ state }: FlowContext, endpoint: Endpoint): Endpoint | null {
   const { workload, address } = endpoint;
@@ -154,22 +151,6 @@ function isOver(untilMs: number | null): boolean {
   return untilMs !== null && performance.now() + leastTryMs >= untilMs;
 }
 
-/** How long documents let connecting to one endpoint take; null: the agent's settings alone count. */
-function limitOf({ settings }: FlowContext, { policy, route }: Chosen, untilMs: number | null): AttemptLimit | null {
-  if (policy?.connections === undefined && route === null) return null;
-  const limit = (afterMs: number | undefined, by: string): AttemptLimit | null =>
-    afterMs === undefined ? null : { afterMs, by };
-  const ofEach = shortest(
-    limit(policy?.connections?.connectTimeoutMs, 'connectTimeout of its DestinationRule'),
-    limit(route?.perTryTimeoutMs, 'perTryTimeout of its VirtualService'),
-  );
-  if (untilMs === null || route?.timeoutMs === undefined) return ofEach;
-  const afterMs = Math.max(1, untilMs - performance.now());
-  const ownMs = ofEach?.afterMs ?? (settings.connectTimeoutMs || Number.POSITIVE_INFINITY);
-  const wholeMs = Math.min(route.timeoutMs, ownMs);
-  return shortest(ofEach, { afterMs, by: 'timeout of its VirtualService', wholeMs });
-}
-
 /** The place of the connection at an endpoint that may be ejected; null where none may. */
 function watched(
   { context, connection }: Arrival,
@@ -181,38 +162,4 @@ function watched(
   const hasAnswered = (): boolean => record.firstByteAtMs !== null;
   const { counted, policy, among, isPanic } = health;
   return context.health.begin(counted, endpoint, { policy, among, isPanic, hasAnswered }) ?? 'ejected';
-}
-
-/** authorized → connected, for one endpoint. */
-async function tryEndpoint(
-  { context, connection, workload }: Arrival,
-  { client, entry }: Identified,
-  { limits }: Chosen,
-  endpoint: Endpoint,
-  limit: AttemptLimit | null,
-): Promise<OpenedPath | Refused> {
-  const { record } = connection;
-  const { address, workload: destination } = endpoint;
-  record.destination = partyAt(endpoint);
-  if (destination?.protocol === 'hbone' && isOwnPort(address.port)) {
-    return refused('LOOP_DETECTED', `port ${address.port}`);
-  }
-  const facts = outboundFacts({ source: entry, clientIp: client.ip, endpoint });
-  const attempt = limit === null ? null : new Attempt(connection.signal, limit);
-  const authorized = connection.authorize(context.state, address, facts, attempt?.signal);
-  const limited = authorized.ok && limits !== null ? connection.countFor(context.rateLimiter, limits) : null;
-  const admitted = limited ?? authorized;
-  const reached = admitted.ok
-    ? await openPath(admitted, { context, connection, source: workload, entry, client, endpoint })
-    : admitted;
-  const opened = attempt === null ? reached : attempt.end(reached, address);
-  if (!opened.ok) return opened;
-  record.destination = { ...partyAt(endpoint), identity: opened.provedIdentity };
-  record.connected(opened.path, opened.from);
-  return opened;
-}
-
-/** As far as it is known before it is reached. */
-function partyAt({ workload, address }: Endpoint): ConnectionParty {
-  return { address, workload: workload === null ? null : workloadName(workload), identity: null };
 }

@@ -3,6 +3,7 @@ import { refused, type Ending, type Refused } from '../connection/ending.js';
 import { connectFailure } from '../connection/failure-reasons.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { CapturePortName } from '../../ports.js';
+import { BackpressureTracker } from '../relay/backpressure-tracker.js';
 import { relay, type RelayOptions, type RelayOutcome } from '../relay/relay.js';
 import { explainLostEntry } from './captured-connection.js';
 import type { FlowContext } from './flow-context.js';
@@ -20,6 +21,8 @@ export type Flow = {
   readonly workload: HostedWorkload | null;
   /** From the other agent, so that both records share it. */
   readonly traceId?: string | undefined;
+  /** The trace id of the connection of which it carries a copy; absent: of none. */
+  readonly mirrorOf?: string;
   /** All steps from captured to connected. */
   readonly reach: (connection: TrackedConnection) => Promise<Reached | Refused>;
   /** Answers the client. Called at most once, and never after both sides are connected. */
@@ -31,7 +34,7 @@ export type Flow = {
  * when the connection is refused, or its bytes begin to move.
  */
 export async function runFlow(context: FlowContext, flow: Flow): Promise<void> {
-  const record = new ConnectionRecord({ direction: flow.direction, traceId: flow.traceId });
+  const record = new ConnectionRecord({ direction: flow.direction, traceId: flow.traceId, mirrorOf: flow.mirrorOf });
   const connection = new TrackedConnection({
     record,
     workload: flow.workload,
@@ -123,9 +126,12 @@ function carry(context: FlowContext, connection: TrackedConnection, reached: Rea
     maxDurationMs: limits?.maxDurationMs ?? settings.maxConnectionDurationMs,
     signal: connection.signal,
     workloads: connection.workloads,
-    backpressure: context.backpressure,
+    // What waits for a shadow is bounded by the pool of shadows, and takes nothing of what others may have.
+    backpressure: connection.record.mirrorOf === null ? context.backpressure : new BackpressureTracker(),
     throttles: connection.throttles,
+    shadow: connection.beginShadow?.() ?? null,
   };
+  connection.beginShadow = null;
   relay(init, (outcome) => void settle(context, connection, outcome));
 }
 

@@ -19,6 +19,7 @@ import { ConnectionCut, TerminationSignal } from '../connection/termination-sign
 import type { KnownSocket } from '../../native/socket-table.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayOptions, RelayPeer } from '../relay/relay.js';
+import type { ShadowFeed } from '../relay/shadow-feed.js';
 import type { LimitHit } from '../report/closed-connection.js';
 import type { WorkerState } from '../state/worker-state.js';
 import type { TunnelPulse } from '../tunnel/tunnel-keepalive.js';
@@ -72,6 +73,8 @@ export class TrackedConnection {
   limits: ConnectionLimits | undefined;
   /** What bounds the bytes of each side; null: nothing does. */
   throttles: RelayOptions['throttles'] = null;
+  /** Begins the copy of what the client sends, when the connection is connected; null: there is none. */
+  beginShadow: (() => ShadowFeed) | null = null;
   #place: DestinationPlace | null = null;
   /** In RateLimits; null: it is not counted for any. */
   #limitPlaces: readonly CountedConnection[] | null = null;

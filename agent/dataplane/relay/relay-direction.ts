@@ -24,6 +24,12 @@ export interface ByteThrottle {
   giveBack(bytes: number): void;
 }
 
+/** Gets a copy of the bytes, without a say in how they go. */
+export interface ByteCopy {
+  /** Lent: the memory is the owner's until it returns. */
+  offer(bytes: Buffer): void;
+}
+
 /**
  * Moves the bytes of one direction, and tells the connection what its sender does. Does not use `pipe()`, which loses RSTs and
  * allocates state for every chunk.
@@ -36,6 +42,7 @@ export class RelayDirection implements PeerOwner, Direction {
   readonly #connection: RelayedConnection;
   readonly #backpressure: BackpressureTracker;
   readonly #throttle: ByteThrottle | null;
+  readonly #copy: ByteCopy | null;
   /** What its throttle lets go on later; null: nothing. */
   #held: Held | null = null;
   #back: RelayDirection | null = null;
@@ -53,6 +60,8 @@ export class RelayDirection implements PeerOwner, Direction {
       readonly backpressure: BackpressureTracker;
       /** Null: bytes go as fast as they come. */
       readonly throttle: ByteThrottle | null;
+      /** Null: there is none. */
+      readonly copy: ByteCopy | null;
     },
   ) {
     this.side = init.side;
@@ -62,6 +71,7 @@ export class RelayDirection implements PeerOwner, Direction {
     this.#connection = init.connection;
     this.#backpressure = init.backpressure;
     this.#throttle = init.throttle;
+    this.#copy = init.copy;
     const { usualBytes, unprovenBytes, beginsUnproven } = init.to.bounds;
     this.#boundBytes = beginsUnproven ? unprovenBytes : usualBytes;
     this.#takenInTimeBytes = beginsUnproven ? 0 : provenBytes;
@@ -118,6 +128,7 @@ export class RelayDirection implements PeerOwner, Direction {
 
   #send(bytes: Buffer): void {
     if (this.to.send(bytes) >= this.#boundBytes) this.#pause();
+    if (this.#copy !== null) this.#copy.offer(bytes);
   }
 
   /**

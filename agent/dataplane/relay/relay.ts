@@ -6,6 +6,7 @@ import { RelayDirection, type ByteThrottle, type RelayedConnection } from './rel
 import { CrossingEnds } from './crossing-ends.js';
 import type { RelayCounters, RelayOutcome, Side } from './relay-outcome.js';
 import type { Breakage, RelayPeer } from './relay-peer.js';
+import type { ShadowFeed } from './shadow-feed.js';
 
 export type { RelayCounters, RelayOutcome } from './relay-outcome.js';
 export type { RelayPeer } from './relay-peer.js';
@@ -34,6 +35,8 @@ export type RelayOptions = {
   readonly backpressure: BackpressureTracker;
   /** What bounds the bytes of each side; null: nothing does. */
   readonly throttles: { readonly source: ByteThrottle; readonly destination: ByteThrottle } | null;
+  /** Gets a copy of what the source sends, and its end or its breakage; null: there is none. */
+  readonly shadow: ShadowFeed | null;
 };
 
 /**
@@ -70,13 +73,14 @@ class Relay implements RelayedConnection {
   }
 
   start(): void {
-    const { source, destination, signal, workloads, backpressure, throttles } = this.#init;
+    const { source, destination, signal, workloads, backpressure, throttles, shadow } = this.#init;
     const common = { connection: this, workloads, backpressure };
     const there = new RelayDirection({
       side: 'source',
       from: source,
       to: destination,
       throttle: throttles?.source ?? null,
+      copy: shadow,
       ...common,
     });
     const back = new RelayDirection({
@@ -84,6 +88,7 @@ class Relay implements RelayedConnection {
       from: destination,
       to: source,
       throttle: throttles?.destination ?? null,
+      copy: null,
       ...common,
     });
     this.#open(there, back);
@@ -118,6 +123,7 @@ class Relay implements RelayedConnection {
     }
     this.#ends.ended(side);
     other.end();
+    if (side === 'source') this.#init.shadow?.offerEnd();
   }
 
   /** Ends the relay: the other application then gets the RST that this one sent. */
@@ -159,6 +165,7 @@ class Relay implements RelayedConnection {
     this.#openEnds = -1;
     this.#stopTimers();
     this.#init.signal.offCut(this.#onCut);
+    this.#init.shadow?.copiedEnded(this.#outcome?.reason ?? null);
     this.#onEnd(this.#outcome ?? { reason: 'OK', endedBy: this.#ends.first ?? 'agent', rule: null, detail: '' });
   }
 

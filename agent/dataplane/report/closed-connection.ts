@@ -62,6 +62,8 @@ export type ClosedConnection = {
   readonly limited?: readonly LimitHit[];
   /** What a VirtualService had done to it on purpose; absent: nothing. */
   readonly faults?: readonly FaultKind[];
+  /** It carried a copy (`mirror`) for a shadow: the trace id of the connection that was copied; absent: none. */
+  readonly mirrorOf?: string;
   /** What the application saw as its client; absent when that was the source's address, or the other agent dialled. */
   readonly dialledFrom?: HostPort;
   /** Bytes already reported for flow records while it was open (`OpenConnections`); absent when none were. */

@@ -1,7 +1,8 @@
 import { isIpv6, type HostPort } from '../../../shared/address.js';
-import type { OutlierPolicy } from '../../../shared/policy/traffic-documents.js';
+import type { OutlierPolicy, WeightedSubset } from '../../../shared/policy/traffic-documents.js';
 import { resolveDestination, type Destination, type ServiceDestination } from '../../../shared/routing/destination.js';
 import { localityOf } from '../../../shared/routing/locality.js';
+import { mirrorChoice } from '../../../shared/routing/mirrors.js';
 import { serviceName, type ServiceName } from '../../../shared/routing/names.js';
 import { widerPlaces } from '../../../shared/routing/nearest.js';
 import type { Locality, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
@@ -42,7 +43,7 @@ export type PlannedTarget = RouteTarget & {
   /** RateLimits that count for them, of the service that is dialled and of the one that it is; null: none does. */
   readonly limits: readonly PlannedLimit[] | null;
 };
-type MissedTarget = MissingTarget & Pick<PlannedTarget, 'taken'>;
+export type MissedTarget = MissingTarget & Pick<PlannedTarget, 'taken'>;
 
 /** What new connections of one workload to one address of a service get. */
 export type ServicePlan = {
@@ -51,6 +52,8 @@ export type ServicePlan = {
   readonly route: RouteFound | null;
   /** By the place of a choice of the route; without a route there is one. */
   readonly target: (at: number) => PlannedTarget | MissedTarget;
+  /** Where copies of its connections go, as far as its route has any made. */
+  readonly mirror: () => PlannedTarget | MissedTarget;
 };
 
 type ByAddress = Map<string, Map<number, ServicePlan>>;
@@ -111,9 +114,14 @@ export class ServicePlans {
     const route = this.#policies?.routeFor(destination.service, connection) ?? null;
     const targets: (PlannedTarget | MissedTarget)[] = [];
     const policies = this.#policies;
+    const asked = { client, destination, connection, route, policies };
     const target = (at: number): PlannedTarget | MissedTarget =>
-      (targets[at] ??= this.#targetOf({ client, destination, connection, route, policies }, at));
-    return { kind: 'service', name: serviceName(destination.service), route, target };
+      (targets[at] ??= this.#targetOf(asked, route?.choices[at]));
+    const written = route?.document.routes[route.index]?.mirror;
+    let shadow: PlannedTarget | MissedTarget | null = null;
+    const mirror = (): PlannedTarget | MissedTarget =>
+      (shadow ??= this.#targetOf(asked, written === undefined ? undefined : mirrorChoice(written, dialled)));
+    return { kind: 'service', name: serviceName(destination.service), route, target, mirror };
   }
 
   /** First the VirtualService, then the DestinationRule, as in Istio. */
@@ -125,10 +133,9 @@ export class ServicePlans {
       readonly route: RouteFound | null;
       readonly policies: TrafficPolicies | null;
     },
-    at: number,
+    choice: WeightedSubset | undefined,
   ): PlannedTarget | MissedTarget {
     const { client, destination: whole, connection, route, policies } = asked;
-    const choice = route?.choices[at];
     const drawn = route === null || choice === undefined ? null : { route, choice };
     const taken = drawn === null ? null : { route: routeText(drawn.route), subset: choiceText(drawn.choice) };
     const target: RouteTarget | MissingTarget =

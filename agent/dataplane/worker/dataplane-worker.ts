@@ -36,6 +36,7 @@ import type {
 } from '../messages.js';
 import { ConnectionCut } from '../connection/termination-signal.js';
 import { BackpressureTracker } from '../relay/backpressure-tracker.js';
+import { ShadowPool } from '../relay/shadow-pool.js';
 import { DestinationUsage } from '../destination-usage.js';
 import { DestinationLimits } from '../limit/destination-limits.js';
 import { RateLimiter } from '../limit/rate-limiter.js';
@@ -56,6 +57,7 @@ import type { TunnelPeer } from '../tunnel/http2-tunnel-side.js';
 import type { RegistryChange } from '../image/registry-image.js';
 import type { Http2Engine } from '../engine/http2-engine.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
+import { openFilesLimit } from '../../../shared/open-files.js';
 
 /** How long a drain waits for connections that are being connected. */
 const reachingMs = 1000;
@@ -146,6 +148,7 @@ export class DataplaneWorker {
       rateLimiter: new RateLimiter({ usage: destinationUsage }),
       health,
       retryBudget: new RetryBudget({ nowMs: () => performance.now() }),
+      shadows: new ShadowPool({ descriptors: openFilesLimit() }),
       reporter: this.#reporter,
       descriptors: DescriptorReserve.ofProcess(),
       refusals: new SlowEnds({ ...refusalPace, sharers: 2 * init.workers }),

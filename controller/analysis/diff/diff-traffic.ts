@@ -117,10 +117,11 @@ function dialledFor(
 }
 
 function routesText(routes: ServiceRoutes): string {
-  const { targets, limits } = routes;
+  const { targets, limits, mirror } = routes;
   const bounds = limits.map(({ limit, says, mode }) => `; ${limit}: ${says}${mode === 'audit' ? ' (audit)' : ''}`);
   const faults = faultsNow(routes).map(({ says, percent }) => `; ${says} for ${percent} %`);
-  return `${targetsText(targets)}${faults.join('')}${bounds.join('')}`;
+  const copies = mirror === null || mirror.percent === 0 ? '' : `; mirror to ${mirror.to} for ${mirror.percent} %`;
+  return `${targetsText(targets)}${faults.join('')}${copies}${bounds.join('')}`;
 }
 
 function faultsNow({ faults }: ServiceRoutes): RoutedFault[] {

@@ -94,8 +94,31 @@ function ofDocument(
       ...unreachable(document, index),
       ...unevenWeights(route, routeText({ document, index })),
       ...missingBackends(route, routeText({ document, index }), registry),
+      ...mirrorFindings(route, routeText({ document, index }), registry),
     ]),
   ];
+}
+
+function mirrorFindings({ mirror }: TrafficRoute, route: string, registry: RegistryLookup): LintFinding[] {
+  if (mirror === undefined || mirror.percent === 0) return [];
+  const path = `${pathIn(route)}.mirror`;
+  const { subset, service: name, port } = mirror;
+  const resource = resourceIn(route);
+  if (name === undefined) {
+    if (subset !== null) return [];
+    const message = `${path} is the service itself, whose endpoints get again what clients send`;
+    return [warning('invalid backend', resource, message, 'name a subset or another service as the shadow')];
+  }
+  const service = registry.service(name as ServiceName);
+  const why =
+    service === undefined
+      ? 'there is no such service'
+      : port !== undefined && servedPort(service, port) === undefined
+        ? `it has no port ${port}`
+        : null;
+  if (why === null) return [];
+  const message = `${path} leads to ${name}: ${why}, so nothing is copied`;
+  return [warning('invalid backend', resource, message, 'correct the shadow, or delete it')];
 }
 
 /** Faults are meant to end: that one ends soon is no finding. */

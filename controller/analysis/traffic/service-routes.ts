@@ -17,6 +17,7 @@ import {
 } from '../../../shared/routing/destination.js';
 import { localityOf } from '../../../shared/routing/locality.js';
 import { hasExpired, writtenFaults, type WrittenFault } from '../../../shared/routing/faults.js';
+import { mirrorChoice, mirrorText } from '../../../shared/routing/mirrors.js';
 import { serviceName, workloadName } from '../../../shared/routing/names.js';
 import { widerPlaces } from '../../../shared/routing/nearest.js';
 import type { Locality, RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
@@ -44,6 +45,8 @@ export type ServiceRoutes = {
   readonly rule: string | null;
   /** What the route has done on purpose to some of them. */
   readonly faults: readonly RoutedFault[];
+  /** Where the route has copies of some of them sent; null: nowhere. */
+  readonly mirror: RoutedMirror | null;
   /** RateLimits that must let them pass: of the service, and of those that its route leads to. */
   readonly limits: readonly RoutedLimit[];
   readonly targets: readonly RoutedTarget[];
@@ -62,6 +65,9 @@ export type RoutedFault = Pick<WrittenFault, 'fault' | 'says' | 'percent'> & {
   /** It has no effect any more. */
   readonly isExpired: boolean;
 };
+
+/** `to`: `shop/web-v2:80`. `percent`: of new connections. `problem`: why none reaches it; null: nothing is known to be wrong. */
+export type RoutedMirror = { readonly to: string; readonly percent: number; readonly problem: string | null };
 
 /** One destination of a route. */
 export type RoutedTarget = {
@@ -155,6 +161,7 @@ export class TrafficView {
       route: found === null ? null : routeText(found),
       rule: ruleText(rule),
       faults: found === null ? [] : this.#faultsOf(found),
+      mirror: found === null ? null : this.#mirrorOf(whole, connection, found),
       limits: limits.map(({ name, of, document }) => ({
         limit: name,
         of,
@@ -163,6 +170,19 @@ export class TrafficView {
       })),
       targets,
     };
+  }
+
+  #mirrorOf(whole: ServiceDestination, connection: SteeredConnection, route: RouteFound): RoutedMirror | null {
+    const mirror = route.document.routes[route.index]?.mirror;
+    if (mirror === undefined) return null;
+    const { dialled } = connection;
+    const resolve: ResolveEndpoints = (...asked) => resolveService(this.#registry, ...asked);
+    const known = { resolve, registry: this.#registry, policies: this.#policies };
+    const target = routeTarget(known, whole, connection, { route, choice: mirrorChoice(mirror, dialled) });
+    const hasNone =
+      target.ok && target.destination.endpoints.length + this.#fartherOf(target, connection.from).length === 0;
+    const problem = target.ok ? (hasNone ? `has no endpoint for port ${target.at.port}` : null) : target.detail;
+    return { to: mirrorText(mirror, dialled), percent: mirror.percent, problem };
   }
 
   #faultsOf({ document, index }: RouteFound): RoutedFault[] {

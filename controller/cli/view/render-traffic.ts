@@ -2,6 +2,7 @@ import type { ServiceEndpoint } from '../../analysis/traffic/service-endpoints.j
 import type {
   RoutedEndpoint,
   RoutedFault,
+  RoutedMirror,
   RoutedTarget,
   ServiceRoutes,
 } from '../../analysis/traffic/service-routes.js';
@@ -21,13 +22,24 @@ export function renderRoutes(routes: readonly ExplainedRoutes[]): string {
   return routes.map(renderOne).join('\n\n');
 }
 
-function renderOne({ sources, service, dialled, route, rule, faults, limits, targets }: ExplainedRoutes): string {
+function renderOne({
+  sources,
+  service,
+  dialled,
+  route,
+  rule,
+  faults,
+  mirror,
+  limits,
+  targets,
+}: ExplainedRoutes): string {
   const lines = [
     `${namesText(sources)} -> ${service} at ${dialled}`,
     `  route  ${route ?? 'none matches: all endpoints of the service'}`,
     ...ruleLines(rule, targets),
     ...policyLines(targets),
     ...faults.map(faultLine),
+    ...(mirror === null ? [] : [mirrorLine(mirror)]),
     ...limits.map(
       ({ limit, of, says, mode }) => `  limit  ${limit}: ${says} ${of}${mode === 'audit' ? ' (audit)' : ''}`,
     ),
@@ -62,6 +74,11 @@ function renderOne({ sources, service, dialled, route, rule, faults, limits, tar
 function faultLine({ says, percent, expiresAt, isExpired }: RoutedFault): string {
   const until = expiresAt === null ? '' : isExpired ? `: expired at ${expiresAt}` : `, until ${expiresAt}`;
   return `  fault  ${says} for ${percent} % of the connections${until}`;
+}
+
+/** `mirror  to shop/web-v2:80 for 10 % of the connections`. */
+function mirrorLine({ to, percent, problem }: RoutedMirror): string {
+  return `  mirror to ${to} for ${percent} % of the connections${problem === null ? '' : `; none gets there: ${problem}`}`;
 }
 
 /** Another service has a rule of its own. */

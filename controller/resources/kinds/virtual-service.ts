@@ -5,6 +5,7 @@ import { exportToField, hostField, subsetNameField } from './destination-rule.js
 import { fieldNotes } from './field-notes.js';
 import { labelsField, namespaceField, networkField, portField } from './field-schemas.js';
 import { routeFault } from './route-fault.js';
+import { mirrorPercentage, routeMirror } from './route-mirror.js';
 import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
 import { istioNetworkingApiVersions } from './service-entry.js';
 
@@ -111,12 +112,21 @@ const tcpRoute = z
       .describe(
         'What is done on purpose to some of these connections, to see what clients make of it. Only of `culvert.dev/v1`: Istio has it for HTTP.',
       ),
+    mirror: routeMirror
+      .exactOptional()
+      .describe(
+        'A shadow that gets a copy of what clients send on some of these connections. Its answers are dropped, and it never holds a connection up. Only of `culvert.dev/v1`: Istio has it for HTTP.',
+      ),
+    mirrorPercentage: mirrorPercentage
+      .exactOptional()
+      .describe('Which share of the new connections is copied, drawn for each. Without it all.'),
   })
   .register(fieldNotes, {
     example: '{ route: [{ destination: { host: web, subset: v2 } }] }',
     refusedFields: {
-      mirror: notYet,
-      mirrorPercentage: notYet,
+      mirrors: 'a connection has one shadow: write mirror and mirrorPercentage',
+      mirrorPercent: 'it is an older name of Istio: write mirrorPercentage: { value: 10 }',
+      mirror_percent: 'it is an older name of Istio: write mirrorPercentage: { value: 10 }',
     },
   });
 
@@ -160,11 +170,19 @@ export const virtualServiceSchema = z
   .superRefine(({ apiVersion, spec }, context) => {
     if (apiVersion === culvertApiVersion) return;
     for (const [at, route] of spec.tcp.entries()) {
-      for (const field of ['retries', 'timeout', 'fault'] as const) {
+      for (const field of ['retries', 'timeout', 'fault', 'mirror', 'mirrorPercentage'] as const) {
         if (route[field] === undefined) continue;
         const message = `is no field of Istio for TCP: write apiVersion ${culvertApiVersion}`;
         context.addIssue({ code: 'custom', path: ['spec', 'tcp', at, field], message });
       }
+    }
+  })
+  .superRefine(({ apiVersion, spec }, context) => {
+    for (const [at, route] of spec.tcp.entries()) {
+      if (route.mirrorPercentage === undefined || route.mirror !== undefined || apiVersion !== culvertApiVersion)
+        continue;
+      const message = 'is the share of mirror, which is missing: write mirror, or leave it out';
+      context.addIssue({ code: 'custom', path: ['spec', 'tcp', at, 'mirrorPercentage'], message });
     }
   })
   .superRefine(({ metadata, spec }, context) => {

@@ -46,6 +46,26 @@ apiVersion: culvert.dev/v1
 kind: Service
 metadata: { name: orders-v2, namespace: billing }
 spec: { vips: [198.19.0.8], ports: [{ port: 80 }], selector: { app: orders-v2 } }
+---
+apiVersion: culvert.dev/v1
+kind: Workload
+metadata: { name: sessions, namespace: billing, labels: { app: sessions } }
+spec: { serviceAccount: sessions, addresses: [198.18.0.9] }
+---
+apiVersion: culvert.dev/v1
+kind: Service
+metadata: { name: sessions, namespace: billing }
+spec: { vips: [198.19.0.9], ports: [{ port: 6379 }], selector: { app: sessions } }
+---
+apiVersion: culvert.dev/v1
+kind: Workload
+metadata: { name: sessions-next, namespace: billing, labels: { app: sessions-next } }
+spec: { serviceAccount: sessions, addresses: [198.18.0.10] }
+---
+apiVersion: culvert.dev/v1
+kind: Service
+metadata: { name: sessions-next, namespace: billing }
+spec: { vips: [198.19.0.10], ports: [{ port: 6379 }], selector: { app: sessions-next } }
 `;
 
 test('a controller takes every document of deploy/docs/traffic.md, without a warning, and shows it', async () => {
@@ -89,6 +109,10 @@ test('a controller takes every document of deploy/docs/traffic.md, without a war
     /fault +delay of 2s for 20 % [^]*fault +abort for 0\.5 % [^]*fault +throttle to 65536 bytes a second each way for 10 % /,
   );
   assert.doesNotMatch((await run(['routes', 'billing/api', 'billing/db:5432'])).out, /fault/);
+  assert.match(
+    (await run(['routes', 'billing/api', 'billing/sessions'])).out,
+    /mirror to billing\/sessions-next:6379 for 10 % of the connections$/m,
+  );
   for (const name of ['db', 'everything', 'db-for-reports', 'ledger']) assert.match(out, new RegExp(`\\b${name}\\b`));
 });
 

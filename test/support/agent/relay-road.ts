@@ -105,7 +105,7 @@ export class RelayRoad implements AsyncDisposable {
     const [client, source] = isNumberedRoad ? await acceptedPair() : await nodePair();
     const [server, destination] = isNumberedRoad ? await dialledPair() : await nodePair();
     const backpressure = new BackpressureTracker();
-    const unlimited = { ...noLimits(), throttles: null, backpressure, workloads: [{ slot: 1 }] };
+    const unlimited = { ...noLimits(), throttles: null, shadow: null, backpressure, workloads: [{ slot: 1 }] };
     return { client, server, source, destination, counters: newCounters(), backpressure, unlimited };
   }
 

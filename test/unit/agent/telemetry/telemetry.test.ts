@@ -207,6 +207,20 @@ test('faults that a VirtualService had made are counted by its route and logged,
   assert.equal(accessLogLine(closed).faults, undefined);
 });
 
+test('copies for a shadow are counted by route and reason, and in no other figure of ended connections', async () => {
+  const { metrics, registry } = newMetrics();
+  const route = { route: 'VirtualService/shop/db spec.tcp[0]', subset: null };
+  const copy = { ...closed, route, mirrorOf: 'a'.repeat(32) } as const;
+  const late = { ...copy, reason: 'MIRROR_GIVEN_UP' } as const;
+  metrics.report(report({ closed: [copy, late, late] }), 0);
+  const count = (reason: string) =>
+    valueOf(registry, new RegExp(`^culvert_connections_mirrored_total\\{.*reason="${reason}"`));
+  assert.deepEqual([await count('OK'), await count('MIRROR_GIVEN_UP')], [1, 2]);
+  assert.equal(await valueOf(registry, /^culvert_connections_routed_total\{/), null);
+  assert.equal(await valueOf(registry, /^culvert_connections_closed_total\{/), null);
+  assert.deepEqual([accessLogLine(copy).mirrorOf, accessLogLine(closed).mirrorOf], ['a'.repeat(32), undefined]);
+});
+
 const ejection = {
   destination: 'shop/db:5432',
   rule: 'shop/limits',

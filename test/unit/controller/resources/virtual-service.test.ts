@@ -46,6 +46,14 @@ for (const [path, route, why] of [
   [`${ofFault}.throttle.bytesPerSecond`, { fault: { throttle: { ...some, bytesPerSecond: 1023 } } }, /at least 1024/],
   [`${ofFault}.throttle.bytesPerSecond`, { fault: { throttle: { ...some, bytesPerSecond: 5000.5 } } }, /whole number/],
   [`${ofFault}.reset`, { fault: { abort: some, reset: {} } }, /is not a field here/],
+  ['spec.tcp[0].mirror.host', { mirror: {} }, /is missing/],
+  ['spec.tcp[0].mirror.host', { mirror: { host: '*.shop.svc.cluster.local' } }, /is a wildcard: name one service/],
+  ['spec.tcp[0].mirror.host', { mirror: { host: 'example.com' } }, /./],
+  ['spec.tcp[0].mirror.port.number', { mirror: { host: 'w', port: { number: 0 } } }, /./],
+  ['spec.tcp[0].mirror.weight', { mirror: { host: 'w', weight: 1 } }, /is not a field here/],
+  ['spec.tcp[0].mirrorPercentage.value', { mirror: { host: 'w' }, mirrorPercentage: { value: 101 } }, /from 0 to 100/],
+  ['spec.tcp[0].mirrorPercentage', { mirrorPercentage: { value: 5 } }, /is the share of mirror, which is missing/],
+  ['spec.tcp[0].mirrorPercent', { mirror: { host: 'w' }, mirrorPercent: 5 }, /write mirrorPercentage/],
   ['spec.tcp[0].timeout', { timeout: '0s' }, /at least 1ms/],
   ['spec.tcp[0].retries.attempts', { retries: { attempts: 11 } }, /at most 10/],
   ['spec.tcp[0].retries.attempts', { retries: { attempts: -1 } }, /not be negative/],
@@ -86,6 +94,26 @@ it('a VirtualService of culvert.dev/v1 may have faults, which agents read as the
         throttle: { percent: 100, bytesPerSecond: 65_536, expiresAtMs },
       },
       { abort: { percent: 10 } },
+    ],
+  );
+  assert.deepEqual(snapshotSchema.parse(structuredClone(snapshot)), snapshot);
+});
+
+it('a VirtualService of culvert.dev/v1 may have a shadow, which agents read as it was meant', () => {
+  const spec = tcp(
+    { mirror: { host: 'web2' }, mirrorPercentage: { value: 0.25 }, route: [to()] },
+    { mirror: { host: 'db.other.svc.cluster.local', subset: 'v2', port: { number: 81 } }, route: [to()] },
+    { mirror: { host: 'web.shop.svc.cluster.local', subset: 'v2' }, route: [to()] },
+    { mirror: { host: 'web', port: { number: 81 } }, route: [to()] },
+  );
+  const snapshot = compileDocuments(document(spec, { apiVersion: 'culvert.dev/v1' }));
+  assert.deepEqual(
+    snapshot.virtualServices?.[0]?.routes.map(({ mirror }) => mirror),
+    [
+      { percent: 0.25, subset: null, service: 'shop/web2' },
+      { percent: 100, subset: 'v2', service: 'other/db', port: 81 },
+      { percent: 100, subset: 'v2' },
+      { percent: 100, subset: null, service: 'shop/web', port: 81 },
     ],
   );
   assert.deepEqual(snapshotSchema.parse(structuredClone(snapshot)), snapshot);
@@ -162,9 +190,13 @@ describe('a VirtualService is refused for', () => {
     ],
     ['spec.tcp[0].route[0].destination.host', tcp({ route: [to('v2', 'db')] }), /another service than spec\.hosts/],
     ['spec.tcp[0].match[0].sniHosts', tcp({ match: [{ sniHosts: [] }], route }), /is not a field here/],
-    ...['mirror', 'mirrorPercentage'].map(
-      (field) => [`spec.tcp[0].${field}`, tcp({ [field]: {}, route }), /does not serve it/] as const,
-    ),
+    ['spec.tcp[0].mirror', tcp({ mirror: { host: 'web2' }, route }), /is no field of Istio for TCP: write apiVersion/],
+    [
+      'spec.tcp[0].mirrorPercentage',
+      tcp({ mirrorPercentage: { value: 5 }, route }),
+      /is no field of Istio for TCP: write apiVersion/,
+    ],
+    ['spec.tcp[0].mirrors', tcp({ mirrors: [], route }), /one shadow: write mirror/],
     ['spec.tcp[0].retries', tcp({ retries: { attempts: 2 }, route }), /is no field of Istio for TCP: write apiVersion/],
     ['spec.tcp[0].timeout', tcp({ timeout: '1s', route }), /is no field of Istio for TCP: write apiVersion/],
     ['spec.tcp[0].fault', tcp({ fault: { abort: some }, route }), /is no field of Istio for TCP: write apiVersion/],

@@ -235,6 +235,26 @@ describe('what decides about connections and may be passed over', () => {
     assert.throws(() => reader.read(writeSnapshot(bounded, ignorableFields)), /onlyFor/);
   });
 
+  it('is left out where it is a shadow: an agent that cannot copy lets connections go as without it', () => {
+    const document = { namespace: 'shop', name: 'web', host: 'web.shop.svc.cluster.local' };
+    const with_ = (more: object): Snapshot => ({
+      ...recordedSnapshot,
+      virtualServices: [{ ...document, routes: [{ matches: [], choices: [{ subset: null, weight: 1 }], ...more }] }],
+    });
+    const mirror = { percent: 5, subset: 'v2', service: 'shop/web2', port: 80 };
+    const text = writeSnapshot(with_({ mirror }), ignorableFields);
+    const reader = snapshotReader();
+    // To an agent of an earlier version the field has a name that this one does not know either.
+    assert.deepEqual(reader.read(text.replaceAll('mirror', 'rorrim')), with_({}));
+    assert.deepEqual(reader.passedOver, ['virtualServices.routes.rorrim']);
+    assert.deepEqual([reader.read(text), reader.passedOver], [with_({ mirror }), []]);
+    // A later version may bound it by more: without that more would be copied.
+    assert.throws(
+      () => reader.read(writeSnapshot(with_({ mirror: { ...mirror, until: 1 } }), ignorableFields)),
+      /until/,
+    );
+  });
+
   it('is written only where there is something', () => {
     assert.ok(!writeSnapshot(recordedSnapshot).includes('ignorable'));
   });

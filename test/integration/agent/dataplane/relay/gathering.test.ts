@@ -79,7 +79,7 @@ function pump(from: RelayPeer, to: RelayPeer, onBytes: (count: number) => void):
     broke: () => {},
     gone: () => {},
   };
-  const common = { workloads: [], throttle: null, backpressure: new BackpressureTracker(), connection };
+  const common = { workloads: [], throttle: null, copy: null, backpressure: new BackpressureTracker(), connection };
   const there = new RelayDirection({ side: 'source', from, to, ...common });
   const back = new RelayDirection({ side: 'destination', from: to, to: from, ...common });
   there.open(back);

@@ -226,6 +226,7 @@ describe('a relay that starts too late', () => {
       signal: new TerminationSignal(),
       workloads: [],
       throttles: null,
+      shadow: null,
       backpressure: new BackpressureTracker(),
     });
     assert.equal(outcome.reason, 'CLIENT_RESET');
@@ -250,6 +251,7 @@ describe('a relay that is cut in the turn in which one side ends', () => {
         signal,
         workloads: [],
         throttles: null,
+        shadow: null,
         backpressure: new BackpressureTracker(),
       });
       // After the relay has passed the end on, and before the FIN has left.

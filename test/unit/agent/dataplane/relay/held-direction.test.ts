@@ -57,8 +57,8 @@ function held(t: TestContext) {
     spend: () => waits.shift() ?? 0,
     giveBack: (bytes: number) => void (told.givenBack += bytes),
   };
-  const there = new RelayDirection({ side: 'source', from, to, throttle, ...common });
-  const back = new RelayDirection({ side: 'destination', from: to, to: from, throttle: null, ...common });
+  const there = new RelayDirection({ side: 'source', from, to, throttle, copy: null, ...common });
+  const back = new RelayDirection({ side: 'destination', from: to, to: from, throttle: null, copy: null, ...common });
   there.open(back);
   back.open(there);
   const pass = (ms: number): void => {
@@ -208,6 +208,7 @@ describe('a sender whose bytes are ahead of a rate', () => {
         workloads: [],
         backpressure: new BackpressureTracker(),
         throttles: { source: { ...fast, spend: () => 1000 }, destination: fast },
+        shadow: null,
       },
       (outcome) => outcomes.push(outcome),
     );

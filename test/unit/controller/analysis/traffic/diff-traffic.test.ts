@@ -85,6 +85,15 @@ describe('what a changed route does to recorded clients', () => {
     assert.equal(diff(faulty(aborting), faulty({ abort: { percent: 6 } })).wouldBreak, false, 'it did before');
   });
 
+  it('is said of copies for a shadow, which break nothing', () => {
+    const mirror = { percent: 5, subset: null, service: 'shop/next' };
+    const mirrored = virtualService({ matches: [], choices: [{ subset: null, weight: 1 }], mirror });
+    assert.deepEqual(
+      diff({}, { virtualServices: [mirrored] }).traffic?.map(({ after, isBroken }) => [after, isBroken]),
+      [['all (least-connections, 3 of its endpoints); mirror to shop/next:80 for 5 %', false]],
+    );
+  });
+
   it('breaks what worked where a route leads to nothing that serves', () => {
     const subsets = [{ name: 'v2', labels: { version: 'v9' }, policy: {}, ports: {} }];
     const only = virtualService({ matches: [], choices: [{ subset: 'v2', weight: 1 }] });

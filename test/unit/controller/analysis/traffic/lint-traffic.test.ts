@@ -86,6 +86,27 @@ describe('lint of documents about traffic', () => {
     ]);
   });
 
+  it('finds shadows that are not there, and a service that is its own', () => {
+    const found = (mirror: TrafficRoute['mirror']) =>
+      lint({
+        virtualServices: [
+          virtualService({ matches: [], choices: [{ subset: null, weight: 1 }], ...(mirror && { mirror }) }),
+        ],
+      });
+    const of = 'warning: VirtualService/shop/web: invalid backend: spec.tcp[0].mirror';
+    assert.deepEqual(found({ percent: 1, subset: null, service: 'shop/web' }), []);
+    assert.deepEqual(found({ percent: 0, subset: null, service: 'shop/gone' }), []);
+    assert.deepEqual(found({ percent: 1, subset: null }), [
+      `${of} is the service itself, whose endpoints get again what clients send`,
+    ]);
+    assert.deepEqual(found({ percent: 1, subset: null, service: 'shop/gone' }), [
+      `${of} leads to shop/gone: there is no such service, so nothing is copied`,
+    ]);
+    assert.deepEqual(found({ percent: 1, subset: null, service: 'shop/web', port: 9 }), [
+      `${of} leads to shop/web: it has no port 9, so nothing is copied`,
+    ]);
+  });
+
   it('finds hosts that no service has', () => {
     const host = 'gone.shop.svc.cluster.local';
     const destinationRules = [{ ...steeredRule, host }];

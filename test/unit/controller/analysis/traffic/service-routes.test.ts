@@ -138,6 +138,21 @@ describe('the routes of a client', () => {
     );
   });
 
+  it('have the shadow of the route that matches, and why no copy gets there', () => {
+    const found = (mirror: { percent: number; subset: string | null; service?: string }) => {
+      const all = virtualService({ matches: [], choices: [{ subset: null, weight: 1 }], mirror });
+      const routed = routes({ virtualServices: [all] });
+      const text = renderRoutes([{ ...routed, sources: ['shop/api'], service: 'shop/web', dialled: '198.19.0.1:80' }]);
+      return text.split('\n').filter((line) => line.startsWith('  mirror'));
+    };
+    assert.deepEqual(found({ percent: 0.5, subset: null, service: 'shop/web' }), [
+      '  mirror to shop/web:80 for 0.5 % of the connections',
+    ]);
+    assert.deepEqual(found({ percent: 10, subset: null, service: 'shop/gone' }), [
+      '  mirror to shop/gone:80 for 10 % of the connections; none gets there: VirtualService/shop/web spec.tcp[0] leads to shop/gone: there is no such service',
+    ]);
+  });
+
   it('say what the agent of the client has ejected by the rule that counts, and that of no other', () => {
     const of = (node: string, destination: string, more: object = {}) => ({
       node,

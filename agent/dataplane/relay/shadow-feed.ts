@@ -1,0 +1,194 @@
+import type { OutputBounds, PeerOwner, RelayPeer } from './relay-peer.js';
+import type { ShadowPool } from './shadow-pool.js';
+
+/** Bytes that may wait for a shadow: its copy is never worth the memory of a connection that is served. */
+const boundBytes = 262_144;
+/** What comes from the shadow never waits. */
+const bounds: OutputBounds = { usualBytes: boundBytes, unprovenBytes: boundBytes, beginsUnproven: false };
+/** For how long a shadow may outlive the connection that it copies. */
+const lingerMs = 5000;
+
+/**
+ * The client's side of a connection to a shadow: a copy of what the client sends to the endpoint that serves it. What the shadow
+ * answers is dropped. Whatever the shadow does, the one who offers never waits and gets no error: a shadow that falls behind is
+ * given up.
+ */
+export class ShadowFeed implements RelayPeer {
+  readonly socket = null;
+  readonly bounds = bounds;
+  readonly waitingBytes = 0;
+  readonly hasTakenAll = true;
+  readonly breakage = null;
+  readonly #pool: ShadowPool;
+  readonly #boundBytes: number;
+  readonly #lingerMs: number;
+  #owner: PeerOwner | null = null;
+  #onGivenUp: ((detail: string) => void) | null = null;
+  #waiting: Buffer[] = [];
+  #unreadBytes = 0;
+  #linger: NodeJS.Timeout | null = null;
+  #hasPlace = false;
+  #isPaused = true;
+  #isDraining = false;
+  #hasEnded = false;
+  #hasToldEnd = false;
+  #hasOtherEnded = false;
+  #isGone = false;
+  #givenUp: string | null = null;
+
+  /** `pool`: what all shadows of the thread share. `boundBytes`: of the copy, that may wait. `lingerMs`: milliseconds. */
+  constructor(init: { readonly pool: ShadowPool; readonly boundBytes?: number; readonly lingerMs?: number }) {
+    this.#pool = init.pool;
+    this.#boundBytes = init.boundBytes ?? boundBytes;
+    this.#lingerMs = init.lingerMs ?? lingerMs;
+  }
+
+  get isGone(): boolean {
+    return this.#isGone;
+  }
+
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
+  get unreadBytes(): number {
+    return this.#unreadBytes;
+  }
+
+  /** `onGivenUp`: must end the connection to the shadow. Returns why there is to be none; null: it may begin. */
+  begin(onGivenUp: (detail: string) => void): string | null {
+    if (this.#givenUp !== null) return this.#givenUp;
+    this.#hasPlace = this.#pool.enter();
+    if (!this.#hasPlace) return this.#pool.fullText;
+    this.#onGivenUp = onGivenUp;
+    return null;
+  }
+
+  /** Lent bytes that the client sent, in order. Copied only while the shadow is slower than the client. */
+  offer(bytes: Buffer): void {
+    if (this.#isGone || this.#givenUp !== null || this.#hasEnded) return;
+    if (this.#owner !== null && !this.#isPaused && this.#unreadBytes === 0) {
+      this.#owner.onBytes(bytes);
+      return;
+    }
+    if (this.#unreadBytes + bytes.length > this.#boundBytes) {
+      this.#giveUp(`${this.#unreadBytes} bytes wait for the shadow, and ${bytes.length} more came`);
+      return;
+    }
+    if (!this.#pool.take(bytes.length)) {
+      this.#giveUp(`${this.#pool.waitingBytes} bytes wait for all shadows of this thread`);
+      return;
+    }
+    this.#waiting.push(Buffer.from(bytes));
+    this.#unreadBytes += bytes.length;
+  }
+
+  /** The client has closed its direction: so does the copy, behind what waits. */
+  offerEnd(): void {
+    if (this.#isGone || this.#givenUp !== null || this.#hasEnded) return;
+    this.#hasEnded = true;
+    this.#drainSoon();
+  }
+
+  /** The connection that it copies is over. `reason`: why; null: in order, and the shadow may take what waits for a while. */
+  copiedEnded(reason: string | null): void {
+    if (this.#isGone || this.#givenUp !== null) return;
+    if (reason !== null) {
+      this.#giveUp(`the connection that it copies ended with ${reason}`);
+      return;
+    }
+    this.offerEnd();
+    const detail = `not over ${this.#lingerMs} ms after the connection that it copies`;
+    this.#linger = setTimeout(() => this.#giveUp(detail), this.#lingerMs);
+  }
+
+  /** There is no shadow: what waits for it is dropped. */
+  refuse(): void {
+    this.#leave();
+  }
+
+  open(owner: PeerOwner): void {
+    this.#owner = owner;
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#drainSoon();
+  }
+
+  send(): number {
+    return 0;
+  }
+
+  flush(): void {}
+
+  end(): void {
+    this.#hasOtherEnded = true;
+    this.#goIfEnded();
+  }
+
+  reset(): void {
+    this.#goSoon();
+  }
+
+  #giveUp(detail: string): void {
+    if (this.#isGone || this.#givenUp !== null) return;
+    this.#givenUp = detail;
+    this.#forget();
+    this.#onGivenUp?.(detail);
+  }
+
+  /** Not at once: who resumes does not expect bytes before it has returned. */
+  #drainSoon(): void {
+    if (this.#isDraining || this.#owner === null) return;
+    this.#isDraining = true;
+    setImmediate(() => {
+      this.#isDraining = false;
+      this.#drain();
+    });
+  }
+
+  #drain(): void {
+    while (!this.#isPaused && !this.#isGone && this.#givenUp === null) {
+      const bytes = this.#waiting.shift();
+      if (bytes === undefined) break;
+      // First: what is told may be offered more.
+      this.#unreadBytes -= bytes.length;
+      this.#pool.giveBack(bytes.length);
+      this.#owner?.onBytes(bytes);
+    }
+    if (!this.#hasEnded || this.#hasToldEnd || this.#waiting.length > 0 || this.#isPaused) return;
+    if (this.#isGone || this.#givenUp !== null) return;
+    this.#hasToldEnd = true;
+    this.#owner?.onEnd();
+    this.#goIfEnded();
+  }
+
+  #goIfEnded(): void {
+    if (this.#hasToldEnd && this.#hasOtherEnded) this.#goSoon();
+  }
+
+  #goSoon(): void {
+    if (this.#isGone) return;
+    this.#leave();
+    setImmediate(() => this.#owner?.onGone());
+  }
+
+  #leave(): void {
+    this.#isGone = true;
+    if (this.#linger !== null) clearTimeout(this.#linger);
+    this.#forget();
+    if (this.#hasPlace) this.#pool.leave();
+    this.#hasPlace = false;
+  }
+
+  #forget(): void {
+    this.#pool.giveBack(this.#unreadBytes);
+    this.#waiting = [];
+    this.#unreadBytes = 0;
+  }
+}

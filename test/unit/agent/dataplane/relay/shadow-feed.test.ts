@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import * as fc from 'fast-check';
+import { ShadowFeed } from '../../../../../agent/dataplane/relay/shadow-feed.js';
+import { ShadowPool } from '../../../../../agent/dataplane/relay/shadow-pool.js';
+
+const turn = async (): Promise<void> => await new Promise((resolve) => void setImmediate(resolve));
+
+/** A feed whose owner writes down what it is told. Lent memory is spoilt after each call, as a reader's is. */
+function fed(
+  boundBytes: number,
+  more: { readonly onBytes?: (feed: ShadowFeed) => void; readonly lingerMs?: number } = {},
+) {
+  const pool = new ShadowPool({ descriptors: 640, mostWaitingBytes: 2_000_000 });
+  const feed = new ShadowFeed({
+    pool,
+    boundBytes,
+    ...(more.lingerMs === undefined ? {} : { lingerMs: more.lingerMs }),
+  });
+  const seen = { text: '', ends: 0, gone: 0, givenUp: [] as string[] };
+  assert.equal(
+    feed.begin((detail) => seen.givenUp.push(detail)),
+    null,
+  );
+  feed.open({
+    onBytes: (bytes) => {
+      seen.text += String(bytes);
+      more.onBytes?.(feed);
+    },
+    onDrained: () => {},
+    onEnd: () => (seen.ends += 1),
+    onBroken: () => assert.fail('a feed does not break'),
+    onGone: () => (seen.gone += 1),
+  });
+  const offer = (text: string): void => {
+    const lent = Buffer.from(text);
+    feed.offer(lent);
+    lent.fill(0);
+  };
+  return { feed, pool, seen, offer };
+}
+
+describe('what a client sends, for a shadow', () => {
+  it('comes whole and in order, however the shadow pauses, and its end behind it', async () => {
+    const steps = fc.array(fc.constantFrom('offer', 'pause', 'resume', 'turn'), { maxLength: 60 });
+    await fc.assert(
+      fc.asyncProperty(steps, async (asked) => {
+        const { feed, pool, seen, offer } = fed(1_000_000);
+        let sent = '';
+        for (const step of asked) {
+          if (step === 'offer') {
+            const text = `${sent.length},`;
+            sent += text;
+            offer(text);
+          } else if (step === 'turn') await turn();
+          else feed[step]();
+          assert.ok(sent.startsWith(seen.text));
+          assert.equal(feed.unreadBytes, sent.length - seen.text.length);
+          assert.equal(pool.waitingBytes, feed.unreadBytes);
+        }
+        feed.offerEnd();
+        feed.resume();
+        await turn();
+        assert.deepEqual([seen.text, seen.ends, seen.givenUp, seen.gone], [sent, 1, [], 0]);
+        feed.end();
+        await turn();
+        assert.deepEqual([seen.gone, feed.isGone, pool.waitingBytes], [1, true, 0]);
+      }),
+    );
+  });
+
+  it('is given up when more waits than may, and never before', () => {
+    const { feed, pool, seen, offer } = fed(100);
+    offer('x'.repeat(60));
+    offer('x'.repeat(40));
+    assert.deepEqual([feed.unreadBytes, seen.givenUp], [100, []]);
+    offer('x');
+    assert.deepEqual(seen.givenUp, ['100 bytes wait for the shadow, and 1 more came']);
+    assert.deepEqual([feed.unreadBytes, pool.waitingBytes], [0, 0]);
+    offer('y');
+    feed.offerEnd();
+    feed.copiedEnded('CLIENT_RESET');
+    assert.deepEqual([seen.text, seen.ends, seen.givenUp.length], ['', 0, 1]);
+  });
+
+  it('is given up when more waits for all shadows of the thread than may', () => {
+    const { pool, seen, offer } = fed(1000);
+    assert.ok(pool.take(1_999_995));
+    offer('12345');
+    assert.deepEqual(seen.givenUp, []);
+    offer('6');
+    assert.deepEqual(seen.givenUp, ['2000000 bytes wait for all shadows of this thread']);
+    assert.equal(pool.waitingBytes, 1_999_995);
+  });
+
+  it('has nothing waiting while the shadow takes it at once', async () => {
+    const { feed, seen, offer } = fed(10);
+    feed.resume();
+    await turn();
+    for (let at = 0; at < 50; at++) offer('12345678901');
+    assert.deepEqual([seen.text.length, feed.unreadBytes, seen.givenUp], [550, 0, []]);
+  });
+
+  it('stays in order when the shadow pauses within what it is told', async () => {
+    const { feed, seen, offer } = fed(100, { onBytes: (each) => each.pause() });
+    offer('a');
+    offer('b');
+    feed.resume();
+    await turn();
+    offer('c');
+    for (let at = 0; at < 3; at++) {
+      feed.resume();
+      await turn();
+    }
+    assert.deepEqual([seen.text, feed.unreadBytes], ['abc', 0]);
+  });
+
+  it('is given up with a connection that does not end in order', () => {
+    const { feed, seen } = fed(100);
+    feed.copiedEnded('CLIENT_RESET');
+    assert.deepEqual(seen.givenUp, ['the connection that it copies ended with CLIENT_RESET']);
+  });
+
+  it('outlives a connection that ended in order only for a while', async () => {
+    const { feed, seen, offer } = fed(100, { lingerMs: 20 });
+    offer('a');
+    feed.copiedEnded(null);
+    assert.deepEqual(seen.givenUp, []);
+    await new Promise((resolve) => void setTimeout(resolve, 40));
+    assert.deepEqual(seen.givenUp, ['not over 20 ms after the connection that it copies']);
+  });
+
+  it('is gone once after a reset, in a turn of its own, and gives its place back once', async () => {
+    const { feed, pool, seen, offer } = fed(10);
+    // 10 of 640 descriptors, and it has one.
+    for (let at = 0; at < 9; at++) assert.ok(pool.enter());
+    assert.ok(!pool.enter());
+    feed.reset();
+    feed.reset();
+    feed.refuse();
+    assert.ok(pool.enter() && !pool.enter());
+    assert.deepEqual([seen.gone, feed.isGone], [0, true]);
+    offer('x');
+    await turn();
+    assert.deepEqual([seen.gone, seen.text, feed.unreadBytes], [1, '', 0]);
+  });
+
+  it('does not begin where all places are taken, and what waits is dropped when it is refused', () => {
+    const pool = new ShadowPool({ descriptors: 63 });
+    const feed = new ShadowFeed({ pool });
+    feed.offer(Buffer.from('abc'));
+    assert.equal(pool.waitingBytes, 3);
+    assert.equal(
+      feed.begin(() => {}),
+      '0 shadows are open on this thread, as many as may be',
+    );
+    feed.refuse();
+    assert.deepEqual([pool.waitingBytes, feed.isGone], [0, true]);
+  });
+
+  it('does not begin when it was given up before', () => {
+    const feed = new ShadowFeed({ pool: new ShadowPool({ descriptors: 640 }), boundBytes: 1 });
+    feed.offer(Buffer.from('abc'));
+    assert.equal(
+      feed.begin(() => {}),
+      '0 bytes wait for the shadow, and 3 more came',
+    );
+  });
+});
