@@ -91,7 +91,7 @@ export const kubernetesSettings = defineSettings({
     env: 'CULVERT_CONTROLLER_KUBERNETES_POLICIES',
     key: 'kubernetesPolicies',
     default: null,
-    help: 'Kinds of Kubernetes and Istio whose objects in the cluster are rules too, and are never written: NetworkPolicy, ClusterNetworkPolicy, AuthorizationPolicy, PeerAuthentication, ServiceEntry, and Namespace for the labels that they select by. The default is none.',
+    help: 'Kinds of Kubernetes, its Gateway API and Istio whose objects in the cluster are rules and routes too, and are never written: NetworkPolicy, ClusterNetworkPolicy, AuthorizationPolicy, PeerAuthentication, ServiceEntry, VirtualService, DestinationRule, TCPRoute, ReferenceGrant, and Namespace for the labels that they select by. The default is none.',
     example: 'NetworkPolicy,Namespace',
   },
 });

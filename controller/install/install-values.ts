@@ -139,7 +139,7 @@ export const valueNotes: Leaves = {
     schema: { enum: failurePolicies },
   },
   policies: {
-    help: `Kinds of Kubernetes and Istio whose objects are rules too, and are never written: ${policyKinds.join(', ')} (for the labels that they select by). The controller may read those only.`,
+    help: `Kinds of Kubernetes, its Gateway API and Istio whose objects are rules and routes too, and are never written: ${policyKinds.join(', ')} (for the labels that they select by). The controller may read those only.`,
     schema: { items: { type: 'string', enum: policyKinds }, uniqueItems: true },
   },
   'agent.privileges': {

@@ -15,6 +15,7 @@ import { CostlyObjects } from './costly-objects.js';
 import { DeletionBrake } from './deletion-brake.js';
 import { JudgingTurns, type Place } from './judging-turns.js';
 import { statusOf, type Condition, type ObjectStatus } from './object-status.js';
+import { meshPart } from './mesh-part.js';
 import { Reflector } from './reflector.js';
 import { kindKey, readRuleObject, ruleIdOf, type RuleKind, type RuleObject } from './rule-object.js';
 import { StatusWriter } from './status-writer.js';
@@ -108,8 +109,12 @@ export class ClusterRules implements AsyncDisposable {
       const followed = {
         name: `${kind.kind} (${kind.apiVersion})`,
         path: kind.path,
+        earlierPaths: kind.earlierPaths,
         isOptional: true,
-        read: (object: unknown) => readRuleObject(kind, object),
+        read: (object: unknown) => {
+          const part = kind.isOurs ? object : meshPart(kind.kind, object);
+          return part === null ? null : readRuleObject(kind, part);
+        },
         onReplaced: (all: ReadonlyMap<string, RuleObject>, unreadable: ReadonlySet<string>) => {
           for (const key of objects.keys()) if (!unreadable.has(key)) objects.delete(key);
           for (const [key, object] of all) objects.set(key, object);

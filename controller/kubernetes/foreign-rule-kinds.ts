@@ -18,11 +18,13 @@ export function foreignRuleKinds(names: readonly string[]): readonly RuleKind[] 
 }
 
 function ruleKindOf(foreign: ForeignKind): RuleKind {
-  const { kind, apiVersion, plural } = foreign;
+  const { kind, apiVersion, earlierApiVersions = [], plural } = foreign;
   const start = groupOf(foreign) === '' ? '/api' : '/apis';
+  const pathOf = (version: string): string => `${start}/${version}/${plural}`;
   return {
     kind,
-    path: `${start}/${apiVersion}/${plural}`,
+    path: pathOf(apiVersion),
+    earlierPaths: earlierApiVersions.map(pathOf),
     apiVersion,
     definition: foreignDefinition(foreign),
     isOurs: false,

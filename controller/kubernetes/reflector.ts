@@ -53,6 +53,8 @@ export interface ReflectedKind<T> {
   readonly name: string;
   /** `/api/v1/pods`. */
   readonly path: string;
+  /** Where servers that do not serve `path` may have the same objects: the first that is served counts while it is. */
+  readonly earlierPaths?: readonly string[];
   /** A cluster need not have the kind: that it is not served is no problem. It is asked for again, more often than usual. */
   readonly isOptional?: boolean;
   /** Of labels; absent: all objects. */
@@ -87,6 +89,10 @@ export class Reflector<T> {
   #unreadable = new Set<string>();
   #isSynced = false;
   #isAbsent = false;
+  readonly #paths: readonly string[];
+  /** Which of the paths is asked, and how many in a row were not served. */
+  #at = 0;
+  #missing = 0;
 
   constructor(init: {
     readonly api: KubernetesApi;
@@ -100,6 +106,7 @@ export class Reflector<T> {
   }) {
     this.#api = init.api;
     this.#kind = init.kind;
+    this.#paths = [init.kind.path, ...(init.kind.earlierPaths ?? [])];
     this.#log = init.log;
     this.#random = init.random ?? Math.random;
     this.#backoff = init.backoff ?? defaultBackoff;
@@ -119,6 +126,10 @@ export class Reflector<T> {
   /** The cluster does not have the kind, or no longer: its owner keeps what it was given last. */
   get isAbsent(): boolean {
     return this.#isAbsent;
+  }
+
+  get #path(): string {
+    return this.#paths[this.#at] ?? this.#kind.path;
   }
 
   get #selector(): string {
@@ -159,7 +170,7 @@ export class Reflector<T> {
     while (next !== undefined) {
       const from: string = next === '' ? '' : `&continue=${encodeURIComponent(next)}`;
       const page = listSchema.safeParse(
-        await this.#api.get(`${this.#kind.path}?limit=${pageSize}${this.#selector}${from}`, signal),
+        await this.#api.get(`${this.#path}?limit=${pageSize}${this.#selector}${from}`, signal),
       );
       if (!page.success) throw this.#unlike('a list');
       for (const item of page.data.items ?? []) {
@@ -173,6 +184,7 @@ export class Reflector<T> {
       next = more === '' ? undefined : more;
     }
     this.#isAbsent = false;
+    this.#missing = 0;
     this.#unreadable = unreadable;
     this.#kind.onReplaced(objects, unreadable);
     this.#version = version;
@@ -182,7 +194,7 @@ export class Reflector<T> {
 
   /** Whether the watch told anything, a bookmark included, or lasted. Rejects when it does not begin. */
   async #watch(signal: AbortSignal): Promise<boolean> {
-    const { path } = this.#kind;
+    const path = this.#path;
     const query = `watch=1&allowWatchBookmarks=true&timeoutSeconds=${watchSeconds}&resourceVersion=${this.#version ?? ''}`;
     const startedAtMs = performance.now();
     const silent = new AbortController();
@@ -270,8 +282,12 @@ export class Reflector<T> {
     const isExpired = error instanceof KubernetesError && error.isExpired;
     if (isExpired) this.#version = null;
     if (this.#kind.isOptional === true && error instanceof KubernetesError && error.status === 404) {
-      this.#isAbsent = true;
       this.#version = null;
+      this.#at = (this.#at + 1) % this.#paths.length;
+      this.#missing += 1;
+      // The next version of the API is asked for at once.
+      if (this.#missing % this.#paths.length !== 0) return;
+      this.#isAbsent = true;
       this.#failures = Math.min(this.#failures, absentFailures);
       return await this.#wait(null, signal);
     }

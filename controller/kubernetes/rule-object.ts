@@ -11,6 +11,8 @@ export type RuleKind = {
   readonly kind: ResourceKind;
   /** `/apis/culvert.dev/v1/segments`: of all namespaces. */
   readonly path: string;
+  /** The same of earlier versions of the API, for a cluster that does not serve `path`. */
+  readonly earlierPaths: readonly string[];
   readonly apiVersion: string;
   /** Name of its CustomResourceDefinition; null: the API server has the kind built in. */
   readonly definition: string | null;
@@ -39,6 +41,7 @@ export function ownRuleKind(kind: CustomKindName): RuleKind {
   return {
     kind,
     path: `/apis/${culvertApiVersion}/${plural}`,
+    earlierPaths: [],
     apiVersion: culvertApiVersion,
     definition: definitionName(kind),
     isOurs: true,

@@ -124,7 +124,7 @@ export function addInstallCommand(program: Command, cli: Cli): void {
     )
     .option(
       '--policies <kinds...>',
-      `kinds whose objects in the cluster are rules too, and are only read: ${policyKinds.join(', ')}`,
+      `kinds whose objects in the cluster are rules and routes too, and are only read: ${policyKinds.join(', ')}`,
       [],
     )
     .option(

@@ -1,19 +1,30 @@
 import type { ResourceKind } from './resource.js';
 import { clusterNetworkPolicyApiVersion } from './cluster-network-policy.js';
 import { kubernetesNetworkingApiVersion } from './network-policy.js';
+import { referenceGrantApiVersions } from './reference-grant.js';
+import { istioNetworkingApiVersions } from './service-entry.js';
+import { tcpRouteApiVersions } from './tcp-route.js';
 
-/** A kind of Kubernetes or Istio whose objects a controller takes from a cluster as rules, when it is asked to. */
+/** A kind of Kubernetes, its Gateway API or Istio whose objects a controller takes from a cluster when it is asked to. */
 export type ForeignKind = {
   readonly kind: ResourceKind;
-  /** `GROUP/VERSION`, or the version alone where there is no group. */
+  /** `GROUP/VERSION`, or the version alone where there is no group: as which its objects are read. */
   readonly apiVersion: string;
+  /** Where a cluster of an earlier release has the same objects, in the order in which they are asked for. */
+  readonly earlierApiVersions?: readonly string[];
   readonly plural: string;
   /** The API server has it without a CustomResourceDefinition. */
   readonly isBuiltIn: boolean;
 };
 
 const istioSecurity = 'security.istio.io/v1';
-const istioNetworking = 'networking.istio.io/v1';
+const [istioNetworking, ...earlierNetworking] = istioNetworkingApiVersions;
+const [tcpRoute, ...earlierTcpRoutes] = tcpRouteApiVersions;
+const [referenceGrant, ...earlierGrants] = referenceGrantApiVersions;
+
+function istioRouting(kind: ResourceKind, plural: string): ForeignKind {
+  return { kind, apiVersion: istioNetworking, earlierApiVersions: earlierNetworking, plural, isBuiltIn: false };
+}
 
 export const foreignKinds: readonly ForeignKind[] = [
   {
@@ -30,7 +41,23 @@ export const foreignKinds: readonly ForeignKind[] = [
   },
   { kind: 'AuthorizationPolicy', apiVersion: istioSecurity, plural: 'authorizationpolicies', isBuiltIn: false },
   { kind: 'PeerAuthentication', apiVersion: istioSecurity, plural: 'peerauthentications', isBuiltIn: false },
-  { kind: 'ServiceEntry', apiVersion: istioNetworking, plural: 'serviceentries', isBuiltIn: false },
+  istioRouting('ServiceEntry', 'serviceentries'),
+  istioRouting('VirtualService', 'virtualservices'),
+  istioRouting('DestinationRule', 'destinationrules'),
+  {
+    kind: 'TCPRoute',
+    apiVersion: tcpRoute,
+    earlierApiVersions: earlierTcpRoutes,
+    plural: 'tcproutes',
+    isBuiltIn: false,
+  },
+  {
+    kind: 'ReferenceGrant',
+    apiVersion: referenceGrant,
+    earlierApiVersions: earlierGrants,
+    plural: 'referencegrants',
+    isBuiltIn: false,
+  },
   { kind: 'Namespace', apiVersion: 'v1', plural: 'namespaces', isBuiltIn: true },
 ];
 

@@ -62,6 +62,7 @@ export class FakeApiServer implements AsyncDisposable {
   readonly #objects = new Map<string, Map<string, KubernetesObject>>();
   readonly #watches = new Set<Watch>();
   readonly #refused = new Map<string, number>();
+  readonly #unserved = new Set<string>();
   readonly #terminating = new Set<string>();
   /** Objects that are asked for by their name, by path: what was patched into them. */
   readonly #single = new Map<string, object>();
@@ -144,6 +145,12 @@ export class FakeApiServer implements AsyncDisposable {
     else this.#refused.set(path, status);
   }
 
+  /** Whether one version of a kind is served; its definition is there all the same, with other versions. */
+  serve(path: string, isServed: boolean): void {
+    if (isServed) this.#unserved.delete(path);
+    else this.#unserved.add(path);
+  }
+
   /** Begins to delete the definition of a kind: it is marked, and all its objects go first. {@link refuse} with 404 ends it. */
   deleteDefinition(path: string): void {
     this.#terminating.add(definitionOf(path));
@@ -206,7 +213,7 @@ export class FakeApiServer implements AsyncDisposable {
     if (this.status !== null) return refuse(response, this.status, 'as the test wants it', this.retryAfter);
     if (headers.authorization !== `Bearer ${this.token}`) return refuse(response, 401, 'Unauthorized', null);
     const { pathname: path, searchParams: query } = new URL(url, 'https://127.0.0.1');
-    const refused = this.#refused.get(path);
+    const refused = this.#unserved.has(path) ? 404 : this.#refused.get(path);
     if (refused !== undefined) return refuse(response, refused, 'as the test wants it', null);
     if (path === '/apis/authentication.k8s.io/v1/tokenreviews') return void this.#review(request, response);
     if (path.startsWith(definitions)) return this.#definition(path.slice(definitions.length), response);

@@ -479,3 +479,72 @@ test('policies of Kubernetes and Istio are taken when asked for, are never writt
   await followed.restart();
   await followed.has({ 'AuthorizationPolicy.shop.closed': 'cluster' });
 });
+
+test('routes of Istio and the Gateway API are taken, from the version that a cluster has, and those of gateways are not', async () => {
+  const at = (version: string) => `/apis/gateway.networking.k8s.io/${version}/tcproutes`;
+  const istio = '/apis/networking.istio.io/v1';
+  const metadata = (name: string) => ({ namespace: 'shop', name, generation: 1 });
+  const parent = { group: '', kind: 'Service', name: 'web' };
+  const edge = { name: 'edge', sectionName: 'tcp' };
+  const rulesOf = [{ backendRefs: [{ name: 'web-v2', port: 80 }] }];
+  const route = (version: string, name: string, ...parentRefs: readonly object[]) => ({
+    apiVersion: `gateway.networking.k8s.io/${version}`,
+    kind: 'TCPRoute',
+    metadata: metadata(name),
+    spec: { parentRefs, rules: rulesOf },
+    status: { parents: [] },
+  });
+  const virtual = (name: string, spec: object) => ({
+    apiVersion: 'networking.istio.io/v1',
+    kind: 'VirtualService',
+    metadata: metadata(name),
+    spec,
+  });
+  const subset = { route: [{ destination: { host: 'api', subset: 'v1' } }] };
+  await using followed = await Followed.start(
+    (server) => {
+      server.serve(at('v1'), false);
+      server.put(at('v1alpha2'), route('v1alpha2', 'web', edge, parent));
+      server.put(at('v1alpha2'), route('v1alpha2', 'edge', edge));
+      server.put(`${istio}/destinationrules`, {
+        apiVersion: 'networking.istio.io/v1',
+        kind: 'DestinationRule',
+        metadata: metadata('api'),
+        spec: { host: 'api', subsets: [{ name: 'v1', labels: { version: 'v1' } }] },
+      });
+      server.put(
+        `${istio}/virtualservices`,
+        virtual('api', { hosts: ['api'], gateways: ['mesh', 'edge'], tcp: [subset] }),
+      );
+      server.put(`${istio}/virtualservices`, virtual('edge', { hosts: ['api'], gateways: ['edge'], tcp: [subset] }));
+      server.put(`${istio}/virtualservices`, virtual('http', { hosts: ['other'], http: [subset] }));
+    },
+    ['VirtualService', 'DestinationRule', 'TCPRoute', 'ReferenceGrant'],
+  );
+  const { server } = followed;
+  const all = {
+    'DestinationRule.shop.api': 'cluster',
+    'TCPRoute.shop.web': 'cluster',
+    'VirtualService.shop.api': 'cluster',
+  };
+  await followed.has(all);
+  const stored = followed.controller.store.release.state.resources.get('TCPRoute.shop.web')?.resource;
+  assert.deepEqual(stored?.spec, { parentRefs: [parent], rules: rulesOf });
+  const { warnings = [], problems = [] } = (await followed.status()).kubernetes?.rules ?? {};
+  assert.match(warnings.join('\n'), /^VirtualService\/shop\/http in the cluster: [^\n]*http[^\n]*$/);
+  assert.deepEqual(problems, []);
+  // A new release of the definitions serves another version only: nothing goes, and changes still come.
+  const { revision } = followed;
+  server.put(at('v1'), route('v1', 'web', edge, parent));
+  server.serve(at('v1'), true);
+  server.serve(at('v1alpha2'), false);
+  server.dropWatches();
+  await eventually('the other version is followed', async () =>
+    server.heard.some((line) => line.includes(`${at('v1')}?watch`)) ? true : undefined,
+  );
+  await followed.has(all);
+  assert.equal(followed.revision, revision);
+  server.put(at('v1'), route('v1', 'web', edge));
+  await followed.has({ 'DestinationRule.shop.api': 'cluster', 'VirtualService.shop.api': 'cluster' });
+  assert.ok(server.patches.every(({ path: to }) => !/istio|gateway/.test(to)));
+});
