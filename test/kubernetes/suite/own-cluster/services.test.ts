@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { waitUntil } from '../../../lab/wait-until.js';
 import { imageName, usualRepository } from '../../images/test-images.js';
 import { manifest } from '../../manifest.js';
 import { ownCluster } from '../../target.js';
@@ -78,4 +79,43 @@ test('a pod with the network of its node is reached there, by the name of its po
 test('a service without a selector leads to the endpoints of its slice', async () => {
   assert.deepEqual(await greeters('10.96.8.6', 1), ['n2']);
   assert.deepEqual(await record('named'), { path: 'passthrough', reason: 'OK' });
+});
+
+test('routes of the Gateway API and of Istio that the cluster has lead connections, without a word in them', async () => {
+  const definitions = manifest('gateway-routes');
+  const route = `apiVersion: gateway.networking.k8s.io/v1alpha2
+kind: TCPRoute
+metadata: { name: all, namespace: services }
+spec:
+  parentRefs: [{ name: edge, sectionName: tcp }, { group: "", kind: Service, name: all }]
+  rules: [{ backendRefs: [{ name: local, port: 70 }] }]
+`;
+  const sticky = `apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: sticky, namespace: services }
+spec: { host: sticky, trafficPolicy: { loadBalancer: { simple: ROUND_ROBIN } } }
+`;
+  await kubectl.apply(definitions);
+  const names = ['tcproutes.gateway.networking.k8s.io', 'destinationrules.networking.istio.io'];
+  for (const name of names) await kubectl.wait(['wait', '--for=condition=Established', `crd/${name}`], 30_000);
+  await culvert.change(['--policies', 'TCPRoute', 'ReferenceGrant', 'DestinationRule']);
+  await kubectl.apply(route);
+  await kubectl.apply(sticky);
+  await waitUntil('the route leads', async () => {
+    const found = new Set(await greeters('10.96.8.1', 6));
+    return (found.size === 1 && found.has(servers.get('n1') ?? '')) || undefined;
+  });
+  await waitUntil('connections of one client go to both servers', async () => {
+    return new Set(await greeters('10.96.8.4', 6)).size === 2 || undefined;
+  });
+  assert.match(await culvert.culvert(['get', 'tcproutes', '-A', '-o', 'wide']), /all .* cluster/);
+  const [line] = (await culvert.checks()).filter(({ check }) => check === 'kubernetes');
+  assert.equal(line?.state, 'ok', line?.message);
+  const written = await kubectl.succeed(['-n', 'services', 'get', 'tcproute', 'all', '-o', 'jsonpath={.status}']);
+  assert.equal(written, '');
+  await kubectl.succeed(['-n', 'services', 'delete', 'tcproute/all', 'destinationrule.networking.istio.io/sticky']);
+  await waitUntil('both servers are reached again', async () => {
+    return new Set(await greeters('10.96.8.1', 6)).size === 2 || undefined;
+  });
+  await kubectl.succeed(['delete', '-f', '-', '--timeout=60s'], { input: definitions, timeoutMs: 90_000 });
 });
