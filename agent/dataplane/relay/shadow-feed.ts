@@ -3,6 +3,8 @@ import type { ShadowPool } from './shadow-pool.js';
 
 /** Bytes that may wait for a shadow: its copy is never worth the memory of a connection that is served. */
 const boundBytes = 262_144;
+/** What waits is gathered in pieces of this size: of a client that sends single bytes, each would be an object of its own. */
+const pieceBytes = 4096;
 /** What comes from the shadow never waits. */
 const bounds: OutputBounds = { usualBytes: boundBytes, unprovenBytes: boundBytes, beginsUnproven: false };
 /** For how long a shadow may outlive the connection that it copies. */
@@ -24,7 +26,7 @@ export class ShadowFeed implements RelayPeer {
   readonly #lingerMs: number;
   #owner: PeerOwner | null = null;
   #onGivenUp: ((detail: string) => void) | null = null;
-  #waiting: Buffer[] = [];
+  #waiting: Piece[] = [];
   #unreadBytes = 0;
   #linger: NodeJS.Timeout | null = null;
   #hasPlace = false;
@@ -79,7 +81,7 @@ export class ShadowFeed implements RelayPeer {
       this.#giveUp(`${this.#pool.waitingBytes} bytes wait for all shadows of this thread`);
       return;
     }
-    this.#waiting.push(Buffer.from(bytes));
+    this.#gather(bytes);
     this.#unreadBytes += bytes.length;
   }
 
@@ -135,6 +137,19 @@ export class ShadowFeed implements RelayPeer {
     this.#goSoon();
   }
 
+  #gather(bytes: Buffer): void {
+    for (let at = 0; at < bytes.length;) {
+      let last = this.#waiting.at(-1);
+      if (last === undefined || last.filled === last.memory.length) {
+        last = { memory: Buffer.allocUnsafeSlow(Math.max(pieceBytes, bytes.length - at)), filled: 0 };
+        this.#waiting.push(last);
+      }
+      const count = bytes.copy(last.memory, last.filled, at);
+      last.filled += count;
+      at += count;
+    }
+  }
+
   #giveUp(detail: string): void {
     if (this.#isGone || this.#givenUp !== null) return;
     this.#givenUp = detail;
@@ -154,8 +169,9 @@ export class ShadowFeed implements RelayPeer {
 
   #drain(): void {
     while (!this.#isPaused && !this.#isGone && this.#givenUp === null) {
-      const bytes = this.#waiting.shift();
-      if (bytes === undefined) break;
+      const piece = this.#waiting.shift();
+      if (piece === undefined) break;
+      const bytes = piece.memory.subarray(0, piece.filled);
       // First: what is told may be offered more.
       this.#unreadBytes -= bytes.length;
       this.#pool.giveBack(bytes.length);
@@ -192,3 +208,5 @@ export class ShadowFeed implements RelayPeer {
     this.#unreadBytes = 0;
   }
 }
+
+type Piece = { readonly memory: Buffer; filled: number };

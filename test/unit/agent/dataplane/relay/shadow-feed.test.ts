@@ -69,6 +69,16 @@ describe('what a client sends, for a shadow', () => {
     );
   });
 
+  it('is handed over in few pieces, however small those are that waited', async () => {
+    let pieces = 0;
+    const { feed, seen, offer } = fed(262_144, { onBytes: () => (pieces += 1) });
+    for (let at = 0; at < 20_000; at++) offer(String(at % 10));
+    feed.resume();
+    await turn();
+    assert.deepEqual([seen.text, feed.unreadBytes], ['0123456789'.repeat(2000), 0]);
+    assert.ok(pieces <= 5, `${pieces} pieces`);
+  });
+
   it('is given up when more waits than may, and never before', () => {
     const { feed, pool, seen, offer } = fed(100);
     offer('x'.repeat(60));
