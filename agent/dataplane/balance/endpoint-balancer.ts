@@ -21,6 +21,8 @@ type Dial = {
   readonly atMost: number;
   /** Which of the endpoints may be tried; absent or null: all. */
   readonly isUsable?: ((endpoint: Endpoint) => boolean) | null;
+  /** Copies (`mirror`) have turns of their own: they would take those of every other connection that is served. */
+  readonly isCopy?: boolean;
 };
 
 /** Positions by port, of services and their subsets; those of a service that goes, or becomes another one, are forgotten. */
@@ -79,14 +81,14 @@ export class EndpointBalancer {
 
   #ordered(
     destination: ServiceDestination,
-    { dialledPort, client, policy, atMost, isUsable = null }: Dial,
+    { dialledPort, client, policy, atMost, isUsable = null, isCopy = false }: Dial,
   ): readonly Endpoint[] {
     const { endpoints, service } = destination;
     const balancing = balancingOf(service, policy);
     switch (balancing) {
       case 'round-robin':
       case 'least-connections': {
-        const cursors = this.#cursorsOf(service, subsetOf(destination));
+        const cursors = this.#cursorsOf(service, isCopy ? `copies of ${subsetOf(destination)}` : subsetOf(destination));
         const turns = { cursors, dialledPort, atMost, isUsable };
         const inTurn = this.#inTurns(endpoints, turns);
         return balancing === 'round-robin' ? inTurn : this.#lighterFirst(inTurn, endpoints, turns);

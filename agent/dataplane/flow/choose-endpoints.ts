@@ -92,7 +92,13 @@ export function chooseAmong(
     route,
     faults,
     mirror,
-  }: Pick<Chosen, 'route' | 'faults' | 'mirror'> & { readonly client: IpAddress; readonly atMost: number },
+    isCopy = false,
+  }: Pick<Chosen, 'route' | 'faults' | 'mirror'> & {
+    readonly client: IpAddress;
+    readonly atMost: number;
+    /** For a shadow; absent: no. */
+    readonly isCopy?: boolean;
+  },
 ): Chosen | Refused {
   const { balancer } = context;
   const { destination, policy, counted, judged, wider, limits, of, at } = target;
@@ -105,7 +111,7 @@ export function chooseAmong(
   const { isNone, isPanic, isUsable } = usable;
   if (isNone) return refused('CIRCUIT_OPEN', allEjected(among.length, of));
   const health = judged === null ? null : { counted: judged.counted, policy: judged.policy, among, isPanic };
-  const how = { dialledPort: at.port, client, policy, atMost, isUsable };
+  const how = { dialledPort: at.port, client, policy, atMost, isUsable, isCopy };
   // No object is spread where nothing is wrong: that takes longer than the choice.
   const from = among === destination.endpoints ? destination : { ...destination, endpoints: among };
   const endpoints = balancer.order(from, how);

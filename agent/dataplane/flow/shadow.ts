@@ -47,7 +47,7 @@ async function reach(
   const none = feed.begin((detail) => connection.cut(new ConnectionCut({ reason, detail })));
   if (none !== null) return refusedByUs(reason, none);
   const unsteered = { route: null, faults: null, mirror: null };
-  const asked = { client: identified.client.ip, atMost: 1, ...unsteered };
+  const asked = { client: identified.client.ip, atMost: 1, isCopy: true, ...unsteered };
   const chosen = chooseAmong({ context, target: mirror }, asked);
   if (!chosen.ok) return chosen;
   connection.limits = chosen.policy?.connections;

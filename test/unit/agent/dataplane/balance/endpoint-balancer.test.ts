@@ -51,6 +51,22 @@ function firsts(
 }
 
 describe('the order of endpoints', () => {
+  it('goes on in turn for connections that are served, as if no copies were made', () => {
+    for (const balancing of ['round-robin', 'least-connections'] as const) {
+      const balancer = balancerWith(5);
+      const endpoints = some(2);
+      const counts = new Map<string, number>();
+      for (let i = 0; i < 20; i++) {
+        for (const isCopy of [false, true]) {
+          const [first] = balancer.order(destination(endpoints), { ...dial(balancing), isCopy });
+          const of = `${isCopy ? 'copy' : 'served'} ${first?.address.ip}`;
+          counts.set(of, (counts.get(of) ?? 0) + 1);
+        }
+      }
+      assert.deepEqual([...counts.values()], [10, 10, 10, 10], balancing);
+    }
+  });
+
   it('has each endpoint at most once, as many as may be tried, and none that is not there', () => {
     const rows = fc.record({
       seed: fc.nat(),
