@@ -191,11 +191,15 @@ export class ShadowFeed implements RelayPeer {
   #goSoon(): void {
     if (this.#isGone) return;
     this.#leave();
-    setImmediate(() => this.#owner?.onGone());
+    // The connection that is copied may hold this one for days.
+    const owner = this.#owner;
+    this.#owner = null;
+    setImmediate(() => owner?.onGone());
   }
 
   #leave(): void {
     this.#isGone = true;
+    this.#onGivenUp = null;
     if (this.#linger !== null) clearTimeout(this.#linger);
     this.#forget();
     if (this.#hasPlace) this.#pool.leave();

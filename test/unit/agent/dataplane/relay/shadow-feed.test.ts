@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import * as fc from 'fast-check';
 import { ShadowFeed } from '../../../../../agent/dataplane/relay/shadow-feed.js';
 import { ShadowPool } from '../../../../../agent/dataplane/relay/shadow-pool.js';
@@ -153,6 +155,26 @@ describe('what a client sends, for a shadow', () => {
     offer('x');
     await turn();
     assert.deepEqual([seen.gone, seen.text, feed.unreadBytes], [1, '', 0]);
+  });
+
+  it('holds nothing of a shadow that is gone, while the connection that it copies is open', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const feed = new ShadowFeed({ pool: new ShadowPool({ descriptors: 640 }) });
+    const opened = (() => {
+      const told: string[] = [];
+      const tell = (): void => void told.push('');
+      feed.begin(tell);
+      feed.open({ onBytes: tell, onDrained: tell, onEnd: tell, onBroken: tell, onGone: tell });
+      return new WeakRef(told);
+    })();
+    feed.reset();
+    for (let times = 0; times < 5; times++) {
+      await turn();
+      collect();
+    }
+    assert.equal(opened.deref(), undefined);
+    assert.ok(feed.isGone);
   });
 
   it('does not begin where all places are taken, and what waits is dropped when it is refused', () => {
