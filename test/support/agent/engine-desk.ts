@@ -18,6 +18,8 @@ export const outAt = inAt + inBytes;
 export const outBytes = mostTlsBytes;
 const onEveryEdge = epollEvent.in | epollEvent.out | epollEvent.peerEnded | epollEvent.onEdge;
 
+type Waiting = { readonly events: number; readonly resolve: (events: number) => void };
+
 let only: EngineDesk | undefined;
 
 /** The engine's floor of this thread as its contract tests use it: numbers, and promises for events. */
@@ -26,7 +28,8 @@ export class EngineDesk {
   readonly memory: Buffer;
   readonly words: Int32Array;
   readonly #seen = new Map<number, number>();
-  readonly #waiting = new Map<number, { readonly events: number; readonly resolve: (events: number) => void }>();
+  /** A reader and a writer of one connection wait for events of their own. */
+  readonly #waiting = new Map<number, Waiting[]>();
 
   private constructor() {
     const memory = startReactor(outAt + outBytes, (count) => this.#onTurn(count));
@@ -51,7 +54,9 @@ export class EngineDesk {
       this.#seen.set(handle, seen & ~events);
       return seen;
     }
-    return new Promise((resolve) => this.#waiting.set(handle, { events, resolve }));
+    return new Promise((resolve) => {
+      this.#waiting.set(handle, [...(this.#waiting.get(handle) ?? []), { events, resolve }]);
+    });
   }
 
   /** What has been reported of it so far ends no wait. */
@@ -156,11 +161,18 @@ export class EngineDesk {
   #onTurn(count: number): void {
     for (let at = 0; at < count; at += 1) {
       const [handle = 0, events = 0] = this.words.subarray(2 * at, 2 * at + 2);
-      const waiting = this.#waiting.get(handle);
-      if (waiting !== undefined && (waiting.events & events) !== 0) {
-        this.#waiting.delete(handle);
-        waiting.resolve(events);
-      } else this.#seen.set(handle, (this.#seen.get(handle) ?? 0) | events);
+      let unseen = events;
+      const waiting = this.#waiting.get(handle) ?? [];
+      this.#waiting.delete(handle);
+      for (const each of waiting) {
+        if ((each.events & events) === 0) {
+          this.#waiting.set(handle, [...(this.#waiting.get(handle) ?? []), each]);
+          continue;
+        }
+        unseen &= ~each.events;
+        each.resolve(events);
+      }
+      this.#seen.set(handle, (this.#seen.get(handle) ?? 0) | unseen);
     }
   }
 }

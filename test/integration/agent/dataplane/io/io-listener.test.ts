@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { after, afterEach, test } from 'node:test';
 import { IoListener, type Accepted, type ListenerOwner } from '../../../../../agent/dataplane/io/io-listener.js';
@@ -35,6 +36,16 @@ async function dial(port: number, count: number, host = '127.0.0.1'): Promise<So
   const sockets = Array.from({ length: count }, () => connect({ port, host }).on('error', () => {}));
   await Promise.all(sockets.map((socket) => once(socket, 'connect')));
   return sockets;
+}
+
+/** Connections that wait in the kernel: of a client's that is connected, the last packet may still be on its way. */
+function waitingIn(port: number): number {
+  const [at, listens] = [port.toString(16).toUpperCase().padStart(4, '0'), '0A'];
+  for (const line of readFileSync('/proc/self/net/tcp', 'utf8').split('\n')) {
+    const [, local = '', , state, queues = ''] = line.trim().split(/\s+/);
+    if (state === listens && local.endsWith(`:${at}`)) return Number.parseInt(queues.split(':')[1] ?? '', 16);
+  }
+  return 0;
 }
 
 function finish(listening: Listening, sockets: readonly Socket[]): void {
@@ -140,7 +151,11 @@ test('what its owner throws loses no other connection, and what was accepted goe
       listening.listener.resume();
     },
   });
+  // All are there before the first closes the listener.
+  listening.listener.pause();
   const sockets = await dial(listening.port, 5);
+  await eventually('all five', () => waitingIn(listening.port) === 5);
+  listening.listener.resume();
   await eventually('all is closed', () => reactor.calls.ioCounts() === 0);
   finish(listening, sockets);
 });

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { atEnd, IoSocket, nothingYet, type SocketOwner } from '../../../../../agent/dataplane/io/io-socket.js';
 import { Reactor, scratchAt, type Turnable, type Watched } from '../../../../../agent/dataplane/io/reactor.js';
 import { Timed } from '../../../../../agent/dataplane/io/timer-wheel.js';
-import { epollEvent } from '../../../../../agent/native/io-calls.js';
+import { epollEvent, socketQuestion } from '../../../../../agent/native/io-calls.js';
 import { resetSocket } from '../../../../../agent/native/addon.js';
 import { dialSocket } from '../../../../../agent/native/dial-sockets.js';
 import { eventually, withDeadline } from '../../../../support/tunnel/tunnel-pair.js';
@@ -51,6 +51,17 @@ async function closed(server: Server): Promise<void> {
   server.close();
   await once(server, 'close');
   assert.equal(Reactor.ofThread().calls.ioCounts(), 0);
+}
+
+/** From include/net/tcp_states.h. */
+const [closedState, closeWaitState] = [7, 8];
+
+/** Waits for what the kernel says of the client, and lets no event of it be handed out meanwhile. */
+function untilKernelSays(client: Client, question: keyof typeof socketQuestion, answer: number): void {
+  const { calls } = Reactor.ofThread();
+  const untilMs = performance.now() + 20_000;
+  while (calls.ioAsk(client.socket.handle, socketQuestion[question]) !== answer)
+    assert.ok(performance.now() < untilMs, `${question} is never ${answer}`);
 }
 
 test('bytes go both ways in order, what waits is written first, and the end comes behind it', async () => {
@@ -134,7 +145,11 @@ for (const { what, end, codes } of [
     const [peer] = await accepted;
     peer.write(Buffer.alloc(10_000, 1));
     if (end) await once(peer.end(), 'finish');
+    // A reset drops what has not left, and may come later than the write below.
+    untilKernelSays(client, 'unread', 10_000);
+    if (end) untilKernelSays(client, 'state', closeWaitState);
     resetSocket(peer);
+    untilKernelSays(client, 'state', closedState);
     client.onReadable = read;
     assert.deepEqual([client.bytes, client.socket.write(scratchAt, 1), client.socket.isOpen], [0, 0, true]);
     client.socket.write(scratchAt, 1);
@@ -149,7 +164,9 @@ test('a write that fails is told at once to an owner that does not read', async 
   const codes: string[] = [];
   const client = dial(port, { onReadable: () => {}, onBroken: (code) => codes.push(code) });
   const [peer] = await accepted;
+  untilKernelSays(client, 'unread', 'unread'.length);
   resetSocket(peer);
+  untilKernelSays(client, 'state', closedState);
   client.socket.write(scratchAt, 1);
   await eventually('the failure', () => !client.socket.isOpen);
   assert.deepEqual(codes, ['ECONNRESET']);
