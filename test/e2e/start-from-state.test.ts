@@ -56,6 +56,9 @@ test(
 );
 
 async function served(from: LabNode, target: EchoTarget): Promise<void> {
-  const isServed = async (): Promise<true | undefined> => ((await ask(from, target)) === 'ok' ? true : undefined);
-  await waitUntil(`${from.name} is served`, isServed);
+  await waitUntil(`${from.name} is served`, async () => {
+    const answer = await ask(from, target);
+    if (answer !== 'ok') throw new Error(answer);
+    return true;
+  });
 }

@@ -349,7 +349,8 @@ test('the first pod of a namespace of the mesh waits for word of it; one that is
   assertPassed(await plugin('ADD', name, { namespace }));
   told.say({ version: 1, namespaces: [namespace], outside: [] });
   try {
-    const error = errorOf(await plugin('ADD', name, { namespace, timeoutMs: 800 }));
+    // The plugin has to start within it, and to ask.
+    const error = errorOf(await plugin('ADD', name, { namespace, timeoutMs: patientMs(3000) }));
     assert.deepEqual([error.code, /the controller has not told the agent of the pod/.test(error.details)], [11, true]);
     assert.equal((await plugin('CHECK', name, { namespace })).code, 0);
     // It asks before the controller has said that the pod is outside.
