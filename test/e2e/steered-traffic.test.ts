@@ -311,6 +311,19 @@ describe('traffic that documents steer', { timeout: patientMs(240_000) }, () => 
       await culvert('why', 'shop/client', 'service:shop/web'),
       /spec\.tcp\[0\] has 50 % of the connections copied to /,
     );
+    // Copies to the same service take no turns of what is served.
+    const balanced = 'trafficPolicy: { loadBalancer: { simple: ROUND_ROBIN } }';
+    const toSame = `{ mirror: ${subset('v1')}, ${route} }`;
+    await mesh.apply(documents(destinationRule(balanced), virtualService(toSame, own)));
+    const seenBefore = agent.records().length;
+    await served(40);
+    const shares = await waitUntil('the lines of those', () => {
+      const since = agent.records().slice(seenBefore);
+      const of = since.filter(({ mirrorOf, subset: taken }) => mirrorOf === undefined && taken === 'v1');
+      return of.length === 40 ? of : undefined;
+    });
+    const ofA = shares.filter(({ destinationWorkload }) => destinationWorkload === 'shop/a').length;
+    assert.ok(Math.abs(ofA - 20) <= 5, `${ofA} of 40`);
     await mesh.delete('VirtualService', 'web', '-n', 'shop');
     await serve('c', greetAndEcho);
     await served(5);

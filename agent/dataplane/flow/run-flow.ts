@@ -5,6 +5,7 @@ import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { CapturePortName } from '../../ports.js';
 import { BackpressureTracker } from '../relay/backpressure-tracker.js';
 import { relay, type RelayOptions, type RelayOutcome } from '../relay/relay.js';
+import { shadowBounds } from '../relay/shadow-feed.js';
 import { explainLostEntry } from './captured-connection.js';
 import type { FlowContext } from './flow-context.js';
 import { explainKeepalive } from './keepalive-sides.js';
@@ -129,6 +130,7 @@ function carry(context: FlowContext, connection: TrackedConnection, reached: Rea
     // What waits for a shadow is bounded by the pool of shadows, and takes nothing of what others may have.
     backpressure: connection.record.mirrorOf === null ? context.backpressure : new BackpressureTracker(),
     throttles: connection.throttles,
+    bounds: connection.record.mirrorOf === null ? undefined : shadowBounds,
     shadow: connection.beginShadow?.() ?? null,
   };
   connection.beginShadow = null;

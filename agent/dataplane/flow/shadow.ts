@@ -17,7 +17,7 @@ const reason = 'MIRROR_GIVEN_UP';
 export function beginShadow(copied: Arrival, mirror: PlannedTarget | MissedTarget): ShadowFeed {
   const { context, workload, captured } = copied;
   const { traceId } = copied.connection.record;
-  const feed = new ShadowFeed({ pool: context.shadows });
+  const feed = new ShadowFeed({ share: context.shadows.shareOf(workload.name) });
   // In a turn of its own: the bytes of the connection itself go first.
   setImmediate(
     () =>
@@ -54,7 +54,9 @@ async function reach(
   for (const endpoint of nearestFirst(chosen)) {
     const unlimited = { ...chosen, limits: null };
     const opened = await tryEndpoint(arrival, identified, unlimited, endpoint, limitOf(context, chosen, null));
-    return opened.ok ? { ok: true, source: feed, destination: opened.far } : opened;
+    if (!opened.ok) return opened;
+    feed.opened(opened.far);
+    return { ok: true, source: feed, destination: opened.far };
   }
   return refused('NO_ENDPOINT', `${chosen.of} has none for port ${chosen.port}`);
 }

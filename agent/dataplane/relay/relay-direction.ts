@@ -1,7 +1,7 @@
 import { longestTimerMs } from '../../thread/scheduler.js';
 import type { BackpressureTracker, Direction } from './backpressure-tracker.js';
 import type { Side } from './relay-outcome.js';
-import type { Breakage, PeerOwner, RelayPeer } from './relay-peer.js';
+import type { Breakage, OutputBounds, PeerOwner, RelayPeer } from './relay-peer.js';
 
 /** Later than this a receiver has not taken its bytes in time. */
 const lateMs = 100;
@@ -43,6 +43,7 @@ export class RelayDirection implements PeerOwner, Direction {
   readonly #backpressure: BackpressureTracker;
   readonly #throttle: ByteThrottle | null;
   readonly #copy: ByteCopy | null;
+  readonly #bounds: OutputBounds;
   /** What its throttle lets go on later; null: nothing. */
   #held: Held | null = null;
   #back: RelayDirection | null = null;
@@ -58,6 +59,8 @@ export class RelayDirection implements PeerOwner, Direction {
       readonly side: Side;
       readonly connection: RelayedConnection;
       readonly backpressure: BackpressureTracker;
+      /** What may wait for `to` before `from` is paused. Absent: what `to` says. */
+      readonly bounds?: OutputBounds | undefined;
       /** Null: bytes go as fast as they come. */
       readonly throttle: ByteThrottle | null;
       /** Null: there is none. */
@@ -72,7 +75,8 @@ export class RelayDirection implements PeerOwner, Direction {
     this.#backpressure = init.backpressure;
     this.#throttle = init.throttle;
     this.#copy = init.copy;
-    const { usualBytes, unprovenBytes, beginsUnproven } = init.to.bounds;
+    this.#bounds = init.bounds ?? init.to.bounds;
+    const { usualBytes, unprovenBytes, beginsUnproven } = this.#bounds;
     this.#boundBytes = beginsUnproven ? unprovenBytes : usualBytes;
     this.#takenInTimeBytes = beginsUnproven ? 0 : provenBytes;
   }
@@ -119,7 +123,7 @@ export class RelayDirection implements PeerOwner, Direction {
     if (!this.#isPaused) return;
     this.#isPaused = false;
     if (this.#held === null) this.#backpressure.delete(this);
-    const { bounds } = this.to;
+    const bounds = this.#bounds;
     const isLate = performance.now() - this.#pausedAtMs > lateMs;
     this.#takenInTimeBytes = isLate ? 0 : this.#takenInTimeBytes + this.#boundBytes;
     this.#boundBytes = this.#takenInTimeBytes < provenBytes ? bounds.unprovenBytes : bounds.usualBytes;

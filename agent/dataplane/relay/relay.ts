@@ -5,7 +5,7 @@ import type { BackpressureTracker } from './backpressure-tracker.js';
 import { RelayDirection, type ByteThrottle, type RelayedConnection } from './relay-direction.js';
 import { CrossingEnds } from './crossing-ends.js';
 import type { RelayCounters, RelayOutcome, Side } from './relay-outcome.js';
-import type { Breakage, RelayPeer } from './relay-peer.js';
+import type { Breakage, OutputBounds, RelayPeer } from './relay-peer.js';
 import type { ShadowFeed } from './shadow-feed.js';
 
 export type { RelayCounters, RelayOutcome } from './relay-outcome.js';
@@ -35,6 +35,8 @@ export type RelayOptions = {
   readonly backpressure: BackpressureTracker;
   /** What bounds the bytes of each side; null: nothing does. */
   readonly throttles: { readonly source: ByteThrottle; readonly destination: ByteThrottle } | null;
+  /** What may wait for the destination before the source is paused. Absent: what the destination says. */
+  readonly bounds?: OutputBounds | undefined;
   /** Gets a copy of what the source sends, and its end or its breakage; null: there is none. */
   readonly shadow: ShadowFeed | null;
 };
@@ -73,12 +75,13 @@ class Relay implements RelayedConnection {
   }
 
   start(): void {
-    const { source, destination, signal, workloads, backpressure, throttles, shadow } = this.#init;
+    const { source, destination, signal, workloads, backpressure, throttles, bounds, shadow } = this.#init;
     const common = { connection: this, workloads, backpressure };
     const there = new RelayDirection({
       side: 'source',
       from: source,
       to: destination,
+      bounds,
       throttle: throttles?.source ?? null,
       copy: shadow,
       ...common,

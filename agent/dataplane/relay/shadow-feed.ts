@@ -1,5 +1,5 @@
 import type { OutputBounds, PeerOwner, RelayPeer } from './relay-peer.js';
-import type { ShadowPool } from './shadow-pool.js';
+import type { ShadowShare } from './shadow-pool.js';
 
 /** Bytes that may wait for a shadow: its copy is never worth the memory of a connection that is served. */
 const boundBytes = 262_144;
@@ -7,6 +7,8 @@ const boundBytes = 262_144;
 const pieceBytes = 4096;
 /** What comes from the shadow never waits. */
 const bounds: OutputBounds = { usualBytes: boundBytes, unprovenBytes: boundBytes, beginsUnproven: false };
+/** What may wait on the way from here to the shadow before it waits here, where it counts: more than one read of a socket. */
+export const shadowBounds: OutputBounds = { usualBytes: 65_537, unprovenBytes: 65_537, beginsUnproven: false };
 /** For how long a shadow may outlive the connection that it copies. */
 const lingerMs = 5000;
 
@@ -21,13 +23,18 @@ export class ShadowFeed implements RelayPeer {
   readonly waitingBytes = 0;
   readonly hasTakenAll = true;
   readonly breakage = null;
-  readonly #pool: ShadowPool;
+  readonly #share: ShadowShare;
   readonly #boundBytes: number;
   readonly #lingerMs: number;
   #owner: PeerOwner | null = null;
   #onGivenUp: ((detail: string) => void) | null = null;
   #waiting: Piece[] = [];
   #unreadBytes = 0;
+  /** On the way to the shadow, which is where its connection is paused. */
+  #far: Pick<RelayPeer, 'waitingBytes'> | null = null;
+  #farBytes = 0;
+  /** More is on the way than the client may have waiting. */
+  #isOver = false;
   #linger: NodeJS.Timeout | null = null;
   #hasPlace = false;
   #isPaused = true;
@@ -38,9 +45,12 @@ export class ShadowFeed implements RelayPeer {
   #isGone = false;
   #givenUp: string | null = null;
 
-  /** `pool`: what all shadows of the thread share. `boundBytes`: of the copy, that may wait. `lingerMs`: milliseconds. */
-  constructor(init: { readonly pool: ShadowPool; readonly boundBytes?: number; readonly lingerMs?: number }) {
-    this.#pool = init.pool;
+  /**
+   * `share`: of what all shadows of the thread may use, held for this one, which releases it. `boundBytes`: of the copy, that may
+   * wait. `lingerMs`: milliseconds.
+   */
+  constructor(init: { readonly share: ShadowShare; readonly boundBytes?: number; readonly lingerMs?: number }) {
+    this.#share = init.share;
     this.#boundBytes = init.boundBytes ?? boundBytes;
     this.#lingerMs = init.lingerMs ?? lingerMs;
   }
@@ -60,25 +70,30 @@ export class ShadowFeed implements RelayPeer {
   /** `onGivenUp`: must end the connection to the shadow. Returns why there is to be none; null: it may begin. */
   begin(onGivenUp: (detail: string) => void): string | null {
     if (this.#givenUp !== null) return this.#givenUp;
-    this.#hasPlace = this.#pool.enter();
-    if (!this.#hasPlace) return this.#pool.fullText;
+    this.#hasPlace = this.#share.enter();
+    if (!this.#hasPlace) return this.#share.noPlaceText;
     this.#onGivenUp = onGivenUp;
     return null;
+  }
+
+  /** What it feeds is open: what waits there counts too. */
+  opened(far: Pick<RelayPeer, 'waitingBytes'>): void {
+    this.#far = far;
   }
 
   /** Lent bytes that the client sent, in order. Copied only while the shadow is slower than the client. */
   offer(bytes: Buffer): void {
     if (this.#isGone || this.#givenUp !== null || this.#hasEnded) return;
     if (this.#owner !== null && !this.#isPaused && this.#unreadBytes === 0) {
-      this.#owner.onBytes(bytes);
+      this.#tell(this.#owner, bytes);
       return;
     }
     if (this.#unreadBytes + bytes.length > this.#boundBytes) {
       this.#giveUp(`${this.#unreadBytes} bytes wait for the shadow, and ${bytes.length} more came`);
       return;
     }
-    if (!this.#pool.take(bytes.length)) {
-      this.#giveUp(`${this.#pool.waitingBytes} bytes wait for all shadows of this thread`);
+    if (!this.#share.take(bytes.length)) {
+      this.#giveUp(this.#share.noRoomText);
       return;
     }
     this.#gather(bytes);
@@ -115,10 +130,15 @@ export class ShadowFeed implements RelayPeer {
 
   pause(): void {
     this.#isPaused = true;
+    if (this.#farBytes > 0 || this.#isOver) return;
+    const bytes = this.#far?.waitingBytes ?? 0;
+    if (this.#share.take(bytes)) this.#farBytes = bytes;
+    else this.#isOver = true;
   }
 
   resume(): void {
     this.#isPaused = false;
+    this.#giveFarBack();
     this.#drainSoon();
   }
 
@@ -135,6 +155,17 @@ export class ShadowFeed implements RelayPeer {
 
   reset(): void {
     this.#goSoon();
+  }
+
+  /** Who pauses it does not expect that it is given up before it has returned. */
+  #tell(owner: PeerOwner, bytes: Buffer): void {
+    owner.onBytes(bytes);
+    if (this.#isOver) this.#giveUp(this.#share.noRoomText);
+  }
+
+  #giveFarBack(): void {
+    this.#share.giveBack(this.#farBytes);
+    this.#farBytes = 0;
   }
 
   #gather(bytes: Buffer): void {
@@ -174,8 +205,8 @@ export class ShadowFeed implements RelayPeer {
       const bytes = piece.memory.subarray(0, piece.filled);
       // First: what is told may be offered more.
       this.#unreadBytes -= bytes.length;
-      this.#pool.giveBack(bytes.length);
-      this.#owner?.onBytes(bytes);
+      this.#share.giveBack(bytes.length);
+      if (this.#owner !== null) this.#tell(this.#owner, bytes);
     }
     if (!this.#hasEnded || this.#hasToldEnd || this.#waiting.length > 0 || this.#isPaused) return;
     if (this.#isGone || this.#givenUp !== null) return;
@@ -198,16 +229,19 @@ export class ShadowFeed implements RelayPeer {
   }
 
   #leave(): void {
+    if (this.#isGone) return;
     this.#isGone = true;
     this.#onGivenUp = null;
     if (this.#linger !== null) clearTimeout(this.#linger);
     this.#forget();
-    if (this.#hasPlace) this.#pool.leave();
-    this.#hasPlace = false;
+    this.#giveFarBack();
+    this.#far = null;
+    if (this.#hasPlace) this.#share.leave();
+    this.#share.release();
   }
 
   #forget(): void {
-    this.#pool.giveBack(this.#unreadBytes);
+    this.#share.giveBack(this.#unreadBytes);
     this.#waiting = [];
     this.#unreadBytes = 0;
   }

@@ -15,7 +15,7 @@ function fed(
 ) {
   const pool = new ShadowPool({ descriptors: 640, mostWaitingBytes: 2_000_000 });
   const feed = new ShadowFeed({
-    pool,
+    share: pool.shareOf('shop/web'),
     boundBytes,
     ...(more.lingerMs === undefined ? {} : { lingerMs: more.lingerMs }),
   });
@@ -95,14 +95,50 @@ describe('what a client sends, for a shadow', () => {
     assert.deepEqual([seen.text, seen.ends, seen.givenUp.length], ['', 0, 1]);
   });
 
-  it('is given up when more waits for all shadows of the thread than may', () => {
-    const { pool, seen, offer } = fed(1000);
-    assert.ok(pool.take(1_999_995));
-    offer('12345');
-    assert.deepEqual(seen.givenUp, []);
+  it('is given up when more waits for shadows of its client than is left for others', () => {
+    const { pool, seen, offer } = fed(2_000_000);
+    offer('x'.repeat(1_000_000));
+    const other = pool.shareOf('shop/other');
+    assert.deepEqual([other.take(500_000), other.take(1), seen.givenUp], [true, false, []]);
     offer('6');
-    assert.deepEqual(seen.givenUp, ['2000000 bytes wait for all shadows of this thread']);
-    assert.equal(pool.waitingBytes, 1_999_995);
+    assert.deepEqual(seen.givenUp, [
+      '1000000 bytes wait for shadows of the client on this thread, and 1500000 for all',
+    ]);
+    assert.equal(pool.waitingBytes, 500_000);
+  });
+
+  it('counts what waits on the way to a shadow that does not read, until it has left', async () => {
+    const far = { waitingBytes: 70_000 };
+    const { feed, pool, seen, offer } = fed(100, { onBytes: (each) => each.pause() });
+    feed.opened(far);
+    feed.resume();
+    await turn();
+    offer('a');
+    offer('b');
+    assert.deepEqual([seen.text, pool.waitingBytes], ['a', 70_001]);
+    feed.pause();
+    assert.equal(pool.waitingBytes, 70_001);
+    far.waitingBytes = 0;
+    feed.resume();
+    assert.equal(pool.waitingBytes, 1);
+    await turn();
+    assert.deepEqual([seen.text, pool.waitingBytes], ['ab', 0]);
+    far.waitingBytes = 70_000;
+    feed.resume();
+    await turn();
+    offer('c');
+    feed.reset();
+    assert.deepEqual([seen.text, pool.waitingBytes], ['abc', 0]);
+  });
+
+  it('is given up when more is on the way to it than its client may have waiting', async () => {
+    const { feed, pool, seen, offer } = fed(100, { onBytes: (each) => each.pause() });
+    feed.opened({ waitingBytes: 1_000_001 });
+    feed.resume();
+    await turn();
+    offer('a');
+    assert.deepEqual(seen.givenUp, ['0 bytes wait for shadows of the client on this thread, and 0 for all']);
+    assert.deepEqual([seen.text, pool.waitingBytes], ['a', 0]);
   });
 
   it('has nothing waiting while the shadow takes it at once', async () => {
@@ -144,13 +180,14 @@ describe('what a client sends, for a shadow', () => {
 
   it('is gone once after a reset, in a turn of its own, and gives its place back once', async () => {
     const { feed, pool, seen, offer } = fed(10);
-    // 10 of 640 descriptors, and it has one.
-    for (let at = 0; at < 9; at++) assert.ok(pool.enter());
-    assert.ok(!pool.enter());
+    // 10 of 640 descriptors, of which it has one and its client five.
+    const share = pool.shareOf('shop/web');
+    for (let at = 0; at < 4; at++) assert.ok(share.enter());
+    assert.ok(!share.enter());
     feed.reset();
     feed.reset();
     feed.refuse();
-    assert.ok(pool.enter() && !pool.enter());
+    assert.ok(share.enter() && !share.enter());
     assert.deepEqual([seen.gone, feed.isGone], [0, true]);
     offer('x');
     await turn();
@@ -160,7 +197,7 @@ describe('what a client sends, for a shadow', () => {
   it('holds nothing of a shadow that is gone, while the connection that it copies is open', async () => {
     setFlagsFromString('--expose-gc');
     const collect = runInNewContext('gc') as () => void;
-    const feed = new ShadowFeed({ pool: new ShadowPool({ descriptors: 640 }) });
+    const feed = new ShadowFeed({ share: new ShadowPool({ descriptors: 640 }).shareOf('shop/web') });
     const opened = (() => {
       const told: string[] = [];
       const tell = (): void => void told.push('');
@@ -179,23 +216,48 @@ describe('what a client sends, for a shadow', () => {
 
   it('does not begin where all places are taken, and what waits is dropped when it is refused', () => {
     const pool = new ShadowPool({ descriptors: 63 });
-    const feed = new ShadowFeed({ pool });
+    const feed = new ShadowFeed({ share: pool.shareOf('shop/web') });
     feed.offer(Buffer.from('abc'));
     assert.equal(pool.waitingBytes, 3);
     assert.equal(
       feed.begin(() => {}),
-      '0 shadows are open on this thread, as many as may be',
+      '0 shadows of the client are open on this thread, and 0 in all, as many as may be',
     );
     feed.refuse();
     assert.deepEqual([pool.waitingBytes, feed.isGone], [0, true]);
   });
 
   it('does not begin when it was given up before', () => {
-    const feed = new ShadowFeed({ pool: new ShadowPool({ descriptors: 640 }), boundBytes: 1 });
+    const feed = new ShadowFeed({ share: new ShadowPool({ descriptors: 640 }).shareOf('shop/web'), boundBytes: 1 });
     feed.offer(Buffer.from('abc'));
     assert.equal(
       feed.begin(() => {}),
       '0 bytes wait for the shadow, and 3 more came',
     );
+  });
+});
+
+describe('what the shadows of a thread may use', () => {
+  it('leaves something for the next client, however many one has', () => {
+    const pool = new ShadowPool({ descriptors: 640 });
+    const placesOf = (client: string): number => {
+      const share = pool.shareOf(client);
+      let places = 0;
+      while (share.enter()) places += 1;
+      return places;
+    };
+    assert.deepEqual([placesOf('a'), placesOf('b'), placesOf('c'), placesOf('d')], [5, 3, 1, 1]);
+    assert.equal(pool.open, 10);
+  });
+
+  it('forgets a client whose last shadow is gone', () => {
+    const pool = new ShadowPool({ descriptors: 640 });
+    const [first, same] = [pool.shareOf('a'), pool.shareOf('a')];
+    assert.equal(first, same);
+    first.release();
+    assert.equal(pool.shareOf('a'), first);
+    first.release();
+    first.release();
+    assert.notEqual(pool.shareOf('a'), first);
   });
 });
