@@ -1,5 +1,6 @@
 import type { ResourceKind } from '../resources/kinds/resource.js';
 import { gatewayApiGroup } from '../resources/kinds/gateway-api.js';
+import { isMapping } from '../resources/parse/is-mapping.js';
 
 /**
  * What of an object of others is said to a mesh; null: nothing, it is for gateways, which others serve. A TCPRoute may have
@@ -33,7 +34,3 @@ function ofMesh(spec: Mapping): Mapping | null {
 }
 
 type Mapping = Readonly<Record<string, unknown>>;
-
-function isMapping(value: unknown): value is Mapping {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}

@@ -3,23 +3,14 @@ import { longestDelayMs } from '../../../shared/policy/traffic-documents.js';
 import { durationField, durationMs } from './duration-field.js';
 import { fieldNotes } from './field-notes.js';
 import { instantField } from './instant.js';
+import { percentageField } from './percentage-field.js';
 
 const mostMinutes = longestDelayMs / 60_000;
 const leastBytes = 1024;
 const mostBytes = 100_000_000_000;
 const ofHttp = 'it is about HTTP: of TCP the whole connection is refused, so leave it out';
 
-const percentage = z
-  .strictObject({
-    value: z
-      .number()
-      .min(0, 'must be from 0 to 100')
-      .max(100, 'must be from 0 to 100')
-      .describe('From 0 to 100, also parts of one.')
-      .register(fieldNotes, { example: '10' }),
-  })
-  .describe('Share of the new connections of the route, drawn for each by itself.')
-  .register(fieldNotes, { example: '{ value: 10 }' });
+const percentage = percentageField.describe('Share of the new connections of the route, drawn for each by itself.');
 
 const expiresAt = instantField.exactOptional().describe('From then on there are none, by the clock of each agent.');
 const percent = 'it is an older name of Istio: write percentage: { value: 10 }';

@@ -21,15 +21,4 @@ export const routeMirror = z
   })
   .register(fieldNotes, { example: '{ host: web-next }' });
 
-export const mirrorPercentage = z
-  .strictObject({
-    value: z
-      .number()
-      .min(0, 'must be from 0 to 100')
-      .max(100, 'must be from 0 to 100')
-      .describe('From 0 to 100, also parts of one.')
-      .register(fieldNotes, { example: '10' }),
-  })
-  .register(fieldNotes, { example: '{ value: 10 }' });
-
 export type WrittenMirror = z.output<typeof routeMirror>;

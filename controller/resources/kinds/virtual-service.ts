@@ -5,7 +5,8 @@ import { exportToField, hostField, subsetNameField } from './destination-rule.js
 import { fieldNotes } from './field-notes.js';
 import { labelsField, namespaceField, networkField, portField } from './field-schemas.js';
 import { routeFault } from './route-fault.js';
-import { mirrorPercentage, routeMirror } from './route-mirror.js';
+import { percentageField } from './percentage-field.js';
+import { routeMirror } from './route-mirror.js';
 import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
 import { istioNetworkingApiVersions } from './service-entry.js';
 
@@ -117,7 +118,7 @@ const tcpRoute = z
       .describe(
         'A shadow that gets a copy of what clients send on some of these connections. Its answers are dropped, and it never holds a connection up. Only of `culvert.dev/v1`: Istio has it for HTTP.',
       ),
-    mirrorPercentage: mirrorPercentage
+    mirrorPercentage: percentageField
       .exactOptional()
       .describe('Which share of the new connections is copied, drawn for each. Without it all.'),
   })

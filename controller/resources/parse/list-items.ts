@@ -1,3 +1,5 @@
+import { isMapping } from './is-mapping.js';
+
 /** One document, or one item of a document that is a list. */
 export type Item = {
   readonly json: unknown;
@@ -37,8 +39,4 @@ export function itemsOf(item: Item): readonly Item[] {
 /** An item of a list with the kind and API version that the list says for all. */
 export function withType(type: ItemType, item: unknown): unknown {
   return isMapping(item) ? { ...type, ...item } : item;
-}
-
-function isMapping(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -6,6 +6,7 @@ import { foreignKind } from './foreign-kinds.js';
 import { culvertApiVersion } from '../kinds/metadata.js';
 import { formatPath } from '../kinds/problem.js';
 import { isResourceKind, kindInfo, kindNames, type Resource } from '../kinds/resource.js';
+import { isMapping } from './is-mapping.js';
 
 export type ReadResource =
   | { readonly resource: Resource }
@@ -115,8 +116,4 @@ function readableName(json: unknown): string | null {
   const { name, namespace } = json['metadata'];
   const parts = [json['kind'], namespace, name].filter((part) => typeof part === 'string' && part.length <= 253);
   return typeof name === 'string' && parts.length >= 2 ? parts.join('/') : null;
-}
-
-function isMapping(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -5,68 +5,30 @@ import { test } from 'node:test';
 import { culvert } from '../../support/controller/cli-fixture.js';
 import { startedController, temporaryDirectory } from '../../support/controller/controller-fixture.js';
 
-/** The services that the page speaks of. */
-const service = `
+/** A service, and the workload behind it. */
+function serving(at: number, name: string, o: { ports: string; account?: string; labels?: string }): string {
+  return `
 apiVersion: culvert.dev/v1
 kind: Workload
-metadata: { name: db, namespace: billing, labels: { app: db } }
-spec: { serviceAccount: db, addresses: [198.18.0.1] }
+metadata: { name: ${name}, namespace: billing, labels: { app: ${name}${o.labels ?? ''} } }
+spec: { serviceAccount: ${o.account ?? name}, addresses: [198.18.0.${at}] }
 ---
 apiVersion: culvert.dev/v1
 kind: Service
-metadata: { name: db, namespace: billing }
-spec: { vips: [198.19.0.1], ports: [{ port: 5432 }, { port: 9187 }], selector: { app: db } }
----
-apiVersion: culvert.dev/v1
-kind: Workload
-metadata: { name: ledger, namespace: billing, labels: { app: ledger, version: v1 } }
-spec: { serviceAccount: ledger, addresses: [198.18.0.2] }
----
-apiVersion: culvert.dev/v1
-kind: Service
-metadata: { name: ledger, namespace: billing }
-spec: { vips: [198.19.0.2], ports: [{ port: 80 }], selector: { app: ledger } }
----
-apiVersion: culvert.dev/v1
-kind: Workload
-metadata: { name: orders, namespace: billing, labels: { app: orders } }
-spec: { serviceAccount: orders, addresses: [198.18.0.7] }
----
-apiVersion: culvert.dev/v1
-kind: Service
-metadata: { name: orders, namespace: billing }
-spec: { vips: [198.19.0.7], ports: [{ port: 80 }], selector: { app: orders } }
----
-apiVersion: culvert.dev/v1
-kind: Workload
-metadata: { name: orders-v2, namespace: billing, labels: { app: orders-v2 } }
-spec: { serviceAccount: orders, addresses: [198.18.0.8] }
----
-apiVersion: culvert.dev/v1
-kind: Service
-metadata: { name: orders-v2, namespace: billing }
-spec: { vips: [198.19.0.8], ports: [{ port: 80 }], selector: { app: orders-v2 } }
----
-apiVersion: culvert.dev/v1
-kind: Workload
-metadata: { name: sessions, namespace: billing, labels: { app: sessions } }
-spec: { serviceAccount: sessions, addresses: [198.18.0.9] }
----
-apiVersion: culvert.dev/v1
-kind: Service
-metadata: { name: sessions, namespace: billing }
-spec: { vips: [198.19.0.9], ports: [{ port: 6379 }], selector: { app: sessions } }
----
-apiVersion: culvert.dev/v1
-kind: Workload
-metadata: { name: sessions-next, namespace: billing, labels: { app: sessions-next } }
-spec: { serviceAccount: sessions, addresses: [198.18.0.10] }
----
-apiVersion: culvert.dev/v1
-kind: Service
-metadata: { name: sessions-next, namespace: billing }
-spec: { vips: [198.19.0.10], ports: [{ port: 6379 }], selector: { app: sessions-next } }
+metadata: { name: ${name}, namespace: billing }
+spec: { vips: [198.19.0.${at}], ports: [${o.ports}], selector: { app: ${name} } }
 `;
+}
+
+/** The services that the page speaks of. */
+const service = [
+  serving(1, 'db', { ports: '{ port: 5432 }, { port: 9187 }' }),
+  serving(2, 'ledger', { ports: '{ port: 80 }', labels: ', version: v1' }),
+  serving(7, 'orders', { ports: '{ port: 80 }' }),
+  serving(8, 'orders-v2', { ports: '{ port: 80 }', account: 'orders' }),
+  serving(9, 'sessions', { ports: '{ port: 6379 }' }),
+  serving(10, 'sessions-next', { ports: '{ port: 6379 }', account: 'sessions' }),
+].join('---');
 
 test('a controller takes every document of deploy/docs/traffic.md, without a warning, and shows it', async () => {
   const guide = await readFile('deploy/docs/traffic.md', 'utf8');
