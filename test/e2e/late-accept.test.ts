@@ -70,16 +70,25 @@ kind: SegmentationRule
 metadata: { name: none-to-other }
 spec: { action: deny, to: [{ workload: shop/other }] }
 `);
-  await waitUntil('connects are held', async () => ((await isQueued()) ? true : undefined));
+  await untilHeld();
 });
 
 after(async () => {
   await mesh[Symbol.asyncDispose]();
 });
 
-async function isQueued(): Promise<boolean> {
+/** In how many of the two families connects wait: the rules of one are changed before those of the other. */
+async function queues(): Promise<number> {
   const rules = await client().check(['sh', '-c', 'iptables-save -t mangle; ip6tables-save -t mangle']);
-  return (rules.match(/NFQUEUE/g) ?? []).length === 2;
+  return (rules.match(/NFQUEUE/g) ?? []).length;
+}
+
+async function untilHeld(): Promise<void> {
+  await waitUntil('connects are held', async () => ((await queues()) === 2 ? true : undefined));
+}
+
+async function untilNotHeld(): Promise<void> {
+  await waitUntil('no connect is held', async () => ((await queues()) === 0 ? true : undefined));
 }
 
 async function outcome(ip: string, port = late): Promise<string> {
@@ -229,14 +238,14 @@ test(
     await using _listening = await server().listen({ port: late }, (socket) => void socket.resume());
     const held = await client().connect({ ip: server().ipv4, port: late });
     const stopped = node1.stop('SIGTERM');
-    await waitUntil('connects are not held', async () => ((await isQueued()) ? undefined : true));
+    await untilNotHeld();
     (await client().connect({ ip: server().ipv4, port: late })).destroy();
     held.destroy();
     assert.deepEqual(await stopped, { code: 0, signal: null });
     assert.equal(await netnsFingerprint(client()), untouched);
     await node1.start();
     await node1.waitReady();
-    await waitUntil('connects are held again', async () => ((await isQueued()) ? true : undefined));
+    await untilHeld();
     await node1.stop('SIGTERM');
     await node1.node.check([...programs.agent, 'remove', '--state-dir', node1.stateDir]);
     assert.equal(await netnsFingerprint(client()), untouched);
@@ -247,7 +256,7 @@ test(
 
 test('a connect that waits lives through a restart of the agent', { timeout: patientMs(60_000) }, async () => {
   const node1 = mesh.agent('node1');
-  await waitUntil('connects are held', async () => ((await isQueued()) ? true : undefined));
+  await untilHeld();
   await using _listening = await serveSeenAddress(server(), late);
   let made: Promise<Attempt>;
   {
@@ -298,7 +307,7 @@ test('what keeps the queue from being opened is told, and connections are accept
       const { readiness } = (await node1.admin('/dump')) as { readiness: ReadinessReport };
       return readiness.degraded.find(({ name }) => name === 'late-accept/shop/client');
     });
-    await waitUntil('no connect is held', async () => ((await isQueued()) ? undefined : true));
+    await untilNotHeld();
     assert.equal(await outcome(server().ipv4), 'ECONNRESET');
     await waitUntil('the check says why', async () => {
       const { stdout } = await mesh.controller.culvert(['check']);
@@ -310,7 +319,7 @@ test('what keeps the queue from being opened is told, and connections are accept
   } finally {
     holder();
   }
-  await waitUntil('connects are held', async () => ((await isQueued()) ? true : undefined));
+  await untilHeld();
   assert.equal(await outcome(server().ipv4), 'ECONNREFUSED');
 });
 
@@ -336,6 +345,6 @@ test('without any port that asks for it the rules are as they were', { timeout: 
 test('apply --wait ends when connects are accepted late, and not before', { timeout: patientMs(90_000) }, async () => {
   const { code, stderr } = await mesh.controller.culvert(['apply', '-f', '-', '--wait', '25s'], mesh.lab.resources());
   assert.equal(code, 0, stderr);
-  assert.equal(await isQueued(), true);
+  assert.equal(await queues(), 2);
   assert.equal(await outcome(server().ipv4), 'ECONNREFUSED');
 });

@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { openNetns } from '../../../agent/native/netns.js';
-import { SocketTable } from '../../../agent/native/socket-table.js';
+import { type SocketAddress, SocketTable } from '../../../agent/native/socket-table.js';
 import { capturePorts } from '../../../agent/ports.js';
 import { parseIp, type HostPort } from '../../../shared/address.js';
 import type { LabNode } from '../../lab/lab-node.js';
@@ -18,15 +18,25 @@ export async function setEntrySeconds(node: LabNode, seconds: number): Promise<v
 
 const loopback = knownIp('127.0.0.1');
 
-/** The agent has seen the timeouts of the namespace, and probes a connection of its application in this time. */
-export async function waitForProbes(node: LabNode, application: Socket, withinSeconds: number): Promise<void> {
+/** The agent has seen the timeouts of the client's namespace, and probes its connection in this time. */
+export async function waitForProbes(node: LabNode, client: Socket, withinSeconds: number): Promise<void> {
+  // A redirect of what leaves a namespace leads to loopback.
+  const agentEnd = { local: { ip: loopback, port: capturePorts.outbound }, remote: localEnd(client) };
+  await untilProbed(node, agentEnd, withinSeconds);
+}
+
+/** The same for the server's namespace. */
+export async function waitForServerProbes(node: LabNode, server: Socket, withinSeconds: number): Promise<void> {
+  // The agent dials from the client's address.
+  await untilProbed(node, { local: remoteEnd(server), remote: localEnd(server) }, withinSeconds);
+}
+
+async function untilProbed(node: LabNode, agentEnd: SocketAddress, withinSeconds: number): Promise<void> {
   const { fd } = openNetns(node.netnsPath);
   const sockets = SocketTable.open(fd);
   closeSync(fd);
   try {
     await waitUntil(`the connection is probed within ${withinSeconds} s`, () => {
-      // The agent's own end: a redirect of what leaves a namespace leads to loopback.
-      const agentEnd = { local: { ip: loopback, port: capturePorts.outbound }, remote: localEnd(application) };
       const dueInMs = sockets.find(agentEnd)?.probesInMs ?? null;
       return dueInMs !== null && dueInMs <= withinSeconds * 1000 ? true : undefined;
     });

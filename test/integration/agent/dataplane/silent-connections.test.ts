@@ -5,7 +5,7 @@ import type { LabNode } from '../../../lab/lab-node.js';
 import { patientMs } from '../../../lab/patience.js';
 import { connectedPair } from '../../../support/agent/connected-pair.js';
 import type { DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
-import { setEntrySeconds, waitForProbes } from '../../../support/agent/entry-lifetime.js';
+import { setEntrySeconds, waitForProbes, waitForServerProbes } from '../../../support/agent/entry-lifetime.js';
 import { startPathMesh, testedPaths } from '../../../support/agent/path-mesh.js';
 import { readSome, readToEnd } from '../../../support/mesh/two-hosts.js';
 
@@ -21,11 +21,17 @@ describe('a connection on which nothing moves', { concurrency: true, timeout: pa
   before(async () => {
     mesh = await startPathMesh();
     // As a host may be set at any time: the agent follows.
-    const { client, server } = await connectedPair(workload('client'), workload('server'));
+    const pairs = await Promise.all(
+      ['neighbour', 'server'].map(async (to) => ({ to, ...(await connectedPair(workload('client'), workload(to))) })),
+    );
     for (const name of ['client', 'neighbour', 'server']) await setEntrySeconds(workload(name), entrySeconds);
-    await waitForProbes(workload('client'), client, entrySeconds / 3);
-    client.destroy();
-    server.destroy();
+    // It looks at one namespace after the other.
+    for (const { to, client, server } of pairs) {
+      await waitForProbes(workload('client'), client, entrySeconds / 3);
+      await waitForServerProbes(workload(to), server, entrySeconds / 3);
+      client.destroy();
+      server.destroy();
+    }
   });
   after(() => mesh[Symbol.asyncDispose]());
 
