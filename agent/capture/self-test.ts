@@ -10,9 +10,10 @@ import { excludedCidrs } from './firewall/workload-rules.js';
 
 /**
  * `captured`: our listener accepted the connection and closed it. `unanswered`: something accepted it and did not close
- * it in time: an overloaded data plane, or a foreign listener. `refused`: nothing listens on 15001, or the rules are
- * gone and a router answered. `escaped`: the connection left the namespace. `no-route`: this family cannot leave it.
- * `excluded`: the test address is among the workload's exclusions, so the test says nothing.
+ * it in time: an overloaded data plane, or a foreign listener. `refused`: nothing listens on 15001, or it was not
+ * redirected and our rules refused it for that, or they are gone and a router answered. `escaped`: the connection left
+ * the namespace. `no-route`: this family cannot leave it. `excluded`: the test address is among the workload's
+ * exclusions, so the test says nothing.
  */
 export type SelfTestResult = 'captured' | 'unanswered' | 'refused' | 'escaped' | 'no-route' | 'excluded';
 
@@ -91,6 +92,7 @@ function resultOfDialError(code: string | undefined, hasLeft: boolean): SelfTest
 export const selfTestProblems: Partial<Record<SelfTestResult, string>> = {
   escaped:
     'a test connection left the namespace although the rules are in place: is lo up, or does another rule come first?',
-  refused: "nothing listens on port 15001 in the namespace: the agent's data plane does not hold this workload",
+  refused:
+    "a test connection was refused: the agent's data plane does not listen on port 15001 for this workload, or another rule comes before the redirect",
   unanswered: 'the listener on port 15001 was slow to answer a test connection',
 };

@@ -71,24 +71,31 @@ export type ExistingTables = {
 };
 
 /**
- * Input for `iptables-restore --noflush` that puts the chains in place. Each table is replaced in one transaction: our
- * chains are flushed and filled; existing jumps are removed and inserted first again; a chain of ours that is not among
- * `chains` goes. A namespace that is closed is opened last,
- * when all else is in place.
+ * Input for `iptables-restore --noflush` that puts the chains in place. Each step is one transaction: our chains are flushed
+ * and filled; existing jumps are removed and inserted first again; a chain of ours that is not among `chains` goes with the
+ * last step of its table. A namespace that is closed is opened last, when all else is in place.
  */
 export function renderRestore(chains: readonly ChainPlan[], existing: ExistingTables): string {
   const lines: string[] = [];
   const markedTable = chains.some(({ table }) => table === 'nat') ? 'nat' : 'mangle';
-  for (const table of existing.isClosed === true ? mangleLast : tableNames) {
-    const ours = chains.filter((chain) => chain.table === table);
-    if (ours.length === 0) continue;
+  const steps = stepsOf(chains, existing.isClosed === true);
+  const untouched = new Map(tableNames.map((table) => [table, existing.jumps[table] ?? []]));
+  for (const [index, { table, ours }] of steps.entries()) {
+    const isFirst = !steps.slice(0, index).some((step) => step.table === table);
+    const isLast = !steps.slice(index + 1).some((step) => step.table === table);
+    const isReplaced = (jump: string): boolean => isLast || ours.some(({ hook }) => hook === hookOf(jump));
+    const jumps = untouched.get(table) ?? [];
+    untouched.set(
+      table,
+      jumps.filter((jump) => !isReplaced(jump)),
+    );
     const marks = table === markedTable && existing.marks !== undefined ? existing.marks : [];
-    const kept = new Set([...ours.map(({ chain }) => chain), ...marks, tableMarkerChain]);
-    const stale = (existing.chains?.[table] ?? []).filter((name) => !kept.has(name));
+    const kept = new Set([...namesIn(chains, table), ...marks, tableMarkerChain]);
+    const stale = isLast ? (existing.chains?.[table] ?? []).filter((name) => !kept.has(name)) : [];
     lines.push(`*${table}`, ...ours.map(({ chain }) => `:${chain} - [0:0]`));
     lines.push(...marks.map((name) => `:${name} - [0:0]`));
-    if (existing.absent.includes(table)) lines.push(`:${tableMarkerChain} - [0:0]`);
-    lines.push(...(existing.jumps[table] ?? []).map((jump) => jump.replace(/^-A /, '-D ')));
+    if (isFirst && existing.absent.includes(table)) lines.push(`:${tableMarkerChain} - [0:0]`);
+    lines.push(...jumps.filter(isReplaced).map((jump) => jump.replace(/^-A /, '-D ')));
     lines.push(...stale.map((name) => `-F ${name}`), ...stale.map((name) => `-X ${name}`));
     for (const { hook, chain, jumpMatch } of ours) {
       lines.push(`-I ${hook} 1 ${jumpMatch} ${because('jump')} -j ${chain}`);
@@ -99,4 +106,30 @@ export function renderRestore(chains: readonly ChainPlan[], existing: ExistingTa
   return `${lines.join('\n')}\n`;
 }
 
-const mangleLast = [...tableNames.filter((name) => name !== 'mangle'), 'mangle'] as const;
+/** In the order in which they are loaded, each with the chains of one table. What refuses follows what redirects. */
+function stepsOf(
+  chains: readonly ChainPlan[],
+  isClosed: boolean,
+): readonly { readonly table: TableName; readonly ours: readonly ChainPlan[] }[] {
+  const [refusals, others] = [chains.filter(refusesAfterNat), chains.filter((chain) => !refusesAfterNat(chain))];
+  const ofTable = (table: TableName) => ({ table, ours: others.filter((chain) => chain.table === table) });
+  const last = { table: 'filter', ours: refusals } as const;
+  const steps = isClosed
+    ? [ofTable('raw'), ofTable('filter'), ofTable('nat'), last, ofTable('mangle')]
+    : [...tableNames.map(ofTable), last];
+  return steps.filter(({ ours }) => ours.length > 0);
+}
+
+/** Refuses what nat did not redirect (`unredirected-rules.ts`): in place after nat, and removed before. */
+function refusesAfterNat({ table, hook }: Pick<ChainPlan, 'table' | 'hook'>): boolean {
+  return table === 'filter' && hook === 'OUTPUT';
+}
+
+/** The built-in chain of a jump, as `iptables-save` prints it. */
+export function hookOf(jump: string): string {
+  return jump.split(' ', 2)[1] ?? '';
+}
+
+function namesIn(chains: readonly ChainPlan[], table: TableName): readonly string[] {
+  return chains.filter((chain) => chain.table === table).map(({ chain }) => chain);
+}

@@ -1,5 +1,5 @@
 import { lateAcceptPorts, synMarks, synQueueNumber } from '../../ports.js';
-import { because, chainPrefix, type ChainPlan, maskedMark } from './chain-plan.js';
+import { because, maskedMark } from './chain-plan.js';
 
 /** As many ports as one rule takes (iptables-extensions(8), multiport). */
 const portsPerRule = 15;
@@ -25,8 +25,10 @@ export function planSynQueue(ports: readonly number[], exemptions: readonly stri
 const refusedSyn = `-p tcp -m tcp --syn -m mark --mark ${maskedMark(synMarks.refused)} ${because('late-refused')}`;
 
 /**
- * The rules of nat OUTPUT for a SYN that left the queue with a verdict. One without a mark is redirected like all others. One
- * that is refused keeps its destination, for {@link planSynRefusal}.
+ * The rules of nat OUTPUT for a SYN that left the queue with a verdict. One without a mark is redirected like all others.
+ * One that is refused keeps its destination, and is answered before conntrack keeps it (`unredirected-rules.ts`).
+ * Redirected to a port without a listener, it would leave an entry that sends the next connect from the same port of the
+ * client there too, for ten seconds, whatever its verdict is.
  */
 export function planSynVerdicts(ports: readonly number[]): readonly string[] {
   if (ports.length === 0) return [];
@@ -34,24 +36,7 @@ export function planSynVerdicts(ports: readonly number[]): readonly string[] {
   return [`${accepted} -j REDIRECT --to-ports ${lateAcceptPorts.accepted}`, `${refusedSyn} -j RETURN`];
 }
 
-/**
- * A refused SYN is answered before conntrack keeps it. Redirected to a port without a listener, it would leave an entry that
- * sends the next connect from the same port of the client there too, for ten seconds, whatever its verdict is.
- */
-export function planSynRefusal(ports: readonly number[]): readonly ChainPlan[] {
-  if (ports.length === 0) return [];
-  return [
-    {
-      table: 'filter',
-      hook: 'OUTPUT',
-      chain: `${chainPrefix}REFUSED`,
-      jumpMatch: '-p tcp',
-      rules: [`${refusedSyn} -j REJECT --reject-with tcp-reset`],
-    },
-  ];
-}
-
-/** For mangle POSTROUTING: what {@link planSynRefusal} did not answer, because its rule is gone, goes nowhere. */
+/** For mangle POSTROUTING: what `unredirected-rules.ts` did not answer, because its rule is gone, goes nowhere. */
 export function planUnansweredSyn(ports: readonly number[]): readonly string[] {
   return ports.length === 0 ? [] : [`${refusedSyn} -j DROP`];
 }

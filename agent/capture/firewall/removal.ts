@@ -1,5 +1,5 @@
 import { deleteEmptyTable } from '../../native/nf-tables.js';
-import { type ChainPlan, chainPrefix, isClosing, type TableName, tableNames } from './chain-plan.js';
+import { type ChainPlan, chainPrefix, hookOf, isClosing, type TableName, tableNames } from './chain-plan.js';
 import type { CaptureProgram, CommandRunner } from './command-runner.js';
 import {
   type InstalledFamily,
@@ -7,6 +7,7 @@ import {
   ownChains,
   ownJumps,
   ownLines,
+  parseSave,
   type SavedTables,
 } from './installed-rules.js';
 import { isSynQueueRule } from './late-accept-rules.js';
@@ -31,6 +32,9 @@ export type Hooks = readonly Pick<ChainPlan, 'table' | 'hook'>[];
  */
 export function renderRemoval(tables: SavedTables, emptiedHooks: Hooks): string {
   const lines: string[] = [];
+  // A connection that is no longer redirected must not be refused for it.
+  const refusals = refusalsOf(tables);
+  if (refusals.length > 0) lines.push('*filter', ...refusals.map(deletionOf), 'COMMIT');
   // Redirects first: a connection that is redirected after its reply path was removed would hang.
   for (const name of tableNames.toReversed()) {
     const table = tables.get(name);
@@ -38,7 +42,9 @@ export function renderRemoval(tables: SavedTables, emptiedHooks: Hooks): string 
     if (chains.length === 0) continue;
     lines.push(
       `*${name}`,
-      ...ownJumps(table).map(deletionOf),
+      ...ownJumps(table)
+        .filter((jump) => !refusals.includes(jump))
+        .map(deletionOf),
       ...chains.map((chain) => `-F ${chain}`),
       ...chains.map((chain) => `-X ${chain}`),
       ...(canGo(tables, name) ? hooksOf(emptiedHooks, name).map((hook) => `-X ${hook}`) : []),
@@ -56,6 +62,7 @@ export async function removeRedirects(place: Place, found: InstalledFamily): Pro
   // A SYN that nothing takes out of its queue would wait for ever, so the queue goes first. So would one to a closed workload.
   const removals = [
     ['mangle', ownLines(found.tables.get('mangle')).filter((rule) => isSynQueueRule(rule) || isClosing([rule]))],
+    ['filter', refusalsOf(found.tables)],
     ['nat', ownJumps(found.tables.get('nat'))],
   ] as const;
   const blocks = removals.filter(([, rules]) => rules.length > 0);
@@ -95,8 +102,8 @@ async function removeChainsOneByOne(place: Place, tables: SavedTables): Promise<
     if (table === undefined || ownChains(table).length === 0) continue;
     const argv = [`${place.backend.iptables[place.family]}-save`, '-t', name] as const;
     const saved = await place.runner.must({ argv: [...argv], netnsFd: place.netnsFd });
-    if (!saved.includes(`:${chainPrefix}`)) continue;
-    await restore(place, renderRemoval(new Map([[name, table]]), []));
+    const left = renderRemoval(parseSave(saved), []);
+    if (left !== '') await restore(place, left);
   }
 }
 
@@ -108,6 +115,11 @@ async function removeHooksOneByOne(place: Place, hooks: Hooks, tables: readonly 
       await place.runner.run({ argv: restoreCommand(place), netnsFd: place.netnsFd, input });
     }
   }
+}
+
+/** The jumps that refuse what is not redirected. */
+function refusalsOf(tables: SavedTables): readonly string[] {
+  return ownJumps(tables.get('filter')).filter((jump) => hookOf(jump) === 'OUTPUT');
 }
 
 /** Only tables of ours (nf_tables back end) that contain no foreign rules. */

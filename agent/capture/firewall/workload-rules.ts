@@ -11,7 +11,8 @@ import {
 } from '../../ports.js';
 import { because, type ChainPlan, chainPrefix, maskedMark, renderRestore } from './chain-plan.js';
 import { planUntracked } from './untracked-rules.js';
-import { planSynQueue, planSynRefusal, planSynVerdicts, planUnansweredSyn } from './late-accept-rules.js';
+import { planSynQueue, planSynVerdicts, planUnansweredSyn } from './late-accept-rules.js';
+import { planUnredirected } from './unredirected-rules.js';
 
 /** The rules of a workload's network namespace as text, for `culvert-agent rules --print`. */
 export type RenderedRules = {
@@ -130,6 +131,7 @@ export function planWorkloadChains(
   { latePorts = [], isGuarded = true, hasEarlyDemux = false, ownCgroup = null }: PlanOptions = {},
 ): readonly ChainPlan[] {
   const fromAgent = `-p tcp ${ownSocket(ownCgroup)} ${because('own-traffic')}`;
+  const excludedPorts = exclusions.excludeOutboundPorts.map((port) => excludePort('excluded-outbound-port', port));
   const notExcluded = latePorts.filter((port) => !exclusions.excludeOutboundPorts.includes(port));
   const ownPorts = [
     ...Object.values(capturePorts).filter((port) => isGuardedPort(port, { hasEarlyDemux })),
@@ -181,7 +183,8 @@ export function planWorkloadChains(
       ],
     },
     { ...toItselfOnWire, rules: [...toItselfOnWire.rules, ...planUnansweredSyn(notExcluded)] },
-    ...planSynRefusal(notExcluded),
+    // What was redirected is for the workload itself by now.
+    planUnredirected([toItself, `${fromAgent} -j RETURN`, ...excludedPorts, ...excludedNetworks]),
     ...(refusals.length > 0 ? [{ ...guard, rules: refusals }] : []),
     {
       table: 'nat',
@@ -203,7 +206,7 @@ export function planWorkloadChains(
       rules: [
         `${fromAgent} -j ACCEPT`,
         toItself,
-        ...exclusions.excludeOutboundPorts.map((port) => excludePort('excluded-outbound-port', port)),
+        ...excludedPorts,
         ...excludedNetworks,
         ...planSynVerdicts(notExcluded),
         `-p tcp -m tcp --syn ${because('outbound')} -j REDIRECT --to-ports ${capturePorts.outbound}`,

@@ -1,14 +1,18 @@
 /**
- * A program in Perl that dials `IP PORT MARK` and prints the first line that it gets, or why it got none. With a mark other than
- * 0 it needs CAP_NET_RAW.
+ * A program in Perl that dials `IP PORT MARK [LOCAL-PORT]` and prints the first line that it gets, or why it got none. With a
+ * mark other than 0 it needs CAP_NET_RAW. Without a port of its own it may get one of which the kernel still tracks an earlier
+ * connection.
  */
 export const markedDial = `
   use strict;
   use Socket qw(:all);
-  my ($ip, $port, $mark) = @ARGV;
+  my ($ip, $port, $mark, $from) = @ARGV;
   my $is6 = $ip =~ /:/;
   socket(my $socket, $is6 ? AF_INET6 : AF_INET, SOCK_STREAM, 0) or die "socket: $!";
   !$mark or setsockopt($socket, SOL_SOCKET, 36, pack('l', $mark)) or die "mark: $!";
+  my $any = $is6 ? pack_sockaddr_in6($from // 0, inet_pton(AF_INET6, '::')) : pack_sockaddr_in($from // 0, INADDR_ANY);
+  setsockopt($socket, SOL_SOCKET, SO_REUSEADDR, 1) or die "reuse: $!";
+  bind($socket, $any) or die "bind: $!" if defined $from;
   my $to = $is6 ? pack_sockaddr_in6($port, inet_pton(AF_INET6, $ip)) : pack_sockaddr_in($port, inet_aton($ip));
   $SIG{ALRM} = sub { print "TIMEOUT\\n"; exit };
   alarm 5;

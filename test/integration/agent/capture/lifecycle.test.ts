@@ -169,7 +169,7 @@ test('without a listener the capture refuses and the status says so', async () =
   assert.equal((await network.dial({ from: network.a, ip: network.b.ip[4], port: 8101 })).line, 'ECONNREFUSED');
   const status = capture.status()[0];
   assert.equal(status?.state, 'failed');
-  assert.match(status?.problem ?? '', /nothing listens on port 15001/);
+  assert.match(status?.problem ?? '', /does not listen on port 15001/);
   await capture.releaseAll();
   await capture.close();
 });
@@ -220,7 +220,7 @@ test('with loopback down the redirects are loaded all the same, and the error sa
   assert.equal(capture.status()[0]?.state, 'failed');
   await network.sh(network.x, 'ip link set lo up');
   await waitUntil('the watcher loads what was missing', () =>
-    /nothing listens/.test(capture.status()[0]?.problem ?? '') ? true : undefined,
+    /does not listen/.test(capture.status()[0]?.problem ?? '') ? true : undefined,
   );
   assert.match(await network.fingerprint(network.x), /local default dev lo table 111/);
   await capture.releaseAll();

@@ -73,12 +73,16 @@ async function captured(backend: NetfilterBackend, ownCgroup: string): Promise<N
   return capture;
 }
 
+/** Each dial has a port of its own: one that was refused leaves an entry there, which would lead the next one astray. */
+let lastPort = 46_000;
+
 /** Who answers a socket with the mark, in both families: `outbound` is the listener that captured connections get to. */
 async function answers(run: (program: string, args: readonly string[]) => Promise<string>): Promise<readonly string[]> {
   const { a, b } = network;
   const found: string[] = [];
   for (const family of families) {
-    const program = ['perl', '-e', markedDial, b.ip[family], '8500', String(ownTrafficMark)];
+    const words = [b.ip[family], 8500, ownTrafficMark, ++lastPort].map(String);
+    const program = ['perl', '-e', markedDial, ...words];
     found.push((await run('nsenter', [`--net=${a.path}`, ...program])).split(' ')[0]!);
   }
   return found;

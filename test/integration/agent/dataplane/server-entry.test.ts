@@ -44,7 +44,7 @@ describe("the entry of connection tracking at the server's side", { timeout: pat
         await loseEntry(workload(target), pair);
         server.write('to no reader');
         const ended = errorOf(server);
-        // The agent may have been told of the server's end, and the client by it, before this process reads either.
+        // The agent may have seen the server's end, and the client the agent's, before this process reads either.
         const atClient = readSome(client).then(
           () => null,
           () => ended,

@@ -24,9 +24,7 @@ test('SYNs to the ports go into the queue, but not those of the agent or of excl
 });
 
 test('a verdict leads to the listener or to a RST, and every other SYN to the listener for all', () => {
-  assert.deepEqual(rulesOf('filter', [80]), [
-    '-p tcp -m tcp --syn -m mark --mark 0x53b/0xfff -j REJECT --reject-with tcp-reset',
-  ]);
+  assert.equal(rulesOf('filter', [80]).at(-1), '-p tcp -m tcp --syn -j REJECT --reject-with tcp-reset');
   assert.deepEqual(rulesOf('nat', [80]).slice(-3), [
     '-p tcp -m tcp --syn -m mark --mark 0x53a/0xfff -j REDIRECT --to-ports 15002',
     '-p tcp -m tcp --syn -m mark --mark 0x53b/0xfff -j RETURN',

@@ -77,6 +77,16 @@ COMMIT
 -A CULVERT_OUTPUT -d 10.0.0.0/8 -m comment --comment "culvert:excluded-cidr" -j RETURN
 -A CULVERT_OUTPUT -p tcp -m tcp --syn -m comment --comment "culvert:outbound" -j REDIRECT --to-ports 15001
 COMMIT
+*filter
+:CULVERT_REFUSED - [0:0]
+-I OUTPUT 1 -p tcp -m comment --comment "culvert:jump" -j CULVERT_REFUSED
+-A CULVERT_REFUSED -p tcp -m tcp ! --syn -m comment --comment "culvert:not-a-new-connection" -j RETURN
+-A CULVERT_REFUSED -m addrtype --dst-type LOCAL -m comment --comment "culvert:to-itself" -j RETURN
+-A CULVERT_REFUSED -p tcp -m mark --mark 0x539/0xfff -m comment --comment "culvert:own-traffic" -j RETURN
+-A CULVERT_REFUSED -p tcp -m tcp --dport 3306 -m comment --comment "culvert:excluded-outbound-port" -j RETURN
+-A CULVERT_REFUSED -d 10.0.0.0/8 -m comment --comment "culvert:excluded-cidr" -j RETURN
+-A CULVERT_REFUSED -p tcp -m tcp --syn -m comment --comment "culvert:not-redirected" -j REJECT --reject-with tcp-reset
+COMMIT
 `,
   );
   assert.deepEqual(routes[4], [
@@ -165,6 +175,28 @@ test('ways home, and what refuses foreign listeners, are loaded before connectio
   assert.deepEqual([...tableNames], ['raw', 'mangle', 'filter', 'nat']);
 });
 
+test('what refuses connections that were not redirected is replaced after nat, and no chain of another hook meanwhile', () => {
+  const jump = (hook: string, chain: string): string => `-A ${hook} -p tcp -j ${chain}`;
+  const jumps = { filter: [jump('INPUT', 'CULVERT_INPUT'), jump('OUTPUT', 'CULVERT_REFUSED')] };
+  const chains = { filter: ['CULVERT_INPUT', 'CULVERT_REFUSED', 'CULVERT_FORMER'] };
+  const text = renderRestore(planWorkloadChains(4, noExclusions), { jumps, chains, absent: ['filter'] });
+  const steps = text.split('COMMIT\n').filter((step) => step.startsWith('*filter') || step.startsWith('*nat'));
+  assert.deepEqual(
+    steps.map((step) => [step.split('\n')[0], step.match(/^-[DFX] .*$/gm) ?? []]),
+    [
+      ['*filter', ['-D INPUT -p tcp -j CULVERT_INPUT']],
+      ['*nat', []],
+      ['*filter', ['-D OUTPUT -p tcp -j CULVERT_REFUSED', '-F CULVERT_FORMER', '-X CULVERT_FORMER']],
+    ],
+  );
+  assert.equal(text.match(/:CULVERT_MADE_TABLE/g)?.length, 1);
+  const unguarded = planWorkloadChains(4, noExclusions, { isGuarded: false });
+  assert.match(
+    renderRestore(unguarded, { jumps, chains, absent: [] }),
+    /-D INPUT .*\n-D OUTPUT .*\n-F CULVERT_INPUT\n/,
+  );
+});
+
 test('the host leads only what its probers open to the agent, and only to its workloads', () => {
   const addresses = ['198.18.11.2', 'fd00::2', '198.18.11.1', '198.18.11.2'] as IpAddress[];
   const probers = parseProbers(['uid:998', 'cgroup:/system.slice/kubelet.service', 'port:4000-4010', 'port:5']);
@@ -240,7 +272,7 @@ test('a workload that is opened stays closed until all else is loaded', () => {
   const tables = new Map([['mangle', { chains, rules: [jump, ...rules] }]]);
   const existing = existingTables(tables, { kind: 'legacy', iptables: { 4: 'iptables', 6: 'ip6tables' } });
   const text = renderRestore(planWorkloadChains(4, noExclusions), { ...existing, marks: ['CULVERT_HOST_7'] });
-  assert.deepEqual(text.match(/^\*.*$/gm), ['*raw', '*filter', '*nat', '*mangle']);
+  assert.deepEqual(text.match(/^\*.*$/gm), ['*raw', '*filter', '*nat', '*filter', '*mangle']);
   assert.deepEqual(text.match(/^-X .*$/gm), ['-X CULVERT_HOST_7'], 'it is in the nat table from now on');
   assert.match(text, /^\*nat\n(?:.*\n)*:CULVERT_HOST_7 /m);
   const closing = renderRestore(planClosedChains(4, noExclusions), {

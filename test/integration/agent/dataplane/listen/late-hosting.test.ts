@@ -5,11 +5,8 @@ import { once } from 'node:events';
 import { closeSync } from 'node:fs';
 import net, { type SocketConstructorOpts } from 'node:net';
 import { after, afterEach, before, test } from 'node:test';
-import {
-  planSynQueue,
-  planSynRefusal,
-  planSynVerdicts,
-} from '../../../../../agent/capture/firewall/late-accept-rules.js';
+import { planSynQueue, planSynVerdicts } from '../../../../../agent/capture/firewall/late-accept-rules.js';
+import { planUnredirected } from '../../../../../agent/capture/firewall/unredirected-rules.js';
 import { TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
 import { mostHeld } from '../../../../../agent/dataplane/listen/late/connect-queue.js';
 import type { HeldConnect } from '../../../../../agent/dataplane/listen/late/held-connect.js';
@@ -34,12 +31,11 @@ const path = `/run/netns/${netns}`;
 let workload: HostedWorkload;
 
 before(() => {
+  const unredirected = planUnredirected(['-m addrtype --dst-type LOCAL -j RETURN']);
   const rules = (['iptables', 'ip6tables'] as const).flatMap((iptables) => [
     ...planSynQueue([late, looked], []).map((rule) => `${iptables} -t mangle -A OUTPUT ${rule}`),
     ...planSynVerdicts([late]).map((rule) => `${iptables} -t nat -A OUTPUT ${rule}`),
-    ...planSynRefusal([late]).flatMap(({ table, hook, rules }) =>
-      rules.map((rule) => `${iptables} -t ${table} -A ${hook} ${rule}`),
-    ),
+    ...unredirected.rules.map((rule) => `${iptables} -t filter -A ${unredirected.hook} ${rule}`),
     `${iptables} -t nat -A OUTPUT -p tcp --dport ${looked} -j REDIRECT --to-ports 9`,
   ]);
   const script = [
