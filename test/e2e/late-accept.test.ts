@@ -337,7 +337,7 @@ test('without any port that asks for it the rules are as they were', { timeout: 
   await mesh.delete('ServiceEntry', 'shop/outside');
   // Table by table.
   await waitUntil('nothing of it is left', async () =>
-    /NFQUEUE|15002|REFUSED/.test(await netnsFingerprint(client())) ? undefined : true,
+    /NFQUEUE|15002|culvert:late/.test(await netnsFingerprint(client())) ? undefined : true,
   );
   assert.equal(await outcome(server().ipv4), 'ECONNRESET');
 });
