@@ -7,14 +7,20 @@ const heldPart = 1 / 4;
 /** A held connection waits for less than this, as long as the thread is not busy: many end at a higher pace. */
 const longestMs = 8000;
 
+/** In place of a socket of Node: a connection that nothing but its holder closes. */
+export interface HeldConnection {
+  readonly isClosed: boolean;
+  close(): void;
+}
+
 /** A connection that has to end, and who it counts for. */
 export type SlowEnd = {
-  readonly socket: net.Socket;
+  readonly socket: net.Socket | HeldConnection;
   /** See `sourceOf`. Sources take turns. */
   readonly source: string;
   /** Those of one group can be ended together; default: none. */
   readonly group?: string;
-  /** Ends the socket; default: destroys it. */
+  /** Ends the socket; default: destroys or closes it. */
   readonly end?: () => void;
 };
 
@@ -31,7 +37,7 @@ export class SlowEnds implements Disposable {
   readonly #everyMs: number;
   readonly #atOnce: number;
   /** What is held, by source in the order of turns, and of a source in the order of arrival. */
-  readonly #sources = new Map<string, Map<net.Socket, SlowEnd>>();
+  readonly #sources = new Map<string, Map<SlowEnd['socket'], SlowEnd>>();
   #size = 0;
   /** The most that were held since there was none. */
   #peak = 0;
@@ -71,16 +77,16 @@ export class SlowEnds implements Disposable {
   /** Ends a connection in its turn. The socket belongs to this object until then. */
   hold(what: SlowEnd): void {
     const { socket, source } = what;
-    if (this.#isClosed || socket.destroyed) {
+    if (this.#isClosed || isOver(socket)) {
       finish(what);
       return;
     }
-    const own = this.#sources.get(source) ?? new Map<net.Socket, SlowEnd>();
+    const own = this.#sources.get(source) ?? new Map<SlowEnd['socket'], SlowEnd>();
     own.set(socket, what);
     this.#sources.set(source, own);
     this.#size += 1;
     this.#peak = Math.max(this.#peak, this.#size);
-    socket.once('close', () => this.#take(what));
+    if (isNodes(socket)) socket.once('close', () => this.#take(what));
     if (this.#size > this.#most) this.#endFirstOf(this.#largest());
     this.#goOn();
   }
@@ -129,13 +135,13 @@ export class SlowEnds implements Disposable {
     this.#endFirstOf(own);
   }
 
-  #endFirstOf(own: ReadonlyMap<net.Socket, SlowEnd> | null): void {
+  #endFirstOf(own: ReadonlyMap<SlowEnd['socket'], SlowEnd> | null): void {
     const [first] = own?.values() ?? [];
     if (first !== undefined) this.#finish(first);
   }
 
-  #largest(): ReadonlyMap<net.Socket, SlowEnd> | null {
-    let largest: ReadonlyMap<net.Socket, SlowEnd> | null = null;
+  #largest(): ReadonlyMap<SlowEnd['socket'], SlowEnd> | null {
+    let largest: ReadonlyMap<SlowEnd['socket'], SlowEnd> | null = null;
     for (const own of this.#sources.values()) if (own.size > (largest?.size ?? 0)) largest = own;
     return largest;
   }
@@ -155,6 +161,15 @@ export class SlowEnds implements Disposable {
 }
 
 function finish({ socket, end }: SlowEnd): void {
-  if (end === undefined) socket.destroy();
-  else end();
+  if (end !== undefined) end();
+  else if (isNodes(socket)) socket.destroy();
+  else socket.close();
+}
+
+function isNodes(socket: SlowEnd['socket']): socket is net.Socket {
+  return 'destroyed' in socket;
+}
+
+function isOver(socket: SlowEnd['socket']): boolean {
+  return isNodes(socket) ? socket.destroyed : socket.isClosed;
 }

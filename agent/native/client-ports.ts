@@ -1,5 +1,4 @@
-import type { Socket } from 'node:net';
-import { acceptedFd, callAddon, closeFd, originalSourcePort } from './addon.js';
+import { callAddon, closeFd, originalSourcePort } from './addon.js';
 
 /** See client-ports.c. */
 type PortsAddon = {
@@ -45,10 +44,9 @@ export class ClientPorts {
 
   /**
    * Of a connection that was accepted in the namespace; null when connection tracking does not have it, or is not asked because
-   * it was asked too often. Both fds are of that namespace and stay the caller's. Throws what `originalSourcePort` throws.
+   * it was asked too often. The fds are of that namespace and stay the caller's. Throws what `originalSourcePort` throws.
    */
-  of(socket: Socket, o: { readonly netnsFd: number; readonly conntrackFd: number }): number | null {
-    const fd = acceptedFd(socket);
+  of(fd: number, o: { readonly netnsFd: number; readonly conntrackFd: number }): number | null {
     const watched = this.#watched(fd, o.netnsFd);
     if (watched !== null) return watched;
     return this.#mayAsk() ? originalSourcePort({ conntrackFd: o.conntrackFd, fd }) : null;

@@ -15,6 +15,7 @@ export type IoCalls = {
   ioRelease(handle: number): number;
   ioDescriptor(handle: number): number;
   ioSocket(family: 4 | 6): number;
+  ioListen(handle: number, backlog: number): number;
   ioAccept(handle: number, most: number, wanted: 0 | 1 | 2): number;
   ioConnect(handle: number, ip: string, port: number): number;
   ioReceive(handle: number, offset: number, length: number): number;

@@ -3,7 +3,7 @@ import type net from 'node:net';
 import { before } from 'node:test';
 import { resetSocket } from '../../agent/native/addon.js';
 import type { RelayPeer } from '../../agent/dataplane/relay/relay-peer.js';
-import { SocketPeer } from '../../agent/dataplane/relay/socket-peer.js';
+import { SocketPeer } from '../support/agent/socket-peer.js';
 import { StreamPeer } from '../../agent/dataplane/relay/stream-peer.js';
 import { acceptedPair, dialledPair } from '../support/agent/application-pair.js';
 import { socketPair } from '../support/agent/relay-road.js';

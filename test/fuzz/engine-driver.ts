@@ -48,6 +48,7 @@ const functions: readonly (readonly [name: string, shape: string])[] = [
   ['ioCounts', ''],
   ['ioSocket', 'n'],
   ['ioAdopt', 'n'],
+  ['ioListen', 'sn'],
 ];
 const numbers = [0, 1, 2, 4, 6, 64, 256, 1024, 16_384, 65_536, 131_072, outBytes, inBytes, 0x7fffffff, -1, -0x80000000];
 const offsets = [

@@ -7,12 +7,13 @@ import { keepUrgentInline, setProbing } from '../../native/tcp-life.js';
 import type { KeepalivePolicy } from '../../../shared/policy/traffic-documents.js';
 import type { Authorized } from '../connection/authorized.js';
 import { refused, refusedByUs, type Refused } from '../connection/ending.js';
-import { connectFailure, errorCodeOf } from '../connection/failure-reasons.js';
-import type { ConnectionCut } from '../connection/termination-signal.js';
+import { connectFailure } from '../connection/failure-reasons.js';
+import { ConnectionCut, type TerminationSignal } from '../connection/termination-signal.js';
+import { Reactor } from '../io/reactor.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
+import { ApplicationSocket } from '../relay/application-socket.js';
 import type { DescriptorReserve } from '../sockets/descriptor-reserve.js';
-import { ignoreError } from '../sockets/ignore-error.js';
-import { socketAddresses } from '../sockets/socket-addresses.js';
+import { addressesOf } from '../sockets/socket-addresses.js';
 
 export type DialOptions = {
   readonly descriptors: DescriptorReserve;
@@ -33,15 +34,15 @@ export type DialOptions = {
 
 export type Dialled = {
   readonly ok: true;
-  readonly socket: net.Socket;
+  readonly socket: ApplicationSocket;
   /** The socket's own address, which the other side sees; null when it was closed at once. */
   readonly from: HostPort | null;
 };
 
 /**
  * Connects to the authorized address from inside a workload's namespace, marked as the agent's own traffic so that it is
- * not captured again. The connected socket is paused and belongs to the caller; after a failure nothing is left open.
- * Never rejects.
+ * not captured again. Nothing of the connected socket is read, and it belongs to the caller; after a failure nothing is left
+ * open. Never rejects.
  */
 export async function dial(authorized: Authorized, init: DialOptions): Promise<Dialled | Refused> {
   const { address: target, signal } = authorized;
@@ -63,41 +64,56 @@ const portIsTaken = 'EADDRNOTAVAIL';
 
 async function attempt(authorized: Authorized, init: DialOptions): Promise<Dialled | Refused> {
   const { address: target, signal } = authorized;
-  const { client, timeoutMs } = init;
+  const { client } = init;
   const text = formatHostPort(target);
   if (signal.cut !== null) return abandoned(signal.cut);
-  let socket: net.Socket;
+  let onEnd: (errno: string | null) => void = () => {};
+  let socket: ApplicationSocket | string;
   try {
-    socket = rawDial({ ...init, target, prepare: (fd) => prepareForApplication(fd, init) });
+    const fd = aimedSocket({ ...init, target, prepare: (made) => prepareForApplication(made, init) });
+    const to = { fd, ip: target.ip, port: target.port };
+    socket = ApplicationSocket.dial(Reactor.ofThread(), to, (errno) => onEnd(errno));
   } catch (error) {
     return connectFailure(error, text);
   }
-  const connected = await new Promise<Dialled | Refused | null>((resolve) => {
-    const finish = (result: Dialled | Refused | null): void => {
-      if (timer !== null) clearTimeout(timer);
-      signal.offCut(onCut);
-      socket.off('connect', onConnect);
-      // An error may still come, for the new owner to see; this closure and its scope must not stay alive.
-      socket.on('error', ignoreError);
-      socket.off('error', onError);
-      if (result?.ok !== true) socket.destroy();
-      resolve(result);
-    };
-    const onConnect = (): void => finish({ ok: true, socket, from: ownAddress(socket) });
-    const onCut = (): void => {
-      if (signal.cut !== null) finish(abandoned(signal.cut));
-    };
-    const onTimeout = (): void => finish(connectFailure({ code: 'ETIMEDOUT' }, text));
-    const timer = timeoutMs === 0 ? null : setTimeout(onTimeout, timeoutMs);
-    const onError = (error: Error): void => {
-      const isPortTaken = client !== undefined && client.port !== 0 && errorCodeOf(error) === portIsTaken;
-      finish(isPortTaken ? null : connectFailure(error, text));
-    };
-    socket.on('error', onError);
-    socket.once('connect', onConnect);
-    signal.onCut(onCut);
-  });
-  return connected ?? (await attempt(authorized, { ...init, ...anyPortOf(init) }));
+  let failure: string | ConnectionCut | null = null;
+  if (typeof socket === 'string') failure = socket;
+  else if (!socket.isConnected) {
+    const { promise, resolve } = later<string | ConnectionCut | null>();
+    onEnd = resolve;
+    failure = await within(promise, resolve, { signal, timeoutMs: init.timeoutMs });
+  }
+  if (typeof socket !== 'string') {
+    if (failure === null) return { ok: true, socket, from: ownAddress(socket) };
+    socket.close();
+  }
+  if (failure instanceof ConnectionCut) return abandoned(failure);
+  const isPortTaken = client !== undefined && client.port !== 0 && failure === portIsTaken;
+  if (isPortTaken) return await attempt(authorized, { ...init, ...anyPortOf(init) });
+  return connectFailure({ code: failure }, text);
+}
+
+/** What ends the wait for the first of these: its connect, a cut, or the time. */
+async function within(
+  connected: Promise<string | ConnectionCut | null>,
+  end: (why: string | ConnectionCut) => void,
+  { signal, timeoutMs }: { readonly signal: TerminationSignal; readonly timeoutMs: number },
+): Promise<string | ConnectionCut | null> {
+  const onCut = (): void => {
+    if (signal.cut !== null) end(signal.cut);
+  };
+  const timer = timeoutMs === 0 ? null : setTimeout(() => end('ETIMEDOUT'), timeoutMs);
+  signal.onCut(onCut);
+  const failure = await connected;
+  if (timer !== null) clearTimeout(timer);
+  signal.offCut(onCut);
+  return failure;
+}
+
+function later<T>(): { readonly promise: Promise<T>; readonly resolve: (value: T) => void } {
+  let resolve: (value: T) => void = () => {};
+  const promise = new Promise<T>((settle) => (resolve = settle));
+  return { promise, resolve };
 }
 
 function anyPortOf({ client }: DialOptions): Pick<DialOptions, 'client'> {
@@ -105,25 +121,32 @@ function anyPortOf({ client }: DialOptions): Pick<DialOptions, 'client'> {
 }
 
 /** It is only shown, so a fault here does not end the connection. */
-function ownAddress(socket: net.Socket): HostPort | null {
+function ownAddress(socket: ApplicationSocket): HostPort | null {
   try {
-    return socketAddresses(socket)?.local ?? null;
+    return addressesOf(socket)?.local ?? null;
   } catch {
     return null;
   }
 }
 
+type Aim = Pick<DialOptions, 'descriptors' | 'from' | 'client'> & {
+  readonly target: HostPort;
+  readonly prepare?: (fd: number) => void;
+};
+
 /**
- * Starts a connect to an agent or, through {@link dial}, to an application, and returns at once; `connect` or `error`
- * follows. Throws the native layer's error, and `EMFILE` when only reserved descriptors are left.
+ * Starts a connect to another agent and returns at once; `connect` or `error` follows. Throws the native layer's error, and
+ * `EMFILE` when only reserved descriptors are left.
  */
-export function rawDial(
-  init: Pick<DialOptions, 'descriptors' | 'from' | 'client'> & {
-    readonly target: HostPort;
-    readonly prepare?: (fd: number) => void;
-  },
-): net.Socket {
-  const { descriptors, from, target, client } = init;
+export function rawDial(init: Aim): net.Socket {
+  const { target } = init;
+  const socket = new net.Socket(notReading(aimedSocket(init)));
+  socket.connect({ host: target.ip, port: target.port });
+  return socket;
+}
+
+/** An unconnected socket of the namespace, which is the caller's. Throws as {@link rawDial} does. */
+function aimedSocket({ descriptors, from, target, client, prepare }: Aim): number {
   const isSameFamily = client !== undefined && isIpv6(client.ip) === isIpv6(target.ip);
   const family = isIpv6(target.ip) ? 6 : 4;
   const fd = from.dialSocket(family, descriptors);
@@ -137,14 +160,12 @@ export function rawDial(
   }
   aimSpare(fd, family, isSameFamily ? { transparentSource: client.ip, sourcePort: client.port } : {});
   try {
-    init.prepare?.(fd);
+    prepare?.(fd);
   } catch (error) {
     closeFd(fd);
     throw error;
   }
-  const socket = new net.Socket(notReading(fd));
-  socket.connect({ host: target.ip, port: target.port });
-  return socket;
+  return fd;
 }
 
 function prepareForApplication(fd: number, { from, isInside, keepalive }: DialOptions): void {

@@ -1,9 +1,6 @@
-import { resetSocket } from '../../native/addon.js';
 import { refused, type Ending, type Refused } from '../connection/ending.js';
 import type { HeldConnect } from '../listen/late/held-connect.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import { SocketPeer } from '../relay/socket-peer.js';
-import { ignoreError } from '../sockets/ignore-error.js';
 import type { FlowContext } from './flow-context.js';
 import { connectFarSide } from './outbound.js';
 import { runFlow, type Reached } from './run-flow.js';
@@ -40,10 +37,8 @@ async function reach(
     opened.far.reset();
     return notAccepted(connection, connect);
   }
-  socket.on('error', ignoreError);
-  if (!context.descriptors.isTouchedBySocket(socket))
-    return { ok: true, source: new SocketPeer(socket), destination: opened.far };
-  resetSocket(socket);
+  if (!context.descriptors.isTouchedByNumbered(socket)) return { ok: true, source: socket, destination: opened.far };
+  socket.reset();
   opened.far.reset();
   return refused('RESOURCE_FD', 'accept');
 }

@@ -1,10 +1,9 @@
-import type net from 'node:net';
 import { workloadName } from '../../../shared/routing/names.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { refused, type Refused } from '../connection/ending.js';
 import type { CapturedDestination } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import { SocketPeer } from '../relay/socket-peer.js';
+import type { ApplicationSocket } from '../relay/application-socket.js';
 import { dial } from './dial.js';
 import type { FlowContext } from './flow-context.js';
 import { identify, unreadable } from './identify.js';
@@ -17,17 +16,17 @@ type Probe = {
   readonly context: FlowContext;
   readonly connection: TrackedConnection;
   readonly captured: CapturedDestination;
-  readonly socket: net.Socket;
+  readonly socket: ApplicationSocket;
 };
 
 /**
  * A connection that a program of the host opened to a workload of this node, and that the host's rules led to the agent
- * because the settings name this program (`hostProbes`). Takes over the paused socket; a refusal reaches the client as RST, and
+ * because the settings name this program (`hostProbes`). Takes over the socket; a refusal reaches the client as RST, and
  * has a record like any other. The same checks as for other connections, and no rule. What was not redirected is no probe.
  */
 export async function serveHostProbe(
   context: FlowContext,
-  socket: net.Socket,
+  socket: ApplicationSocket,
   captured: CapturedDestination,
 ): Promise<void> {
   await runFlow(context, {
@@ -49,7 +48,7 @@ async function reach(probe: Probe): Promise<Reached | Refused> {
   if (captured.kind === 'unreadable') return unreadable(captured);
   if (captured.kind === 'direct') return refused('LOOP_DETECTED', `port ${captured.dialled.port}`);
   record.path = 'probe';
-  if (context.descriptors.isTouchedBySocket(socket)) return refused('RESOURCE_FD', 'accept');
+  if (context.descriptors.isTouchedByNumbered(socket)) return refused('RESOURCE_FD', 'accept');
   const workload = await arrivedAt(probe);
   if ('reason' in workload) return workload;
   context.connections.join(connection, workload);
@@ -64,7 +63,7 @@ async function reach(probe: Probe): Promise<Reached | Refused> {
   });
   if (!connected.ok) return connected;
   record.connected('probe', connected.from);
-  return { ok: true, source: new SocketPeer(socket), destination: new SocketPeer(connected.socket) };
+  return { ok: true, source: socket, destination: connected.socket };
 }
 
 /**

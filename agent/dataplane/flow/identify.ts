@@ -1,10 +1,10 @@
-import type net from 'node:net';
 import type { HostPort, IpAddress } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { refused, type Refused } from '../connection/ending.js';
 import { isOwnPort, type CapturedDestination, type UnreadableDestination } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
+import type { ApplicationSocket } from '../relay/application-socket.js';
 import type { OriginalDestination, PeerAddress } from '../sockets/socket-addresses.js';
 import type { FlowContext } from './flow-context.js';
 import type { TrackedConnection } from './tracked-connection.js';
@@ -17,7 +17,7 @@ export type Arrival = {
   readonly workload: HostedWorkload;
   readonly captured: CapturedDestination;
   /** Null for a stream of a tunnel, which has no file descriptor of its own. */
-  readonly socket: net.Socket | null;
+  readonly socket: ApplicationSocket | null;
   /** Proved by the client's certificate; null when it proved none. */
   readonly peerIdentity: SpiffeId | null;
   /** The limit that the peer exceeds; absent: it has none, or exceeds none. */
@@ -27,7 +27,7 @@ export type Arrival = {
 };
 
 /** An arrival on a socket, and not on a stream. */
-export type SocketArrival = Arrival & { readonly socket: net.Socket };
+export type SocketArrival = Arrival & { readonly socket: ApplicationSocket };
 
 /** It is known who dialled what, and this node may speak for its workload. */
 export type Identified = {
@@ -66,7 +66,7 @@ export function identify(arrival: Arrival): Identified | Refused {
   if (isLoopback(dialled.ip)) {
     return refused('HOST_UNREACHABLE', `${dialled.ip} is loopback of ${workload.name}, which only it can reach`);
   }
-  if (socket !== null && context.descriptors.isTouchedBySocket(socket)) return refused('RESOURCE_FD', 'accept');
+  if (socket !== null && context.descriptors.isTouchedByNumbered(socket)) return refused('RESOURCE_FD', 'accept');
   const limit = context.connections.limitPassed(workload) ?? arrival.peerLimit ?? null;
   if (limit !== null) return refused('CONN_LIMIT', limit);
   const entry = context.state.registry.workload(workload.name);

@@ -1,8 +1,7 @@
-import type net from 'node:net';
 import type { Refused } from '../connection/ending.js';
 import type { CapturedDestination } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import { SocketPeer } from '../relay/socket-peer.js';
+import type { ApplicationSocket } from '../relay/application-socket.js';
 import { dial } from './dial.js';
 import { plaintextFacts } from './facts.js';
 import type { FlowContext } from './flow-context.js';
@@ -18,7 +17,7 @@ import { runFlow, type Reached } from './run-flow.js';
 export async function serveInboundPlaintext(
   context: FlowContext,
   workload: HostedWorkload,
-  socket: net.Socket,
+  socket: ApplicationSocket,
   captured: CapturedDestination,
 ): Promise<void> {
   await runFlow(context, {
@@ -47,5 +46,5 @@ async function reach(arrival: SocketArrival): Promise<Reached | Refused> {
   });
   if (!connected.ok) return connected;
   connection.record.connected('plaintext', connected.from);
-  return { ok: true, source: new SocketPeer(arrival.socket), destination: new SocketPeer(connected.socket) };
+  return { ok: true, source: arrival.socket, destination: connected.socket };
 }

@@ -3,7 +3,6 @@ import type { HostPort } from '../../../shared/address.js';
 import { traceIdOf } from '../connection/trace-context.js';
 import { ConnectionCut } from '../connection/termination-signal.js';
 import { workloadName } from '../../../shared/routing/names.js';
-import { SocketPeer } from '../relay/socket-peer.js';
 import { StreamPeer } from '../relay/stream-peer.js';
 import type { TunnelRequest } from '../tunnel/tunnel.js';
 import { whenArrived } from './when-arrived.js';
@@ -75,9 +74,9 @@ async function reach(
   connection.pulse = request.pulse;
   try {
     const source = new StreamPeer(request.accept());
-    return { ok: true, source, destination: new SocketPeer(connected.socket) };
+    return { ok: true, source, destination: connected.socket };
   } catch (error) {
-    connected.socket.destroy();
+    connected.socket.close();
     throw error;
   }
 }

@@ -5,7 +5,6 @@ import { notAsked, refused, type Refused } from '../connection/ending.js';
 import { cutWithin } from '../connection/termination-signal.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayPeer } from '../relay/relay.js';
-import { SocketPeer } from '../relay/socket-peer.js';
 import { StreamPeer } from '../relay/stream-peer.js';
 import type { HostPort } from '../../../shared/address.js';
 import type { ConnectionPath } from '../report/closed-connection.js';
@@ -78,7 +77,7 @@ async function openPlain(
     timeoutMs: context.settings.connectTimeoutMs,
   });
   if (!dialled.ok) return dialled;
-  return { ok: true, path, far: new SocketPeer(dialled.socket), provedIdentity: null, from: dialled.from };
+  return { ok: true, path, far: dialled.socket, provedIdentity: null, from: dialled.from };
 }
 
 /** Straight into the destination's namespace: the evaluation that was made covers both halves of the rules. */
@@ -106,7 +105,7 @@ async function openLocal(
     timeoutMs: context.settings.connectTimeoutMs,
   });
   if (dialled.ok) {
-    const far = new SocketPeer(dialled.socket);
+    const far = dialled.socket;
     return { ok: true, path: 'local', far, provedIdentity: endpoint.workload.identity, from: dialled.from };
   }
   if (!isHairpin) context.connections.leave(connection, destination);

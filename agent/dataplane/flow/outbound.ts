@@ -1,4 +1,3 @@
-import type net from 'node:net';
 import { isSelfTest } from '../../self-test-target.js';
 import type { HealthUse } from '../balance/health-use.js';
 import { refused, type Refused } from '../connection/ending.js';
@@ -12,7 +11,7 @@ import { outboundFacts } from './facts.js';
 import type { FlowContext } from './flow-context.js';
 import { identify, type Arrival, type Identified, type SocketArrival } from './identify.js';
 import { injectFaults } from './inject-faults.js';
-import { SocketPeer } from '../relay/socket-peer.js';
+import type { ApplicationSocket } from '../relay/application-socket.js';
 import type { OpenedPath } from './open-path.js';
 import { refuseClient } from './refuse-client.js';
 import { runFlow, type Reached } from './run-flow.js';
@@ -20,17 +19,17 @@ import { beginShadow } from './shadow.js';
 import { limitOf, nearestFirst, partyAt, tryEndpoint } from './try-endpoint.js';
 
 /**
- * A connection that an application of this node opens, accepted on port 15001 of its namespace. Takes over the paused
+ * A connection that an application of this node opens, accepted on port 15001 of its namespace. Takes over the
  * socket; a refusal reaches the application as RST. A self-test of capture ends here, without a record.
  */
 export async function serveOutbound(
   context: FlowContext,
   workload: HostedWorkload,
-  socket: net.Socket,
+  socket: ApplicationSocket,
   captured: CapturedDestination,
 ): Promise<void> {
   if (captured.dialled !== null && isSelfTest(captured.dialled)) {
-    socket.destroy();
+    socket.close();
     return;
   }
   await runFlow(context, {
@@ -43,7 +42,7 @@ export async function serveOutbound(
 
 async function reach(arrival: SocketArrival): Promise<Reached | Refused> {
   const connected = await connectFarSide(arrival);
-  return connected.ok ? { ok: true, source: new SocketPeer(arrival.socket), destination: connected.far } : connected;
+  return connected.ok ? { ok: true, source: arrival.socket, destination: connected.far } : connected;
 }
 
 /** captured → identified → routed → for each endpoint: authorized → connected. The far side belongs to the caller. */

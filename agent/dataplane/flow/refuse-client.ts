@@ -1,15 +1,14 @@
-import type net from 'node:net';
 import { reasonInfo } from '../../../shared/reasons.js';
 import { sourceOf } from '../../../shared/source-of.js';
-import { resetSocket } from '../../native/addon.js';
 import type { Ending } from '../connection/ending.js';
 import type { CapturedDestination } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
+import type { ApplicationSocket } from '../relay/application-socket.js';
 import type { FlowContext } from './flow-context.js';
 
 /** A client of which the connection is refused: a workload's application, or who connects to one. */
 export type RefusedClient = {
-  readonly socket: net.Socket;
+  readonly socket: ApplicationSocket;
   /** Null: an inbound connection of which none was found. */
   readonly workload: HostedWorkload | null;
   readonly captured: CapturedDestination;
@@ -24,14 +23,14 @@ export type RefusedClient = {
 export function refuseClient(context: FlowContext, client: RefusedClient, { reason }: Ending): void {
   const { socket, workload, captured, direction } = client;
   if (reasonInfo(reason).status === unavailable) {
-    resetSocket(socket);
+    socket.reset();
     return;
   }
   context.refusals.end({
     socket,
     source: direction === 'outbound' && workload !== null ? workload.name : sourceOf(captured.client?.ip ?? ''),
     ...(workload === null ? {} : { group: workload.name }),
-    end: () => resetSocket(socket),
+    end: () => socket.reset(),
   });
 }
 

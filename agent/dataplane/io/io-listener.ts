@@ -14,6 +14,8 @@ export type Accepted = {
   readonly local: HostPort | null;
   /** Where the client wanted to go before a redirect, or the name of the errno with which the kernel does not say. */
   readonly dialled: HostPort | string;
+  /** The client has closed the connection before it was accepted. Known where `dialled` is asked for. */
+  readonly hasLeft: boolean;
 };
 
 export interface ListenerOwner {
@@ -27,7 +29,7 @@ const questions = { peer: 0, local: 1, dialled: 2 } as const;
 const tryAgainMs = 100;
 const again = -11;
 /** Words of what `ioAccept` puts on the desk. */
-const at = { handle: 0, dialledError: 1, peer: 2, local: 7, dialled: 12, peerZone: 17 } as const;
+const at = { handle: 0, dialledError: 1, peer: 2, local: 7, dialled: 12, peerZone: 17, hasLeft: 18 } as const;
 
 /** A listening socket. It accepts some connections in each round, so that they begin between what others do. */
 export class IoListener implements Watched, Turnable {
@@ -52,16 +54,27 @@ export class IoListener implements Watched, Turnable {
     this.#retry = new Retry(() => this.#goOn());
   }
 
-  /** Takes over a listening socket. Returns the errno by name where that cannot be; then the descriptor is still the caller's. */
+  /**
+   * Takes over a socket that listens, or is bound and to listen. Returns the errno by name where that cannot be; then the
+   * descriptor is still the caller's.
+   */
   static adopt(reactor: Reactor, fd: number, init: ListenerWish): IoListener | string {
     const handle = reactor.calls.ioAdopt(fd);
     if (handle < 0) return getSystemErrorName(handle);
     const listener = new IoListener(reactor, handle, init);
-    const result = listener.#watch();
+    const { backlog } = init;
+    const listening = backlog === undefined ? 0 : reactor.calls.ioListen(handle, backlog);
+    const result = listening < 0 ? listening : listener.#watch();
     if (result === 0) return listener;
     reactor.forget(listener);
     reactor.calls.ioRelease(handle);
     return getSystemErrorName(result);
+  }
+
+  /** The descriptor, for a question to the kernel; null when it is closed. */
+  get fd(): number | null {
+    const fd = this.#isOpen ? this.#reactor.calls.ioDescriptor(this.handle) : -1;
+    return fd < 0 ? null : fd;
   }
 
   /** Leaves connections in the kernel's queue. */
@@ -122,6 +135,7 @@ export class IoListener implements Watched, Turnable {
         peerZone: words[base + at.peerZone] ?? 0,
         local: hasLocal ? this.#addressAt(base + at.local) : null,
         dialled: dialledError === 0 ? this.#addressAt(base + at.dialled) : getSystemErrorName(-dialledError),
+        hasLeft: (words[base + at.hasLeft] ?? 0) !== 0,
       });
     }
   }
@@ -160,6 +174,8 @@ export type ListenerWish = {
   readonly wanted?: keyof typeof questions;
   /** In one round; default 16, at most 64. */
   readonly mostAtOnce?: number;
+  /** Connections that may wait to be accepted, bounded by net.core.somaxconn; default: as it is. */
+  readonly backlog?: number;
 };
 
 class Retry extends Timed {

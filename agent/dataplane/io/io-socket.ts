@@ -6,7 +6,7 @@ import { WaitingBytes } from './waiting-bytes.js';
 
 /** Whose socket it is. Nothing is called after `onBroken`, or after the owner has closed the socket. */
 export interface SocketOwner {
-  /** The connection that was dialled is there. */
+  /** The connection that was dialled is there; not called where it was when `dial` returned. */
   onConnected?(): void;
   /** There may be something to read, or the end. Reads one quantum, or leaves it: {@link IoSocket.readLater} asks again. */
   onReadable(): void;
@@ -74,8 +74,8 @@ export class IoSocket implements Watched, Turnable, Outputting {
   }
 
   /**
-   * Dials with a socket that the caller made and owns no longer (`dialSocket` of agent/native/dial-sockets.ts). Returns the name
-   * of the errno when it is refused at once; then the socket is closed.
+   * Dials with a socket that the caller made and owns no longer (`dialSocket` of agent/native/dial-sockets.ts). On one host it is
+   * mostly connected at once. Returns the name of the errno when it is refused at once; then the socket is closed.
    */
   static dial(
     reactor: Reactor,
@@ -91,14 +91,17 @@ export class IoSocket implements Watched, Turnable, Outputting {
       reactor.calls.ioClose(handle, 0);
       return getSystemErrorName(result);
     }
-    const socket = new IoSocket({ reactor, handle, owner: to.owner, isConnected: false });
-    // Connected at once or later, its first event says so.
+    const socket = new IoSocket({ reactor, handle, owner: to.owner, isConnected: result === 0 });
     socket.#watch();
     return socket;
   }
 
   get isOpen(): boolean {
     return this.#isOpen;
+  }
+
+  get isConnected(): boolean {
+    return this.#isConnected;
   }
 
   /** Bytes that the kernel has not taken. */
@@ -155,7 +158,7 @@ export class IoSocket implements Watched, Turnable, Outputting {
   /** As {@link write}, of any memory. */
   writeBytes(bytes: Buffer): number {
     const { memory } = this.#reactor;
-    if (bytes.buffer === memory.buffer) return this.write(bytes.byteOffset, bytes.length);
+    if (this.#reactor.holds(bytes)) return this.write(bytes.byteOffset, bytes.length);
     for (let at = 0; at < bytes.length; at += mostAtOnce) {
       const length = Math.min(mostAtOnce, bytes.length - at);
       memory.set(length === bytes.length ? bytes : bytes.subarray(at, at + length), outputAt);
@@ -271,8 +274,8 @@ export class IoSocket implements Watched, Turnable, Outputting {
     if (!this.#isOpen || !this.#isConnected) return;
     const hadRest = this.#rest.length > 0;
     while (this.#rest.length > 0) {
-      const length = this.#rest.layOut(this.#reactor.memory, outputAt, mostAtOnce);
-      const count = this.#reactor.calls.ioSend(this.handle, outputAt, length);
+      const { parts, length } = this.#rest.layOutParts(this.#reactor, outputAt, mostAtOnce);
+      const count = this.#reactor.calls.ioSendParts(this.handle, parts);
       if (count < 0) {
         if (count === again) this.#awaitRoom();
         else this.#fail(count);

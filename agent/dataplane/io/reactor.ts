@@ -1,4 +1,5 @@
 import { desk, ioCalls, mostTlsBytes, startReactor, type IoCalls } from '../../native/io-calls.js';
+import { WaitingBlock } from '../sockets/waiting-block.js';
 import { TimerWheel } from './timer-wheel.js';
 
 /** What a handle belongs to. */
@@ -28,11 +29,15 @@ export const scratchAt = desk.bytes;
 const scratchBytes = 655_360;
 /** Where a TLS session copies what it writes, no longer than the call: also while what was read is being handled. */
 export const outputAt = scratchAt + scratchBytes;
-const memoryBytes = outputAt + mostTlsBytes;
+/** What waits for sockets lies in blocks that they can be written from: 4 MiB, of which the kernel gives what is touched. */
+const blocksAt = outputAt + mostTlsBytes;
+const memoryBytes = blocksAt + 64 * WaitingBlock.bytes;
 
 /** After this many rounds, or this long, other work of the thread has its turn. */
 const mostRounds = 16;
 const mostTurnMs = 2;
+/** After this many events in a round others have mostly come meanwhile. After fewer, libuv asks for all that it watches. */
+const busyEvents = 8;
 const slotMask = 2 ** 19 - 1;
 const tickMs = 100;
 
@@ -46,6 +51,8 @@ const tickMs = 100;
 export class Reactor {
   readonly calls: IoCalls = ioCalls();
   readonly memory: Buffer;
+  /** What {@link memory} is a view of. To ask a view for it is not cheap. */
+  readonly #buffer: ArrayBuffer;
   readonly words: Int32Array;
   readonly timers = new TimerWheel({ tickMs, slots: 512, nowMs: performance.now() });
   /** By slot of the handle. */
@@ -55,18 +62,26 @@ export class Reactor {
   readonly #handshakes = new Fifo<Turnable>();
   #outputs: Outputting[] = [];
   #ending: Outputting[] = [];
+  #isTurning = false;
   #later: NodeJS.Immediate | null = null;
   #tick: NodeJS.Timeout | null = null;
 
   private constructor() {
     const memory = startReactor(memoryBytes, (count) => this.#turn(count));
     this.memory = Buffer.from(memory);
+    this.#buffer = memory;
     this.words = new Int32Array(memory);
+    WaitingBlock.keepIn(this.memory.subarray(blocksAt));
   }
 
   /** Starts it at the first call. Throws `NATIVE_ENGINE`. */
   static ofThread(): Reactor {
     return (only ??= new Reactor());
+  }
+
+  /** Whether the bytes lie in {@link memory}, from where they are written without a copy. */
+  holds(bytes: Buffer): boolean {
+    return bytes.byteOffset >= scratchAt && bytes.buffer === this.#buffer;
   }
 
   /** The `at`th word of the status of the last call. */
@@ -91,7 +106,6 @@ export class Reactor {
     if (work.isQueued) return;
     work.isQueued = true;
     this.#queue.push(work);
-    // Outside of a turn nothing else would come.
     this.#goOnLater();
   }
 
@@ -121,15 +135,18 @@ export class Reactor {
     }, tickMs).unref();
   }
 
+  /** Outside of a turn nothing else would come. */
   #goOnLater(): void {
-    this.#later ??= setImmediate(() => {
-      this.#later = null;
-      this.#turn(this.calls.ioPoll());
-    });
+    if (!this.#isTurning)
+      this.#later ??= setImmediate(() => {
+        this.#later = null;
+        this.#turn(this.calls.ioPoll());
+      });
   }
 
   #turn(first: number): void {
-    const untilMs = performance.now() + mostTurnMs;
+    this.#isTurning = true;
+    let untilMs = 0;
     let count = first;
     for (let round = 1; ; round += 1) {
       for (let at = 0; at < 2 * count; at += 2) this.#handOut(this.words[at] ?? 0, this.words[at + 1] ?? 0);
@@ -138,13 +155,23 @@ export class Reactor {
       if (handshake !== undefined) this.#run(handshake);
       this.#putOut();
       // Events come once: what is polled is handed out.
-      if (round === mostRounds || performance.now() >= untilMs) break;
+      if (count < busyEvents && this.#isIdle) break;
+      if (round === mostRounds) break;
+      // The first round is short: most turns end with it, and ask for no time.
+      const nowMs = performance.now();
+      if (round === 1) untilMs = nowMs + mostTurnMs;
+      else if (nowMs >= untilMs) break;
       count = this.calls.ioPoll();
-      if (count === 0 && this.#queue.length === 0 && this.#handshakes.isEmpty) break;
+      if (count === 0 && this.#isIdle) break;
     }
+    this.#isTurning = false;
     if (this.#later !== null) clearImmediate(this.#later);
     this.#later = null;
-    if (this.#queue.length > 0 || this.#outputs.length > 0 || !this.#handshakes.isEmpty) this.#goOnLater();
+    if (!this.#isIdle || this.#outputs.length > 0) this.#goOnLater();
+  }
+
+  get #isIdle(): boolean {
+    return this.#queue.length === 0 && this.#handshakes.isEmpty;
   }
 
   #runQueue(): void {

@@ -1,4 +1,9 @@
+import { desk } from '../../native/io-calls.js';
 import { WaitingBlock } from '../sockets/waiting-block.js';
+import type { Reactor } from './reactor.js';
+
+/** In words. */
+const partsAt = desk.parts / 4;
 
 /** Bytes that wait; `block` has to know when they are gone. */
 type Piece = { bytes: Buffer; readonly block: WaitingBlock };
@@ -34,6 +39,30 @@ export class WaitingBytes {
       if (length === most) break;
     }
     return length;
+  }
+
+  /**
+   * Says on the desk where the first of them lie, at most `most`: what is not in the reactor's memory is copied to `at` of it.
+   * For `ioSendParts`.
+   */
+  layOutParts(reactor: Reactor, at: number, most: number): { readonly parts: number; readonly length: number } {
+    this.#takeLast();
+    const { memory, words } = reactor;
+    let [parts, length] = [0, 0];
+    for (const { bytes } of this.#pieces) {
+      const taken = Math.min(bytes.length, most - length);
+      let offset = bytes.byteOffset;
+      if (!reactor.holds(bytes)) {
+        offset = at + length;
+        memory.set(taken === bytes.length ? bytes : bytes.subarray(0, taken), offset);
+      }
+      words[partsAt + 2 * parts] = offset;
+      words[partsAt + 2 * parts + 1] = taken;
+      parts += 1;
+      length += taken;
+      if (length === most || parts === desk.mostParts) break;
+    }
+    return { parts, length };
   }
 
   /** The first `count` of them are gone. */

@@ -1,10 +1,8 @@
-import type net from 'node:net';
-import { isIpv6, type HostPort } from '../../../shared/address.js';
-import { describeError } from '../../../shared/errors.js';
-import { acceptedFd, originalDestination } from '../../native/addon.js';
+import { isIpv6 } from '../../../shared/address.js';
 import { capturePorts } from '../../ports.js';
+import type { Accepted } from '../io/io-listener.js';
 import type { HostedWorkload } from './hosted-workload.js';
-import { socketAddresses, type OriginalDestination, type PeerAddress } from '../sockets/socket-addresses.js';
+import type { OriginalDestination, PeerAddress } from '../sockets/socket-addresses.js';
 
 /** Where an accepted connection was going before it was redirected to one of our ports. */
 export type CapturedDestination =
@@ -29,43 +27,39 @@ export type UnreadableDestination = {
   readonly detail: string;
 };
 
+type Asked = {
+  readonly workload: Pick<HostedWorkload, 'clientPort'>;
+  readonly socket: { readonly fd: number };
+};
+
+/** Where nothing was redirected and connection tracking is not active. Where it is, the kernel says our own address. */
+const notRedirected = 'ENOENT';
+
 /**
- * Call this first in the connection handler, while the socket is paused. Never throws. Without a `workload`, the client's
- * port may be one that the redirect gave it.
+ * What a listener says of a connection for which it was told to ask for `dialled`. Never throws. Without `asked`, the
+ * client's port may be one that the redirect gave it.
  */
 export function capturedDestination(
-  socket: net.Socket,
-  workload: Pick<HostedWorkload, 'clientPort'> | null = null,
+  { local, peer, dialled: original, hasLeft }: Pick<Accepted, 'local' | 'peer' | 'dialled' | 'hasLeft'>,
+  asked: Asked | null = null,
 ): CapturedDestination {
-  let client: PeerAddress | null = null;
-  let hasLeft = false;
-  let local: HostPort;
-  let original: HostPort | null;
-  try {
-    const addresses = socketAddresses(socket);
-    if (addresses === null) return unreadable({ hasLeft: true });
-    ({ local, peer: client } = addresses);
-    hasLeft = client === null;
-    original = originalDestination({ fd: acceptedFd(socket), localFamily: isIpv6(local.ip) ? 6 : 4 });
-  } catch (error) {
-    return unreadable({ client, hasLeft, detail: describeError(error) });
-  }
-  const isDirect = original === null || (original.ip === local.ip && original.port === local.port);
+  const client = hasLeft ? null : (peer as PeerAddress);
+  const errno = typeof original === 'string' ? original : '';
+  if (local === null) return unreadable({ client, hasLeft, detail: `reading the addresses of a socket: ${errno}` });
+  if (errno !== '' && errno !== notRedirected)
+    return unreadable({ client, hasLeft, detail: `reading the original destination: ${errno}` });
+  const isDirect = typeof original === 'string' || (original.ip === local.ip && original.port === local.port);
   const dialled = (isDirect ? local : original) as OriginalDestination;
   if (client === null) return unreadable({ dialled, hasLeft: true });
   if (isDirect) return { kind: 'direct', dialled, client };
   if (isIpv6(dialled.ip) !== isIpv6(local.ip)) return { kind: 'mapped', dialled, client };
-  return { kind: 'redirected', dialled, client: ownClient(socket, client, workload) };
+  return { kind: 'redirected', dialled, client: asked === null ? client : ownClient(client, asked) };
 }
 
 /** With the port that the client dialled from. It is only shown, so a fault here does not end the connection. */
-function ownClient(
-  socket: net.Socket,
-  client: PeerAddress,
-  workload: Pick<HostedWorkload, 'clientPort'> | null,
-): PeerAddress {
+function ownClient(client: PeerAddress, { workload, socket }: Asked): PeerAddress {
   try {
-    const port = workload?.clientPort(socket) ?? null;
+    const port = workload.clientPort(socket);
     return port === null || port === client.port ? client : ({ ip: client.ip, port } as PeerAddress);
   } catch {
     return client;

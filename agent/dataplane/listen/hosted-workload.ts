@@ -1,5 +1,4 @@
 import { closeSync } from 'node:fs';
-import type { Socket } from 'node:net';
 import { CulvertError } from '../../../shared/errors.js';
 import { closeFd, openConntrack } from '../../native/addon.js';
 import { ClientPorts } from '../../native/client-ports.js';
@@ -89,9 +88,9 @@ export class HostedWorkload {
    * The port that the client of a connection dialled from that was redirected and accepted here; null when that is not known.
    * Throws `EPERM`, for example.
    */
-  clientPort(accepted: Socket): number | null {
+  clientPort(accepted: { readonly fd: number }): number | null {
     const { conntrackFd } = this;
-    return conntrackFd === null ? null : this.#clientPorts.of(accepted, { netnsFd: this.netnsFd, conntrackFd });
+    return conntrackFd === null ? null : this.#clientPorts.of(accepted.fd, { netnsFd: this.netnsFd, conntrackFd });
   }
 
   /** For questions to the namespace's connection tracking; null when it cannot be asked. Use it at once. */

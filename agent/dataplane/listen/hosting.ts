@@ -126,8 +126,7 @@ export class Hosting {
     for (const workload of workloads) {
       const error = failed.get(workload.name) ?? (await this.#tryToListen(workload));
       const hosted = this.#open.get(workload.name);
-      if (hosted !== undefined && error === null)
-        await this.#late.apply(hosted.workload, workload.acceptsLate === true);
+      if (hosted !== undefined && error === null) this.#late.apply(hosted.workload, workload.acceptsLate === true);
       this.#tellListening(hosted?.workload ?? workload, error);
     }
   }

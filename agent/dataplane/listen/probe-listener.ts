@@ -1,29 +1,26 @@
-import net from 'node:net';
-import { closeFd } from '../../native/addon.js';
 import { duplicate } from '../../native/passed-sockets.js';
+import type { Accepted } from '../io/io-listener.js';
+import { ApplicationListener } from './application-listener.js';
 
 /** Accepts the probes of the host on duplicates of the control thread's sockets. `close` keeps accepted connections. */
 export class ProbeListener {
-  readonly #servers: readonly net.Server[];
+  readonly #listeners: readonly ApplicationListener[];
 
   /** `sockets` stay the caller's. Throws `EBADF` if one has been closed. */
   constructor(init: {
     readonly sockets: readonly number[];
     readonly backlog: number;
-    readonly onConnection: (socket: net.Socket) => void;
+    readonly onConnection: (accepted: Accepted) => void;
   }) {
-    this.#servers = init.sockets.map((socket) => {
-      const fd = duplicate(socket);
-      const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, init.onConnection);
-      // It listens already; what fails is an accept, whose connection the kernel has closed.
-      server.on('error', () => {
-        if (!server.listening) closeFd(fd);
-      });
-      return server.listen({ fd }, init.backlog);
-    });
+    const { backlog, onConnection: onAccept } = init;
+    // A probe that cannot be accepted waits, or its kubelet asks again.
+    const onError = (): void => undefined;
+    this.#listeners = init.sockets.map((socket) =>
+      ApplicationListener.open({ fd: duplicate(socket), backlog, probing: null, onAccept, onError }),
+    );
   }
 
   close(): void {
-    for (const server of this.#servers) server.close();
+    for (const listener of this.#listeners) listener.close();
   }
 }

@@ -4,7 +4,9 @@ import type { MessagePort } from 'node:worker_threads';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 import { acceptedFd, closeFd } from '../../native/addon.js';
 import { duplicate } from '../../native/passed-sockets.js';
+import { Reactor } from '../io/reactor.js';
 import type { WorkerLink } from '../messages.js';
+import { ApplicationSocket } from '../relay/application-socket.js';
 import type { CapturedDestination } from './captured-destination.js';
 
 /** An application's connection that was accepted for another worker to serve. */
@@ -50,16 +52,16 @@ type Link = {
  */
 export class WorkerLinks {
   readonly #links = new Map<number, Link>();
-  readonly #onConnection: (connection: PassedConnection, socket: net.Socket, opened: () => void) => void;
+  readonly #onConnection: (connection: PassedConnection, socket: ApplicationSocket, opened: () => void) => void;
   readonly #onTunnel: (tunnel: PassedTunnel, socket: net.Socket) => void;
   readonly #onOpened: (key: string) => void;
   readonly #onLost: (workerIndex: number) => void;
   #isFinished = false;
 
   constructor(init: {
-    /** Another worker passed this connection; the socket is paused and the receiver's. */
-    readonly onConnection: (connection: PassedConnection, socket: net.Socket, opened: () => void) => void;
-    /** The same of another agent's connection. */
+    /** Another worker passed this connection, which is the receiver's. */
+    readonly onConnection: (connection: PassedConnection, socket: ApplicationSocket, opened: () => void) => void;
+    /** The same of another agent's connection: a paused socket. */
     readonly onTunnel: (tunnel: PassedTunnel, socket: net.Socket) => void;
     readonly onOpened: (key: string) => void;
     readonly onLost: (workerIndex: number) => void;
@@ -109,16 +111,17 @@ export class WorkerLinks {
   }
 
   /** Takes over the socket. False, and nothing is changed, if the worker has gone or the socket cannot be passed. */
-  pass(workerIndex: number, connection: PassedConnection | PassedTunnel, socket: net.Socket): boolean {
+  pass(workerIndex: number, connection: PassedConnection, socket: ApplicationSocket): boolean;
+  pass(workerIndex: number, tunnel: PassedTunnel, socket: net.Socket): boolean;
+  pass(
+    workerIndex: number,
+    connection: PassedConnection | PassedTunnel,
+    socket: ApplicationSocket | net.Socket,
+  ): boolean {
     const link = this.#links.get(workerIndex);
     if (link === undefined || this.#isFinished) return false;
-    let fd: number;
-    try {
-      fd = duplicate(acceptedFd(socket));
-    } catch {
-      return false;
-    }
-    socket.destroy();
+    const fd = socket instanceof ApplicationSocket ? socket.release() : descriptorOf(socket);
+    if (fd === null) return false;
     link.sent += 1;
     link.pending.set(link.sent, { fd, key: 'key' in connection ? connection.key : null });
     link.port.postMessage({ ...connection, type: 'connection', fd, sequence: link.sent } satisfies Message, []);
@@ -140,7 +143,9 @@ export class WorkerLinks {
     Atomics.store(link.takenHere, 0, sequence);
     const opened = (): void => link.port.postMessage({ type: 'opened', sequence } satisfies Message, []);
     if (connection.entry !== 'inboundTunnel') {
-      this.#onConnection(connection, socketOf(fd), opened);
+      const socket = ApplicationSocket.received(Reactor.ofThread(), fd);
+      if (typeof socket === 'string') opened();
+      else this.#onConnection(connection, socket, opened);
       return;
     }
     this.#onTunnel(connection, socketOf(fd));
@@ -162,6 +167,17 @@ function latch(): Pick<Link, 'lastCame' | 'onLast'> {
   let onLast: () => void = () => {};
   const lastCame = new Promise<void>((resolve) => (onLast = resolve));
   return { lastCame, onLast };
+}
+
+/** A copy of its descriptor, and closes it; null if it is closed. */
+function descriptorOf(socket: net.Socket): number | null {
+  try {
+    const fd = duplicate(acceptedFd(socket));
+    socket.destroy();
+    return fd;
+  } catch {
+    return null;
+  }
 }
 
 /** As an accepted socket of a server with `pauseOnConnect` (Node: lib/net.js). */

@@ -2,19 +2,22 @@ import net from 'node:net';
 import { CulvertError } from '../../../shared/errors.js';
 import { closeFd } from '../../native/addon.js';
 import { duplicate, listenerOf } from '../../native/passed-sockets.js';
-import { keepUrgentInline, setProbing, type Probing } from '../../native/tcp-life.js';
+import type { Probing } from '../../native/tcp-life.js';
 import { type CapturePortName, capturePortNames, capturePorts } from '../../ports.js';
 import { acrossHosts } from './conntrack-timeouts.js';
+import type { Accepted } from '../io/io-listener.js';
+import { ApplicationListener } from './application-listener.js';
 import type { HostedWorkload } from './hosted-workload.js';
 
-/** Gets an accepted, paused socket, and owns it. */
-export type AcceptHandler = (workload: HostedWorkload, socket: net.Socket) => void;
+/** Gets an accepted connection, and owns it. */
+export type AcceptHandler = (workload: HostedWorkload, accepted: Accepted) => void;
 
 export type ListenerHandlers = {
   readonly outbound: AcceptHandler;
   readonly inboundPlaintext: AcceptHandler;
-  readonly inboundTunnel: AcceptHandler;
-  /** A connection could not be accepted, for example for `ENOMEM`, and the kernel closed it. */
+  /** An accepted, paused socket of another agent. */
+  readonly inboundTunnel: (workload: HostedWorkload, socket: net.Socket) => void;
+  /** A connection could not be accepted, for example for `ENOMEM`: it waits, or the kernel has closed it. */
   readonly acceptFailed: (workload: HostedWorkload, port: CapturePortName, error: Error) => void;
 };
 
@@ -42,10 +45,16 @@ export class WorkloadListeners {
     const listening: Listening[] = [];
     try {
       for (const name of capturePortNames) {
-        for (const socket of init.sockets[name]) listening.push(await openServer({ ...init, name, socket }));
+        for (const socket of init.sockets[name]) {
+          const opening = { ...init, name, socket };
+          listening.push({
+            name,
+            listener: name === 'inboundTunnel' ? await openServer(opening) : openListener({ ...opening, name }),
+          });
+        }
       }
     } catch (error) {
-      for (const { server } of listening) server.close();
+      for (const { listener } of listening) listener.close();
       throw error;
     }
     return new WorkloadListeners(listening);
@@ -53,49 +62,46 @@ export class WorkloadListeners {
 
   /** The connections of applications that are accepted from here on are probed in this way. */
   probe(how: Probing): void {
-    for (const { name, fd, server } of this.#listening) {
-      if (isForApplications(name) && server.listening) setProbing(fd, probingOn(name, how));
+    for (const { name, listener } of this.#listening) {
+      if (listener instanceof ApplicationListener) listener.probe(probingOn(name, how));
     }
   }
 
   close(): void {
-    for (const { server } of this.#listening) server.close();
+    for (const { listener } of this.#listening) listener.close();
   }
 }
 
-/** `fd`: of the server, open as long as it listens. */
-type Listening = { readonly name: CapturePortName; readonly fd: number; readonly server: net.Server };
-
 /** A tunnel has PING instead of probes, and no urgent data. */
-function isForApplications(name: CapturePortName): boolean {
-  return name !== 'inboundTunnel';
-}
+type Listening = { readonly name: CapturePortName; readonly listener: ApplicationListener | net.Server };
+type Opening<Name extends CapturePortName> = {
+  readonly workload: HostedWorkload;
+  readonly backlog: number;
+  readonly handlers: ListenerHandlers;
+  readonly name: Name;
+  readonly socket: number;
+};
 
 function probingOn(name: CapturePortName, how: Probing): Probing {
   return name === 'inboundPlaintext' ? acrossHosts(how) : how;
 }
 
-async function openServer(init: {
-  readonly workload: HostedWorkload;
-  readonly backlog: number;
-  readonly handlers: ListenerHandlers;
-  readonly name: CapturePortName;
-  readonly socket: number;
-}): Promise<Listening> {
+function openListener(init: Opening<'outbound' | 'inboundPlaintext'>): ApplicationListener {
+  const { workload, backlog, handlers, name } = init;
+  return ApplicationListener.open({
+    fd: duplicateOf(init.socket, workload, name),
+    backlog,
+    probing: probingOn(name, workload.probing.open),
+    onAccept: (accepted) => handlers[name](workload, accepted),
+    onError: (error) => handlers.acceptFailed(workload, name, error),
+  });
+}
+
+async function openServer(init: Opening<CapturePortName>): Promise<net.Server> {
   const { workload, backlog, handlers, name } = init;
   const fd = duplicateOf(init.socket, workload, name);
-  try {
-    if (isForApplications(name)) {
-      keepUrgentInline(fd);
-      setProbing(fd, probingOn(name, workload.probing.open));
-    }
-  } catch (error) {
-    closeFd(fd);
-    throw error;
-  }
-  // Paused, so that no byte is read before the original destination; half-open, because a FIN ends one direction only.
   const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) =>
-    handlers[name](workload, socket),
+    handlers.inboundTunnel(workload, socket),
   );
   await new Promise<void>((resolve, reject) => {
     const onError = (error: Error): void => {
@@ -109,7 +115,7 @@ async function openServer(init: {
       resolve();
     });
   });
-  return { name, fd, server };
+  return server;
 }
 
 /** Checks the copy, and not the socket: that one may be closed, and its number used again, at any moment. */

@@ -1,5 +1,6 @@
 import { getSystemErrorName } from 'node:util';
 import { CulvertError } from '../../../shared/errors.js';
+import { closeFd } from '../../native/addon.js';
 import { socketQuestion } from '../../native/io-calls.js';
 import { loopTurn } from '../../thread/loop-turn.js';
 import { atEnd, IoSocket, nothingYet, type SocketOwner } from '../io/io-socket.js';
@@ -19,12 +20,14 @@ const mostRead = 65_536;
 const closedEarly: Breakage = { detail: 'closed before its end', isReset: false };
 
 /**
- * A connection with an application: accepted from it, or dialled to it. Nothing of it is read until a relay does so. It belongs
- * to its maker and then to the relay, and its owner closes or resets it.
+ * A connection with an application: accepted from it, or dialled to it. Nothing of it is read until a relay does so, and one that
+ * was accepted is not even watched. It belongs to its maker and then to the relay, and its owner closes or resets it.
  */
 export class ApplicationSocket implements RelayPeer, PeerSocket, SocketOwner {
   readonly bounds = socketBounds;
   readonly #reactor: Reactor;
+  /** Of one that was accepted, until a relay opens it; 0: of none. */
+  #handle = 0;
   #io: IoSocket | null = null;
   #owner: PeerOwner | null = null;
   /** While it is being dialled. Null: connected. */
@@ -42,13 +45,22 @@ export class ApplicationSocket implements RelayPeer, PeerSocket, SocketOwner {
   /** Of an accepted connection, by its handle. */
   static accepted(reactor: Reactor, handle: number): ApplicationSocket {
     const socket = new ApplicationSocket(reactor);
-    socket.#io = IoSocket.accepted(reactor, handle, socket);
+    socket.#handle = handle;
     return socket;
   }
 
+  /** As accepted, of a descriptor that {@link release} gave up. Takes it over; returns the name of an errno after closing it. */
+  static received(reactor: Reactor, fd: number): ApplicationSocket | string {
+    const handle = reactor.calls.ioAdopt(fd);
+    if (handle > 0) return ApplicationSocket.accepted(reactor, handle);
+    closeFd(fd);
+    return getSystemErrorName(handle);
+  }
+
   /**
-   * Dials with a socket that the caller made and owns no longer. `onDialled` is called once, unless it is closed before: with
-   * null when it is connected, or with the name of an errno, and then it is closed. Returns that name when it fails at once.
+   * Dials with a socket that the caller made and owns no longer. Returns the name of an errno when it fails at once. Unless it
+   * {@link isConnected} then, or is closed before, `onDialled` is called once: with null when it is connected, or with the name
+   * of an errno, and then it is closed.
    */
   static dial(
     reactor: Reactor,
@@ -60,7 +72,12 @@ export class ApplicationSocket implements RelayPeer, PeerSocket, SocketOwner {
     const io = IoSocket.dial(reactor, { ...to, owner: socket });
     if (typeof io === 'string') return io;
     socket.#io = io;
+    if (io.isConnected) socket.#onDialled = null;
     return socket;
+  }
+
+  get isConnected(): boolean {
+    return this.#handle !== 0 || this.#io?.isConnected === true;
   }
 
   get socket(): PeerSocket {
@@ -68,13 +85,13 @@ export class ApplicationSocket implements RelayPeer, PeerSocket, SocketOwner {
   }
 
   get fd(): number {
-    const fd = this.#io?.fd ?? null;
-    if (fd === null) throw new CulvertError({ code: 'EBADF', message: 'the socket has no fd: it is closed' });
+    const fd = this.#handle === 0 ? (this.#io?.fd ?? null) : this.#reactor.calls.ioDescriptor(this.#handle);
+    if (fd === null || fd < 0) throw new CulvertError({ code: 'EBADF', message: 'the socket has no fd: it is closed' });
     return fd;
   }
 
   get isClosed(): boolean {
-    return this.#io?.isOpen !== true;
+    return this.#handle === 0 && this.#io?.isOpen !== true;
   }
 
   get isGone(): boolean {
@@ -105,6 +122,17 @@ export class ApplicationSocket implements RelayPeer, PeerSocket, SocketOwner {
 
   open(owner: PeerOwner): void {
     this.#owner = owner;
+    if (this.#handle === 0) return;
+    this.#io = IoSocket.accepted(this.#reactor, this.#handle, this);
+    this.#handle = 0;
+  }
+
+  /** Gives up an accepted connection that no relay has opened: its descriptor, which is the caller's, or null if it is closed. */
+  release(): number | null {
+    if (this.#handle === 0) return null;
+    const fd = this.#reactor.calls.ioRelease(this.#handle);
+    this.#handle = 0;
+    return fd < 0 ? null : fd;
   }
 
   pause(): void {
@@ -120,7 +148,9 @@ export class ApplicationSocket implements RelayPeer, PeerSocket, SocketOwner {
     const io = this.#io;
     if (io === null) return 0;
     if (io.waiting > 0) return io.hold(bytes);
-    if (bytes.length >= promptBytes) return io.writeBytes(bytes);
+    // Of another application's socket, which reads more at once than a tunnel gives: it needs no copy.
+    if (this.#reactor.holds(bytes)) return io.writeBytes(bytes);
+    if (bytes.length >= promptBytes) return io.hold(bytes);
     // What follows in the same turn is gathered: a peer that sends single bytes must not make a system call of each.
     const turn = loopTurn();
     if (turn === this.#promptTurn) return io.hold(bytes);
@@ -139,20 +169,23 @@ export class ApplicationSocket implements RelayPeer, PeerSocket, SocketOwner {
   reset(): void {
     if (this.isClosed) return;
     this.flush();
-    this.#io?.reset();
+    if (this.#handle === 0) this.#io?.reset();
+    else this.#closeUnopened(1);
     this.#tellGone();
   }
 
   /** Without a relay: FIN behind what was sent, or RST where something of the application is unread. */
   close(): void {
     if (this.isClosed) return;
-    this.#io?.close();
+    if (this.#handle === 0) this.#io?.close();
+    else this.#closeUnopened(0);
     this.#tellGone();
   }
 
   breakWith(code: string): void {
     if (this.isClosed) return;
-    this.#io?.close();
+    if (this.#handle === 0) this.#io?.close();
+    else this.#closeUnopened(0);
     this.onBroken(code);
   }
 
@@ -189,6 +222,11 @@ export class ApplicationSocket implements RelayPeer, PeerSocket, SocketOwner {
     }
     this.#owner?.onBroken(this.#breakage);
     this.#tellGone();
+  }
+
+  #closeUnopened(isReset: 0 | 1): void {
+    this.#reactor.calls.ioClose(this.#handle, isReset);
+    this.#handle = 0;
   }
 
   /** A RST may have come behind the end, mostly as EPIPE (`tcp_reset` in net/ipv4/tcp_input.c). */

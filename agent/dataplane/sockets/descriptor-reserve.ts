@@ -48,4 +48,9 @@ export class DescriptorReserve {
   isTouchedBySocket(socket: net.Socket): boolean {
     return !socket.destroyed && this.isTouchedBy(acceptedFd(socket));
   }
+
+  /** The same, for one that is not Node's. */
+  isTouchedByNumbered(socket: { readonly isClosed: boolean; readonly fd: number }): boolean {
+    return !socket.isClosed && this.isTouchedBy(socket.fd);
+  }
 }

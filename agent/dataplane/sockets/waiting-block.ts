@@ -4,8 +4,11 @@ const mostIdle = 128;
 
 /** Memory for lent bytes that have to wait. It is reused as soon as all its pieces have been taken. */
 export class WaitingBlock {
+  static readonly bytes = blockBytes;
   /** Null if the block is no longer needed and enough others are kept. */
-  #memory: Buffer | null = Buffer.allocUnsafeSlow(blockBytes);
+  #memory: Buffer | null;
+  /** Its memory is not the garbage collector's. */
+  readonly #isKept: boolean;
   #owner: object | null = null;
   #filled = 0;
   /** Where the piece begins that {@link take} will return; what lies before it has been taken. */
@@ -16,6 +19,18 @@ export class WaitingBlock {
     this.#waiting -= 1;
     if (this.#waiting === 0) this.#release();
   };
+
+  private constructor(memory: Buffer | null = null) {
+    this.#isKept = memory !== null;
+    this.#memory = memory ?? Buffer.allocUnsafeSlow(blockBytes);
+  }
+
+  /** Blocks of this thread lie in this memory from now on, as long as it has room for them. */
+  static keepIn(memory: Buffer): void {
+    for (let at = 0; at + blockBytes <= memory.length; at += blockBytes)
+      idle.push(new WaitingBlock(memory.subarray(at, at + blockBytes)));
+    idle.reverse();
+  }
 
   static for(owner: object): WaitingBlock {
     const block = idle.pop() ?? new WaitingBlock();
@@ -63,7 +78,7 @@ export class WaitingBlock {
     this.#owner = null;
     this.#filled = 0;
     this.#pieceAt = 0;
-    if (idle.length < mostIdle) idle.push(this);
+    if (this.#isKept || idle.length < mostIdle) idle.push(this);
     else this.#memory = null;
   }
 }

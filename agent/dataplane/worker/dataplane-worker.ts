@@ -19,7 +19,9 @@ import { WaitingBytes } from '../limit/waiting-bytes.js';
 import { WorkloadLimits } from '../limit/workload-limits.js';
 import { drainConnections } from '../flow/drain-connections.js';
 import { giveUpConnection, recordAcceptFailure } from '../flow/run-flow.js';
-import { ignoreError } from '../sockets/ignore-error.js';
+import type { Accepted } from '../io/io-listener.js';
+import { Reactor } from '../io/reactor.js';
+import { ApplicationSocket } from '../relay/application-socket.js';
 import { DescriptorReserve } from '../sockets/descriptor-reserve.js';
 import { peerIp } from '../sockets/socket-addresses.js';
 import { ProbeListener } from '../listen/probe-listener.js';
@@ -172,8 +174,8 @@ export class DataplaneWorker {
       backlog: settings.listenBacklog,
       workerIndex,
       handlers: {
-        outbound: (workload, socket) => this.#entrance.accept('outbound', workload, socket),
-        inboundPlaintext: (workload, socket) => this.#entrance.accept('inboundPlaintext', workload, socket),
+        outbound: (workload, accepted) => this.#entrance.accept('outbound', workload, accepted),
+        inboundPlaintext: (workload, accepted) => this.#entrance.accept('inboundPlaintext', workload, accepted),
         inboundTunnel: (workload, socket) => this.#entrance.acceptTunnel(workload, socket),
         acceptFailed: (workload, port, error) => recordAcceptFailure(this.#context, workload, port, error),
       },
@@ -181,7 +183,7 @@ export class DataplaneWorker {
         isLate: (dialled) => this.#state.isAcceptedLate(dialled),
         held: (workload, connect) =>
           this.#turns.take(workload.name, () => void serveHeld(this.#context, workload, connect)),
-        unheld: (workload, socket) => this.#entrance.accept('outbound', workload, socket),
+        unheld: (workload, accepted) => this.#entrance.accept('outbound', workload, accepted),
         acceptFailed: (workload, error) => recordAcceptFailure(this.#context, workload, 'outbound', error),
       },
       acceptsLateFor: ({ slot }) => slot % init.workers === workerIndex,
@@ -298,9 +300,9 @@ export class DataplaneWorker {
 
   #listenForProbes(sockets: readonly number[]): void {
     this.#probes?.close();
-    const onConnection = (socket: net.Socket): void => {
-      socket.on('error', ignoreError);
-      const captured = capturedDestination(socket);
+    const onConnection = (accepted: Accepted): void => {
+      const socket = ApplicationSocket.accepted(Reactor.ofThread(), accepted.handle);
+      const captured = capturedDestination(accepted);
       this.#turns.take('host', () => void serveHostProbe(this.#context, socket, captured));
     };
     this.#probes = new ProbeListener({ sockets, backlog: this.#context.settings.listenBacklog, onConnection });

@@ -5,6 +5,9 @@ import type { FlowContext } from '../flow/flow-context.js';
 import { serveInboundPlaintext } from '../flow/inbound-plaintext.js';
 import { serveOutbound } from '../flow/outbound.js';
 import type { AcceptScheduler } from '../limit/accept-scheduler.js';
+import type { Accepted } from '../io/io-listener.js';
+import { Reactor } from '../io/reactor.js';
+import { ApplicationSocket } from '../relay/application-socket.js';
 import { capturedDestination, type CapturedDestination } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import { OpeningOrder } from '../listen/opening-order.js';
@@ -66,9 +69,9 @@ export class Entrance {
     this.#links.add(link);
   }
 
-  accept(entry: EntryName, workload: HostedWorkload, socket: net.Socket): void {
-    socket.on('error', ignoreError);
-    const captured = capturedDestination(socket, workload);
+  accept(entry: EntryName, workload: HostedWorkload, accepted: Accepted): void {
+    const socket = ApplicationSocket.accepted(Reactor.ofThread(), accepted.handle);
+    const captured = capturedDestination(accepted, { workload, socket });
     const client = clientOf({ entry, workload: workload.name, captured });
     if (this.#links.isAlone || captured.kind !== 'redirected') {
       this.#turns.take(client, () => this.#serve(entry, workload, socket, captured));
@@ -103,15 +106,14 @@ export class Entrance {
     this.#turns.beginAll();
   }
 
-  #receive(connection: PassedConnection, socket: net.Socket, opened: () => void): void {
-    socket.on('error', ignoreError);
+  #receive(connection: PassedConnection, socket: ApplicationSocket, opened: () => void): void {
     this.#turns.take(clientOf(connection), () => {
       const workload = this.#context.state.hosted.get(connection.workload);
       if (workload !== undefined) {
         this.#serve(connection.entry, workload, socket, connection.captured, opened);
         return;
       }
-      resetSocket(socket);
+      socket.reset();
       opened();
     });
   }
@@ -126,7 +128,7 @@ export class Entrance {
   #serve(
     entry: EntryName,
     workload: HostedWorkload,
-    socket: net.Socket,
+    socket: ApplicationSocket,
     captured: CapturedDestination,
     opened?: () => void,
   ): void {

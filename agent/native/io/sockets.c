@@ -78,6 +78,13 @@ static napi_value make(napi_env env, napi_callback_info info) {
   return integer(env, own(self, fd));
 }
 
+/* ioListen(handle, backlog) -> 0. Begins to listen, or changes the length of the queue of one that does. */
+static napi_value begin_to_listen(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2);
+  SOCKET_OF(in[0]);
+  return integer(env, listen(socket_of->fd, in[1]) == 0 ? 0 : -errno);
+}
+
 /* A port, and an address of 16 bytes (IPv4-mapped), as words. */
 static void write_address(int32_t *out, const struct sockaddr_storage *from) {
   uint8_t bytes[16] = {[10] = 0xff, [11] = 0xff};
@@ -117,6 +124,9 @@ static void describe(int fd, int wanted, const struct sockaddr_storage *peer, in
   size = sizeof dialled;
   out[1] = getsockopt(fd, is_ipv6(&local) ? SOL_IPV6 : SOL_IP, ORIGINAL_DST, &dialled, &size) == 0 ? 0 : errno;
   if (out[1] == 0) write_address(out + 12, &dialled);
+  /* accept(2) has the peer's address, also of one that has gone. */
+  size = sizeof local;
+  out[18] = getpeername(fd, (struct sockaddr *)&local, &size) == 0 ? 0 : 1;
 }
 
 /* Errors of one connection that waited, not of the listener (accept(2)). */
@@ -128,8 +138,8 @@ static bool is_of_connection(int number) {
 /*
  * ioAccept(handle, most, wanted) -> number of accepted connections, at most 64. On the desk for each: handle, errno of the
  * dialled address (0: it is there), port and address of the peer (words 2 to 6), of this side (7 to 11, with wanted 1 or
- * 2), of what was dialled before a redirect (12 to 16, with wanted 2), zone of the peer's address (17). -EAGAIN when there
- * is none; -EMFILE and the like when the first could not be taken.
+ * 2), of what was dialled before a redirect (12 to 16, with wanted 2), zone of the peer's address (17), 1 where the peer has
+ * gone already (18, with wanted 2). -EAGAIN when there is none; -EMFILE and the like when the first could not be taken.
  */
 static napi_value accept_many(napi_env env, napi_callback_info info) {
   ARGUMENTS(3);
@@ -286,6 +296,7 @@ void add_io_sockets(napi_env env, napi_value exports, io *self) {
       FUNCTION_OF("ioRelease", release, self),
       FUNCTION_OF("ioDescriptor", descriptor, self),
       FUNCTION_OF("ioSocket", make, self),
+      FUNCTION_OF("ioListen", begin_to_listen, self),
       FUNCTION_OF("ioAccept", accept_many, self),
       FUNCTION_OF("ioConnect", connect_to, self),
       FUNCTION_OF("ioReceive", receive, self),

@@ -44,6 +44,7 @@ export async function dialledPair(): Promise<[net.Socket, ApplicationSocket]> {
       else reject(new Error(String(errno)));
     });
     if (typeof made === 'string') reject(new Error(made));
+    else if (made.isConnected) resolve(made);
   });
   const [application] = await accepted;
   application.on('error', () => {});

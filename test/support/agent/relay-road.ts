@@ -9,7 +9,7 @@ import {
 import { BackpressureTracker } from '../../../agent/dataplane/relay/backpressure-tracker.js';
 import { TerminationSignal } from '../../../agent/dataplane/connection/termination-signal.js';
 import type { RelayPeer } from '../../../agent/dataplane/relay/relay-peer.js';
-import { SocketPeer } from '../../../agent/dataplane/relay/socket-peer.js';
+import { SocketPeer } from './socket-peer.js';
 import { StreamPeer } from '../../../agent/dataplane/relay/stream-peer.js';
 import { acceptedPair, dialledPair } from './application-pair.js';
 import type { TunnelStream } from '../../../agent/dataplane/engine/tunnel-stream.js';

@@ -142,6 +142,7 @@ export function dialTls(reactor: Reactor, port: number, context: TlsContext, end
   const made = IoSocket.dial(reactor, { fd, ip: '127.0.0.1', port, owner });
   if (typeof made === 'string') throw new Error(made);
   const socket = made;
+  if (socket.isConnected) owner.onConnected();
 }
 
 /** Both ends of one connection, on the floor. */

@@ -1,5 +1,5 @@
-import type net from 'node:net';
 import type { TerminationSignal } from '../../connection/termination-signal.js';
+import type { ApplicationSocket } from '../../relay/application-socket.js';
 import type { QueuedPacket, Verdict } from '../../sockets/queue-messages.js';
 import type { OriginalDestination, PeerAddress } from '../../sockets/socket-addresses.js';
 import { synMarks } from '../../../ports.js';
@@ -23,7 +23,7 @@ export class HeldConnect {
   #isAccepting = false;
   #isOver = false;
   #isLetGo = false;
-  #take: (socket: net.Socket | null) => void = () => {};
+  #take: (socket: ApplicationSocket | null) => void = () => {};
 
   constructor(init: {
     readonly packet: QueuedPacket;
@@ -48,14 +48,14 @@ export class HeldConnect {
   }
 
   /**
-   * Lets the client connect. Resolves with the accepted, paused socket, which the caller owns from then on; with null when
+   * Lets the client connect. Resolves with the accepted connection, which the caller owns from then on; with null when
    * the client has left, the connection was cut, or the queue was closed. One that was cut before still waits.
    */
-  async accept(signal: TerminationSignal): Promise<net.Socket | null> {
+  async accept(signal: TerminationSignal): Promise<ApplicationSocket | null> {
     if (this.#isOver || signal.cut !== null) return null;
     const onCut = (): void => this.give(null);
     signal.onCut(onCut);
-    const accepted = new Promise<net.Socket | null>((resolve) => (this.#take = resolve));
+    const accepted = new Promise<ApplicationSocket | null>((resolve) => (this.#take = resolve));
     this.#isAccepting = true;
     this.decide(this.#packet);
     const socket = await accepted;
@@ -78,10 +78,10 @@ export class HeldConnect {
     this.#queue.decide(packet, this.#isAccepting ? { kind: 'pass', mark: synMarks.accepted } : { kind: 'drop' });
   }
 
-  /** For the queue: the accepted socket, or null when there will be none. */
-  give(socket: net.Socket | null): void {
+  /** For the queue: the accepted connection, or null when there will be none. */
+  give(socket: ApplicationSocket | null): void {
     if (this.#isOver) {
-      socket?.destroy();
+      socket?.close();
       return;
     }
     this.#isOver = true;

@@ -1,22 +1,25 @@
-import type net from 'node:net';
 import { CulvertError } from '../../../../shared/errors.js';
 import type { Probing } from '../../../native/tcp-life.js';
 import type { OriginalDestination } from '../../sockets/socket-addresses.js';
+import type { Accepted } from '../../io/io-listener.js';
+import { Reactor } from '../../io/reactor.js';
+import { ApplicationSocket } from '../../relay/application-socket.js';
+import type { ApplicationListener } from '../application-listener.js';
 import { capturedDestination } from '../captured-destination.js';
 import type { HostedWorkload } from '../hosted-workload.js';
 import { ConnectQueue } from './connect-queue.js';
 import type { HeldConnect } from './held-connect.js';
-import { LoopbackListener } from './loopback-listener.js';
+import { openLoopbackListener } from './loopback-listener.js';
 
 export type LateAcceptHandlers = {
   /** Whether connections to this destination are accepted late, as the registry has it now. */
   readonly isLate: (dialled: OriginalDestination) => boolean;
   readonly held: (workload: HostedWorkload, connect: HeldConnect) => void;
   /**
-   * Gets an accepted, paused socket, and owns it: a connection for which no path is open, for example because the worker
-   * was started again meanwhile. It is accepted early.
+   * Gets an accepted connection, and owns it: one for which no path is open, for example because the worker was started
+   * again meanwhile. It is accepted early.
    */
-  readonly unheld: (workload: HostedWorkload, socket: net.Socket) => void;
+  readonly unheld: (workload: HostedWorkload, accepted: Accepted) => void;
   readonly acceptFailed: (workload: HostedWorkload, error: Error) => void;
 };
 
@@ -30,26 +33,26 @@ const loopback = ['127.0.0.1', '::1'] as const;
  * One worker has it, so the worker that opened a path accepts its connection.
  */
 export class LateAccept {
-  readonly #parts: LoopbackListener[] = [];
+  readonly #parts: ApplicationListener[] = [];
   #queue: ConnectQueue | null = null;
 
   private constructor() {}
 
   /** Opens all or nothing. Throws the native layer's error, as `openSynQueue` and `listenTcp` do. */
-  static async open(init: {
+  static open(init: {
     readonly workload: HostedWorkload;
     readonly backlog: number;
     readonly handlers: LateAcceptHandlers;
     /** The kernel ended the queue. */
     readonly onLost: (error: Error) => void;
-  }): Promise<LateAccept> {
+  }): LateAccept {
     const { workload, backlog, handlers, onLost } = init;
     const opened = new LateAccept();
     try {
       for (const host of loopback) {
-        const onAccept = (socket: net.Socket): void => opened.#accept(socket, workload, handlers);
+        const onAccept = (accepted: Accepted): void => opened.#accept(accepted, workload, handlers);
         const onError = (error: Error): void => handlers.acceptFailed(workload, error);
-        const listener = await openListener({ workload, host, backlog, onAccept, onError });
+        const listener = openListener({ workload, host, backlog, onAccept, onError });
         if (listener !== null) opened.#parts.push(listener);
       }
       const onHeld = (connect: HeldConnect): void => handlers.held(workload, connect);
@@ -83,20 +86,20 @@ export class LateAccept {
     for (const part of this.#parts.splice(0)) part.close();
   }
 
-  #accept(socket: net.Socket, workload: HostedWorkload, handlers: LateAcceptHandlers): void {
-    const captured = capturedDestination(socket);
+  #accept(accepted: Accepted, workload: HostedWorkload, handlers: LateAcceptHandlers): void {
+    const captured = capturedDestination(accepted);
     const waiting = captured.kind === 'redirected' ? this.#queue?.waiting(captured) : undefined;
-    if (waiting === undefined) handlers.unheld(workload, socket);
-    else waiting.give(socket);
+    if (waiting === undefined) handlers.unheld(workload, accepted);
+    else waiting.give(ApplicationSocket.accepted(Reactor.ofThread(), accepted.handle));
   }
 }
 
 /** Null where the namespace has no IPv6, so that no SYN comes by it either. */
-async function openListener(
-  init: Parameters<typeof LoopbackListener.open>[0] & { readonly host: (typeof loopback)[number] },
-): Promise<LoopbackListener | null> {
+function openListener(
+  init: Parameters<typeof openLoopbackListener>[0] & { readonly host: (typeof loopback)[number] },
+): ApplicationListener | null {
   try {
-    return await LoopbackListener.open(init);
+    return openLoopbackListener(init);
   } catch (error) {
     const code = error instanceof CulvertError ? error.code : '';
     if (init.host === '::1' && (code === 'EAFNOSUPPORT' || code === 'EADDRNOTAVAIL')) return null;

@@ -33,7 +33,7 @@ export class LateHosting {
   }
 
   /** Never throws; see {@link stateOf}. Tries again what failed before. */
-  async apply(workload: HostedWorkload, isWanted: boolean): Promise<void> {
+  apply(workload: HostedWorkload, isWanted: boolean): void {
     if (!isWanted) {
       this.release(workload);
       return;
@@ -41,7 +41,7 @@ export class LateHosting {
     if (!this.#isMine(workload)) return;
     const hosted = this.#hosted.get(workload) ?? { late: null, problem: null, timer: null, triedSinceMs: null };
     this.#hosted.set(workload, hosted);
-    if (hosted.late === null && hosted.timer === null) await this.#open(workload, hosted);
+    if (hosted.late === null && hosted.timer === null) this.#open(workload, hosted);
   }
 
   /** Neither open nor a problem: it is not wanted here, or is being opened. */
@@ -72,15 +72,11 @@ export class LateHosting {
     for (const workload of this.#hosted.keys()) this.release(workload);
   }
 
-  async #open(workload: HostedWorkload, hosted: Hosted): Promise<void> {
+  #open(workload: HostedWorkload, hosted: Hosted): void {
     hosted.triedSinceMs ??= performance.now();
     try {
       const onLost = (error: Error): void => this.#onLost(workload, hosted, error);
-      const late = await LateAccept.open({ workload, backlog: this.#backlog, handlers: this.#handlers, onLost });
-      if (this.#hosted.get(workload) !== hosted) {
-        late.close();
-        return;
-      }
+      const late = LateAccept.open({ workload, backlog: this.#backlog, handlers: this.#handlers, onLost });
       hosted.late = late;
       hosted.problem = null;
       hosted.triedSinceMs = null;
@@ -113,10 +109,9 @@ export class LateHosting {
     hosted.timer = setTimeout(() => {
       hosted.timer = null;
       const before = this.stateOf(workload);
-      void this.#open(workload, hosted).then(() => {
-        const { isOpen, problem } = this.stateOf(workload);
-        if (isOpen !== before.isOpen || problem !== before.problem) this.#onState(workload);
-      });
+      this.#open(workload, hosted);
+      const { isOpen, problem } = this.stateOf(workload);
+      if (isOpen !== before.isOpen || problem !== before.problem) this.#onState(workload);
     }, retryMs);
   }
 }

@@ -92,6 +92,7 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
     'ioCounts',
     'ioDescriptor',
     'ioFreeTlsContext',
+    'ioListen',
     'ioPoll',
     'ioReceive',
     'ioRelease',

@@ -78,8 +78,9 @@ describe('the ports that clients of redirected connections dialled from', () => 
     return socket;
   };
   /** Without a question to connection tracking. */
-  const watched = (socket: net.Socket): number | null => ports.of(socket, { netnsFd, conntrackFd: noSocket });
-  const asked = (socket: net.Socket): number | null => ports.of(socket, { netnsFd, conntrackFd });
+  const watched = (socket: net.Socket): number | null =>
+    ports.of(acceptedFd(socket), { netnsFd, conntrackFd: noSocket });
+  const asked = (socket: net.Socket): number | null => ports.of(acceptedFd(socket), { netnsFd, conntrackFd });
   const startWatching = async (): Promise<void> => {
     for (const port of [7990, 7991]) asked(await open(4, port));
   };

@@ -8,7 +8,7 @@ import { openNetns } from '../../../../../agent/native/netns.js';
 import { SocketTable } from '../../../../../agent/native/socket-table.js';
 import { explainLostEntry, learnApplication } from '../../../../../agent/dataplane/flow/captured-connection.js';
 import type { TrackedConnection } from '../../../../../agent/dataplane/flow/tracked-connection.js';
-import { SocketPeer } from '../../../../../agent/dataplane/relay/socket-peer.js';
+import { SocketPeer } from '../../../../support/agent/socket-peer.js';
 import type { RelayOutcome } from '../../../../../agent/dataplane/relay/relay-outcome.js';
 import { errorOf } from '../../../../support/agent/dataplane-applications.js';
 import { localEnd, remoteEnd } from '../../../../support/agent/entry-lifetime.js';

@@ -12,7 +12,7 @@ import { setDeaf } from '../../../../../agent/native/tcp-life.js';
 import { patientMs } from '../../../../lab/patience.js';
 import { waitUntil } from '../../../../lab/wait-until.js';
 import { localEnd, remoteEnd } from '../../../../support/agent/entry-lifetime.js';
-import { SocketPeer } from '../../../../../agent/dataplane/relay/socket-peer.js';
+import { SocketPeer } from '../../../../support/agent/socket-peer.js';
 import { socketPair } from '../../../../support/agent/relay-road.js';
 import { readSome } from '../../../../support/mesh/two-hosts.js';
 

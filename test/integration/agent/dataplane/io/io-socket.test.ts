@@ -44,6 +44,8 @@ function dial(port: number, what: Partial<SocketOwner> & { most?: number; onEnd?
   const socket = IoSocket.dial(reactor, { fd, ip: '127.0.0.1', port, owner });
   if (typeof socket === 'string') throw new Error(socket);
   owner.socket = socket;
+  // The caller has what this returns by then.
+  if (socket.isConnected) queueMicrotask(() => owner.onConnected?.());
   return owner as Client;
 }
 

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { HostedWorkload } from '../../../../../agent/dataplane/listen/hosted-workload.js';
-import { LoopbackListener } from '../../../../../agent/dataplane/listen/late/loopback-listener.js';
+import { openLoopbackListener } from '../../../../../agent/dataplane/listen/late/loopback-listener.js';
 import { ProbeListener } from '../../../../../agent/dataplane/listen/probe-listener.js';
 import { WorkloadListeners } from '../../../../../agent/dataplane/listen/workload-listeners.js';
 import { ListeningSockets } from '../../../../../agent/dataplane/pool/listening-sockets.js';
@@ -30,7 +30,7 @@ test('each listener has the backlog of the setting, more and less than what Node
         backlog,
         handlers: { outbound: ignore, inboundPlaintext: ignore, inboundTunnel: ignore, acceptFailed: ignore },
       });
-      const late = await LoopbackListener.open({
+      const late = openLoopbackListener({
         workload,
         host: '127.0.0.1',
         backlog,
@@ -46,7 +46,7 @@ test('each listener has the backlog of the setting, more and less than what Node
         reusePort: true,
         transparent: true,
       });
-      const probes = new ProbeListener({ sockets: [probe], backlog, onConnection: (socket) => socket.destroy() });
+      const probes = new ProbeListener({ sockets: [probe], backlog, onConnection: ignore });
       // The third column of a listening socket is the maximum length of its queue.
       const listening = execFileSync('nsenter', [`--net=${netnsPath}`, 'ss', '-Hltn'])
         .toString()

@@ -8,10 +8,12 @@ import { after, afterEach, before, test } from 'node:test';
 import { planSynQueue, planSynVerdicts } from '../../../../../agent/capture/firewall/late-accept-rules.js';
 import { planUnredirected } from '../../../../../agent/capture/firewall/unredirected-rules.js';
 import { TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
+import { Reactor } from '../../../../../agent/dataplane/io/reactor.js';
 import { mostHeld } from '../../../../../agent/dataplane/listen/late/connect-queue.js';
 import type { HeldConnect } from '../../../../../agent/dataplane/listen/late/held-connect.js';
 import { LateHosting } from '../../../../../agent/dataplane/listen/late/late-hosting.js';
 import { HostedWorkload } from '../../../../../agent/dataplane/listen/hosted-workload.js';
+import { addressesOf } from '../../../../../agent/dataplane/sockets/socket-addresses.js';
 import { listenTcp } from '../../../../../agent/native/addon.js';
 import { dialSocket } from '../../../../../agent/native/dial-sockets.js';
 import { netnsInode } from '../../../../../agent/native/netns.js';
@@ -58,7 +60,7 @@ let hosting: LateHosting | null = null;
 const held: HeldConnect[] = [];
 const dialled: net.Socket[] = [];
 let states = 0;
-let unheld: net.Socket[] = [];
+let unheld: number[] = [];
 
 function host(): LateHosting {
   hosting = new LateHosting({
@@ -67,7 +69,7 @@ function host(): LateHosting {
     handlers: {
       isLate: ({ port }) => port === late,
       held: (_workload, connect) => void held.push(connect),
-      unheld: (_workload, socket) => void unheld.push(socket),
+      unheld: (_workload, { handle }) => void unheld.push(handle),
       acceptFailed: (_workload, error) => assert.fail(error),
     },
     onState: () => (states += 1),
@@ -76,7 +78,8 @@ function host(): LateHosting {
 }
 afterEach(() => {
   hosting?.releaseAll();
-  for (const socket of [...dialled.splice(0), ...unheld.splice(0)]) socket.destroy();
+  for (const socket of dialled.splice(0)) socket.destroy();
+  for (const handle of unheld.splice(0)) Reactor.ofThread().calls.ioClose(handle, 0);
   held.length = 0;
 });
 
@@ -100,7 +103,7 @@ async function nextHeld(): Promise<HeldConnect> {
 for (const family of [4, 6] as const) {
   test(`over IPv${family} a held connect waits, and is accepted or refused as it is told`, async () => {
     const hosted = host();
-    await hosted.apply(workload, true);
+    hosted.apply(workload, true);
     assert.deepEqual(hosted.stateOf(workload), { isOpen: true, problem: null });
     const [first, second] = [dial(family, late), dial(family, late)];
     const connects = [await nextHeld(), await nextHeld()];
@@ -113,8 +116,11 @@ for (const family of [4, 6] as const) {
     const connected = once(first, 'connect');
     const accepted = await connects[0]?.accept(new TerminationSignal());
     await connected;
-    assert.equal(accepted?.remotePort, first.localPort);
-    accepted?.destroy();
+    assert.equal(
+      accepted === null || accepted === undefined ? null : addressesOf(accepted)?.peer?.port,
+      first.localPort,
+    );
+    accepted?.close();
     const failed = failureOf(second);
     connects[1]?.refuse();
     assert.equal(await failed, 'ECONNREFUSED');
@@ -123,24 +129,24 @@ for (const family of [4, 6] as const) {
 }
 
 test('a connect to a destination that did not ask for it goes on at once', async () => {
-  await host().apply(workload, true);
+  host().apply(workload, true);
   assert.equal(await failureOf(dial(4, looked)), 'ECONNREFUSED');
   assert.equal(held.length, 0);
 });
 
 test('a SYN that is forgotten is sent again', async () => {
-  await host().apply(workload, true);
+  host().apply(workload, true);
   const socket = dial(4, late);
   (await nextHeld()).forget();
   const again = await nextHeld();
   assert.ok(socket.connecting);
   const connected = once(socket, 'connect');
-  (await again.accept(new TerminationSignal()))?.destroy();
+  (await again.accept(new TerminationSignal()))?.close();
   await connected;
 });
 
 test('a client that left is noticed, also when its SYN had gone on', async () => {
-  await host().apply(workload, true);
+  host().apply(workload, true);
   const socket = dial(4, late);
   const connect = await nextHeld();
   socket.destroy();
@@ -152,7 +158,7 @@ test('a SYN that no socket of the workload waits for opens nothing: one with a f
   await using directory = await temporaryDirectory();
   const send = rawSynSender({ directory: directory.path, netns });
   const hosted = host();
-  await hosted.apply(workload, true);
+  hosted.apply(workload, true);
   const to = { ip: target[4], port: late };
   for (let from = 1; from <= 20; from++) send({ ip: `198.19.9.${from}`, port: 1024 }, to);
   const client = dial(4, late);
@@ -164,12 +170,12 @@ test('a SYN that no socket of the workload waits for opens nothing: one with a f
   // It comes after that.
   assert.equal(await failureOf(dial(4, looked)), 'ECONNREFUSED');
   assert.deepEqual([held.length, hosted.held, client.destroyed], [0, 0, false]);
-  accepted?.destroy();
+  accepted?.close();
 });
 
 test('more connects than the bound are not held', async () => {
   const hosted = host();
-  await hosted.apply(workload, true);
+  hosted.apply(workload, true);
   for (let count = 0; count < mostHeld + 50; count++) dial(4, late);
   // It comes after all of them.
   assert.equal(await failureOf(dial(4, looked)), 'ECONNREFUSED');
@@ -178,16 +184,16 @@ test('more connects than the bound are not held', async () => {
 
 test('closing lets connects go, whose clients find the next queue', async () => {
   const first = host();
-  await first.apply(workload, true);
+  first.apply(workload, true);
   const socket = dial(4, late);
   const connect = await nextHeld();
   first.releaseAll();
   assert.equal(connect.isLetGo, true);
   connect.refuse();
-  await host().apply(workload, true);
+  host().apply(workload, true);
   const again = await nextHeld();
   const connected = once(socket, 'connect');
-  (await again.accept(new TerminationSignal()))?.destroy();
+  (await again.accept(new TerminationSignal()))?.close();
   await connected;
 });
 
@@ -199,7 +205,7 @@ test('a queue that another process has is opened as soon as it is free, and that
     onMessage: () => assert.fail('no packet is expected'),
   });
   const hosted = host();
-  await hosted.apply(workload, true);
+  hosted.apply(workload, true);
   assert.deepEqual(hosted.stateOf(workload), { isOpen: false, problem: null });
   const before = states;
   other.destroy();
@@ -216,11 +222,11 @@ test('what cannot be opened by waiting is a problem at once, and nothing of it s
     slot: 1,
   });
   gone.close();
-  await hosted.apply(gone, true);
+  hosted.apply(gone, true);
   assert.match(hosted.stateOf(gone).problem ?? '', /has left this node/);
   const { netnsFd } = workload;
   const taken = listenTcp({ netnsFd, host: '::', port: lateAcceptPorts.accepted, backlog: 1, reusePort: false });
-  await hosted.apply(workload, true);
+  hosted.apply(workload, true);
   assert.deepEqual(hosted.stateOf(workload), { isOpen: false, problem: null }, 'it may be the process before this one');
   closeSync(taken);
   await waitUntil('the listener', () => (hosted.stateOf(workload).isOpen ? true : undefined));

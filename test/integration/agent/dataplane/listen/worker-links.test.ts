@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import net, { type AddressInfo } from 'node:net';
+import net from 'node:net';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { MessageChannel } from 'node:worker_threads';
 import { WorkerLinks, type PassedConnection } from '../../../../../agent/dataplane/listen/worker-links.js';
+import type { ApplicationSocket } from '../../../../../agent/dataplane/relay/application-socket.js';
 import { patientMs, patientSignal } from '../../../../lab/patience.js';
+import { acceptedPair } from '../../../../support/agent/application-pair.js';
 import { workloadNamed } from '../../../../support/routing/names.js';
 
 const passed: PassedConnection = {
@@ -16,7 +18,7 @@ const passed: PassedConnection = {
 
 /** One worker's end, and what happened at it. */
 class End {
-  readonly sockets: net.Socket[] = [];
+  readonly sockets: ApplicationSocket[] = [];
   readonly openings: (() => void)[] = [];
   readonly events: string[] = [];
   readonly links = new WorkerLinks({
@@ -25,36 +27,28 @@ class End {
       this.sockets.push(socket);
       this.openings.push(opened);
     },
-    onTunnel: ({ workload }, socket) => {
-      this.events.push(`took a tunnel of ${workload}`);
-      this.sockets.push(socket);
-    },
+    onTunnel: ({ workload }) => this.events.push(`took a tunnel of ${workload}`),
     onOpened: (key) => this.events.push(`opened ${key}`),
     onLost: (workerIndex) => this.events.push(`lost ${workerIndex}`),
   });
 }
 
 describe('a connection that one worker passes to another', () => {
-  let server: net.Server;
   let client: net.Socket;
-  let accepted: net.Socket;
+  let accepted: ApplicationSocket;
   const near = new End();
   const far = new End();
   const { port1, port2 } = new MessageChannel();
   let counts: { takenByOther: SharedArrayBuffer; takenHere: SharedArrayBuffer };
 
   beforeEach(async () => {
-    server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true });
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    client = net.connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1' });
-    [accepted] = (await once(server, 'connection')) as [net.Socket];
+    [client, accepted] = await acceptedPair();
     counts = { takenByOther: new SharedArrayBuffer(4), takenHere: new SharedArrayBuffer(4) };
   });
 
   afterEach(() => {
-    for (const socket of [client, accepted, ...far.sockets]) socket.destroy();
-    server.close();
+    client.destroy();
+    for (const socket of [accepted, ...far.sockets]) socket.close();
   });
 
   test('is served there as if it had been accepted there', async () => {
@@ -64,13 +58,17 @@ describe('a connection that one worker passes to another', () => {
     assert.equal(near.links.pass(2, passed, accepted), false);
     client.write('hello');
     assert.equal(near.links.pass(1, passed, accepted), true);
-    assert.ok(accepted.destroyed);
+    assert.ok(accepted.isClosed);
     await once(port2, 'message', { signal: patientSignal(10_000) });
     const [socket] = far.sockets;
-    assert.ok(socket !== undefined && socket.isPaused());
-    socket.resume();
-    const [text] = (await once(socket, 'data', { signal: patientSignal(10_000) })) as [Buffer];
-    socket.end(`${text.toString()} to you`);
+    assert.ok(socket !== undefined && socket.isPaused);
+    const text = await new Promise<string>((resolve) => {
+      const rest = { onDrained() {}, onEnd() {}, onBroken() {}, onGone() {} };
+      socket.open({ ...rest, onBytes: (bytes) => resolve(bytes.toString()) });
+      socket.resume();
+    });
+    socket.send(Buffer.from(`${text} to you`));
+    socket.end();
     const [answer] = (await once(client, 'data', { signal: patientSignal(10_000) })) as [Buffer];
     assert.equal(answer.toString(), 'hello to you');
     far.openings[0]?.();
@@ -104,7 +102,6 @@ describe('a connection that one worker passes to another', () => {
     channel.port2.close();
     await closed;
     const socket = new net.Socket({ fd });
-    far.sockets.push(socket);
     socket.end('still open');
     const [answer] = (await once(client, 'data', { signal: patientSignal(10_000) })) as [Buffer];
     assert.equal(answer.toString(), 'still open');

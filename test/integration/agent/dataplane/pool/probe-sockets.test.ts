@@ -3,7 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
 import { test } from 'node:test';
+import { Reactor } from '../../../../../agent/dataplane/io/reactor.js';
 import { ProbeListener } from '../../../../../agent/dataplane/listen/probe-listener.js';
+import { ApplicationSocket } from '../../../../../agent/dataplane/relay/application-socket.js';
 import { ProbeSockets } from '../../../../../agent/dataplane/pool/probe-sockets.js';
 import { listenTcp } from '../../../../../agent/native/addon.js';
 import { openNetns } from '../../../../../agent/native/netns.js';
@@ -42,7 +44,12 @@ test('a probe that waits when one agent closes its sockets is answered by the ne
     const listener = new ProbeListener({
       sockets: next.sockets,
       backlog: 16,
-      onConnection: (socket) => socket.end('by the next one'),
+      onConnection: ({ handle }) => {
+        const socket = ApplicationSocket.accepted(Reactor.ofThread(), handle);
+        socket.open({ onBytes() {}, onDrained() {}, onEnd() {}, onBroken() {}, onGone() {} });
+        socket.send(Buffer.from('by the next one'));
+        socket.close();
+      },
     });
     await prober.exited;
     listener.close();

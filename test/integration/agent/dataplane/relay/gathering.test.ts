@@ -7,7 +7,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { BackpressureTracker } from '../../../../../agent/dataplane/relay/backpressure-tracker.js';
 import { RelayDirection, type RelayedConnection } from '../../../../../agent/dataplane/relay/relay-direction.js';
 import type { RelayPeer } from '../../../../../agent/dataplane/relay/relay-peer.js';
-import { SocketPeer } from '../../../../../agent/dataplane/relay/socket-peer.js';
+import { SocketPeer } from '../../../../support/agent/socket-peer.js';
 import { StreamPeer } from '../../../../../agent/dataplane/relay/stream-peer.js';
 import type { TunnelStream } from '../../../../../agent/dataplane/engine/tunnel-stream.js';
 import { eventually, withDeadline } from '../../../../support/tunnel/tunnel-pair.js';

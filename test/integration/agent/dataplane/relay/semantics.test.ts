@@ -4,7 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import type net from 'node:net';
 import { once } from 'node:events';
 import { BackpressureTracker } from '../../../../../agent/dataplane/relay/backpressure-tracker.js';
-import { SocketPeer } from '../../../../../agent/dataplane/relay/socket-peer.js';
+import { SocketPeer } from '../../../../support/agent/socket-peer.js';
 import { ConnectionCut, TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
 import { TestCa } from '../../../../support/tunnel/tunnel-certificates.js';
 import { eventually, withDeadline } from '../../../../support/tunnel/tunnel-pair.js';

@@ -27,7 +27,7 @@ import type { IpAddress } from '../../../../../shared/address.js';
 import { SlowEnds } from '../../../../../shared/slow-ends.js';
 import { plainSnapshot } from '../../../../../shared/policy/snapshot.js';
 import type { WorkloadEntry } from '../../../../../shared/routing/registry-entry.js';
-import { socketPair } from '../../../../support/agent/relay-road.js';
+import { acceptedPair } from '../../../../support/agent/application-pair.js';
 import { nodeNamed, workloadNamed } from '../../../../support/routing/names.js';
 import { workload as workloadEntry } from '../../../../support/routing/registry-entries.js';
 
@@ -80,7 +80,7 @@ async function endingOf(
   const captured: CapturedDestination = has.has('unreadable')
     ? { kind: 'unreadable', dialled: null, client: null, hasLeft: false, detail: 'ENOPROTOOPT' }
     : { kind: isDirect ? 'direct' : 'redirected', dialled, client: from };
-  const [peer, socket] = await socketPair();
+  const [peer, socket] = await acceptedPair();
   if (entry === 'outbound') await serveOutbound(context, workload, socket, captured);
   else if (entry === 'plaintext') await serveInboundPlaintext(context, workload, socket, captured);
   else
@@ -89,7 +89,8 @@ async function endingOf(
       requestTo(workload.name, dialled, (answer) => answers.push(answer)),
     );
   if (entry !== 'tunnel') answers.push(await answerTo(peer));
-  await endOf(peer, socket);
+  await endOf(peer);
+  socket.close();
   workload.close();
   assert.equal(context.connections.size, 0);
   return { answers, records };
@@ -108,10 +109,11 @@ async function plaintextFrom(
     records.push([reason, detail]),
   );
   const dialled = { ip: dbIp, port: 5432 } as OriginalDestination;
-  const [peer, socket] = await socketPair();
+  const [peer, socket] = await acceptedPair();
   await serveInboundPlaintext(context, workload, socket, { kind, dialled, client: from });
   await answerTo(peer);
-  await endOf(peer, socket);
+  await endOf(peer);
+  socket.close();
   workload.close();
   return records;
 }
@@ -173,12 +175,10 @@ async function answerTo(peer: net.Socket): Promise<string> {
   });
 }
 
-async function endOf(...sockets: readonly net.Socket[]): Promise<void> {
-  for (const socket of sockets) {
-    if (socket.closed) continue;
-    socket.destroy();
-    await once(socket, 'close');
-  }
+async function endOf(peer: net.Socket): Promise<void> {
+  if (peer.closed) return;
+  peer.destroy();
+  await once(peer, 'close');
 }
 
 function requestTo(
@@ -302,10 +302,11 @@ describe('a captured connection', () => {
     });
     const [answers, reasons]: [string[], string[]] = [[], []];
     const context = contextWith(new Set(), state, (_record, { reason }) => reasons.push(reason));
-    const [peer, socket] = await socketPair();
+    const [peer, socket] = await acceptedPair();
     await serveOutbound(context, workload, socket, captured);
     answers.push(await answerTo(peer));
-    await endOf(peer, socket);
+    await endOf(peer);
+    socket.close();
     workload.close();
     return { answers, reasons };
   };
@@ -348,12 +349,13 @@ describe('a probe of the host', () => {
       arrived.push(workload);
       state.hosted.set(workload.name, workload);
     };
-    const [peer, socket] = await socketPair();
+    const [peer, socket] = await acceptedPair();
     const served = serveHostProbe(context, socket, captured);
     meanwhile({ context, arrive });
     await served;
     const answer = await answerTo(peer);
-    await endOf(peer, socket);
+    await endOf(peer);
+    socket.close();
     for (const workload of arrived) workload.close();
     assert.equal(context.connections.size, 0);
     return { answer, records };

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import net from 'node:net';
 import { test } from 'node:test';
 import { ConnectionCut, TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
 import { HeldConnect } from '../../../../../agent/dataplane/listen/late/held-connect.js';
+import type { ApplicationSocket } from '../../../../../agent/dataplane/relay/application-socket.js';
 import type { OriginalDestination, PeerAddress } from '../../../../../agent/dataplane/sockets/socket-addresses.js';
 import { synMarks } from '../../../../../agent/ports.js';
 
@@ -29,10 +29,17 @@ function hold(): { connect: HeldConnect; decided: string[]; again: (id: number) 
 }
 const [accepted, refused] = [synMarks.accepted, synMarks.refused].map((mark) => `0x${mark.toString(16)}`);
 
+/** Of no connection: no call is made for it. */
+function connection(): { readonly socket: ApplicationSocket; readonly isClosed: () => boolean } {
+  let isClosed = false;
+  const socket = { close: () => (isClosed = true) } as unknown as ApplicationSocket;
+  return { socket, isClosed: () => isClosed };
+}
+
 test('a SYN that the client sends again goes the way of the first one', async () => {
   const { connect, decided, again } = hold();
   again(2);
-  const socket = new net.Socket();
+  const { socket } = connection();
   const given = connect.accept(new TerminationSignal());
   again(3);
   connect.give(socket);
@@ -46,9 +53,9 @@ test('the first verdict counts', async () => {
   connect.refuse();
   connect.forget();
   assert.equal(await connect.accept(new TerminationSignal()), null);
-  const late = new net.Socket();
-  connect.give(late);
-  assert.equal(late.destroyed, true, 'what comes too late is closed');
+  const late = connection();
+  connect.give(late.socket);
+  assert.equal(late.isClosed(), true, 'what comes too late is closed');
   assert.deepEqual(decided, ['left', `1 ${refused}`]);
 });
 

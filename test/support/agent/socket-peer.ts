@@ -1,10 +1,10 @@
 import type net from 'node:net';
-import { acceptedFd, resetSocket } from '../../native/addon.js';
-import { errorBehindEnd } from '../../native/tcp-life.js';
-import { loopTurn } from '../../thread/loop-turn.js';
-import { errorCodeOf } from '../connection/failure-reasons.js';
-import { readInto } from '../sockets/read-into.js';
-import { WaitingBlock } from '../sockets/waiting-block.js';
+import { acceptedFd, resetSocket } from '../../../agent/native/addon.js';
+import { errorBehindEnd } from '../../../agent/native/tcp-life.js';
+import { loopTurn } from '../../../agent/thread/loop-turn.js';
+import { errorCodeOf } from '../../../agent/dataplane/connection/failure-reasons.js';
+import { readInto } from '../../../agent/dataplane/sockets/read-into.js';
+import { WaitingBlock } from '../../../agent/dataplane/sockets/waiting-block.js';
 import {
   promptBytes,
   socketBounds,
@@ -13,14 +13,14 @@ import {
   type PeerOwner,
   type PeerSocket,
   type RelayPeer,
-} from './relay-peer.js';
+} from '../../../agent/dataplane/relay/relay-peer.js';
 
 /**
  * Shared by all application sockets of this thread. With twice the size, four parallel streams cost more CPU, not less.
  */
 const readBuffer = Buffer.allocUnsafeSlow(65_536);
 
-/** A socket of Node as a side of a relay. It needs TCP_NODELAY. */
+/** A socket of Node as a side of a relay: a second implementation, next to that of the product. It needs TCP_NODELAY. */
 export class SocketPeer implements RelayPeer, PeerSocket {
   readonly bounds = socketBounds;
   readonly #socket: net.Socket;
