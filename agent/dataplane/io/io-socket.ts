@@ -23,7 +23,8 @@ const mostWaiting = 4 * 1024 * 1024;
 /** Of what waits, in one call. */
 const mostAtOnce = mostTlsBytes;
 const [again, inProgress, brokenPipe] = [-11, -115, -32];
-const onEdge = epollEvent.in | epollEvent.peerEnded | epollEvent.onEdge;
+const onEdge = epollEvent.in | epollEvent.urgent | epollEvent.peerEnded | epollEvent.onEdge;
+const readableEvents = epollEvent.in | epollEvent.urgent | epollEvent.peerEnded;
 const brokenEvents = epollEvent.error | epollEvent.hangUp;
 
 /** What {@link IoSocket.read} returns in place of a number of bytes. */
@@ -49,6 +50,8 @@ export class IoSocket implements Watched, Turnable, Outputting {
   #mayWrite = true;
   /** An event said that the end, or a failure, is behind what is still unread. */
   #hasEndSeen = false;
+  /** A read ends at the mark of urgent data (tcp(7)), also where more is behind it: none is trusted to be the last. */
+  #hasUrgent = false;
   #hasReadEnd = false;
   #hasRead = false;
   #isEnding = false;
@@ -125,6 +128,7 @@ export class IoSocket implements Watched, Turnable, Outputting {
     const count = this.#reactor.calls.ioReceive(this.handle, offset, most);
     if (count === again) {
       this.#mayRead = false;
+      this.#hasUrgent = false;
       return nothingYet;
     }
     // The kernel tells a failure once: after the write that it was told to, reads find an end. EPIPE is one behind a FIN.
@@ -133,8 +137,9 @@ export class IoSocket implements Watched, Turnable, Outputting {
       return nothingYet;
     }
     if (count === 0) this.#hasReadEnd = most > 0;
-    // A short read is the last one, unless the end is behind it.
-    if (count < most && !this.#hasEndSeen && this.#failure === 0) this.#mayRead = count === 0;
+    // A short read is the last one, unless the end or urgent data is behind it.
+    const isTrusted = !this.#hasEndSeen && !this.#hasUrgent && this.#failure === 0;
+    if (count < most && isTrusted) this.#mayRead = count === 0;
     if (count > 0 && this.#mayRead) this.readLater();
     return count;
   }
@@ -226,7 +231,8 @@ export class IoSocket implements Watched, Turnable, Outputting {
       this.#mayWrite = true;
       this.#writeRest();
     }
-    if ((events & (epollEvent.in | epollEvent.peerEnded | brokenEvents)) === 0) return;
+    if ((events & epollEvent.urgent) !== 0) this.#hasUrgent = true;
+    if ((events & (readableEvents | brokenEvents)) === 0) return;
     this.#mayRead = true;
     this.readLater();
   }

@@ -169,6 +169,8 @@ export class ApplicationSocket implements RelayPeer, PeerSocket, SocketOwner {
   reset(): void {
     if (this.isClosed) return;
     this.flush();
+    // With its end behind the last bytes it was over, and its owner is told.
+    if (this.isClosed) return;
     if (this.#handle === 0) this.#io?.reset();
     else this.#closeUnopened(1);
     this.#tellGone();

@@ -198,8 +198,8 @@ static napi_value poll_now(napi_env env, napi_callback_info info) {
 }
 
 /*
- * ioWatch(handle, events) -> 0. EPOLLIN 1, EPOLLOUT 4, EPOLLRDHUP 0x2000, and EPOLLET 1 << 31 in any combination; another
- * call replaces the events, and reports again what is ready. 0 stops to watch.
+ * ioWatch(handle, events) -> 0. EPOLLIN 1, EPOLLPRI 2, EPOLLOUT 4, EPOLLRDHUP 0x2000, and EPOLLET 1 << 31 in any combination;
+ * another call replaces the events, and reports again what is ready. 0 stops to watch.
  */
 static napi_value watch(napi_env env, napi_callback_info info) {
   int32_t in[2];
@@ -207,7 +207,7 @@ static napi_value watch(napi_env env, napi_callback_info info) {
   if (!read_integers(env, info, 2, in, &self)) return integer(env, -EINVAL);
   slot *socket = find_slot(self, in[0], SLOT_SOCKET);
   if (socket == NULL) return integer(env, -EBADF);
-  if ((uint32_t)in[1] & ~(uint32_t)(EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)) return integer(env, -EINVAL);
+  if ((uint32_t)in[1] & ~(uint32_t)(EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET)) return integer(env, -EINVAL);
   if (in[1] == 0) {
     unwatch(self, socket);
     return integer(env, 0);

@@ -22,6 +22,16 @@ my $answer = "";
 while (sysread($s, my $part, 100)) { $answer .= $part }
 print $answer;`;
 
+/** Sends the same at once, before anything of it is read, and waits for the answer with its half open. */
+const promptClient = `
+use Socket;
+my ($ip, $port) = @ARGV;
+socket(my $s, PF_INET, SOCK_STREAM, 0) or die "socket: $!";
+connect($s, sockaddr_in($port, inet_aton($ip))) or die "connect: $!";
+for (["abc", 0], ["X", MSG_OOB], ["def", 0]) { send($s, $_->[0], $_->[1]) or die "send: $!" }
+sysread($s, my $answer, 100);
+print $answer;`;
+
 describe('urgent data', { timeout: patientMs(60_000) }, () => {
   let mesh: DataplaneMesh;
 
@@ -36,6 +46,18 @@ describe('urgent data', { timeout: patientMs(60_000) }, () => {
       await using listener = await to.listen({}, (socket) => void answer(socket));
       const argv = ['perl', '-e', urgentClient, to.ipv4, String(listener.port)];
       assert.equal(await from.check(argv), 'got abcXdef');
+    });
+
+    test(`of a client that awaits an answer holds up nothing behind it, through ${name}`, async () => {
+      const { from, to } = ends(mesh);
+      await using listener = await to.listen({}, (socket) => {
+        let got = '';
+        socket.on('data', (part) => {
+          got += String(part);
+          if (got.length === 7) socket.end(`got ${got}`);
+        });
+      });
+      assert.equal(await from.check(['perl', '-e', promptClient, to.ipv4, String(listener.port)]), 'got abcXdef');
     });
   }
 });
