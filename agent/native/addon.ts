@@ -215,6 +215,16 @@ export function resetSocket(socket: Socket): void {
   socket.destroy();
 }
 
+/** Closes a TCP socket that the caller owns, with RST. Throws `EBADF`; what is no such socket is closed without. */
+export function resetFd(fd: number): void {
+  try {
+    loadAddon().resetOnClose(fd);
+  } catch {
+    // It has nothing that could be reset.
+  }
+  closeFd(fd);
+}
+
 /**
  * Ends the process and waits for nothing. `process.exit()` first ends every thread, and waits for ever for one whose event
  * loop has a handle that is never closed. Only `main.ts` calls it.

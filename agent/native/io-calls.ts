@@ -65,7 +65,15 @@ export const desk = {
 export const statusBit = { dry: 1, end: 2, closed: 4, failed: 8, full: 16 } as const;
 
 /** Of epoll_ctl(2). */
-export const epollEvent = { in: 1, urgent: 2, out: 4, error: 8, hangUp: 16, peerEnded: 0x2000, onEdge: 1 << 31 } as const;
+export const epollEvent = {
+  in: 1,
+  urgent: 2,
+  out: 4,
+  error: 8,
+  hangUp: 16,
+  peerEnded: 0x2000,
+  onEdge: 1 << 31,
+} as const;
 
 /** The number that `ioSetOption` and `ioAsk` take. */
 export const socketOption = { noDelay: 0, unsentLowWater: 1, receiveBuffer: 2, sendBuffer: 3, quickAck: 4 } as const;

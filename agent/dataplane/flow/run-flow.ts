@@ -67,10 +67,13 @@ export function recordRefusal(
   closeRecord(context, record, refused(reason, detail));
 }
 
-/** The kernel accepted a connection and the agent could not take it, for example for `ENOMEM`. The client sees it closed. */
+/**
+ * The kernel accepted a connection and the agent cannot take it, for example for `EMFILE`: it waits, with those that come, for
+ * which this is the only record; or it has been closed.
+ */
 export function recordAcceptFailure(
   context: FlowContext,
-  { name }: HostedWorkload,
+  { name }: Pick<HostedWorkload, 'name'>,
   port: CapturePortName,
   error: Error,
 ): void {

@@ -20,7 +20,10 @@ export type Accepted = {
 
 export interface ListenerOwner {
   onConnection(accepted: Accepted): void;
-  /** This host has no room for another one (`EMFILE`, `ENOBUFS`, …). What waits is tried again after a tenth of a second. */
+  /**
+   * This host has no room for another one (`EMFILE`, `ENOBUFS`, …). What waits is tried again every tenth of a second, and this
+   * is told once, until one has been accepted.
+   */
   onExhausted(code: string): void;
 }
 
@@ -44,6 +47,7 @@ export class IoListener implements Watched, Turnable {
   readonly #accepted: Accepted[] = [];
   #isOpen = true;
   #isPaused = false;
+  #isExhausted = false;
 
   private constructor(reactor: Reactor, handle: number, init: ListenerWish) {
     this.#reactor = reactor;
@@ -89,13 +93,13 @@ export class IoListener implements Watched, Turnable {
     if (this.#accepted.length > 0) this.#reactor.queue(this);
   }
 
-  /** Those that were accepted and not told yet are closed with it. */
+  /** Those that were accepted and not told yet are reset: a FIN would look as if they had been served. */
   close(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     this.#reactor.timers.clear(this.#retry);
     this.#reactor.forget(this);
-    for (const { handle } of this.#accepted.splice(0)) this.#reactor.calls.ioClose(handle, 0);
+    for (const { handle } of this.#accepted.splice(0)) this.#reactor.calls.ioClose(handle, 1);
     this.#reactor.calls.ioClose(this.handle, 0);
   }
 
@@ -125,6 +129,7 @@ export class IoListener implements Watched, Turnable {
       if (count !== again) this.#wait(count);
       return;
     }
+    this.#isExhausted = false;
     for (let index = 0; index < count; index += 1) {
       const base = desk.accepted / 4 + index * desk.acceptedWords;
       const dialledError = words[base + at.dialledError] ?? 0;
@@ -140,11 +145,14 @@ export class IoListener implements Watched, Turnable {
     }
   }
 
+  /** For a negated errno: watches nothing until the next try, since what waits would be reported again at once. */
   #wait(number: number): void {
     const { timers } = this.#reactor;
     this.#reactor.calls.ioWatch(this.handle, 0);
     timers.set(this.#retry, performance.now() + tryAgainMs);
     this.#reactor.keepTime();
+    if (this.#isExhausted) return;
+    this.#isExhausted = true;
     this.#owner.onExhausted(getSystemErrorName(number));
   }
 

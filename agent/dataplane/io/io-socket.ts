@@ -18,7 +18,7 @@ export interface SocketOwner {
   onBroken(code: string): void;
 }
 
-/** More than this waits for no reader: its owner has to stop when {@link IoSocket.waiting} is not 0. */
+/** While more than this waits nothing is taken: an owner has to stop when {@link IoSocket.waiting} is not 0. */
 const mostWaiting = 4 * 1024 * 1024;
 /** Of what waits, in one call. */
 const mostAtOnce = mostTlsBytes;
@@ -151,12 +151,11 @@ export class IoSocket implements Watched, Turnable, Outputting {
 
   /**
    * Writes bytes of the reactor's memory, which are the caller's again when this returns. Returns what waits then: 0, or the
-   * owner has to stop until `onDrained`. Throws a RangeError where more than 4 MiB would wait, an Error after {@link end}.
+   * owner has to stop until `onDrained`. Throws a RangeError while more than 4 MiB wait already, an Error after {@link end}. What
+   * is written at once may be longer: a relay has whatever it held back for a rate, up to the windows of its sender.
    */
   write(offset: number, length: number): number {
-    if (!this.#mayTake(length)) return 0;
-    const sent = this.#rest.length === 0 ? this.#send(offset, length) : 0;
-    if (sent < length) this.#rest.add(this.#reactor.memory.subarray(offset + sent, offset + length));
+    if (this.#mayTake()) this.#put(offset, length);
     return this.#rest.length;
   }
 
@@ -164,17 +163,18 @@ export class IoSocket implements Watched, Turnable, Outputting {
   writeBytes(bytes: Buffer): number {
     const { memory } = this.#reactor;
     if (this.#reactor.holds(bytes)) return this.write(bytes.byteOffset, bytes.length);
+    if (!this.#mayTake()) return 0;
     for (let at = 0; at < bytes.length; at += mostAtOnce) {
       const length = Math.min(mostAtOnce, bytes.length - at);
       memory.set(length === bytes.length ? bytes : bytes.subarray(at, at + length), outputAt);
-      this.write(outputAt, length);
+      this.#put(outputAt, length);
     }
     return this.#rest.length;
   }
 
   /** As {@link writeBytes}, at the end of the round, with all else that is held by then in one call. */
   hold(bytes: Buffer): number {
-    if (!this.#mayTake(bytes.length)) return 0;
+    if (!this.#mayTake()) return 0;
     this.#rest.add(bytes);
     if (this.#mayWrite) this.#reactor.queueOutput(this);
     return this.#rest.length;
@@ -249,15 +249,21 @@ export class IoSocket implements Watched, Turnable, Outputting {
     this.flush();
   }
 
-  #mayTake(length: number): boolean {
+  #mayTake(): boolean {
     if (!this.#isOpen) return false;
     if (this.#isEnding) throw new Error('written after the end');
-    if (this.#rest.length + length > mostWaiting) throw new RangeError('more waits than an owner may let wait');
+    if (this.#rest.length > mostWaiting) throw new RangeError('more waits than an owner may let wait');
     return this.#failure === 0;
+  }
+
+  #put(offset: number, length: number): void {
+    const sent = this.#rest.length === 0 ? this.#send(offset, length) : 0;
+    if (sent < length) this.#rest.add(this.#reactor.memory.subarray(offset + sent, offset + length));
   }
 
   /** Returns how much of it the kernel took, or all of it where that has failed. */
   #send(offset: number, length: number): number {
+    if (this.#failure !== 0) return length;
     if (!this.#isConnected || !this.#mayWrite) return 0;
     const count = this.#reactor.calls.ioSend(this.handle, offset, length);
     if (count < 0 && count !== again) {

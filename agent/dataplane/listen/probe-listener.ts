@@ -4,9 +4,9 @@ import { ApplicationListener } from './application-listener.js';
 
 /** Accepts the probes of the host on duplicates of the control thread's sockets. `close` keeps accepted connections. */
 export class ProbeListener {
-  readonly #listeners: readonly ApplicationListener[];
+  readonly #listeners: ApplicationListener[] = [];
 
-  /** `sockets` stay the caller's. Throws `EBADF` if one has been closed. */
+  /** On all or none. `sockets` stay the caller's. Throws `EBADF` if one has been closed. */
   constructor(init: {
     readonly sockets: readonly number[];
     readonly backlog: number;
@@ -15,9 +15,15 @@ export class ProbeListener {
     const { backlog, onConnection: onAccept } = init;
     // A probe that cannot be accepted waits, or its kubelet asks again.
     const onError = (): void => undefined;
-    this.#listeners = init.sockets.map((socket) =>
-      ApplicationListener.open({ fd: duplicate(socket), backlog, probing: null, onAccept, onError }),
-    );
+    try {
+      for (const socket of init.sockets) {
+        const fd = duplicate(socket);
+        this.#listeners.push(ApplicationListener.open({ fd, backlog, probing: null, onAccept, onError }));
+      }
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 
   close(): void {

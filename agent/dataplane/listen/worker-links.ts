@@ -2,7 +2,7 @@ import net from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { MessagePort } from 'node:worker_threads';
 import type { WorkloadName } from '../../../shared/routing/names.js';
-import { acceptedFd, closeFd } from '../../native/addon.js';
+import { acceptedFd, resetFd } from '../../native/addon.js';
 import { duplicate } from '../../native/passed-sockets.js';
 import { Reactor } from '../io/reactor.js';
 import type { WorkerLink } from '../messages.js';
@@ -48,12 +48,13 @@ type Link = {
 
 /**
  * Passes accepted connections to the other workers of this process. The descriptor is the same in all threads, so only its
- * number is sent. Until the other worker takes it, it is this worker's: when the other dies before, it is closed here.
+ * number is sent. Until the other worker takes it, it is this worker's: when the other dies before, it is reset here.
  */
 export class WorkerLinks {
   readonly #links = new Map<number, Link>();
   readonly #onConnection: (connection: PassedConnection, socket: ApplicationSocket, opened: () => void) => void;
   readonly #onTunnel: (tunnel: PassedTunnel, socket: net.Socket) => void;
+  readonly #onFailed: (connection: PassedConnection, code: string) => void;
   readonly #onOpened: (key: string) => void;
   readonly #onLost: (workerIndex: number) => void;
   #isFinished = false;
@@ -63,11 +64,14 @@ export class WorkerLinks {
     readonly onConnection: (connection: PassedConnection, socket: ApplicationSocket, opened: () => void) => void;
     /** The same of another agent's connection: a paused socket. */
     readonly onTunnel: (tunnel: PassedTunnel, socket: net.Socket) => void;
+    /** A connection that another worker passed cannot be served here, for this errno by name, and has been reset. */
+    readonly onFailed: (connection: PassedConnection, code: string) => void;
     readonly onOpened: (key: string) => void;
     readonly onLost: (workerIndex: number) => void;
   }) {
     this.#onConnection = init.onConnection;
     this.#onTunnel = init.onTunnel;
+    this.#onFailed = init.onFailed;
     this.#onOpened = init.onOpened;
     this.#onLost = init.onLost;
   }
@@ -144,8 +148,12 @@ export class WorkerLinks {
     const opened = (): void => link.port.postMessage({ type: 'opened', sequence } satisfies Message, []);
     if (connection.entry !== 'inboundTunnel') {
       const socket = ApplicationSocket.received(Reactor.ofThread(), fd);
-      if (typeof socket === 'string') opened();
-      else this.#onConnection(connection, socket, opened);
+      if (typeof socket !== 'string') {
+        this.#onConnection(connection, socket, opened);
+        return;
+      }
+      opened();
+      this.#onFailed(connection, socket);
       return;
     }
     this.#onTunnel(connection, socketOf(fd));
@@ -156,7 +164,7 @@ export class WorkerLinks {
   #forget(workerIndex: number, link: Link): void {
     if (this.#links.get(workerIndex) === link) this.#links.delete(workerIndex);
     const taken = Atomics.load(link.takenByOther, 0);
-    for (const [sequence, { fd }] of link.pending) if (sequence > taken) closeFd(fd);
+    for (const [sequence, { fd }] of link.pending) if (sequence > taken) resetFd(fd);
     link.pending.clear();
     link.onLast();
     this.#onLost(workerIndex);

@@ -17,7 +17,10 @@ export type ListenerHandlers = {
   readonly inboundPlaintext: AcceptHandler;
   /** An accepted, paused socket of another agent. */
   readonly inboundTunnel: (workload: HostedWorkload, socket: net.Socket) => void;
-  /** A connection could not be accepted, for example for `ENOMEM`: it waits, or the kernel has closed it. */
+  /**
+   * Connections cannot be accepted, for example for `EMFILE`. Those of applications wait, and this is called once until there is
+   * room; a tunnel's may have been closed.
+   */
   readonly acceptFailed: (workload: HostedWorkload, port: CapturePortName, error: Error) => void;
 };
 

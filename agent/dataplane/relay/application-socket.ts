@@ -1,6 +1,6 @@
 import { getSystemErrorName } from 'node:util';
 import { CulvertError } from '../../../shared/errors.js';
-import { closeFd } from '../../native/addon.js';
+import { resetFd } from '../../native/addon.js';
 import { socketQuestion } from '../../native/io-calls.js';
 import { loopTurn } from '../../thread/loop-turn.js';
 import { atEnd, IoSocket, nothingYet, type SocketOwner } from '../io/io-socket.js';
@@ -17,6 +17,8 @@ import {
 
 /** Of one socket in one round. */
 const mostRead = 65_536;
+/** EBADF, negated. */
+const notOpen = -9;
 const closedEarly: Breakage = { detail: 'closed before its end', isReset: false };
 
 /**
@@ -49,11 +51,12 @@ export class ApplicationSocket implements RelayPeer, PeerSocket, SocketOwner {
     return socket;
   }
 
-  /** As accepted, of a descriptor that {@link release} gave up. Takes it over; returns the name of an errno after closing it. */
+  /** As accepted, of a descriptor that {@link release} gave up. Takes it over; returns the name of an errno after resetting it. */
   static received(reactor: Reactor, fd: number): ApplicationSocket | string {
     const handle = reactor.calls.ioAdopt(fd);
     if (handle > 0) return ApplicationSocket.accepted(reactor, handle);
-    closeFd(fd);
+    // A number that is not open must not be closed.
+    if (handle !== notOpen) resetFd(fd);
     return getSystemErrorName(handle);
   }
 

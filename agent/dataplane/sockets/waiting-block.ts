@@ -1,5 +1,5 @@
 const blockBytes = 65_536;
-/** Idle blocks that each thread keeps, 8 MiB. */
+/** Idle blocks that each thread keeps of the heap, 8 MiB, apart from those that lie in the memory it was given. */
 const mostIdle = 128;
 
 /** Memory for lent bytes that have to wait. It is reused as soon as all its pieces have been taken. */
@@ -28,12 +28,11 @@ export class WaitingBlock {
   /** Blocks of this thread lie in this memory from now on, as long as it has room for them. */
   static keepIn(memory: Buffer): void {
     for (let at = 0; at + blockBytes <= memory.length; at += blockBytes)
-      idle.push(new WaitingBlock(memory.subarray(at, at + blockBytes)));
-    idle.reverse();
+      kept.unshift(new WaitingBlock(memory.subarray(at, at + blockBytes)));
   }
 
   static for(owner: object): WaitingBlock {
-    const block = idle.pop() ?? new WaitingBlock();
+    const block = kept.pop() ?? idle.pop() ?? new WaitingBlock();
     block.#owner = owner;
     return block;
   }
@@ -78,9 +77,12 @@ export class WaitingBlock {
     this.#owner = null;
     this.#filled = 0;
     this.#pieceAt = 0;
-    if (this.#isKept || idle.length < mostIdle) idle.push(this);
+    if (this.#isKept) kept.push(this);
+    else if (idle.length < mostIdle) idle.push(this);
     else this.#memory = null;
   }
 }
 
+/** That can be written from where they are, so they are the first to be used. */
+const kept: WaitingBlock[] = [];
 const idle: WaitingBlock[] = [];

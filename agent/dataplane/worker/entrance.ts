@@ -1,9 +1,11 @@
 import type net from 'node:net';
 import { formatHostPort } from '../../../shared/address.js';
+import { CulvertError } from '../../../shared/errors.js';
 import { resetSocket } from '../../native/addon.js';
 import type { FlowContext } from '../flow/flow-context.js';
 import { serveInboundPlaintext } from '../flow/inbound-plaintext.js';
 import { serveOutbound } from '../flow/outbound.js';
+import { recordAcceptFailure } from '../flow/run-flow.js';
 import type { AcceptScheduler } from '../limit/accept-scheduler.js';
 import type { Accepted } from '../io/io-listener.js';
 import { Reactor } from '../io/reactor.js';
@@ -55,6 +57,10 @@ export class Entrance {
     this.#links = new WorkerLinks({
       onConnection: (connection, socket, opened) => this.#receive(connection, socket, opened),
       onTunnel: ({ workload }, socket) => this.#receiveTunnel(workload, socket),
+      onFailed: ({ entry, workload }, code) => {
+        const error = new CulvertError({ code, message: `taking a connection over from another worker: ${code}` });
+        recordAcceptFailure(context, { name: workload }, entry, error);
+      },
       onOpened: (key) => this.#order.opened(key),
       onLost: (index) => this.#order.lost(index),
     });

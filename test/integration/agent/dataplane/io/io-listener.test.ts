@@ -160,24 +160,50 @@ test('what its owner throws loses no other connection, and what was accepted goe
   finish(listening, sockets);
 });
 
-test('without a descriptor left it says so, does not spin, and goes on by itself', async () => {
+test('without a descriptor left it says so once, does not spin, and goes on by itself', async (t) => {
   const codes: string[] = [];
   const listening = listen({ onExhausted: (code) => codes.push(code) });
-  listening.listener.pause();
-  const sockets = await dial(listening.port, 2);
-  const fillers: number[] = [];
-  for (let filler = reactor.calls.ioSocket(4); filler >= 0; filler = reactor.calls.ioSocket(4)) fillers.push(filler);
-  listening.listener.resume();
-  const told = new Promise<void>((resolve) => {
-    const look = (): void => void (codes.length >= 2 ? resolve() : setTimeout(look, 5));
-    look();
+  const { calls } = reactor;
+  const ioAccept = t.mock.fn((...of: Parameters<typeof calls.ioAccept>) => calls.ioAccept(...of));
+  Object.assign(reactor, { calls: { ...calls, ioAccept } });
+  t.after(() => Object.assign(reactor, { calls }));
+  for (const times of [1, 2]) {
+    listening.listener.pause();
+    const sockets = await dial(listening.port, 2);
+    const fillers: number[] = [];
+    for (let filler = reactor.calls.ioSocket(4); filler >= 0; filler = reactor.calls.ioSocket(4)) fillers.push(filler);
+    ioAccept.mock.resetCalls();
+    const from = performance.now();
+    listening.listener.resume();
+    // Looks without a descriptor: a timer needs none.
+    while (ioAccept.mock.callCount() < 4) await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.ok(performance.now() - from >= 290);
+    for (const filler of fillers) reactor.calls.ioClose(filler, 0);
+    assert.deepEqual(codes, Array(times).fill('EMFILE'));
+    await eventually('both connections', () => listening.accepted.length === 2 * times);
+    for (const socket of sockets) socket.destroy();
+  }
+  finish(listening, []);
+});
+
+test('a client whose connection was accepted and not told sees a reset, and no end', async () => {
+  const listening: Listening = listen({
+    onConnection: ({ handle }) => {
+      reactor.calls.ioClose(handle, 0);
+      listening.listener.close();
+    },
   });
-  const from = performance.now();
-  await told;
-  assert.ok(performance.now() - from >= 90);
-  assert.ok(codes.every((code) => code === 'EMFILE'));
-  for (const filler of fillers) reactor.calls.ioClose(filler, 0);
-  await eventually('both connections', () => listening.accepted.length === 2);
+  listening.listener.pause();
+  const sockets = await dial(listening.port, 3);
+  const seen = sockets.map(
+    (socket) =>
+      new Promise<string>((resolve) => {
+        socket.resume().on('end', () => resolve('end'));
+        socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''));
+      }),
+  );
+  listening.listener.resume();
+  assert.deepEqual((await Promise.all(seen)).sort(), ['ECONNRESET', 'ECONNRESET', 'end']);
   finish(listening, sockets);
 });
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import { test } from 'node:test';
@@ -108,9 +108,35 @@ test('what waits is bounded', async () => {
   assert.throws(() => {
     for (;;) client.socket.write(scratchAt, 500_000);
   }, RangeError);
+  assert.ok(client.socket.waiting > 4 * 1024 * 1024 && client.socket.waiting <= 4 * 1024 * 1024 + 500_000);
+  for (const write of ['writeBytes', 'hold'] as const)
+    assert.throws(() => client.socket[write](Buffer.alloc(1)), RangeError);
   client.socket.reset();
   await closed(server);
 });
+
+for (const write of ['writeBytes', 'hold'] as const)
+  test(`more than the bound goes at once by ${write}, where little waits`, async () => {
+    const sent = randomBytes(9_000_000);
+    const received = createHash('sha256');
+    let bytes = 0;
+    const { server, port } = await serve((socket) => socket.pause());
+    const accepted = once(server, 'connection') as Promise<[Socket]>;
+    const client = dial(port);
+    const [peer] = await accepted;
+    assert.ok(client.socket[write](sent) >= 0);
+    const whole = new Promise<void>((resolve) =>
+      peer.resume().on('data', (chunk: Buffer) => {
+        received.update(chunk);
+        bytes += chunk.length;
+        if (bytes === sent.length) resolve();
+      }),
+    );
+    await withDeadline('all of it', whole);
+    assert.equal(received.digest('hex'), createHash('sha256').update(sent).digest('hex'));
+    client.socket.reset();
+    await closed(server);
+  });
 
 test('a reset of the peer is told by its code, and ours is one there', async () => {
   const { server, port } = await serve((socket) => setImmediate(() => resetSocket(socket)));

@@ -3,10 +3,12 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { MessageChannel } from 'node:worker_threads';
+import { Reactor } from '../../../../../agent/dataplane/io/reactor.js';
 import { WorkerLinks, type PassedConnection } from '../../../../../agent/dataplane/listen/worker-links.js';
 import type { ApplicationSocket } from '../../../../../agent/dataplane/relay/application-socket.js';
 import { patientMs, patientSignal } from '../../../../lab/patience.js';
 import { acceptedPair } from '../../../../support/agent/application-pair.js';
+import { withDeadline } from '../../../../support/tunnel/tunnel-pair.js';
 import { workloadNamed } from '../../../../support/routing/names.js';
 
 const passed: PassedConnection = {
@@ -28,9 +30,19 @@ class End {
       this.openings.push(opened);
     },
     onTunnel: ({ workload }) => this.events.push(`took a tunnel of ${workload}`),
+    onFailed: ({ key }, code) => this.events.push(`failed ${key}: ${code}`),
     onOpened: (key) => this.events.push(`opened ${key}`),
     onLost: (workerIndex) => this.events.push(`lost ${workerIndex}`),
   });
+}
+
+/** How it looks to a client: `end`, or an error's code. */
+async function endOf(client: net.Socket): Promise<string> {
+  const seen = new Promise<string>((resolve) => {
+    client.resume().on('end', () => resolve('end'));
+    client.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''));
+  });
+  return await withDeadline('the end of the connection', seen, 10_000);
 }
 
 describe('a connection that one worker passes to another', () => {
@@ -80,14 +92,33 @@ describe('a connection that one worker passes to another', () => {
     assert.deepEqual([near.events.at(-1), near.links.isAlone], ['lost 1', true]);
   });
 
-  test('is closed when that worker dies before it takes it', async () => {
+  test('is reset and told where that worker cannot take it', async (t) => {
+    const channel = new MessageChannel();
+    const [from, to] = [new End(), new End()];
+    from.links.add({ type: 'link', workerIndex: 1, port: channel.port1, ...counts });
+    const its = { takenByOther: counts.takenHere, takenHere: counts.takenByOther };
+    to.links.add({ type: 'link', workerIndex: 0, port: channel.port2, ...its });
+    const reactor = Reactor.ofThread();
+    const { calls } = reactor;
+    Object.assign(reactor, { calls: { ...calls, ioAdopt: () => -12 } });
+    t.after(() => Object.assign(reactor, { calls }));
+    const ended = endOf(client);
+    assert.equal(from.links.pass(1, passed, accepted), true);
+    await once(channel.port1, 'message', { signal: patientSignal(10_000) });
+    assert.deepEqual([from.events, to.events], [['opened web to db'], ['failed web to db: ENOMEM']]);
+    assert.equal(await ended, 'ECONNRESET');
+    const closed = once(channel.port1, 'close', { signal: patientSignal(10_000) });
+    channel.port2.close();
+    await closed;
+  });
+
+  test('is reset when that worker dies before it takes it', async () => {
     const channel = new MessageChannel();
     near.links.add({ type: 'link', workerIndex: 1, port: channel.port1, ...counts });
     assert.equal(near.links.pass(1, passed, accepted), true);
-    const ended = once(client, 'close', { signal: patientSignal(10_000) });
-    client.resume();
+    const ended = endOf(client);
     channel.port2.close();
-    await ended;
+    assert.equal(await ended, 'ECONNRESET');
     assert.equal(near.events.at(-1), 'lost 1');
   });
 

@@ -24,6 +24,32 @@ describe('a block of bytes that wait', () => {
     assert.equal(block.take().length, 65_536);
   });
 
+  it('is first of the memory that was given, and that counts for none of the idle ones of the heap', () => {
+    const given = Buffer.alloc(4 * WaitingBlock.bytes);
+    WaitingBlock.keepIn(given);
+    const lend = (count: number): WaitingBlock[] => Array.from({ length: count }, () => WaitingBlock.for({}));
+    const release = (blocks: readonly WaitingBlock[]): void => {
+      for (const block of blocks) {
+        block.add(Buffer.from('x'));
+        block.take();
+        block.onTaken();
+      }
+    };
+    const lent = lend(200);
+    for (const [at, block] of lent.slice(0, 4).entries()) {
+      block.add(Buffer.from('x'));
+      const piece = block.take();
+      assert.deepEqual([piece.buffer, piece.byteOffset], [given.buffer, given.byteOffset + at * WaitingBlock.bytes]);
+    }
+    // Whichever come back first.
+    for (const block of lent.slice(0, 4)) block.onTaken();
+    release(lent.slice(4));
+    const again = lend(200);
+    assert.ok(again.slice(0, 4).every((block) => lent.indexOf(block) < 4 && lent.includes(block)));
+    assert.equal(again.filter((block) => lent.includes(block)).length, 4 + 128);
+    release(again);
+  });
+
   it('is used again when every piece of it was taken, not before', () => {
     const owner = {};
     const block = WaitingBlock.for(owner);
