@@ -22,7 +22,7 @@ export interface SocketOwner {
 const mostWaiting = 4 * 1024 * 1024;
 /** Of what waits, in one call. */
 const mostAtOnce = mostTlsBytes;
-const [again, inProgress, brokenPipe] = [-11, -115, -32];
+const [again, inProgress, brokenPipe, connectionReset] = [-11, -115, -32, -104];
 const onEdge = epollEvent.in | epollEvent.urgent | epollEvent.peerEnded | epollEvent.onEdge;
 const readableEvents = epollEvent.in | epollEvent.urgent | epollEvent.peerEnded;
 const brokenEvents = epollEvent.error | epollEvent.hangUp;
@@ -36,7 +36,7 @@ export const atEnd = 0;
  * anything new, and is told when it is gone. Its owner closes or resets it.
  *
  * A write that fails is told as `onBroken` in a later round, after what the peer sent before has been read; at once to an owner
- * that reads nothing.
+ * that reads nothing. So is a reset behind the end of the peer, also to an owner that writes nothing.
  */
 export class IoSocket implements Watched, Turnable, Outputting {
   readonly handle: number;
@@ -52,6 +52,8 @@ export class IoSocket implements Watched, Turnable, Outputting {
   #hasEndSeen = false;
   /** A read ends at the mark of urgent data (tcp(7)), also where more is behind it: none is trusted to be the last. */
   #hasUrgent = false;
+  /** An event said that the connection has failed. Where that is behind an end, neither a read nor another event tells it. */
+  #hasFailureSeen = false;
   #hasReadEnd = false;
   #hasRead = false;
   #isEnding = false;
@@ -140,7 +142,7 @@ export class IoSocket implements Watched, Turnable, Outputting {
     // A short read is the last one, unless the end or urgent data is behind it.
     const isTrusted = !this.#hasEndSeen && !this.#hasUrgent && this.#failure === 0;
     if (count < most && isTrusted) this.#mayRead = count === 0;
-    if (count > 0 && this.#mayRead) this.readLater();
+    if ((count > 0 && this.#mayRead) || (this.#hasReadEnd && this.#hasFailureSeen)) this.readLater();
     return count;
   }
 
@@ -233,6 +235,7 @@ export class IoSocket implements Watched, Turnable, Outputting {
     }
     if ((events & epollEvent.urgent) !== 0) this.#hasUrgent = true;
     if ((events & (readableEvents | brokenEvents)) === 0) return;
+    if ((events & epollEvent.error) !== 0) this.#hasFailureSeen = true;
     this.#mayRead = true;
     this.readLater();
   }
@@ -241,6 +244,7 @@ export class IoSocket implements Watched, Turnable, Outputting {
     if (!this.#isOpen) return;
     this.#hasRead = false;
     if (this.#mayRead && !this.#hasReadEnd) this.#owner.onReadable();
+    if (this.#isOpen && this.#hasReadEnd && this.#hasFailureSeen) this.#failure ||= this.#askFailure();
     const isOver = !this.#mayRead || this.#hasReadEnd || !this.#hasRead;
     if (this.#failure !== 0 && isOver) this.#break(this.#failure);
   }
@@ -280,6 +284,11 @@ export class IoSocket implements Watched, Turnable, Outputting {
     this.#rest.clear();
     this.#mayRead = true;
     this.#reactor.queue(this);
+  }
+
+  /** The kernel tells it once: it may have told it to a write whose failure came to no owner. */
+  #askFailure(): number {
+    return -Math.abs(this.#reactor.calls.ioAsk(this.handle, socketQuestion.error)) || connectionReset;
   }
 
   #writeRest(): void {

@@ -186,6 +186,35 @@ for (const { what, end, codes } of [
     await closed(server);
   });
 
+for (const { when, isRead } of [
+  { when: 'before that end is read', isRead: false },
+  { when: 'after it was read', isRead: true },
+])
+  test(`a reset behind the end of the peer, ${when}, is told to an owner that writes nothing`, async () => {
+    const { server, port } = await serve(() => {});
+    const accepted = once(server, 'connection') as Promise<[Socket]>;
+    const told: string[] = [];
+    const client = dial(port, { onEnd: () => told.push('end'), onBroken: (code) => told.push(code) });
+    const read = client.onReadable.bind(client);
+    if (!isRead) client.onReadable = () => {};
+    const [peer] = await accepted;
+    peer.write(Buffer.alloc(1000, 1));
+    await once(peer.end(), 'finish');
+    untilKernelSays(client, 'state', closeWaitState);
+    if (isRead) await eventually('the end', () => told.length === 1);
+    resetSocket(peer);
+    untilKernelSays(client, 'state', closedState);
+    for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate);
+    if (!isRead) {
+      assert.deepEqual([told, client.socket.isOpen], [[], true], 'what was not read is not lost');
+      client.onReadable = read;
+      client.socket.readLater();
+    }
+    await eventually('the failure', () => !client.socket.isOpen);
+    assert.deepEqual([client.bytes, ...told], [1000, 'end', 'EPIPE']);
+    await closed(server);
+  });
+
 test('a write that fails is told at once to an owner that does not read', async () => {
   const { server, port } = await serve((socket) => socket.write('unread'));
   const accepted = once(server, 'connection') as Promise<[Socket]>;
