@@ -34,10 +34,16 @@ describe('the rules of the data plane', { timeout: patientMs(120_000) }, () => {
     return socket;
   }
 
-  async function rules(...compiled: CompiledRule[]): Promise<void> {
+  let inForce: readonly CompiledRule[] = [];
+
+  async function rules(...compiled: readonly CompiledRule[]): Promise<void> {
+    inForce = compiled;
     revision += 1;
     await mesh.apply(allowAll({ revision, rules: compiled }));
   }
+
+  /** Every worker has what was sent until now: it enforces the same rules again, which were sent after that. */
+  const taken = (): Promise<void> => rules(...inForce);
 
   before(async () => {
     mesh = await DataplaneMesh.start({
@@ -72,6 +78,7 @@ describe('the rules of the data plane', { timeout: patientMs(120_000) }, () => {
   afterEach(async () => {
     await rules();
     mesh.sendRegistry([...mesh.entries.values()], true);
+    await taken();
   });
 
   test('refuse early, at the source, with the rule in the record', async () => {
@@ -154,6 +161,7 @@ describe('the rules of the data plane', { timeout: patientMs(120_000) }, () => {
     assert.equal(reason, 'REGISTRY_UNREADABLE');
     assert.match(detail ?? '', /workload\.shop\.newer.*upgrade the agent/);
     mesh.pool('node1').send({ ...change, unreadable: new Map() });
+    await taken();
     assert.match(await exchange(await openTo('db'), 'read'), /read$/);
     for (const record of [await mesh.closed('node1', outbound), await mesh.closed('node2', inbound)]) {
       assert.equal(record.reason, 'OK');
@@ -165,11 +173,13 @@ describe('the rules of the data plane', { timeout: patientMs(120_000) }, () => {
     const change = { type: 'registry', isFull: false, upserts: [], removals: [] } as const;
     const unreadable = new Map([[ip, 'workload.shop.web']]);
     mesh.pool('node1').send({ ...change, removals: ['workload.shop.web'], unreadable });
+    await taken();
     assert.equal(await refusal(mesh.workload('web'), { ip: mesh.workload('db').ipv4, port }), 'ECONNRESET');
     const { reason, detail } = await mesh.closed('node1', outbound);
     assert.equal(reason, 'REGISTRY_UNREADABLE');
     assert.match(detail ?? '', /shop\/web.*upgrade the agent/);
     mesh.pool('node1').send({ ...change, upserts: [mesh.entry('web')], unreadable: new Map() });
+    await taken();
     assert.match(await exchange(await openTo('db'), 'read'), /read$/);
     for (const record of [await mesh.closed('node1', outbound), await mesh.closed('node2', inbound)]) {
       assert.equal(record.reason, 'OK');
@@ -178,6 +188,7 @@ describe('the rules of the data plane', { timeout: patientMs(120_000) }, () => {
 
   test('refuse a source that only the other agent knows, after one more try', async () => {
     mesh.pool('node2').send({ type: 'registry', isFull: false, upserts: [], removals: ['workload.shop.web'] });
+    await taken();
     assert.equal(await refusal(mesh.workload('web'), { ip: mesh.workload('db').ipv4, port }), 'ECONNRESET');
     const out = await mesh.closed('node1', outbound);
     assert.equal(out.reason, 'SOURCE_UNKNOWN');
@@ -189,6 +200,7 @@ describe('the rules of the data plane', { timeout: patientMs(120_000) }, () => {
 
   test('wait for a registry that is behind', async () => {
     mesh.pool('node2').send({ type: 'registry', isFull: false, upserts: [], removals: ['workload.shop.web'] });
+    await taken();
     const connecting = mesh.workload('web').connect({ ip: mesh.workload('db').ipv4, port });
     assert.equal((await mesh.closed('node2', inbound)).reason, 'SOURCE_UNKNOWN');
     mesh.sendRegistry([mesh.entry('web')]);
@@ -206,6 +218,7 @@ describe('the rules of the data plane', { timeout: patientMs(120_000) }, () => {
     assert.equal(await refusal(mesh.workload('web'), { ip: mesh.workload('side').ipv4, port }), 'ECONNRESET');
     assert.equal((await mesh.closed('node1', outbound)).reason, 'NO_RULES_YET');
     mesh.pool('node1').send(await mesh.certificates('node1'));
+    await taken();
     assert.match(await exchange(await openTo('side'), 'again'), /again$/);
     await mesh.closed('node1', outbound);
   });
@@ -213,11 +226,13 @@ describe('the rules of the data plane', { timeout: patientMs(120_000) }, () => {
   test('that are too old let nothing new pass, and open connections go on', async () => {
     const open = await openTo('side');
     mesh.pool('node1').send({ type: 'rulesAge', tooOld: 'not confirmed' });
+    await taken();
     assert.equal(await refusal(mesh.workload('web'), { ip: mesh.workload('side').ipv4, port }), 'ECONNRESET');
     const { reason, detail } = await mesh.closed('node1', outbound);
     assert.deepEqual([reason, detail], ['RULES_TOO_OLD', 'not confirmed']);
     assert.match(await exchange(open, 'goes on'), /goes on$/);
     mesh.pool('node1').send({ type: 'rulesAge', tooOld: null });
+    await taken();
     assert.match(await exchange(await openTo('side'), 'again'), /again$/);
     await mesh.closed('node1', outbound);
     open.destroy();
