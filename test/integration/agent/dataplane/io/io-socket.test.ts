@@ -186,9 +186,10 @@ for (const { what, end, codes } of [
     await closed(server);
   });
 
-for (const { when, isRead } of [
-  { when: 'before that end is read', isRead: false },
-  { when: 'after it was read', isRead: true },
+for (const { when, isRead, bytes } of [
+  { when: 'before that end is read', isRead: false, bytes: 0 },
+  { when: 'before what came and that end are read', isRead: false, bytes: 1000 },
+  { when: 'after it was read', isRead: true, bytes: 1000 },
 ])
   test(`a reset behind the end of the peer, ${when}, is told to an owner that writes nothing`, async () => {
     const { server, port } = await serve(() => {});
@@ -198,7 +199,7 @@ for (const { when, isRead } of [
     const read = client.onReadable.bind(client);
     if (!isRead) client.onReadable = () => {};
     const [peer] = await accepted;
-    peer.write(Buffer.alloc(1000, 1));
+    if (bytes > 0) peer.write(Buffer.alloc(bytes, 1));
     await once(peer.end(), 'finish');
     untilKernelSays(client, 'state', closeWaitState);
     if (isRead) await eventually('the end', () => told.length === 1);
@@ -208,10 +209,11 @@ for (const { when, isRead } of [
     if (!isRead) {
       assert.deepEqual([told, client.socket.isOpen], [[], true], 'what was not read is not lost');
       client.onReadable = read;
-      client.socket.readLater();
+      // Not in a round of the reactor.
+      read();
     }
     await eventually('the failure', () => !client.socket.isOpen);
-    assert.deepEqual([client.bytes, ...told], [1000, 'end', 'EPIPE']);
+    assert.deepEqual([client.bytes, ...told], [bytes, 'end', 'EPIPE']);
     await closed(server);
   });
 
