@@ -10,9 +10,9 @@ export type FileGroup = {
   readonly files: readonly string[];
 };
 
-/** A file that measures its process, or changes it for good (a thread has one reactor), has a process of its own. */
+/** A file that measures its process, or changes it for good (a thread has one reactor and its blocks), shares no process. */
 const needsOwnProcess =
-  /\bprlimit\b|\bgetHeapStatistics\b|\bmonitorEventLoopDelay\b|\bReactor\.ofThread\b|\bprocess\.(?:chdir|memoryUsage|on|once)\b/;
+  /\bprlimit\b|\bgetHeapStatistics\b|\bmonitorEventLoopDelay\b|\bReactor\.ofThread\b|\bWaitingBlock\.keepIn\b|\bprocess\.(?:chdir|memoryUsage|on|once)\b/;
 
 /** With a third of the time that files of one process may take together, a file has a process of its own. */
 const aloneShare = 1 / 3;

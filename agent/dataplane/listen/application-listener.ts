@@ -16,8 +16,9 @@ export class ApplicationListener {
   }
 
   /**
-   * On a bound socket, which it takes over in any case. `onAccept` owns what it gets; `onError`: there is
-   * no room for another one, which waits; once until there is. `probing` is inherited by what is accepted. Throws the errno by which the socket cannot be listened on.
+   * On a bound socket, which it takes over in any case. `onAccept` owns what it gets; `onError`: there is no room for another
+   * one, which waits; once until there is. `probing` is inherited by what is accepted. Throws the errno by which the socket
+   * cannot be listened on.
    */
   static open(init: {
     readonly fd: number;
