@@ -37,11 +37,13 @@ const destination = z
     subset: subsetNameField
       .exactOptional()
       .describe('A subset of a DestinationRule for the service. Without it all endpoints.'),
+    port: z
+      .strictObject({ number: portField.describe('Port of the service.') })
+      .exactOptional()
+      .describe('The port that was dialled, where each `match` of the route names it: no connection gets another port.')
+      .register(fieldNotes, { example: '{ number: 80 }' }),
   })
-  .register(fieldNotes, {
-    example: '{ host: web, subset: v2 }',
-    refusedFields: { port: 'connections go to the port of the service that was dialled: leave it out' },
-  });
+  .register(fieldNotes, { example: '{ host: web, subset: v2 }' });
 
 const weighted = z
   .strictObject({
@@ -195,6 +197,17 @@ export const virtualServiceSchema = z
         const path = ['spec', 'tcp', at, 'route', index, 'destination', 'host'];
         const message = 'is another service than spec.hosts names, and routes lead to subsets of one service';
         context.addIssue({ code: 'custom', path, message, params: { example: host } });
+      }
+    }
+  })
+  .superRefine(({ spec }, context) => {
+    for (const [at, { match: matches = [], route }] of spec.tcp.entries()) {
+      for (const [index, { destination: to }] of route.entries()) {
+        const number = to.port?.number;
+        if (number === undefined || (matches.length > 0 && matches.every(({ port }) => port === number))) continue;
+        const path = ['spec', 'tcp', at, 'route', index, 'destination', 'port'];
+        const message = `is not the one port that the route matches, and connections go to the port of the service that was dialled: write match: [{ port: ${number} }], or leave it out`;
+        context.addIssue({ code: 'custom', path, message });
       }
     }
   })

@@ -14,7 +14,7 @@ function document(spec: unknown, rest: object = {}): string {
 }
 
 const to = (subset?: string, host = 'web') => ({ destination: { host, ...(subset === undefined ? {} : { subset }) } });
-const tcp = (...routes: readonly unknown[]) => ({ hosts: ['web'], tcp: routes });
+const tcp = (...routes: readonly object[]) => ({ hosts: ['web'], tcp: routes });
 
 const some = { percentage: { value: 10 } };
 const ofFault = 'spec.tcp[0].fault';
@@ -119,6 +119,14 @@ it('a VirtualService of culvert.dev/v1 may have a shadow, which agents read as i
   assert.deepEqual(snapshotSchema.parse(structuredClone(snapshot)), snapshot);
 });
 
+it('a destination may name the port that its route matches, as documents for Istio do', () => {
+  const route = [{ destination: { host: 'web', subset: 'v1', port: { number: 80 } } }];
+  const withoutPort = tcp({ match: [{ port: 80 }, { port: 80, sourceNamespace: 'billing' }], route: [to('v1')] });
+  const named = tcp({ ...withoutPort.tcp[0]!, route });
+  const [given, left] = [compileDocuments(document(named)), compileDocuments(document(withoutPort))];
+  assert.deepEqual(given.virtualServices, left.virtualServices);
+});
+
 it('a VirtualService of Istio becomes routes among the subsets of its service', () => {
   const { resources, problems } = parseDocuments(
     document({
@@ -186,7 +194,15 @@ describe('a VirtualService is refused for', () => {
     [
       'spec.tcp[0].route[0].destination.port',
       tcp({ route: [{ destination: { host: 'web', port: { number: 81 } } }] }),
-      /port of the service that was dialled/,
+      /port of the service that was dialled: write match: \[\{ port: 81 \}\], or leave it out/,
+    ],
+    [
+      'spec.tcp[0].route[0].destination.port',
+      tcp({
+        match: [{ port: 81 }, { sourceNamespace: 'billing' }],
+        route: [{ destination: { host: 'web', port: { number: 81 } } }],
+      }),
+      /is not the one port that the route matches/,
     ],
     ['spec.tcp[0].route[0].destination.host', tcp({ route: [to('v2', 'db')] }), /another service than spec\.hosts/],
     ['spec.tcp[0].match[0].sniHosts', tcp({ match: [{ sniHosts: [] }], route }), /is not a field here/],
