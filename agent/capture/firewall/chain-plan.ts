@@ -72,30 +72,28 @@ export type ExistingTables = {
 
 /**
  * Input for `iptables-restore --noflush` that puts the chains in place. Each step is one transaction: our chains are flushed
- * and filled; existing jumps are removed and inserted first again; a chain of ours that is not among `chains` goes with the
- * last step of its table. A namespace that is closed is opened last, when all else is in place.
+ * and filled; existing jumps are removed, with the first step of their table, and inserted first again; a chain of ours that is
+ * not among `chains` goes with the last one. A namespace that is closed is opened last, when all else is in place.
  */
 export function renderRestore(chains: readonly ChainPlan[], existing: ExistingTables): string {
   const lines: string[] = [];
   const markedTable = chains.some(({ table }) => table === 'nat') ? 'nat' : 'mangle';
-  const steps = stepsOf(chains, existing.isClosed === true);
-  const untouched = new Map(tableNames.map((table) => [table, existing.jumps[table] ?? []]));
+  const steps = stepsOf(chains, existing);
+  // Without it all is refused already, and nothing may get out before it is back.
+  const hasNat = (existing.jumps.nat ?? []).some((jump) => hookOf(jump) === 'OUTPUT');
   for (const [index, { table, ours }] of steps.entries()) {
     const isFirst = !steps.slice(0, index).some((step) => step.table === table);
     const isLast = !steps.slice(index + 1).some((step) => step.table === table);
-    const isReplaced = (jump: string): boolean => isLast || ours.some(({ hook }) => hook === hookOf(jump));
-    const jumps = untouched.get(table) ?? [];
-    untouched.set(
-      table,
-      jumps.filter((jump) => !isReplaced(jump)),
-    );
     const marks = table === markedTable && existing.marks !== undefined ? existing.marks : [];
     const kept = new Set([...namesIn(chains, table), ...marks, tableMarkerChain]);
     const stale = isLast ? (existing.chains?.[table] ?? []).filter((name) => !kept.has(name)) : [];
+    const jumps = (existing.jumps[table] ?? []).filter((jump) =>
+      isRefusal(table, jump) && !hasNat ? isLast : isFirst,
+    );
     lines.push(`*${table}`, ...ours.map(({ chain }) => `:${chain} - [0:0]`));
     lines.push(...marks.map((name) => `:${name} - [0:0]`));
     if (isFirst && existing.absent.includes(table)) lines.push(`:${tableMarkerChain} - [0:0]`);
-    lines.push(...jumps.filter(isReplaced).map((jump) => jump.replace(/^-A /, '-D ')));
+    lines.push(...jumps.map((jump) => jump.replace(/^-A /, '-D ')));
     lines.push(...stale.map((name) => `-F ${name}`), ...stale.map((name) => `-X ${name}`));
     for (const { hook, chain, jumpMatch } of ours) {
       lines.push(`-I ${hook} 1 ${jumpMatch} ${because('jump')} -j ${chain}`);
@@ -106,21 +104,28 @@ export function renderRestore(chains: readonly ChainPlan[], existing: ExistingTa
   return `${lines.join('\n')}\n`;
 }
 
-/** In the order in which they are loaded, each with the chains of one table. What refuses follows what redirects. */
-function stepsOf(
-  chains: readonly ChainPlan[],
-  isClosed: boolean,
-): readonly { readonly table: TableName; readonly ours: readonly ChainPlan[] }[] {
+type Step = { readonly table: TableName; readonly ours: readonly ChainPlan[] };
+
+/**
+ * In the order in which they are loaded, each with the chains of one table. What refuses comes after nat, and its jump goes
+ * before, where there is nat: it is not to refuse what nat redirects no more, or not yet.
+ */
+function stepsOf(chains: readonly ChainPlan[], { isClosed = false, jumps }: ExistingTables): readonly Step[] {
   const [refusals, others] = [chains.filter(refusesAfterNat), chains.filter((chain) => !refusesAfterNat(chain))];
-  const ofTable = (table: TableName) => ({ table, ours: others.filter((chain) => chain.table === table) });
-  const last = { table: 'filter', ours: refusals } as const;
+  const ofTable = (table: TableName): Step => ({ table, ours: others.filter((chain) => chain.table === table) });
+  const last: Step = { table: 'filter', ours: refusals };
   const steps = isClosed
     ? [ofTable('raw'), ofTable('filter'), ofTable('nat'), last, ofTable('mangle')]
     : [...tableNames.map(ofTable), last];
-  return steps.filter(({ ours }) => ours.length > 0);
+  const isRefusing = refusals.length > 0 && (jumps.filter ?? []).length > 0;
+  return steps.filter((step) => step.ours.length > 0 || (isRefusing && step.table === 'filter'));
 }
 
-/** Refuses what nat did not redirect (`unredirected-rules.ts`): in place after nat, and removed before. */
+function isRefusal(table: TableName, jump: string): boolean {
+  return table === 'filter' && hookOf(jump) === 'OUTPUT';
+}
+
+/** Refuses what nat did not redirect (`unredirected-rules.ts`). */
 function refusesAfterNat({ table, hook }: Pick<ChainPlan, 'table' | 'hook'>): boolean {
   return table === 'filter' && hook === 'OUTPUT';
 }

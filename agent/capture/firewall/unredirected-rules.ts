@@ -5,7 +5,8 @@ import { because, type ChainPlan, chainPrefix } from './chain-plan.js';
  * return) leaves a workload by itself. A SYN passes nat by when conntrack still has an entry of its addresses and ports, and
  * keeps the destination of that entry: for ten seconds after a server has refused a dial of the agent, and for two minutes
  * after one that never answered. A program that binds the agent's former port would get out through it, and so would one to
- * which the kernel gives that port by chance. Loaded after nat, and removed before it, so that nothing is refused meanwhile.
+ * which the kernel gives that port by chance. Its jump goes before nat is changed and comes after, so that nothing
+ * is refused while rules are replaced; that takes some tens of milliseconds.
  */
 export function planUnredirected(exemptions: readonly string[]): ChainPlan {
   return {

@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { chainPrefix, renderRestore, tableNames } from '../../../../agent/capture/firewall/chain-plan.js';
+import {
+  chainPrefix,
+  type ChainPlan,
+  type ExistingTables,
+  renderRestore,
+  tableNames,
+} from '../../../../agent/capture/firewall/chain-plan.js';
 import { parseProbers } from '../../../../agent/capture/firewall/probers.js';
 import { planHostChains } from '../../../../agent/capture/firewall/host-rules.js';
 import { noExclusions } from '../../../../agent/capture/namespace-capture.js';
@@ -175,25 +181,31 @@ test('ways home, and what refuses foreign listeners, are loaded before connectio
   assert.deepEqual([...tableNames], ['raw', 'mangle', 'filter', 'nat']);
 });
 
-test('what refuses connections that were not redirected is replaced after nat, and no chain of another hook meanwhile', () => {
+test('what refuses connections that were not redirected is away while nat is replaced', () => {
   const jump = (hook: string, chain: string): string => `-A ${hook} -p tcp -j ${chain}`;
-  const jumps = { filter: [jump('INPUT', 'CULVERT_INPUT'), jump('OUTPUT', 'CULVERT_REFUSED')] };
+  const filter = [jump('INPUT', 'CULVERT_INPUT'), jump('OUTPUT', 'CULVERT_REFUSED')];
   const chains = { filter: ['CULVERT_INPUT', 'CULVERT_REFUSED', 'CULVERT_FORMER'] };
-  const text = renderRestore(planWorkloadChains(4, noExclusions), { jumps, chains, absent: ['filter'] });
-  const steps = text.split('COMMIT\n').filter((step) => step.startsWith('*filter') || step.startsWith('*nat'));
+  const nat = [jump('OUTPUT', 'CULVERT_OUTPUT')];
+  const stepsFrom = (plans: readonly ChainPlan[], jumps: ExistingTables['jumps']): readonly unknown[] =>
+    renderRestore(plans, { jumps, chains, absent: [] })
+      .split('COMMIT\n')
+      .filter((step) => step.startsWith('*filter') || step.startsWith('*nat'))
+      .map((step) => [step.split('\n')[0], (step.match(/^-[DFX] .*$/gm) ?? []).join('; ')]);
+  assert.deepEqual(stepsFrom(planWorkloadChains(4, noExclusions), { filter, nat }), [
+    ['*filter', '-D INPUT -p tcp -j CULVERT_INPUT; -D OUTPUT -p tcp -j CULVERT_REFUSED'],
+    ['*nat', '-D OUTPUT -p tcp -j CULVERT_OUTPUT'],
+    ['*filter', '-F CULVERT_FORMER; -X CULVERT_FORMER'],
+  ]);
+  assert.deepEqual(stepsFrom(planWorkloadChains(4, noExclusions, { isGuarded: false }), { filter, nat }), [
+    ['*filter', '-D INPUT -p tcp -j CULVERT_INPUT; -D OUTPUT -p tcp -j CULVERT_REFUSED'],
+    ['*nat', '-D OUTPUT -p tcp -j CULVERT_OUTPUT'],
+    ['*filter', '-F CULVERT_INPUT; -F CULVERT_FORMER; -X CULVERT_INPUT; -X CULVERT_FORMER'],
+  ]);
+  const [, , last] = stepsFrom(planWorkloadChains(4, noExclusions), { filter });
   assert.deepEqual(
-    steps.map((step) => [step.split('\n')[0], step.match(/^-[DFX] .*$/gm) ?? []]),
-    [
-      ['*filter', ['-D INPUT -p tcp -j CULVERT_INPUT']],
-      ['*nat', []],
-      ['*filter', ['-D OUTPUT -p tcp -j CULVERT_REFUSED', '-F CULVERT_FORMER', '-X CULVERT_FORMER']],
-    ],
-  );
-  assert.equal(text.match(/:CULVERT_MADE_TABLE/g)?.length, 1);
-  const unguarded = planWorkloadChains(4, noExclusions, { isGuarded: false });
-  assert.match(
-    renderRestore(unguarded, { jumps, chains, absent: [] }),
-    /-D INPUT .*\n-D OUTPUT .*\n-F CULVERT_INPUT\n/,
+    last,
+    ['*filter', '-D OUTPUT -p tcp -j CULVERT_REFUSED; -F CULVERT_FORMER; -X CULVERT_FORMER'],
+    'where nat redirects nothing all is refused until it does again',
   );
 });
 
