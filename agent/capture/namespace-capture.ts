@@ -15,7 +15,7 @@ import type {
 } from './firewall/captured-netns.js';
 import type { CommandRunner } from './firewall/command-runner.js';
 import type { NetfilterBackend } from './firewall/netfilter-backend.js';
-import { countCapturedSockets } from './open-connections.js';
+import { countCapturedSockets, waitForLastWords } from './open-connections.js';
 import type { Hooks } from './firewall/removal.js';
 import { type ChainPlans, RuleSet } from './firewall/rule-set.js';
 import { RuleChanges } from './firewall/rule-changes.js';
@@ -180,8 +180,8 @@ export class NamespaceCapture {
 
   /**
    * Stops capturing. With `keepsConnections`, the rules that open connections need stay until those have ended
-   * (`draining`) or the drain timeout has passed. A namespace that is gone counts as released. Throws `CAPTURE_*`; the
-   * checks then keep retrying, because nothing listens any more for what is still redirected.
+   * (`draining`) or the drain timeout has passed; otherwise they have a second to end. A namespace that is gone counts as
+   * released. Throws `CAPTURE_*`; the checks then keep retrying, because nothing listens any more for what is still redirected.
    */
   async release(o: { readonly keepsConnections: boolean }): Promise<void> {
     await this.#queue.run(async () => {
@@ -200,13 +200,14 @@ export class NamespaceCapture {
     if (this.#state === 'gone' || this.#isGone()) return;
     this.#unwatch();
     await this.#inNamespace(async (fd) => {
-      if (o.keepsConnections && this.#state !== 'draining') {
+      if (this.#state !== 'draining') {
         await this.#rules.removeRedirects(fd);
         this.#state = 'draining';
         this.#problem = null;
         this.#drainUntilMs = Date.now() + this.#init.settings.drainTimeoutMs;
-        if ((await this.#openSockets(fd)) > 0) return;
       }
+      if (!o.keepsConnections) await waitForLastWords(this.#init.runner, fd);
+      else if ((await this.#openSockets(fd)) > 0) return;
       await this.#finish(fd);
     });
   }

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { capturePorts, lateAcceptPorts } from '../ports.js';
 import type { CommandRunner } from './firewall/command-runner.js';
 
@@ -12,6 +13,23 @@ const listening = 0x0a;
 export async function countCapturedSockets(runner: CommandRunner, netnsFd: number): Promise<number> {
   const { stdout } = await runner.run({ argv: ['cat', '/proc/net/tcp', '/proc/net/tcp6'], netnsFd });
   return countSockets(stdout);
+}
+
+/** How long what the agent still has to say to an application holds up the removal of rules, in milliseconds. */
+const lastWordsMs = 1000;
+
+/**
+ * For a namespace that no longer redirects: resolves when the agent holds no connection there, or after a second. The last
+ * bytes and the end of a connection reach the application only while the kernel translates their addresses, and an application
+ * that reads would wait for them for ever.
+ */
+export async function waitForLastWords(runner: CommandRunner, netnsFd: number): Promise<void> {
+  const untilMs = performance.now() + lastWordsMs;
+  for (let pauseMs = 10; (await countCapturedSockets(runner, netnsFd)) > 0; pauseMs *= 2) {
+    const leftMs = untilMs - performance.now();
+    if (leftMs <= 0) return;
+    await delay(Math.min(pauseMs, leftMs));
+  }
 }
 
 /** `text` in the format of /proc/net/tcp (kernel: Documentation/networking/proc_net_tcp.rst). */

@@ -4,6 +4,7 @@ import { openNetns, ownNetnsInode } from '../native/netns.js';
 import { CommandRunner } from './firewall/command-runner.js';
 import { hostRuleSet } from './host-capture.js';
 import { workloadHooks } from './namespace-capture.js';
+import { waitForLastWords } from './open-connections.js';
 import { detectBackend, type NetfilterBackend } from './firewall/netfilter-backend.js';
 import { RuleSet } from './firewall/rule-set.js';
 
@@ -55,7 +56,10 @@ async function removeFromNamespace(
     }
     try {
       if (netns.inode === ownNetnsInode()) return false;
-      return await removeRules(new RuleSet({ runner, backend, hasRoutes: true, hooks: workloadHooks }), netns.fd);
+      const rules = new RuleSet({ runner, backend, hasRoutes: true, hooks: workloadHooks });
+      await rules.removeRedirects(netns.fd);
+      await waitForLastWords(runner, netns.fd);
+      return await removeRules(rules, netns.fd);
     } finally {
       closeSync(netns.fd);
     }

@@ -253,17 +253,17 @@ export class WorkloadCapture {
     clearInterval(this.#pollTimer);
     clearTimeout(this.#hostTimer);
     await this.#host?.stop();
-    for (const entry of this.#entries.values()) {
-      clearTimeout(entry.timer);
-      await entry.capture.stop();
-      if (entry.capture.state !== 'draining') continue;
-      await entry.capture.release({ keepsConnections: false }).catch((error: unknown) => {
-        this.#log.error(
-          { err: error, workload: entry.capture.workload.name },
-          'capture: the drain could not be completed',
-        );
-      });
-    }
+    // At the same time: each may wait for its last connections, and a successor waits for all.
+    await Promise.all([...this.#entries.values()].map((entry) => this.#end(entry)));
+  }
+
+  async #end({ timer, capture }: Entry): Promise<void> {
+    clearTimeout(timer);
+    await capture.stop();
+    if (capture.state !== 'draining') return;
+    await capture.release({ keepsConnections: false }).catch((error: unknown) => {
+      this.#log.error({ err: error, workload: capture.workload.name }, 'capture: the drain could not be completed');
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -4,8 +4,12 @@ import { fstatSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
+import type { Socket } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { CaptureLog } from '../../../../agent/capture/firewall/capture-log.js';
 import type { CapturedNetns, CaptureRepair } from '../../../../agent/capture/firewall/captured-netns.js';
+import type { WorkloadCapture } from '../../../../agent/capture/workload-capture.js';
 import { noExclusions } from '../../../../agent/capture/namespace-capture.js';
 import { removeEverything } from '../../../../agent/capture/remove-everything.js';
 import { probeCapture, type SelfTestResult } from '../../../../agent/capture/self-test.js';
@@ -282,6 +286,63 @@ test('everything can be removed without knowing what was loaded', async () => {
     [true, false],
   );
   assert.equal(await network.fingerprint(network.a), found);
+});
+
+const removals = {
+  'the agent is uninstalled': (capture: WorkloadCapture) => capture.releaseAll(),
+  'an agent that let go of the workload ends': async (capture: WorkloadCapture) => {
+    await capture.release(workload(network.a).name);
+    await capture.close();
+  },
+  'all is removed without an agent': async (capture: WorkloadCapture) => {
+    await capture.close();
+    await removeEverything({ netnsPaths: [network.a.path] });
+  },
+};
+for (const [why, remove] of Object.entries(removals)) {
+  test(`an application that only reads gets the last bytes of its connection when ${why}`, async () => {
+    const { a, b } = network;
+    const found = await network.fingerprint(a);
+    const accepted = new Set<Socket>();
+    const [outbound] = await network.serveCapturePorts(a);
+    outbound!.on('connection', (socket) => accepted.add(socket));
+    const capture = network.capture({ log: silent });
+    await capture.apply(workload(a));
+    const { line, socket } = await network.dial({ from: a, ip: b.ip[4], port: 8100 });
+    assert.match(line, /^outbound/);
+    const read = text(socket);
+    setTimeout(() => {
+      for (const each of accepted) each.end('the last bytes');
+    }, 200);
+    void read.then(() => socket.destroy());
+    await remove(capture);
+    assert.equal(await Promise.race([read, delay(patientMs(5000), 'nothing')]), 'the last bytes');
+    assert.equal(await network.fingerprint(a), found);
+    await capture.close();
+  });
+}
+
+test('connections that do not end hold up the removal of rules for a second, and new ones for no time', async () => {
+  const { a, b } = network;
+  const found = await network.fingerprint(a);
+  await network.serve({ at: b, port: 8100, label: 'b' });
+  await network.serveCapturePorts(a);
+  const capture = network.capture({ log: silent });
+  await capture.apply(workload(a));
+  const held = await network.dial({ from: a, ip: b.ip[4], port: 8100 });
+  assert.match(held.line, /^outbound/);
+  const sinceMs = performance.now();
+  const removed = capture.releaseAll();
+  await waitUntil('new ones are not redirected', async () => {
+    const { line, socket } = await network.dial({ from: a, ip: b.ip[4], port: 8100 });
+    socket.destroy();
+    return line.startsWith('b ') || undefined;
+  });
+  await removed;
+  const tookMs = performance.now() - sinceMs;
+  assert.ok(tookMs >= 1000 && tookMs < patientMs(5000), `${tookMs} ms`);
+  assert.equal(await network.fingerprint(a), found);
+  await capture.close();
 });
 
 test('apply, check and release of one workload may be called at the same time', async () => {
