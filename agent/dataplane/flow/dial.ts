@@ -1,5 +1,5 @@
 import net from 'node:net';
-import { formatHostPort, isIpv6, isLinkLocal, type HostPort } from '../../../shared/address.js';
+import { formatHostPort, isIpv6, isLinkLocal, type HostPort, type IpAddress } from '../../../shared/address.js';
 import { CulvertError } from '../../../shared/errors.js';
 import { closeFd } from '../../native/addon.js';
 import { aimSpare } from '../../native/dial-sockets.js';
@@ -12,6 +12,7 @@ import { ConnectionCut, type TerminationSignal } from '../connection/termination
 import { Reactor } from '../io/reactor.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import { ApplicationSocket } from '../relay/application-socket.js';
+import { wasLedAstray } from './led-astray.js';
 import type { DescriptorReserve } from '../sockets/descriptor-reserve.js';
 import { addressesOf } from '../sockets/socket-addresses.js';
 
@@ -30,6 +31,8 @@ export type DialOptions = {
   readonly keepalive?: KeepalivePolicy | undefined;
   /** 0: no limit but the kernel's. */
   readonly timeoutMs: number;
+  /** For a dial out of the workload, which may be led astray (led-astray.ts): the addresses that it may come from. */
+  readonly ownIps?: readonly IpAddress[];
 };
 
 export type Dialled = {
@@ -56,23 +59,29 @@ export async function dial(authorized: Authorized, init: DialOptions): Promise<D
       `${text}: the link-local address ${client.ip} cannot be borrowed for a dial`,
     );
   }
-  return await attempt(authorized, init);
+  return await attempt(authorized, init, mostRedials);
 }
 
+/** Each is from another port. */
+const mostRedials = 16;
 /** What connect reports when the wished port has a connection to the same target, or is bound. */
 const portIsTaken = 'EADDRNOTAVAIL';
 
-async function attempt(authorized: Authorized, init: DialOptions): Promise<Dialled | Refused> {
+async function attempt(authorized: Authorized, init: DialOptions, redials: number): Promise<Dialled | Refused> {
   const { address: target, signal } = authorized;
   const { client } = init;
   const text = formatHostPort(target);
   if (signal.cut !== null) return abandoned(signal.cut);
   let onEnd: (errno: string | null) => void = () => {};
+  let isLedAstray = false;
   let socket: ApplicationSocket | string;
   try {
     const fd = aimedSocket({ ...init, target, prepare: (made) => prepareForApplication(made, init) });
     const to = { fd, ip: target.ip, port: target.port };
-    socket = ApplicationSocket.dial(Reactor.ofThread(), to, (errno) => onEnd(errno));
+    socket = ApplicationSocket.dial(Reactor.ofThread(), to, {
+      onDialled: (errno) => onEnd(errno),
+      onDialFailed: (made) => (isLedAstray = wasLedAstray(made, target, init)),
+    });
   } catch (error) {
     return connectFailure(error, text);
   }
@@ -89,7 +98,8 @@ async function attempt(authorized: Authorized, init: DialOptions): Promise<Diall
   }
   if (failure instanceof ConnectionCut) return abandoned(failure);
   const isPortTaken = client !== undefined && client.port !== 0 && failure === portIsTaken;
-  if (isPortTaken) return await attempt(authorized, { ...init, ...anyPortOf(init) });
+  if (isPortTaken) return await attempt(authorized, { ...init, ...anyPortOf(init) }, redials);
+  if (isLedAstray && redials > 0) return await attempt(authorized, init, redials - 1);
   return connectFailure({ code: failure }, text);
 }
 

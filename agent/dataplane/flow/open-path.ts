@@ -66,7 +66,7 @@ function isLocalReady({ state, clock }: FlowContext, { workload }: WorkloadEndpo
 /** Plain TCP from the source's own namespace: the destination sees the same as without the mesh. */
 async function openPlain(
   authorized: Authorized,
-  { context, connection, source }: PathRequest,
+  { context, connection, source, entry }: PathRequest,
   path: 'passthrough' | 'plaintext',
 ): Promise<OpenedPath | Refused> {
   const dialled = await dial(authorized, {
@@ -74,6 +74,7 @@ async function openPlain(
     from: source,
     isInside: false,
     keepalive: connection.limits?.keepalive,
+    ownIps: entry.addresses,
     timeoutMs: context.settings.connectTimeoutMs,
   });
   if (!dialled.ok) return dialled;

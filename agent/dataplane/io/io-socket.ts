@@ -8,6 +8,8 @@ import { WaitingBytes } from './waiting-bytes.js';
 export interface SocketOwner {
   /** The connection that was dialled is there; not called where it was when `dial` returned. */
   onConnected?(): void;
+  /** Its dial has failed, and the socket is still open, for a question to the kernel. */
+  onDialFailed?(fd: number): void;
   /** There may be something to read, or the end. Reads one quantum, or leaves it: {@link IoSocket.readLater} asks again. */
   onReadable(): void;
   /** The kernel has taken all that waited. */
@@ -93,6 +95,7 @@ export class IoSocket implements Watched, Turnable, Outputting {
     }
     const result = reactor.calls.ioConnect(handle, to.ip, to.port);
     if (result < 0 && result !== inProgress) {
+      to.owner.onDialFailed?.(reactor.calls.ioDescriptor(handle));
       reactor.calls.ioClose(handle, 0);
       return getSystemErrorName(result);
     }
@@ -223,6 +226,7 @@ export class IoSocket implements Watched, Turnable, Outputting {
       if ((events & (epollEvent.out | brokenEvents)) === 0) return;
       const error = this.#reactor.calls.ioAsk(this.handle, socketQuestion.error);
       if (error !== 0) {
+        if (this.fd !== null) this.#owner.onDialFailed?.(this.fd);
         this.#break(-Math.abs(error));
         return;
       }

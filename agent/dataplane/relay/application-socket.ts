@@ -21,6 +21,14 @@ const mostRead = 65_536;
 const notOpen = -9;
 const closedEarly: Breakage = { detail: 'closed before its end', isReset: false };
 
+/** Who waits for the connection that is being dialled. */
+export type Dialler = {
+  /** With null when it is connected, or with the name of an errno, and then it is closed. */
+  readonly onDialled: (errno: string | null) => void;
+  /** The dial has failed, and the socket is still open, for a question to the kernel. */
+  readonly onDialFailed?: (fd: number) => void;
+};
+
 /**
  * A connection with an application: accepted from it, or dialled to it. Nothing of it is read until a relay does so, and one that
  * was accepted is not even watched. It belongs to its maker and then to the relay, and its owner closes or resets it.
@@ -33,7 +41,7 @@ export class ApplicationSocket implements RelayPeer, PeerSocket, SocketOwner {
   #io: IoSocket | null = null;
   #owner: PeerOwner | null = null;
   /** While it is being dialled. Null: connected. */
-  #onDialled: ((errno: string | null) => void) | null = null;
+  #dialler: Dialler | null = null;
   #breakage: Breakage | null = null;
   #isPaused = true;
   #hasEnded = false;
@@ -62,20 +70,19 @@ export class ApplicationSocket implements RelayPeer, PeerSocket, SocketOwner {
 
   /**
    * Dials with a socket that the caller made and owns no longer. Returns the name of an errno when it fails at once. Unless it
-   * {@link isConnected} then, or is closed before, `onDialled` is called once: with null when it is connected, or with the name
-   * of an errno, and then it is closed.
+   * {@link isConnected} then, or is closed before, `onDialled` is called once.
    */
   static dial(
     reactor: Reactor,
     to: { readonly fd: number; readonly ip: string; readonly port: number },
-    onDialled: (errno: string | null) => void,
+    dialler: Dialler,
   ): ApplicationSocket | string {
     const socket = new ApplicationSocket(reactor);
-    socket.#onDialled = onDialled;
+    socket.#dialler = dialler;
     const io = IoSocket.dial(reactor, { ...to, owner: socket });
     if (typeof io === 'string') return io;
     socket.#io = io;
-    if (io.isConnected) socket.#onDialled = null;
+    if (io.isConnected) socket.#dialler = null;
     return socket;
   }
 
@@ -195,9 +202,13 @@ export class ApplicationSocket implements RelayPeer, PeerSocket, SocketOwner {
   }
 
   onConnected(): void {
-    const onDialled = this.#onDialled;
-    this.#onDialled = null;
-    onDialled?.(null);
+    const dialler = this.#dialler;
+    this.#dialler = null;
+    dialler?.onDialled(null);
+  }
+
+  onDialFailed(fd: number): void {
+    this.#dialler?.onDialFailed?.(fd);
   }
 
   onReadable(): void {
@@ -218,11 +229,11 @@ export class ApplicationSocket implements RelayPeer, PeerSocket, SocketOwner {
   }
 
   onBroken(code: string): void {
-    const onDialled = this.#onDialled;
+    const dialler = this.#dialler;
     this.#breakage ??= socketBreakage(code);
-    if (onDialled !== null) {
-      this.#onDialled = null;
-      onDialled(code);
+    if (dialler !== null) {
+      this.#dialler = null;
+      dialler.onDialled(code);
       return;
     }
     this.#owner?.onBroken(this.#breakage);

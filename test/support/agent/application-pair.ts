@@ -39,10 +39,11 @@ export async function dialledPair(): Promise<[net.Socket, ApplicationSocket]> {
   const accepted = once(listening, 'connection') as Promise<[net.Socket]>;
   const fd = dialSocket({ netnsFd: null, family: 4, mark: 0 });
   const agent = await new Promise<ApplicationSocket>((resolve, reject) => {
-    const made = ApplicationSocket.dial(Reactor.ofThread(), { fd, ip: '127.0.0.1', port }, (errno) => {
+    const onDialled = (errno: string | null): void => {
       if (errno === null && typeof made !== 'string') resolve(made);
       else reject(new Error(String(errno)));
-    });
+    };
+    const made = ApplicationSocket.dial(Reactor.ofThread(), { fd, ip: '127.0.0.1', port }, { onDialled });
     if (typeof made === 'string') reject(new Error(made));
     else if (made.isConnected) resolve(made);
   });

@@ -100,6 +100,8 @@ export class DataplaneMesh implements AsyncDisposable {
       snapshot?: Snapshot | null;
       /** Default: never. */
       sharesSockets?: () => boolean;
+      /** The cgroup in which this process is, which capture exempts; default: its sockets are known by their mark alone. */
+      ownCgroup?: string | null;
     } = {},
   ): Promise<DataplaneMesh> {
     const root = await createRootCa({ trustDomain });
@@ -114,7 +116,7 @@ export class DataplaneMesh implements AsyncDisposable {
       mesh.sendRegistry([...mesh.entries.values()], true);
       const snapshot = init.snapshot === undefined ? allowAll() : init.snapshot;
       if (snapshot !== null) await mesh.apply(snapshot);
-      await mesh.#capture();
+      await mesh.#capture(init.ownCgroup ?? null);
       return mesh;
     } catch (error) {
       await mesh[Symbol.asyncDispose]();
@@ -283,7 +285,7 @@ export class DataplaneMesh implements AsyncDisposable {
   }
 
   /** Below WorkloadCapture, because that one would load the host's rules too, and the host is this machine. */
-  async #capture(): Promise<void> {
+  async #capture(ownCgroup: string | null): Promise<void> {
     const runner = new CommandRunner({ maxParallel: 2 });
     const backend = await detectBackend(runner);
     const meshed = this.lab.workloads.filter((workload) => workload.spec.isMeshed !== false);
@@ -304,7 +306,7 @@ export class DataplaneMesh implements AsyncDisposable {
           onRepair: () => {},
           workload,
           inode: netnsInode(lab.netnsPath) ?? 0,
-          ownCgroup: null,
+          ownCgroup,
         });
         await capture.apply(workload);
         // Its rules stay; what it listens to would keep a namespace that a test deletes.

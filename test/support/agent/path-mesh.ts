@@ -3,8 +3,11 @@ import { allowAll, DataplaneMesh } from './dataplane-mesh.js';
 
 const spec = (name: string) => ({ name, namespace: 'shop', serviceAccount: name });
 
-/** A client and a neighbour on one host, a server on the other, and a machine outside; plaintext is allowed. */
-export function startPathMesh(): Promise<DataplaneMesh> {
+/**
+ * A client and a neighbour on one host, a server on the other, and a machine outside; plaintext is allowed. `ownCgroup`: see
+ * {@link DataplaneMesh.start}.
+ */
+export function startPathMesh(o: { readonly ownCgroup?: string } = {}): Promise<DataplaneMesh> {
   return DataplaneMesh.start(
     {
       hosts: [
@@ -13,7 +16,7 @@ export function startPathMesh(): Promise<DataplaneMesh> {
       ],
       externalHosts: ['outside'],
     },
-    { snapshot: allowAll({ mesh: { ...allowAll().mesh, mtls: 'PERMISSIVE' } }) },
+    { snapshot: allowAll({ mesh: { ...allowAll().mesh, mtls: 'PERMISSIVE' } }), ...o },
   );
 }
 
